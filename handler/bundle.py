@@ -1,0 +1,245 @@
+"""The bundle: one folder with the fitted model, its ONNX twin, and the manifest that vouches for both.
+
+``model.json`` is the contract between training and serving. Loading trusts no file before its
+sha256 equals the manifest's, and unpickles nothing under other library versions than it was
+pickled with.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from handler.errors import BundleError
+
+#: The manifest's format. Raise it when a reader of the old number would misread a new manifest
+#: (a key renamed, removed, or with another meaning); a new optional key does not raise it. Keep
+#: the old reader as long as bundles of its format are served, with a test on one such manifest.
+FORMAT = 1
+
+MANIFEST = "model.json"
+ONNX = "model.onnx"
+JOBLIB = "model.joblib"
+FILES = frozenset({MANIFEST, ONNX, JOBLIB})
+
+#: A pickle of a fitted estimator is read only under these libraries' very versions.
+#: https://scikit-learn.org/stable/model_persistence.html
+PICKLE_LIBRARIES = ("scikit-learn", "numpy", "scipy", "joblib")
+
+Kind = Literal["integer", "number", "boolean", "category"]
+Task = Literal["binary", "multiclass", "regression"]
+Label = int | str
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One input of the model, as training saw it.
+
+    ``minimum`` and ``maximum`` are observed, not enforced. ``open`` says of a category whether
+    the model takes values beyond ``categories``.
+    """
+
+    name: str
+    kind: Kind
+    nullable: bool = False
+    minimum: float | None = None
+    maximum: float | None = None
+    categories: tuple[str, ...] = ()
+    open: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """The feature's entry in the manifest."""
+        head = {"name": self.name, "kind": self.kind, "nullable": self.nullable}
+        if self.kind == "category":
+            return {**head, "categories": list(self.categories), "open": self.open}
+        return {**head, "minimum": self.minimum, "maximum": self.maximum}
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What ``model.json`` says; see DESIGN for the meaning of each key."""
+
+    name: str
+    version: str
+    created: str
+    task: Task
+    features: tuple[Feature, ...]
+    target: str
+    classes: tuple[Label, ...]
+    metrics: Mapping[str, Any]
+    runtime: Literal["onnx", "joblib"]
+    parity: Mapping[str, Any]
+    libraries: Mapping[str, str]
+    training: Mapping[str, Any]
+    files: Mapping[str, str]
+    golden: tuple[Mapping[str, Any], ...] = ()
+    format: int = field(default=FORMAT)
+
+    def as_json(self) -> dict[str, Any]:
+        """The manifest as the JSON object that ``model.json`` holds."""
+        document = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
+        return {
+            "format": document.pop("format"),
+            **document,
+            "features": [feature.as_json() for feature in self.features],
+            "classes": list(self.classes),
+            "golden": list(self.golden),
+        }
+
+    @classmethod
+    def from_json(cls, document: Any) -> Manifest:
+        """Parse ``model.json``; raises ``BundleError`` that names what is wrong with it."""
+        if not isinstance(document, dict):
+            raise BundleError(f"{MANIFEST} holds no JSON object; train again")
+        found = document.get("format")
+        if found != FORMAT:
+            raise BundleError(
+                f"{MANIFEST} has format {found!r} and this code reads format {FORMAT}; train again, "
+                "or serve it with the release that made it"
+            )
+        try:
+            return cls(
+                **{
+                    **document,
+                    "features": tuple(
+                        Feature(**{**each, "categories": tuple(each.get("categories", ()))})
+                        for each in document["features"]
+                    ),
+                    "classes": tuple(document["classes"]),
+                    "golden": tuple(document["golden"]),
+                }
+            )
+        except (KeyError, TypeError) as error:
+            raise BundleError(f"{MANIFEST} does not follow its format: {error}") from error
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """The model's name and version, as every answer carries them."""
+        return {"name": self.name, "version": self.version}
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """An opened bundle: the manifest is read, no model file is yet."""
+
+    folder: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, folder: Path) -> Bundle:
+        """Read the manifest in ``folder``; raises ``BundleError``."""
+        path = folder / MANIFEST
+        try:
+            document = json.loads(path.read_bytes())
+        except FileNotFoundError as error:
+            raise BundleError(
+                f"no model at {folder} ({MANIFEST} is missing): run 'make train', or point MODEL_DIR "
+                "at a bundle"
+            ) from error
+        except (OSError, ValueError) as error:
+            raise BundleError(f"{path} cannot be read: {type(error).__name__}") from error
+        return cls(folder, Manifest.from_json(document))
+
+    def read(self, name: str) -> bytes:
+        """A model file's bytes, only if their sha256 is the manifest's; raises ``BundleError``."""
+        expected = self.manifest.files.get(name)
+        if expected is None:
+            raise BundleError(f"{MANIFEST} vouches for no file {name}")
+        try:
+            content = (self.folder / name).read_bytes()
+        except OSError as error:
+            raise BundleError(f"{self.folder / name} cannot be read: {type(error).__name__}") from error
+        found = hashlib.sha256(content).hexdigest()
+        if found != expected:
+            raise BundleError(
+                f"{self.folder / name} has sha256 {found} and {MANIFEST} says {expected}: the file was "
+                "changed after training; restore it or train again"
+            )
+        return content
+
+    def check_libraries(self) -> None:
+        """Raise ``BundleError`` unless the pickle's libraries are installed in its very versions."""
+        differences = []
+        for library in PICKLE_LIBRARIES:
+            trained = self.manifest.libraries.get(library)
+            try:
+                installed = importlib.metadata.version(library)
+            except importlib.metadata.PackageNotFoundError:
+                installed = "absent"
+            if trained is not None and trained != installed:
+                differences.append(f"{library} {trained} at training, {installed} here")
+        if differences:
+            wanted = " ".join(
+                f"{library}=={self.manifest.libraries[library]}"
+                for library in PICKLE_LIBRARIES
+                if library in self.manifest.libraries
+            )
+            raise BundleError(
+                f"{JOBLIB} was made with other library versions: {'; '.join(differences)}. "
+                f"Install {wanted}, or train again"
+            )
+
+
+def content_version(files: Mapping[str, str], contract: Any) -> str:
+    """The model's version: 12 hex digits over the files' hashes and ``contract`` (any JSON value)."""
+    text = json.dumps([dict(files), contract], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def check_target(folder: Path) -> None:
+    """Raise ``BundleError`` if writing a bundle at ``folder`` would displace anything but a bundle."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise BundleError(f"{folder} is a file; name a folder for the bundle")
+    others = sorted(each.name for each in folder.iterdir() if each.name not in FILES)
+    if others:
+        raise BundleError(
+            f"{folder} holds other files ({', '.join(others[:3])}); name an empty folder or a bundle's"
+        )
+
+
+def write(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
+    """Put the bundle at ``folder``, whole or not at all; an earlier bundle stays until it is replaced.
+
+    The new bundle is written beside the old one and takes its place by renaming.
+    """
+    check_target(folder)
+    folder = folder.resolve()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    old = made.with_name(made.name + "-old")
+    try:
+        made.chmod(0o755)
+        text = json.dumps(manifest.as_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        for name, content in {**files, MANIFEST: text.encode()}.items():
+            (made / name).write_bytes(content)
+        if folder.exists():
+            folder.rename(old)
+        try:
+            made.rename(folder)
+        except OSError:
+            if old.exists():
+                old.rename(folder)
+            raise
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def sha256_of(files: Mapping[str, bytes]) -> dict[str, str]:
+    """The manifest's ``files``: the sha256 of each file's content."""
+    return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+
+
+def installed_versions(libraries: Sequence[str]) -> dict[str, str]:
+    """The manifest's ``libraries``: the installed version of each."""
+    return {library: importlib.metadata.version(library) for library in libraries}

@@ -1,0 +1,195 @@
+"""Every error a user can meet. Errors carry data; the HTTP status of each stands in ``STATUS``.
+
+- ``FunctionError``
+    - ``SettingError``: an environment variable holds a value that cannot be used
+    - ``BundleError``: the bundle is absent, altered, or of another format or library version
+    - ``UnknownEvent``: no source knows the event's envelope
+    - ``RequestError``: the caller can mend it
+        - ``InvalidBody`` 400, ``NotFound`` 404, ``MethodNotAllowed`` 405, ``BodyTooLarge`` and
+          ``AnswerTooLarge`` 413, ``UnsupportedMediaType`` 415
+        - ``InvalidRecords`` 422: readable, but not what the model's schema asks for
+        - ``InvalidCsv`` 400: not a CSV that can be read at all
+            - ``MissingColumns`` 422: a CSV without the model's columns
+
+Messages never hold a value that a caller sent: they name fields, lines and rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+
+class FunctionError(Exception):
+    """Base of all errors that this project raises on purpose; ``str()`` is one readable line."""
+
+
+class SettingError(FunctionError):
+    """An environment variable holds a value that cannot be used."""
+
+    def __init__(self, variable: str, rule: str) -> None:
+        self.variable = variable
+        super().__init__(f"{variable} {rule}")
+
+
+class BundleError(FunctionError):
+    """The bundle is absent, altered, or of another format or library version."""
+
+
+class UnknownEvent(FunctionError):
+    """No source recognises the event; names its keys, never its values."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        self.keys = tuple(keys)
+        named = ", ".join(self.keys[:20]) or "none"
+        super().__init__(
+            f"unknown event with the keys: {named}. Expected an HTTP or storage event, a record of "
+            'the model\'s features, or {"instances": [...]}'
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with one field; ``record`` (from 0) or ``line`` (from 1) says in which."""
+
+    field: str
+    code: str
+    message: str
+    record: int | None = None
+    line: int | None = None
+
+    def as_json(self) -> dict[str, object]:
+        """The member of ``errors`` in a problem document."""
+        places = {"record": self.record, "line": self.line}
+        return {
+            "field": self.field,
+            "code": self.code,
+            "message": self.message,
+            **{name: place for name, place in places.items() if place is not None},
+        }
+
+    def __str__(self) -> str:
+        place = f" (record {self.record})" if self.record is not None else ""
+        return f"{self.message}{place}"
+
+
+class RequestError(FunctionError):
+    """A request that cannot be answered as it stands; ``problems`` has the details, field by field."""
+
+    def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
+        self.problems = tuple(problems)
+        super().__init__(message)
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Headers that the answer owes to this error."""
+        return {}
+
+
+class InvalidBody(RequestError):
+    """The body cannot be read as what it claims to be."""
+
+
+class NotFound(RequestError):
+    """No such route."""
+
+
+class MethodNotAllowed(RequestError):
+    """The route exists, under other methods."""
+
+    def __init__(self, allowed: Sequence[str]) -> None:
+        self.allowed = tuple(allowed)
+        super().__init__(f"this route answers {', '.join(allowed)}")
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {"allow": ", ".join(self.allowed)}
+
+
+class BodyTooLarge(RequestError):
+    """The body is over the limit that keeps a request below the platform's own."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        super().__init__(
+            f"the body is over {limit:,} bytes; upload the file to the input bucket instead "
+            "(batch scoring takes a CSV of any size), or send it in parts"
+        )
+
+
+class AnswerTooLarge(RequestError):
+    """The answer would be over what the platform passes on."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        super().__init__(
+            f"the answer would be over {limit:,} bytes; upload the file to the input bucket instead "
+            "(batch scoring takes a CSV of any size), or send it in parts"
+        )
+
+
+class UnsupportedMediaType(RequestError):
+    """The body's content type is not one that the route reads."""
+
+    def __init__(self, accepted: Sequence[str], detail: str = "") -> None:
+        self.accepted = tuple(accepted)
+        super().__init__(f"send {' or '.join(accepted)} with that content-type header{detail}")
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {"accept": ", ".join(self.accepted)}
+
+
+class InvalidRecords(RequestError):
+    """Records that do not fit the model's schema, all problems at once."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        shown = "; ".join(str(problem) for problem in problems[:20])
+        more = f"; and {len(problems) - 20} more" if len(problems) > 20 else ""
+        super().__init__(shown + more, problems)
+
+
+class InvalidCsv(RequestError):
+    """Bytes that are not a CSV in UTF-8; ``code`` is stable, ``line`` counts from 1."""
+
+    def __init__(self, code: str, message: str, line: int | None = None) -> None:
+        self.code = code
+        self.line = line
+        place = f" (line {line})" if line is not None else ""
+        super().__init__(message + place, [Problem("file", code, message + place, line=line)])
+
+
+class MissingColumns(InvalidCsv):
+    """A CSV whose header lacks features of the model."""
+
+    def __init__(self, missing: Sequence[str], found: int, delimiter: str) -> None:
+        self.missing = tuple(missing)
+        named = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}[delimiter]
+        super().__init__(
+            "missing",
+            f"the header has {found} {named}-separated columns and lacks: {', '.join(missing)}",
+            line=1,
+        )
+        self.problems = tuple(
+            Problem(name, "missing", f"the header has no column '{name}'", line=1) for name in missing
+        )
+
+
+STATUS: Mapping[type[FunctionError], int] = {
+    InvalidRecords: 422,
+    MissingColumns: 422,
+    InvalidCsv: 400,
+    InvalidBody: 400,
+    UnknownEvent: 400,
+    NotFound: 404,
+    MethodNotAllowed: 405,
+    BodyTooLarge: 413,
+    AnswerTooLarge: 413,
+    UnsupportedMediaType: 415,
+    FunctionError: 500,
+}
+
+
+def status_of(error: FunctionError) -> int:
+    """The HTTP status of an error: that of its nearest class in ``STATUS``."""
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)

@@ -1,0 +1,203 @@
+"""Scorers: the ONNX graph, or the pickled estimator where the graph could not be proven equal.
+
+Both take columns (one array a feature) and give ``Scores``, with the same labels and the same shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from handler import bundle as bundles
+from handler.bundle import Bundle, Label, Manifest
+from handler.errors import BundleError
+from handler.schema import Columns, Record, Schema
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What a scorer says of n rows.
+
+    ``values``: shape (n,); the row's index into the classes (int64), or the predicted value
+    (float64) of a regression. ``probabilities``: shape (n, classes), or None where the model has
+    none.
+    """
+
+    values: np.ndarray
+    probabilities: np.ndarray | None
+
+
+class Scorer(Protocol):
+    """A model that scores many rows at once."""
+
+    def score(self, columns: Columns) -> Scores:
+        """Score the rows; ``columns`` holds one array of equal length a feature."""
+        ...
+
+
+class OnnxScorer:
+    """The exported graph in onnxruntime, on one thread a call; safe to call from several threads."""
+
+    def __init__(self, graph: bytes, manifest: Manifest) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        features = {name: feature for feature, name in input_names(manifest).items()}
+        self._inputs = [(each.name, features[each.name]) for each in self._session.get_inputs()]
+        self._outputs = [each.name for each in self._session.get_outputs()]
+        self._index = class_index(manifest.classes)
+
+    def score(self, columns: Columns) -> Scores:
+        """See ``Scorer``."""
+        feed = {name: columns[feature].reshape(-1, 1) for name, feature in self._inputs}
+        outputs = self._session.run(self._outputs, feed)
+        if self._index is None:
+            return Scores(outputs[0].reshape(-1).astype("float64", copy=False), None)
+        probabilities = outputs[1] if len(outputs) > 1 else None
+        return Scores(self._index(outputs[0].reshape(-1)), probabilities)
+
+
+class JoblibScorer:
+    """The fitted estimator itself, fed as training fed it; loads scikit-learn and pandas."""
+
+    def __init__(self, estimator: Any, manifest: Manifest) -> None:
+        self._estimator = estimator
+        self._names = [feature.name for feature in manifest.features]
+        self._index = class_index(manifest.classes)
+
+    def score(self, columns: Columns) -> Scores:
+        """See ``Scorer``."""
+        import pandas as pd
+
+        frame = pd.DataFrame({name: columns[name] for name in self._names})
+        values = self._estimator.predict(frame)
+        if self._index is None:
+            return Scores(values.reshape(-1).astype("float64", copy=False), None)
+        probabilities = (
+            self._estimator.predict_proba(frame) if hasattr(self._estimator, "predict_proba") else None
+        )
+        return Scores(self._index(values), probabilities)
+
+
+def input_names(manifest: Manifest) -> dict[str, str]:
+    """The graph's input of each feature: ``x0``, ``x1``, ..., since a feature's name may be anything."""
+    return {feature.name: f"x{place}" for place, feature in enumerate(manifest.features)}
+
+
+def class_index(classes: Sequence[Label]) -> Callable[[np.ndarray], np.ndarray] | None:
+    """A function from labels, shape (n,), to their index into ``classes``; None for a regression."""
+    if not classes:
+        return None
+    import numpy as np
+
+    if all(isinstance(label, int) for label in classes):
+        ordered = np.array(classes, dtype=np.int64)  # as scikit-learn orders them
+        return lambda labels: np.searchsorted(ordered, labels.astype(np.int64, copy=False))
+    places = {label: place for place, label in enumerate(classes)}
+    return lambda labels: np.fromiter((places[label] for label in labels), np.int64, len(labels))
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A loaded bundle: what it takes, what it says, and the scorer that says it."""
+
+    manifest: Manifest
+    schema: Schema
+    scorer: Scorer
+
+    @classmethod
+    def load(cls, folder: Path) -> Model:
+        """Load the bundle in ``folder``, verified; raises ``BundleError``."""
+        bundle = Bundle.open(folder)
+        return cls.of(bundle.manifest, load_scorer(bundle))
+
+    @classmethod
+    def of(cls, manifest: Manifest, scorer: Scorer) -> Model:
+        """A model from its parts."""
+        return cls(manifest, Schema.of(manifest), scorer)
+
+    def score(self, records: Sequence[Record]) -> Scores:
+        """Score records that the schema has read."""
+        return self.scorer.score(self.schema.columns(records))
+
+    def predictions(self, scores: Scores) -> list[dict[str, Any]]:
+        """One JSON object a row: ``prediction`` and, where the model has them, ``probabilities``."""
+        labels = self.labels(scores)
+        if scores.probabilities is None:
+            return [{"prediction": label} for label in labels]
+        names = [str(label) for label in self.manifest.classes]
+        return [
+            {"prediction": label, "probabilities": dict(zip(names, row, strict=True))}
+            for label, row in zip(labels, scores.probabilities.tolist(), strict=True)
+        ]
+
+    def labels(self, scores: Scores) -> list[Label | float]:
+        """The rows' predicted classes, or values, as JSON takes them."""
+        if self.manifest.task == "regression":
+            return list(scores.values.tolist())
+        classes = self.manifest.classes
+        return [classes[place] for place in scores.values.tolist()]
+
+    def check(self) -> list[str]:
+        """Predict the golden rows again; one line a row that does not come out as at training.
+
+        Labels must be equal; probabilities and values may differ by the manifest's tolerance,
+        since another processor may round otherwise.
+        """
+        tolerance = self.manifest.parity["tolerance"]
+        differences = []
+        for place, golden in enumerate(self.manifest.golden):
+            record = self.schema.from_json(golden["record"], place)
+            found = self.predictions(self.score([record]))[0]
+            if not _agree(golden, found, tolerance):
+                told = {key: golden[key] for key in found}
+                differences.append(f"golden row {place}: training said {told}, this says {found}")
+        return differences
+
+
+def load_scorer(bundle: Bundle) -> Scorer:
+    """The scorer that the manifest names, from verified files; raises ``BundleError``."""
+    manifest = bundle.manifest
+    if manifest.runtime == "onnx":
+        return OnnxScorer(bundle.read(bundles.ONNX), manifest)
+    content = bundle.read(bundles.JOBLIB)
+    bundle.check_libraries()
+    return JoblibScorer(unpickle(content), manifest)
+
+
+def unpickle(content: bytes) -> Any:
+    """The estimator in verified ``model.joblib`` bytes; raises ``BundleError``."""
+    import io
+
+    import joblib
+
+    try:
+        return joblib.load(io.BytesIO(content))
+    except (ImportError, AttributeError) as error:
+        raise BundleError(
+            f"{bundles.JOBLIB} needs code that is not here ({error}): put the module that defines "
+            "your pipeline beside the handler"
+        ) from error
+
+
+def _agree(golden: Mapping[str, Any], found: Mapping[str, Any], tolerance: float) -> bool:
+    tolerance = max(tolerance, 1e-9)
+    value = golden["prediction"]
+    if isinstance(value, float):
+        return bool(abs(value - found["prediction"]) <= tolerance * max(1.0, abs(value)))
+    told, says = golden.get("probabilities") or {}, found.get("probabilities") or {}
+    return bool(
+        value == found["prediction"]
+        and told.keys() == says.keys()
+        and all(abs(told[name] - says[name]) <= tolerance for name in told)
+    )

@@ -1,0 +1,84 @@
+"""The environment, read once and checked: every setting of the function stands here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from handler.errors import SettingError
+
+Platform = Literal["lambda", "cloud_run", "local"]
+
+#: Lambda passes 6 MB of event; base64 makes 4 bytes of 3, and headers need room.
+#: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+#: Cloud Run passes 32 MiB over HTTP/1. https://cloud.google.com/run/quotas
+BODY_LIMITS: Mapping[Platform, int] = {
+    "lambda": 4 * 1024 * 1024,
+    "cloud_run": 30 * 1024 * 1024,
+    "local": 30 * 1024 * 1024,
+}
+#: The bundle that ships beside the handler.
+DEFAULT_MODEL_DIR = Path(__file__).parent / "model"
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the environment says; sizes in bytes."""
+
+    model_dir: Path = DEFAULT_MODEL_DIR
+    input_uri: tuple[str, ...] = ()
+    output_uri: str | None = None
+    log_level: str = "INFO"
+    max_body_bytes: int = BODY_LIMITS["local"]
+    block_bytes: int = 1024 * 1024
+    workers: int = 1
+    cors_origins: tuple[str, ...] = ()
+    platform: Platform = "local"
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Settings:
+        """Read the settings from ``environ``; raises ``SettingError`` that names the variable."""
+        platform = _platform(environ)
+        level = environ.get("LOG_LEVEL", "INFO").upper()
+        if level not in LOG_LEVELS:
+            raise SettingError("LOG_LEVEL", f"must be one of {', '.join(LOG_LEVELS)}")
+        return cls(
+            model_dir=Path(environ.get("MODEL_DIR") or DEFAULT_MODEL_DIR),
+            input_uri=_words(environ, "INPUT_URI"),
+            output_uri=environ.get("OUTPUT_URI") or None,
+            log_level=level,
+            max_body_bytes=_count(environ, "MAX_BODY_BYTES", BODY_LIMITS[platform]),
+            block_bytes=_count(environ, "BLOCK_BYTES", 1024 * 1024),
+            workers=_count(environ, "WORKERS", _processors()),
+            cors_origins=_words(environ, "CORS_ORIGINS"),
+            platform=platform,
+        )
+
+
+def _platform(environ: Mapping[str, str]) -> Platform:
+    """Which platform runs this, by the variables that the platforms document."""
+    if "AWS_LAMBDA_FUNCTION_NAME" in environ or "AWS_LAMBDA_RUNTIME_API" in environ:
+        return "lambda"
+    return "cloud_run" if "K_SERVICE" in environ else "local"
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _words(environ: Mapping[str, str], variable: str) -> tuple[str, ...]:
+    """Comma- or space-separated words."""
+    return tuple(environ.get(variable, "").replace(",", " ").split())
+
+
+def _count(environ: Mapping[str, str], variable: str, default: int) -> int:
+    text = environ.get(variable, "")
+    if not text:
+        return default
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 1 << 40):
+        raise SettingError(variable, "must be a whole number of 1 or more")
+    return int(text)
