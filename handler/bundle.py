@@ -121,6 +121,11 @@ class Manifest:
             raise BundleError(f"{MANIFEST} does not follow its format: {error}") from error
 
     @property
+    def probabilities(self) -> bool:
+        """Whether the model gives probabilities; a few classifiers give labels alone."""
+        return bool(self.golden) and "probabilities" in self.golden[0]
+
+    @property
     def identity(self) -> dict[str, str]:
         """The model's name and version, as every answer carries them."""
         return {"name": self.name, "version": self.version}

@@ -148,6 +148,33 @@ class Model:
         classes = self.manifest.classes
         return [classes[place] for place in scores.values.tolist()]
 
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The columns that scoring adds to a CSV."""
+        classes = self.manifest.classes
+        if not self.manifest.probabilities:
+            return ("prediction",)
+        if self.manifest.task == "binary":
+            return ("prediction", "probability")
+        return ("prediction", *(f"probability_{label}" for label in classes))
+
+    def outputs(self, scores: Scores) -> list[np.ndarray | list[str]]:
+        """The columns that scoring adds to a CSV, shape (n,) each; text labels as a list."""
+        classes = self.manifest.classes
+        if not classes:
+            return [scores.values]
+        import numpy as np
+
+        labels: np.ndarray | list[str]
+        if all(isinstance(label, int) for label in classes):
+            labels = np.array(classes)[scores.values]
+        else:
+            labels = [str(classes[place]) for place in scores.values.tolist()]
+        if scores.probabilities is None:
+            return [labels]
+        first = 1 if self.manifest.task == "binary" else 0
+        return [labels, *np.ascontiguousarray(scores.probabilities.T)[first:]]
+
     def check(self) -> list[str]:
         """Predict the golden rows again; one line a row that does not come out as at training.
 

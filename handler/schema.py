@@ -177,9 +177,8 @@ class Schema:
         Raises ``InvalidRecords`` with all problems.
         """
         if not isinstance(value, Mapping):
-            place = "" if index is None else f" (record {index})"
             raise InvalidRecords(
-                [Problem("", "not_a_record", f"must be a JSON object of features{place}", index)]
+                [Problem("", "not_a_record", "a record must be a JSON object of features", index)]
             )
         return self._record(value, parse_json, [], index)
 
@@ -232,7 +231,7 @@ class Schema:
         }
 
     def parse_series(self, feature: Feature, texts: pl.Series) -> tuple[np.ndarray, np.ndarray | None]:
-        """``parse_text`` over a column of cells at once.
+        """``parse_text`` over a column of cells at once, or of numbers that polars has read already.
 
         Returns the values and a mask of the rows to look at again, None where every row is sound.
         The mask may hold a row that ``parse_text`` accepts, and never misses one that it refuses:
@@ -247,17 +246,18 @@ class Schema:
                 known = texts.is_in([*feature.categories, *([""] if feature.nullable else [])])
                 sound = known if sound is None else sound & known
             return values, _doubtful(sound)
-        if feature.kind == "boolean":
-            cells = texts.str.strip_chars(BLANKS).str.to_lowercase()
-            numbers = cells.replace_strict(BOOLEANS, default=None, return_dtype=pl.Float64)
+        if texts.dtype == pl.Float64:
+            numbers, missing = texts, texts.is_null()
+        elif feature.kind == "boolean":
+            cells = texts.str.strip_chars(BLANKS)
+            numbers = cells.str.to_lowercase().replace_strict(
+                BOOLEANS, default=None, return_dtype=pl.Float64
+            )
+            missing = cells == ""
         else:
-            cells, numbers = texts, texts.cast(pl.Float64, strict=False)
-            if numbers.null_count():
-                cells = texts.str.strip_chars(BLANKS)
-                numbers = cells.cast(pl.Float64, strict=False)
-        sound = numbers.is_not_null()
-        if not sound.all() and feature.nullable:
-            sound |= cells == ""
+            cells = texts.str.strip_chars(BLANKS)
+            numbers, missing = cells.cast(pl.Float64, strict=False), cells == ""
+        sound = numbers.is_not_null() | missing if feature.nullable else numbers.is_not_null()
         if feature.kind == "integer":
             whole = (numbers.floor() == numbers) & (numbers.abs() <= LARGEST_INTEGER)
             sound &= whole.fill_null(True)

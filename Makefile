@@ -1,0 +1,44 @@
+# `make` alone lists the commands. Everything is installed into .venv, from the hashed locks in requirements/.
+
+python := .venv/bin/python
+model := $${MODEL_DIR:-handler/model}
+install = @requirements/install.sh
+# "--flag value" where the variable is given on the command line: $(call option,DATA,--data)
+option = $(if $(filter command,$(firstword $(origin $1))),$${$1:+$2 "$$$1"})
+
+.PHONY: help serve train check test lint lock clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+
+serve: ## train the sample model unless there is a model, and serve it on 127.0.0.1:$PORT (8080)
+	$(install) train dev
+	@test -f "$(model)/model.json" || $(python) -m training --out "$(model)"
+	@$(python) -m handler serve
+
+train: ## train on your data: DATA=f.csv TARGET=column [PIPELINE= NAME= OUT= SEED= TEST_SIZE= REPORT=]
+	$(install) train dev
+	@$(python) -m training $(call option,DATA,--data) $(call option,TARGET,--target) \
+	    $(call option,PIPELINE,--pipeline) $(call option,TEST_SIZE,--test-size) $(call option,SEED,--seed) \
+	    $(call option,NAME,--name) $(call option,OUT,--out) $(call option,REPORT,--report)
+
+check: ## check that the model reproduces the predictions that it was trained with
+	$(install) train dev
+	@$(python) -m handler check
+
+test: ## run every test; with CI=true none may skip for want of an engine or a browser
+	$(install) dev
+	@$(python) -m pytest
+
+lint: ## ruff (lint and format) and mypy --strict
+	$(install) dev
+	@$(python) -m ruff check .
+	@$(python) -m ruff format --check .
+	@$(python) -m mypy
+
+lock: ## refresh the locks in requirements/ to the newest versions that their .in files allow
+	@requirements/lock.sh
+
+clean: ## remove .venv, build/ and caches; models stay
+	rm -rf .venv build .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,137 @@
+"""The handler from a terminal: predict, invoke, check, serve."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from handler import telemetry
+from handler.app import App
+from handler.errors import FunctionError, InvalidRecords, Problem
+from handler.model import Model
+from handler.settings import Settings
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit code: 0 done, 1 a check failed, 2 bad input or no model."""
+    options = _parser().parse_args(arguments)
+    try:
+        settings = Settings.from_env(os.environ)
+        telemetry.configure(settings)
+        return int(options.run(options, settings))
+    except FunctionError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def predict(options: argparse.Namespace, settings: Settings) -> int:
+    """Predict one record given as name=value arguments."""
+    model = Model.load(settings.model_dir)
+    pairs = []
+    for word in options.values:
+        name, equals, text = word.partition("=")
+        if not equals:
+            raise InvalidRecords([Problem(name, "no_value", f"'{name}' has no value; write {name}=...")])
+        pairs.append((name, text))
+    record = model.schema.from_query(pairs)
+    prediction = model.predictions(model.score([record]))[0]
+    _print({**prediction, "model": model.manifest.identity})
+    return 0
+
+
+def invoke(options: argparse.Namespace, settings: Settings) -> int:
+    """Send an event from a file through the same dispatch as on Lambda."""
+    try:
+        event = json.loads(options.event.read_bytes())
+    except OSError as error:
+        raise FunctionError(f"{options.event} cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise FunctionError(f"{options.event} is not JSON ({error})") from error
+    _print(App(Model.load(settings.model_dir), settings).handle(event))
+    return 0
+
+
+def check(options: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001
+    """Predict the golden rows again and compare."""
+    model = Model.load(settings.model_dir)
+    differences = model.check()
+    for difference in differences:
+        print(f"error: {difference}", file=sys.stderr)
+    manifest = model.manifest
+    verdict = f"{len(differences)} differ" if differences else "all reproduced"
+    served = f"{manifest.name} {manifest.version} ({manifest.runtime})"
+    print(f"{served}: {len(manifest.golden)} golden rows, {verdict}")
+    return 1 if differences else 0
+
+
+def serve(options: argparse.Namespace, settings: Settings) -> int:
+    """Serve over HTTP with functions-framework, as Cloud Run does."""
+    model = Model.load(settings.model_dir)  # a bad bundle is told here, in one line
+    _require_free(options.host, options.port)
+    base = f"http://{options.host}:{options.port}"
+    example = model.manifest.golden[0]["record"]
+    query = urlencode({name: _as_text(value) for name, value in example.items() if value is not None})
+    print(f"serving {model.manifest.name} {model.manifest.version} on {base}", file=sys.stderr)
+    print(f"  Swagger UI  {base}/apidocs", file=sys.stderr)
+    print(f"  try         curl '{base}/predict?{query}'", file=sys.stderr)
+    print("  stop        Ctrl-C", file=sys.stderr, flush=True)
+    root = Path(__file__).resolve().parent.parent
+    paths = [str(root), *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
+    command = [sys.executable, "-m", "functions_framework", "--target=http"]
+    source = str(root / "handler" / "app.py")
+    os.execv(
+        sys.executable,
+        [*command, f"--source={source}", f"--host={options.host}", f"--port={options.port}"],
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m handler", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    each = commands.add_parser("predict", help="one record: age=45 new_user=0 ...")
+    each.add_argument("values", nargs="+", metavar="NAME=VALUE")
+    each.set_defaults(run=predict)
+    each = commands.add_parser("invoke", help="any event, through the same dispatch as on Lambda")
+    each.add_argument("event", type=Path, metavar="EVENT.json")
+    each.set_defaults(run=invoke)
+    each = commands.add_parser("check", help="the bundle reproduces its golden predictions")
+    each.set_defaults(run=check)
+    each = commands.add_parser("serve", help="over HTTP, with functions-framework")
+    each.add_argument("--host", default="127.0.0.1")
+    each.add_argument("--port", type=int, default=os.environ.get("PORT") or 8080)
+    each.set_defaults(run=serve)
+    return parser
+
+
+def _require_free(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise FunctionError(
+                f"cannot listen on {host}:{port} ({error.strerror}); "
+                "choose another port: PORT=8081 make serve"
+            ) from error
+
+
+def _as_text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _print(document: Any) -> None:
+    print(json.dumps(document, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,277 @@
+"""The HTTP routes: one request in, one answer out, whatever carried it.
+
+A route is the last segment of the path; what stands before it (a stage, a base path, a load
+balancer's rule) belongs to the platform. Errors answer as RFC 9457 problem documents.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from handler import csv_blocks, openapi, telemetry
+from handler.csv_blocks import Layout, Reject, Rows
+from handler.errors import (
+    AnswerTooLarge,
+    BodyTooLarge,
+    FunctionError,
+    InvalidRecords,
+    MethodNotAllowed,
+    NotFound,
+    Problem,
+    UnsupportedMediaType,
+)
+from handler.messages import (
+    CSV,
+    CSV_TYPES,
+    CURL_HINT,
+    FORM,
+    JSON,
+    MULTIPART,
+    Answer,
+    Request,
+    answer_json,
+    length_in_json,
+    multipart_file,
+    prefers_csv,
+    problem,
+    read_json,
+)
+from handler.model import Model, Scores
+from handler.schema import Record
+from handler.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A scored CSV body, block by block."""
+
+    layout: Layout
+    parts: tuple[tuple[csv_blocks.Block, Rows, Scores], ...]
+
+    @property
+    def rejects(self) -> list[Reject]:
+        """Every rejected row, in order."""
+        return [reject for _, rows, _ in self.parts for reject in rows.rejects]
+
+
+class Api:
+    """The routes of one loaded model."""
+
+    def __init__(self, model: Model, settings: Settings) -> None:
+        self._model = model
+        self._settings = settings
+
+    def respond(self, request: Request) -> Answer:
+        """Answer a request; never raises: what goes wrong is a problem document."""
+        try:
+            answer = self._dispatch(request)
+            if request.most is not None and length_in_json(answer) > request.most:
+                raise AnswerTooLarge(request.most)
+        except FunctionError as error:
+            answer = problem(error)
+        except Exception as error:  # noqa: BLE001  the caller gets an answer, the log gets the place
+            telemetry.failure("request failed", error, route=request.route)
+            answer = problem(FunctionError("the server failed on this request; its log says where"))
+        return replace(answer, headers={**answer.headers, **self._cors(request)})
+
+    def predict(self, payload: object) -> tuple[dict[str, Any], int]:
+        """Predict a JSON record, a list of records, or ``{"instances": [...]}``.
+
+        Returns the body and the number of rows; raises ``InvalidRecords`` with all problems.
+        """
+        if (
+            isinstance(payload, Mapping)
+            and "instances" in payload
+            and "instances" not in self._model.schema
+        ):
+            strangers = [name for name in payload if name != "instances"]
+            if strangers:
+                raise InvalidRecords(
+                    [
+                        Problem(
+                            name[:100], "unknown_field", f"'{name[:100]}' cannot stand beside 'instances'"
+                        )
+                        for name in strangers
+                    ]
+                )
+            payload = payload["instances"]
+            if not isinstance(payload, list):
+                raise InvalidRecords([Problem("instances", "not_a_list", "'instances' must be a list")])
+        if not isinstance(payload, list):
+            return self._one(self._model.schema.from_json(payload)), 1
+        records = _all_records(self._model.schema.from_json, payload)
+        return self._many(self._model.score(records) if records else None), len(records)
+
+    def _dispatch(self, request: Request) -> Answer:
+        methods = ROUTES.get(request.route)
+        if methods is None:
+            raise NotFound(f"no such route; there are {', '.join('/' + route for route in PUBLIC)}")
+        allowed = (*methods, *(("HEAD",) if "GET" in methods else ()), "OPTIONS")
+        if request.method == "OPTIONS":
+            return Answer(204, {"allow": ", ".join(allowed)})
+        route = methods.get("GET" if request.method == "HEAD" else request.method)
+        if route is None:
+            raise MethodNotAllowed(allowed)
+        if max(request.size, len(request.body)) > self._settings.max_body_bytes:
+            raise BodyTooLarge(self._settings.max_body_bytes)
+        return route(self, request)
+
+    def _cors(self, request: Request) -> dict[str, str]:
+        """https://fetch.spec.whatwg.org/#http-cors-protocol"""
+        origins, origin = self._settings.cors_origins, request.headers.get("origin")
+        if not origins or not origin:
+            return {}
+        if "*" not in origins and origin not in origins:
+            return {"vary": "origin"}
+        granted = {"access-control-allow-origin": origin, "vary": "origin"}
+        if request.method == "OPTIONS" and "access-control-request-method" in request.headers:
+            granted["access-control-allow-methods"] = "GET, HEAD, POST, OPTIONS"
+            granted["access-control-allow-headers"] = "authorization, content-type"
+            granted["access-control-max-age"] = "600"
+        return granted
+
+    def get_predict(self, request: Request) -> Answer:
+        """One customer, in the query."""
+        return answer_json(self._one(self._model.schema.from_query(request.query)), rows=1)
+
+    def post_predict(self, request: Request) -> Answer:
+        """Records as JSON, or rows as CSV: all are predicted, or none."""
+        if request.media_type in ("", JSON):
+            document, rows = self.predict(read_json(request.body))
+            return answer_json(document, rows=rows)
+        if request.media_type != CSV:
+            hint = CURL_HINT.format(JSON) if request.media_type == FORM else ""
+            raise UnsupportedMediaType((JSON, CSV), hint)
+        table = self._score_csv(request.body)
+        if table.rejects:
+            raise InvalidRecords(
+                [Problem(each.column, each.code, each.reason, line=each.line) for each in table.rejects]
+            )
+        predictions = [each for _, _, scores in table.parts for each in self._model.predictions(scores)]
+        document = {"predictions": predictions, "model": self._model.manifest.identity}
+        return answer_json(document, rows=len(predictions))
+
+    def post_predict_file(self, request: Request) -> Answer:
+        """A CSV file: each row is predicted or rejected, in order."""
+        if request.media_type == MULTIPART:
+            body = multipart_file(request)
+        elif request.media_type in ("", *CSV_TYPES):
+            body = request.body
+        else:
+            hint = CURL_HINT.format(CSV) + ", or -F file=@..." if request.media_type == FORM else ""
+            raise UnsupportedMediaType((MULTIPART, CSV), hint)
+        if prefers_csv(request.headers.get("accept", "")):
+            return self._joined(self._score_csv(body, row_by_row=True))
+        table = self._score_csv(body)
+        predictions: list[object] = []
+        for _, rows, scores in table.parts:
+            labels = iter(self._model.labels(scores))
+            rejected = rows.rejected
+            predictions += [None if place in rejected else next(labels) for place in range(rows.total)]
+        document = {
+            "predictions": predictions,
+            "rejected": [
+                {"line": each.line, "column": each.column, "code": each.code, "reason": each.reason}
+                for each in table.rejects
+            ],
+            "model": self._model.manifest.identity,
+        }
+        return answer_json(document, rows=len(predictions))
+
+    def get_model(self, request: Request) -> Answer:  # noqa: ARG002
+        """What the model is, takes and achieved."""
+        document = self._model.manifest.as_json()
+        del document["files"]
+        return answer_json(document)
+
+    def get_health(self, request: Request) -> Answer:  # noqa: ARG002
+        """That the model is loaded."""
+        return answer_json({"status": "ok", "model": self._model.manifest.identity})
+
+    def get_openapi(self, request: Request) -> Answer:
+        """The OpenAPI document."""
+        server = request.prefix + request.path.rstrip("/").rpartition("/")[0]
+        return answer_json(openapi.document(self._model.manifest, server or "/"))
+
+    def get_page(self, request: Request) -> Answer:
+        """The Swagger page and the files that it loads."""
+        if request.path.endswith("/"):  # the page's links are relative to the path without the slash
+            return Answer(308, {"location": f"../{request.route}"})
+        content, media_type = openapi.asset(request.route)
+        headers = {
+            "content-type": media_type,
+            "vary": "accept-encoding",
+            "x-content-type-options": "nosniff",
+            "content-security-policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; "
+            "img-src 'self' data:; frame-ancestors 'none'",
+            "cache-control": "no-cache" if request.route == "apidocs" else "public, max-age=86400",
+        }
+        if "gzip" in request.headers.get("accept-encoding", ""):
+            return Answer(200, {**headers, "content-encoding": "gzip"}, content)
+        return Answer(200, headers, gzip.decompress(content))
+
+    def _one(self, record: Record) -> dict[str, Any]:
+        prediction = self._model.predictions(self._model.score([record]))[0]
+        return {**prediction, "model": self._model.manifest.identity}
+
+    def _many(self, scores: Scores | None) -> dict[str, Any]:
+        predictions = self._model.predictions(scores) if scores is not None else []
+        return {"predictions": predictions, "model": self._model.manifest.identity}
+
+    def _score_csv(self, body: bytes, row_by_row: bool = False) -> Table:
+        schema = self._model.schema
+        layout, start, line = Layout.of(body, schema)
+        parts = []
+        for block in csv_blocks.blocks([body[start:]], layout.delimiter, line, len(body)):
+            rows = csv_blocks.read(block, layout, schema, row_by_row)
+            parts.append((block, rows, self._model.scorer.score(rows.columns)))
+        return Table(layout, tuple(parts))
+
+    def _joined(self, table: Table) -> Answer:
+        """Every input row with its prediction; a rejected one keeps its cells and gets empty ones."""
+        names, rows_sent, lines = self._model.output_names, 0, []
+        header = [*table.layout.header, *csv_blocks.output_names(table.layout.header, names)]
+        lines.append(csv_blocks.write_line(header))
+        for _, rows, scores in table.parts:
+            outputs = zip(*self._model.outputs(scores), strict=True)
+            rejected = rows.rejected
+            for place, cells in enumerate(rows.text):
+                row: Sequence[object] = [""] * len(names) if place in rejected else next(outputs)
+                padding = [""] * (len(table.layout.header) - len(cells))
+                lines.append(csv_blocks.write_line([*cells, *padding, *row]))
+            rows_sent += rows.total
+        body = ("\n".join(lines) + "\n").encode()
+        headers = {"content-type": f"{CSV}; charset=utf-8", "x-rows-rejected": str(len(table.rejects))}
+        return Answer(200, headers, body, rows_sent)
+
+
+Route = Callable[[Api, Request], Answer]
+ROUTES: Mapping[str, Mapping[str, Route]] = {
+    "predict": {"GET": Api.get_predict, "POST": Api.post_predict},
+    "predict_file": {"POST": Api.post_predict_file},
+    "apidocs": {"GET": Api.get_page},
+    "openapi.json": {"GET": Api.get_openapi},
+    "model": {"GET": Api.get_model},
+    "healthz": {"GET": Api.get_health},
+    "apidocs.js": {"GET": Api.get_page},
+    "swagger-ui.css": {"GET": Api.get_page},
+    "swagger-ui-bundle.js": {"GET": Api.get_page},
+}
+PUBLIC = tuple(ROUTES)[:6]
+
+
+def _all_records(read: Callable[[object, int], Record], payload: Sequence[object]) -> list[Record]:
+    """Read every record; raises ``InvalidRecords`` with the problems of all."""
+    records: list[Record] = []
+    problems: list[Problem] = []
+    for index, each in enumerate(payload):
+        try:
+            records.append(read(each, index))
+        except InvalidRecords as error:
+            problems += error.problems
+    if problems:
+        raise InvalidRecords(problems)
+    return records

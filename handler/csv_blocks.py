@@ -1,0 +1,460 @@
+"""CSV as blocks of whole records: cut a stream, read a block, write it again with its predictions.
+
+What a record is, Python's ``csv`` module says: its ``reader`` defines where a record ends, what its
+cells are and on which line it starts. A block that is regular (every row as wide as the header, no
+quote out of place) is read by polars in one sweep; any other block goes through ``csv.reader`` row
+by row. Both ways give the same rows; which values are sound, ``schema`` says.
+
+Blank lines are no records, as for ``csv.DictReader``. A line number is that of the physical line on
+which a record starts; the header's is 1.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from handler.errors import InvalidCsv, InvalidRecords, MissingColumns
+from handler.schema import Columns, Record, Schema, clean_name
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+
+DELIMITERS = (",", ";", "\t", "|")
+#: A record over this many bytes is taken for a quote that was never closed.
+LONGEST_RECORD = 16 * 1024 * 1024
+#: Below this size, reading row by row is over before polars would be imported.
+SMALL = 64 * 1024
+#: First bytes of files that are often mistaken for a CSV, and what to call them.
+SIGNATURES: Mapping[bytes, tuple[str, str]] = {
+    b"\xff\xfe": ("not_utf8", "is UTF-16; save it as UTF-8"),
+    b"\xfe\xff": ("not_utf8", "is UTF-16; save it as UTF-8"),
+    b"\x1f\x8b": ("not_a_csv", "is gzip; unpack it first"),
+    b"\x28\xb5\x2f\xfd": ("not_a_csv", "is zstd; unpack it first"),
+    b"PK\x03\x04": ("not_a_csv", "is a zip or Excel file; export it as CSV"),
+    b"PAR1": ("not_a_csv", "is a Parquet file; export it as CSV"),
+    b"%PDF": ("not_a_csv", "is a PDF; export it as CSV"),
+}
+BOM = b"\xef\xbb\xbf"
+_SENTINEL = "\x00end\x00"
+
+csv.field_size_limit(sys.maxsize if sys.maxsize < 1 << 31 else (1 << 31) - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What the header says: its cells as they stand, the delimiter, and each feature's place."""
+
+    header: tuple[str, ...]
+    delimiter: str
+    places: Mapping[str, int]
+
+    @classmethod
+    def of(cls, head: bytes, schema: Schema) -> tuple[Layout, int, int]:
+        """Read the header from the first bytes of a file.
+
+        Returns the layout, the offset of the first byte after the header and the number of the
+        line there. The delimiter is the one under which the header names the most features.
+        Raises ``InvalidCsv`` for what is no UTF-8 CSV, ``MissingColumns`` where features are absent.
+        """
+        for signature, (code, what) in SIGNATURES.items():
+            if head.startswith(signature):
+                raise InvalidCsv(code, f"the file {what}")
+        start = len(BOM) if head.startswith(BOM) else 0
+        text = head[start:].decode("utf-8", errors="surrogateescape")
+        first = _first_record(text, ",")
+        if first is None:
+            raise InvalidCsv("empty", "the file is empty; a header line is needed")
+        best = cls((), ",", {})
+        for delimiter in DELIMITERS:
+            line, raw, cells = _first_record(text, delimiter) or first
+            layout = cls(tuple(cells), delimiter, _places(cells, schema))
+            if (len(layout.places), len(cells)) > (len(best.places), len(best.header)):
+                best, end, after = layout, text.index(raw) + len(raw), line + _lines(raw)
+        raw = text[:end]
+        if "\x00" in raw:
+            raise InvalidCsv("not_a_csv", "the file is binary, or UTF-16; save it as CSV in UTF-8")
+        try:
+            raw.encode()
+        except UnicodeEncodeError as error:
+            raise _not_utf8(1) from error
+        missing = [name for name in schema.names if name not in best.places]
+        if missing:
+            raise MissingColumns(missing, len(best.header), best.delimiter)
+        return best, start + len(raw.encode()), after
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Whole records, and the number of the line on which the first starts."""
+
+    data: bytes
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A row that was not scored: ``place`` counts the block's rows from 0, ``row`` is its text."""
+
+    place: int
+    line: int
+    column: str
+    code: str
+    reason: str
+    row: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A block, read: ``columns`` and ``sound`` rows go to the scorer, the others are ``rejects``.
+
+    ``total``: the records of the block. ``columns``: one array a feature over the sound rows.
+    ``text``: the cells of every record, rejected ones too (a list), or the sound rows as a frame:
+    one column of comma-separated lines, or one column a cell.
+    """
+
+    total: int
+    columns: Columns
+    rejects: tuple[Reject, ...]
+    text: Sequence[Sequence[str]] | pl.DataFrame
+
+    @property
+    def rejected(self) -> frozenset[int]:
+        """The places of the rejected rows."""
+        return frozenset(reject.place for reject in self.rejects)
+
+
+def blocks(chunks: Iterable[bytes], delimiter: str, line: int, size: int) -> Iterator[Block]:
+    """Cut a stream of bytes (any lengths) into blocks of about ``size`` bytes at record boundaries.
+
+    ``line`` is the number of the line on which the stream starts. Raises ``InvalidCsv`` for a
+    record over ``LONGEST_RECORD`` bytes.
+    """
+    rest, enough = b"", size
+    for chunk in chunks:
+        rest += chunk
+        if len(rest) < enough:
+            continue
+        end = boundary(rest, delimiter)
+        if end:
+            block, rest, enough = rest[:end], rest[end:], size
+            yield Block(block, line)
+            line += _lines(block)
+        elif len(rest) > LONGEST_RECORD:
+            ends = "; its lines end in CR only, save it with LF" if b"\r" in rest else ""
+            raise InvalidCsv(
+                "record_too_long",
+                f"a record is over {LONGEST_RECORD:,} bytes: a quote may be unclosed{ends}",
+                line,
+            )
+        else:
+            enough = len(rest) + size
+    if rest:
+        yield Block(rest, line)
+
+
+def boundary(data: bytes, delimiter: str) -> int:
+    """The offset just after the last line end in ``data`` that surely ends a record; 0 if none does.
+
+    ``data`` starts at a record.
+    """
+    if b'"' not in data:
+        return data.rfind(b"\n") + 1
+    import numpy as np
+
+    codes = np.frombuffer(data, np.uint8)
+    inside = _quoted(codes, delimiter)
+    if inside is not None:
+        ends = np.flatnonzero((codes == 0x0A) & ~inside)
+        return int(ends[-1]) + 1 if ends.size else 0
+    start = last = 0
+    text = data.decode("utf-8", errors="surrogateescape")
+    for _, raw, _ in _records(text, delimiter, 1):
+        last = start
+        start += len(raw.encode("utf-8", errors="surrogateescape"))
+    return last
+
+
+def read(block: Block, layout: Layout, schema: Schema, row_by_row: bool = False) -> Rows:
+    """Read a block; ``row_by_row`` keeps the text of rejected rows in ``Rows.text`` too.
+
+    Raises ``InvalidCsv`` where the bytes are not UTF-8 or a quote is never closed.
+    """
+    rows = None
+    if not row_by_row and len(block.data) >= SMALL:
+        rows = _sweep(block, layout, schema)
+    return rows or _walk(block, layout, schema)
+
+
+def write(rows: Rows, outputs: Sequence[np.ndarray | list[str]]) -> bytes:
+    """The sound rows as CSV lines, each with its outputs (one array a column) at the end.
+
+    Cells keep their text; doubles are written so that they read back to the same double.
+    """
+    import polars as pl
+
+    if isinstance(rows.text, pl.DataFrame):
+        frame = rows.text
+    else:
+        rejected = rows.rejected
+        lines = [write_line(cells) for place, cells in enumerate(rows.text) if place not in rejected]
+        frame = pl.DataFrame({"line": lines}, schema={"line": pl.String})
+    as_lines = frame.width == 1 and frame.columns == ["line"]
+    added = [
+        pl.Series(f"output {place}", values if not as_lines else _quoted_cells(values))
+        for place, values in enumerate(outputs)
+    ]
+    sink = io.BytesIO()
+    frame.with_columns(added).write_csv(
+        sink, include_header=False, quote_style="never" if as_lines else "necessary"
+    )
+    return sink.getvalue()
+
+
+def write_line(cells: Iterable[object]) -> str:
+    """Cells as one line of CSV, without its line end."""
+    sink = io.StringIO()
+    csv.writer(sink, lineterminator="").writerow(list(cells))
+    return sink.getvalue()
+
+
+def output_names(header: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:
+    """Names for added columns: as wanted, or with ``_2``, ``_3``, ... where the input has that name."""
+    taken = {clean_name(cell) for cell in header}
+    names = []
+    for name in wanted:
+        free, count = name, 1
+        while free in taken:
+            count += 1
+            free = f"{name}_{count}"
+        taken.add(free)
+        names.append(free)
+    return tuple(names)
+
+
+def _places(cells: Sequence[str], schema: Schema) -> dict[str, int]:
+    """Where each feature's column is; raises ``InvalidCsv`` for a feature that stands there twice."""
+    places: dict[str, int] = {}
+    for place, cell in enumerate(cells):
+        name = cell if cell in schema else clean_name(cell)
+        if name not in schema:
+            continue
+        if name in places:
+            raise InvalidCsv("repeated", f"the header has the column '{name}' more than once", 1)
+        places[name] = place
+    return places
+
+
+def _records(text: str, delimiter: str, line: int) -> Iterator[tuple[int, str, list[str]]]:
+    """Each record's line, its raw text with line end, and its cells; blank lines have no cells."""
+    consumed: list[str] = []
+
+    def feed() -> Iterator[str]:
+        for each in io.StringIO(text, newline=""):
+            consumed.append(each)
+            yield each
+
+    for cells in csv.reader(feed(), delimiter=delimiter):
+        yield line, "".join(consumed), cells
+        line += len(consumed)
+        consumed.clear()
+
+
+def _first_record(text: str, delimiter: str) -> tuple[int, str, list[str]] | None:
+    return next((each for each in _records(text, delimiter, 1) if each[2]), None)
+
+
+def _lines(data: bytes | str) -> int:
+    """How many line ends there are: LF, CR LF, or CR alone, as Python counts them."""
+    if isinstance(data, str):
+        data = data.encode("utf-8", errors="surrogateescape")
+    return data.count(b"\n") + data.count(b"\r") - data.count(b"\r\n")
+
+
+def _quoted(codes: np.ndarray, delimiter: str) -> np.ndarray | None:
+    """Which bytes stand inside quotes, shape (n,); None if a quote is out of place.
+
+    In place means: an opening quote follows a delimiter or line end, a closing one precedes one,
+    and two neighbours are one escaped quote. Then parity alone tells inside from outside.
+    """
+    import numpy as np
+
+    marks = np.flatnonzero(codes == 0x22)
+    edges = np.array([ord(delimiter), 0x0A, 0x0D], np.uint8)
+    opening, closing = marks[0::2], marks[1::2]
+    before = codes[np.maximum(opening - 1, 0)]
+    opens = (opening == 0) | np.isin(before, edges)
+    opens[1:] |= opening[1:] - 1 == closing[: opening.size - 1]
+    after = codes[np.minimum(closing + 1, codes.size - 1)]
+    closes = (closing == codes.size - 1) | np.isin(after, edges)
+    neighbours = opening[1:] if opening.size > closing.size else np.append(opening[1:], -1)
+    closes |= closing + 1 == neighbours
+    if not (opens.all() and closes.all()):
+        return None
+    parity = np.zeros(codes.size, np.uint8)
+    parity[marks] = 1
+    inside: np.ndarray = np.cumsum(parity, dtype=np.uint8) % 2 == 1
+    return inside
+
+
+def _sweep(block: Block, layout: Layout, schema: Schema) -> Rows | None:
+    """Read a regular block with polars; None where it is not regular, or rows need a closer look."""
+    import numpy as np
+    import polars as pl
+
+    data = block.data
+    if b"\r" in data:
+        if data.count(b"\r") != data.count(b"\r\n"):
+            return None
+        data = data.replace(b"\r\n", b"\n")
+    if data.startswith(b"\n") or b"\n\n" in data:
+        return None
+    quotes = b'"' in data
+    commas = data.count(layout.delimiter.encode())
+    if quotes:
+        codes = np.frombuffer(data, np.uint8)
+        inside = _quoted(codes, layout.delimiter)
+        if inside is None or inside[-1]:
+            return None
+        commas = int(((codes == ord(layout.delimiter)) & ~inside).sum())
+    as_lines = not quotes and layout.delimiter == ","
+    wanted = {layout.places[feature.name]: feature for feature in schema.features}
+    texts = {f"column {place}": pl.String for place in range(len(layout.header))}
+    numbers = {
+        f"column {place}": pl.Float64
+        for place, feature in wanted.items()
+        if feature.kind in ("integer", "number")
+    }
+    try:
+        if as_lines:
+            text = _frame(data, "\x00", {"line": pl.String}, quotes)
+            try:
+                cells = _frame(data, layout.delimiter, {**texts, **numbers}, quotes)
+            except pl.exceptions.ComputeError:
+                cells = _frame(data, layout.delimiter, texts, quotes)
+        else:
+            cells = text = _frame(data, layout.delimiter, texts, quotes)
+    except pl.exceptions.PolarsError:
+        return None
+    if commas != cells.height * (len(texts) - 1) or text.height != cells.height:
+        return None
+    columns: dict[str, np.ndarray] = {}
+    doubts = np.zeros(cells.height, dtype=bool)
+    for place, feature in wanted.items():
+        columns[feature.name], doubt = schema.parse_series(feature, cells[f"column {place}"])
+        if doubt is not None:
+            doubts |= doubt
+    if not doubts.any():
+        return Rows(cells.height, columns, (), text)
+    if not as_lines:
+        return None
+    return _settle(np.flatnonzero(doubts), block, layout, schema, columns, text)
+
+
+def _settle(
+    doubts: np.ndarray,
+    block: Block,
+    layout: Layout,
+    schema: Schema,
+    columns: Mapping[str, np.ndarray],
+    text: pl.DataFrame,
+) -> Rows:
+    """Ask ``schema`` about each doubtful row of a block in which a line is a record."""
+    import numpy as np
+
+    columns = {name: values.copy() for name, values in columns.items()}
+    lines = text["line"]
+    rejects = []
+    for place in doubts.tolist():
+        row = lines[place]
+        found = _judge(place, block.line + place, row, row.split(layout.delimiter), layout, schema)
+        if isinstance(found, Reject):
+            rejects.append(found)
+        else:
+            for name, value in zip(schema.names, found, strict=True):
+                columns[name][place] = value
+    sound = np.ones(text.height, dtype=bool)
+    sound[[reject.place for reject in rejects]] = False
+    kept = {name: values[sound] for name, values in columns.items()}
+    return Rows(text.height, kept, tuple(rejects), text.filter(sound))
+
+
+def _walk(block: Block, layout: Layout, schema: Schema) -> Rows:
+    """Read a block row by row with ``csv.reader``."""
+    try:
+        text = block.data.decode()
+    except UnicodeDecodeError as error:
+        raise _not_utf8(block.line + _lines(block.data[: error.start])) from error
+    records: list[Record] = []
+    rejects: list[Reject] = []
+    texts: list[list[str]] = []
+    if '"' in text:
+        _check_closed(text, layout.delimiter, block.line)
+    for line, raw, cells in _records(text, layout.delimiter, block.line):
+        if not cells:
+            continue
+        found = _judge(len(texts), line, raw.rstrip("\r\n"), cells, layout, schema)
+        if isinstance(found, Reject):
+            rejects.append(found)
+        else:
+            records.append(found)
+        texts.append(cells)
+    return Rows(len(texts), schema.columns(records), tuple(rejects), texts)
+
+
+def _judge(
+    place: int, line: int, row: str, cells: Sequence[str], layout: Layout, schema: Schema
+) -> Record | Reject:
+    """The record that a row's cells spell, or why there is none."""
+    if len(cells) != len(layout.header):
+        code = "too_few_cells" if len(cells) < len(layout.header) else "too_many_cells"
+        reason = f"the row has {len(cells)} cells and the header {len(layout.header)}"
+        return Reject(place, line, "", code, reason, row)
+    try:
+        return schema.from_cells({name: cells[at] for name, at in layout.places.items()})
+    except InvalidRecords as error:
+        first = error.problems[0]
+        return Reject(place, line, first.field, first.code, str(error), row)
+
+
+def _check_closed(text: str, delimiter: str, line: int) -> None:
+    """Raise ``InvalidCsv`` if ``text`` ends inside quotes: then a line after it is no record."""
+    end = "" if text.endswith(("\n", "\r")) else "\n"
+    last = line, "", [""]
+    for each in _records(text + end + _SENTINEL, delimiter, line):
+        last = each
+    if last[2] != [_SENTINEL]:
+        raise InvalidCsv("unclosed_quote", "a quote is opened and never closed", last[0])
+
+
+def _frame(data: bytes, delimiter: str, types: Mapping[str, Any], quotes: bool) -> pl.DataFrame:
+    import polars as pl
+
+    return pl.read_csv(
+        data,
+        has_header=False,
+        separator=delimiter,
+        quote_char='"' if quotes else None,
+        schema=dict(types),
+        empty_string_is_null=False,
+        raise_if_empty=False,
+    )
+
+
+def _quoted_cells(values: np.ndarray | list[str]) -> np.ndarray | list[str]:
+    """Texts with the quotes that a CSV cell needs; numbers as they are."""
+    if not isinstance(values, list):
+        return values
+    quoted = {value: write_line([value]) for value in set(values)}
+    return [quoted[value] for value in values]
+
+
+def _not_utf8(line: int) -> InvalidCsv:
+    return InvalidCsv(
+        "not_utf8", "the file is not UTF-8 (Windows-1252 or Latin-1?); save it as UTF-8", line
+    )

@@ -1,0 +1,175 @@
+"""HTTP messages: a request as every envelope decodes to it, an answer, and what bodies can hold."""
+
+from __future__ import annotations
+
+import http
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from handler.errors import (
+    FunctionError,
+    InvalidBody,
+    InvalidRecords,
+    Problem,
+    RequestError,
+    status_of,
+)
+
+JSON = "application/json"
+CSV = "text/csv"
+#: What browsers and clients call a CSV file that they send as a body.
+CSV_TYPES = (CSV, "application/csv", "application/vnd.ms-excel", "text/plain", "application/octet-stream")
+MULTIPART = "multipart/form-data"
+FORM = "application/x-www-form-urlencoded"
+#: What curl puts in place of a content type that the caller left out.
+CURL_HINT = "; with curl: -H 'content-type: {}'"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """An HTTP request, decoded: header names in lower case, query parameters as (name, text) pairs.
+
+    ``prefix``: what the platform took off the path's front. ``size``: the announced length of the
+    body, where it is longer than what was read of it. ``most``: bytes that an answer may have.
+    """
+
+    method: str
+    path: str
+    query: tuple[tuple[str, str], ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    prefix: str = ""
+    size: int = 0
+    most: int | None = None
+
+    @property
+    def route(self) -> str:
+        """The last segment of the path."""
+        return self.path.rstrip("/").rpartition("/")[2]
+
+    @property
+    def media_type(self) -> str:
+        """The content type in lower case without its parameters; empty where none is given."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer; ``rows`` counts the predictions in it, for the log."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    rows: int = 0
+
+
+def answer_json(document: object, status: int = 200, rows: int = 0, media_type: str = JSON) -> Answer:
+    """A JSON answer; doubles are written so that they read back to the same double."""
+    body = json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
+    return Answer(status, {"content-type": media_type, "x-content-type-options": "nosniff"}, body, rows)
+
+
+def problem(error: FunctionError) -> Answer:
+    """The problem document of an error. https://www.rfc-editor.org/rfc/rfc9457"""
+    status = status_of(error)
+    problems = error.problems if isinstance(error, RequestError) else ()
+    document = {
+        "type": "about:blank",
+        "title": http.HTTPStatus(status).phrase,
+        "status": status,
+        "detail": str(error),
+        "errors": [each.as_json() for each in problems],
+    }
+    answer = answer_json(document, status, media_type="application/problem+json")
+    owed = error.headers if isinstance(error, RequestError) else {}
+    return replace(answer, headers={**answer.headers, **owed})
+
+
+def read_json(body: bytes) -> object:
+    """Parse a JSON body; raises ``InvalidBody``. A repeated key and NaN are left to the schema's rules."""
+
+    def pairs(members: list[tuple[str, object]]) -> dict[str, object]:
+        document = dict(members)
+        if len(document) < len(members):
+            raise InvalidRecords(list(_repeated(members)))
+        return document
+
+    try:
+        return json.loads(body, object_pairs_hook=pairs)
+    except RecursionError as error:
+        raise InvalidBody("the body nests too deeply") from error
+    except UnicodeDecodeError as error:
+        raise InvalidBody("the body is not UTF-8") from error
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise InvalidBody(f"the body is not JSON ({error.msg} at {where})") from error
+    except ValueError as error:
+        raise InvalidBody("the body holds a number with too many digits") from error
+
+
+def _repeated(members: Sequence[tuple[str, object]]) -> Iterator[Problem]:
+    seen: set[str] = set()
+    for name, _ in members:
+        if name in seen:
+            yield Problem(name[:100], "repeated", f"'{name[:100]}' is given more than once")
+        seen.add(name)
+
+
+def multipart_file(request: Request) -> bytes:
+    """The content of the form field ``file``; raises ``InvalidBody``.
+
+    https://www.rfc-editor.org/rfc/rfc7578
+    """
+    import multipart
+
+    _, options = multipart.parse_options_header(request.headers.get("content-type", ""))
+    boundary = options.get("boundary")
+    if not boundary:
+        raise InvalidBody("the multipart content type names no boundary; let the client set the header")
+    found: list[bytes] | None = None
+    names = []
+    try:
+        with multipart.PushMultipartParser(boundary, max_segment_count=128) as parser:
+            current: list[bytes] = []
+            for part in parser.parse(request.body):
+                if isinstance(part, multipart.MultipartSegment):
+                    current = []
+                    names.append(part.name)
+                    if part.name == "file" and found is None:
+                        found = current
+                elif part is not None:
+                    current.append(bytes(part))
+    except multipart.MultipartError as error:
+        raise InvalidBody(f"the multipart body is malformed ({error})") from error
+    if found is None:
+        raise InvalidBody(
+            "the form has no field named 'file'",
+            [Problem("file", "missing", "send the CSV in the form field 'file'")],
+        )
+    return b"".join(found)
+
+
+def prefers_csv(accept: str) -> bool:
+    """Whether an Accept header asks for text/csv rather than JSON. RFC 9110, section 12.5.1."""
+    weights = {}
+    for each in accept.lower().split(","):
+        media_type, *parameters = (part.strip() for part in each.split(";"))
+        quality = next((part[2:] for part in parameters if part.startswith("q=")), "1")
+        try:
+            weights[media_type] = float(quality)
+        except ValueError:
+            weights[media_type] = 0.0
+    return weights.get(CSV, 0.0) > weights.get(JSON, 0.0) or (
+        weights.get(CSV, 0.0) > 0
+        and weights.get(CSV) == weights.get(JSON)
+        and accept.find(CSV) < accept.find(JSON)
+    )
+
+
+def length_in_json(answer: Answer) -> int:
+    """Bytes of the body as a JSON string in the platform's envelope: a quote takes two there."""
+    body = answer.body
+    if "content-encoding" in answer.headers:
+        return len(body) * 4 // 3 + 4
+    return len(body) + sum(body.count(each) for each in (b'"', b"\\", b"\n", b"\r", b"\t"))

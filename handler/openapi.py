@@ -1,0 +1,502 @@
+"""The OpenAPI 3.1 document, made from the manifest, and the files of the page that shows it.
+
+The document promises what the routes do, no more: a value that it allows is predicted, one that it
+forbids is refused. What training observed (ranges, the categories of an open feature) is told in
+words and examples, since the routes take values beyond it.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import gzip
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from handler.bundle import Feature, Manifest
+from handler.schema import BOOLEANS, LARGEST_INTEGER, LARGEST_NUMBER, MEANING
+
+Node = dict[str, Any]
+
+JSON = "application/json"
+CSV = "text/csv"
+MULTIPART = "multipart/form-data"
+PROBLEM = "application/problem+json"
+#: Golden rows that an example shows, and categories that a description or an example names.
+ROWS_SHOWN = 3
+CATEGORIES_SHOWN = 8
+
+FOLDER = Path(__file__).parent / "swagger"
+#: The page and what it loads, by route: the file in ``FOLDER`` and its content type.
+ASSETS: Mapping[str, tuple[str, str]] = {
+    "apidocs": ("index.html", "text/html; charset=utf-8"),
+    "apidocs.js": ("apidocs.js", "text/javascript; charset=utf-8"),
+    "swagger-ui.css": ("swagger-ui.css.gz", "text/css; charset=utf-8"),
+    "swagger-ui-bundle.js": ("swagger-ui-bundle.js.gz", "text/javascript; charset=utf-8"),
+}
+
+ABOUT = """\
+Predicts **{target}** ({says}) from {count}. Version `{version}` of the model answers here; \
+`/model` tells how it was trained and how well it did.
+
+Every error is an `application/problem+json` document that names all faults of a request at once, \
+with the same codes for queries, JSON and CSV. Values in JSON are typed (`45`, not `"45"`); \
+in a query and in a CSV they are text.
+"""
+PROBLEMS = {
+    400: "The body cannot be read as what it claims to be.",
+    413: "The body, or the answer to it, is too large for one request; use batch scoring.",
+    415: "The content type is not one that this route reads; `Accept` names those that it does.",
+    422: "Readable, but not what the model takes; `errors` names each fault.",
+    500: "The server failed. Its log says where; this answer does not.",
+}
+
+
+@functools.cache
+def asset(name: str) -> tuple[bytes, str]:
+    """The gzip bytes and the content type of a route in ``ASSETS``; raises ``KeyError``."""
+    file, content_type = ASSETS[name]
+    content = (FOLDER / file).read_bytes()
+    return content if file.endswith(".gz") else gzip.compress(content, mtime=0), content_type
+
+
+def document(manifest: Manifest, server: str) -> Node:
+    """The OpenAPI document of a model's routes; ``server`` is the URL or path that they stand under."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": manifest.name,
+            "version": manifest.version,
+            "description": _about(manifest),
+        },
+        "servers": [{"url": server}],
+        "tags": [
+            {"name": "Predict", "description": "Ask the model"},
+            {"name": "About", "description": "The model, this page, and whether the server is up"},
+        ],
+        "paths": {
+            "/predict": {"get": _predict(manifest), "post": _predict_many(manifest)},
+            "/predict_file": {"post": _predict_file(manifest)},
+            "/model": {"get": _about_route("model", "What the model is, takes and achieved", "Model")},
+            "/healthz": {"get": _about_route("health", "Whether the model is loaded", "Health")},
+            "/openapi.json": {"get": _openapi()},
+            "/apidocs": {"get": _page()},
+        },
+        "components": {
+            "schemas": _schemas(manifest),
+            "responses": {str(status): _problem(text) for status, text in PROBLEMS.items()},
+        },
+    }
+
+
+def _about(manifest: Manifest) -> str:
+    count = len(manifest.features)
+    return ABOUT.format(
+        target=manifest.target,
+        says=_listed(map(str, manifest.classes)) if manifest.classes else "a number",
+        count=f"{count} feature" + ("s" if count != 1 else ""),
+        version=manifest.version,
+    )
+
+
+def _predict(manifest: Manifest) -> Node:
+    return {
+        "operationId": "predict",
+        "tags": ["Predict"],
+        "summary": "Predict one record, from the query",
+        "parameters": [_parameter(manifest, feature) for feature in manifest.features],
+        "responses": {"200": _answer("Prediction", _prediction(manifest)), **_errors(422, 500)},
+    }
+
+
+def _predict_many(manifest: Manifest) -> Node:
+    records = _records(manifest)
+    shapes: list[Node] = [_ref("Record"), {"type": "array", "items": _ref("Record")}]
+    examples: Node = {}
+    if records:
+        examples["one"] = {"summary": "One record", "value": records[0]}
+        examples["several"] = {"summary": "Several records", "value": records}
+    if all(feature.name != "instances" for feature in manifest.features):
+        shapes.append(_object({"instances": {"type": "array", "items": _ref("Record")}}))
+        if records:
+            examples["instances"] = {"summary": "Instances", "value": {"instances": records}}
+    answers: Node = {JSON: {"schema": {"oneOf": [_ref("Prediction"), _ref("Predictions")]}}}
+    if records:
+        answers[JSON]["examples"] = {
+            "one": {"summary": "To one record", "value": _prediction(manifest)},
+            "several": {"summary": "To several, instances, or a CSV", "value": _predictions(manifest)},
+        }
+    return {
+        "operationId": "predict_many",
+        "tags": ["Predict"],
+        "summary": "Predict one record or several, from JSON or CSV",
+        "description": "All records are predicted, or none: one fault in one of them answers 422. "
+        "The answer to one record has its prediction; the answer to a list, to `instances` or to a "
+        "CSV has `predictions`, in order.",
+        "requestBody": {
+            "required": True,
+            "content": {
+                JSON: {"schema": {"oneOf": shapes}, **_given(examples=examples)},
+                CSV: _csv(manifest),
+            },
+        },
+        "responses": {
+            "200": {"description": "The predictions", "content": answers},
+            **_errors(400, 413, 415, 422, 500),
+        },
+    }
+
+
+def _predict_file(manifest: Manifest) -> Node:
+    return {
+        "operationId": "predict_file",
+        "tags": ["Predict"],
+        "summary": "Predict every row of a CSV file",
+        "description": "The header names the features, in any order; other columns are kept. A row "
+        "that the model does not take is rejected with its line and reason, and the others are "
+        "predicted. `Accept: text/csv` gives the file back with the predictions joined to it.",
+        "requestBody": {
+            "required": True,
+            "content": {
+                MULTIPART: {
+                    "schema": {
+                        "type": "object",
+                        "properties": {
+                            "file": {
+                                "type": "string",
+                                "format": "binary",
+                                "description": "A CSV file in UTF-8",
+                            }
+                        },
+                        "required": ["file"],
+                    },
+                    "encoding": {"file": {"contentType": CSV}},
+                },
+                CSV: _csv(manifest),
+            },
+        },
+        "responses": {
+            "200": {
+                "description": "A prediction a row, in order, and the rejected rows",
+                "headers": {
+                    "X-Rows-Rejected": {
+                        "description": "How many rows got no prediction; only with `text/csv`",
+                        "schema": {"type": "integer", "minimum": 0},
+                    }
+                },
+                "content": {
+                    JSON: {
+                        "schema": _ref("FilePredictions"),
+                        **_given(example=_file_predictions(manifest)),
+                    },
+                    CSV: {
+                        "schema": {
+                            "type": "string",
+                            "description": "Every row as it was sent, then `prediction` and the "
+                            "probabilities; these are empty where the row was rejected",
+                        }
+                    },
+                },
+            },
+            **_errors(400, 413, 415, 422, 500),
+        },
+    }
+
+
+def _about_route(operation: str, summary: str, schema: str) -> Node:
+    return {
+        "operationId": operation,
+        "tags": ["About"],
+        "summary": summary,
+        "responses": {"200": _answer(schema), **_errors(500)},
+    }
+
+
+def _openapi() -> Node:
+    return {
+        "operationId": "openapi",
+        "tags": ["About"],
+        "summary": "This document",
+        "responses": {
+            "200": {
+                "description": "An OpenAPI 3.1 document",
+                "content": {JSON: {"schema": {"type": "object", "required": ["openapi", "info", "paths"]}}},
+            },
+            **_errors(500),
+        },
+    }
+
+
+def _page() -> Node:
+    return {
+        "operationId": "apidocs",
+        "tags": ["About"],
+        "summary": "This page",
+        "responses": {
+            "200": {"description": "Swagger UI", "content": {"text/html": {"schema": {"type": "string"}}}},
+            **_errors(500),
+        },
+    }
+
+
+def _schemas(manifest: Manifest) -> Node:
+    label = _label(manifest)
+    text = {"type": "string"}
+    some = {"type": "object"}
+    answer: Node = {"prediction": label}
+    optional = []
+    if manifest.classes:
+        told = [row for row in manifest.golden if row.get("probabilities")]
+        names = [str(each) for each in manifest.classes]
+        if told or not manifest.golden:
+            answer["probabilities"] = _object({name: {"type": "number"} for name in names})
+        if not told:
+            optional.append("probabilities")
+    identity = {"model": _ref("Identity")}
+    return {
+        "Record": _object(
+            {feature.name: _json_schema(feature) for feature in manifest.features},
+            optional=[feature.name for feature in manifest.features if feature.nullable],
+        ),
+        "Prediction": _object({**answer, **identity}, optional),
+        "Predictions": _object(
+            {"predictions": {"type": "array", "items": _object(answer, optional)}, **identity}
+        ),
+        "FilePredictions": _object(
+            {
+                "predictions": {"type": "array", "items": _or_null(label)},
+                "rejected": {
+                    "type": "array",
+                    "items": _object(
+                        {
+                            "line": {"type": "integer", "minimum": 1, "description": "The header's is 1"},
+                            "column": {**text, "description": "Empty where the whole row is at fault"},
+                            "code": text,
+                            "reason": text,
+                        }
+                    ),
+                },
+                **identity,
+            }
+        ),
+        "Identity": _object({"name": text, "version": text}),
+        "Health": _object({"status": {"const": "ok"}, **identity}),
+        "Model": {
+            "type": "object",
+            "properties": {
+                "format": {"type": "integer", "description": "Of this document"},
+                "name": text,
+                "version": {**text, "description": "A hash of the model's content"},
+                "created": text,
+                "task": {"enum": ["binary", "multiclass", "regression"]},
+                "features": {"type": "array", "items": some},
+                "target": text,
+                "classes": {"type": "array", "items": {"type": ["integer", "string"]}},
+                "metrics": some,
+                "runtime": {"enum": ["onnx", "joblib"]},
+                "parity": {
+                    **some,
+                    "description": "How the exported model was found equal to the fitted one",
+                },
+                "libraries": some,
+                "training": some,
+                "golden": {"type": "array", "items": some},
+            },
+            "required": ["name", "version", "task", "features", "target", "classes"],
+        },
+        "Problem": {
+            "type": "object",
+            "description": "RFC 9457",
+            "properties": {
+                "type": text,
+                "title": text,
+                "status": {"type": "integer"},
+                "detail": text,
+                "errors": {"type": "array", "items": _ref("Fault")},
+            },
+            "required": ["type", "title", "status", "detail", "errors"],
+        },
+        "Fault": _object(
+            {
+                "field": {**text, "description": "Empty where no single field is at fault"},
+                "code": {**text, "examples": ["missing", "not_a_number"]},
+                "message": text,
+                "record": {"type": "integer", "minimum": 0, "description": "Its place in a list"},
+                "line": {"type": "integer", "minimum": 1, "description": "Its line in a CSV"},
+            },
+            optional=["record", "line"],
+        ),
+    }
+
+
+def _label(manifest: Manifest) -> Node:
+    """The schema of one prediction."""
+    if manifest.task == "regression":
+        return {"type": "number"}
+    types = {"integer" if isinstance(label, int) else "string" for label in manifest.classes}
+    return {"type": _types(sorted(types)), "enum": list(manifest.classes)}
+
+
+def _parameter(manifest: Manifest, feature: Feature) -> Node:
+    """A feature as a query parameter: its value is text, and an empty one is a missing one."""
+    node: Node = {
+        "name": feature.name,
+        "in": "query",
+        "required": not feature.nullable,
+        "description": _meaning(feature) + ("; leave it out where unknown" if feature.nullable else ""),
+        "schema": _text_schema(feature),
+    }
+    if feature.nullable:
+        node["allowEmptyValue"] = True
+    value = manifest.golden[0]["record"].get(feature.name) if manifest.golden else None
+    if value is not None:
+        node["example"] = _as_text(value) if feature.kind == "boolean" else value
+    return node
+
+
+def _text_schema(feature: Feature) -> Node:
+    """What a query parameter takes; OpenAPI reads its text by ``type``."""
+    if feature.kind == "boolean":
+        return {"type": "string", "enum": list(BOOLEANS)}
+    schema = _bounds(feature)
+    if feature.kind == "category" and not feature.open:
+        return {**schema, "enum": list(feature.categories)}
+    return schema
+
+
+def _json_schema(feature: Feature) -> Node:
+    """What a record's member takes, in JSON."""
+    schema = _bounds(feature)
+    types = [schema["type"]]
+    if feature.kind == "boolean":
+        types = ["boolean", "integer", "string"]
+        schema["enum"] = [True, False, 1, 0, *BOOLEANS]
+    if feature.kind == "category" and not feature.open:
+        schema["enum"] = [*feature.categories, *([""] if feature.nullable else [])]
+    if feature.nullable:
+        types.append("null")
+        if "enum" in schema:
+            schema["enum"].append(None)
+    words = _meaning(feature) + ("; null where unknown" if feature.nullable else "")
+    return {**schema, "type": _types(types), "description": words}
+
+
+def _bounds(feature: Feature) -> Node:
+    """The type, and the limits that ``schema`` enforces."""
+    if feature.kind == "integer":
+        limit = int(LARGEST_INTEGER)
+        return {"type": "integer", "minimum": -limit, "maximum": limit}
+    if feature.kind == "number":
+        return {"type": "number", "minimum": -LARGEST_NUMBER, "maximum": LARGEST_NUMBER}
+    if feature.kind == "category" and feature.open:
+        node: Node = {"type": "string", "examples": list(feature.categories[:CATEGORIES_SHOWN])}
+        return node if feature.nullable else {**node, "minLength": 1}
+    return {"type": "string"}
+
+
+def _meaning(feature: Feature) -> str:
+    words = MEANING[feature.kind].capitalize()
+    if feature.kind == "category":
+        if not feature.open:
+            return f"{words}: one of the categories of the training data"
+        seen = _listed(feature.categories[:CATEGORIES_SHOWN])
+        others = "others" if len(feature.categories) <= CATEGORIES_SHOWN else "more"
+        return f"{words}; training saw {seen}, and {others} are taken" if seen else words
+    if feature.kind == "boolean" or feature.minimum is None or feature.maximum is None:
+        return words
+    return f"{words}; {feature.minimum:.10g} to {feature.maximum:.10g} in training"
+
+
+def _records(manifest: Manifest) -> list[Mapping[str, Any]]:
+    return [row["record"] for row in manifest.golden[:ROWS_SHOWN]]
+
+
+def _golden_answers(manifest: Manifest) -> list[Node]:
+    keys = ("prediction", "probabilities")
+    rows = manifest.golden[:ROWS_SHOWN]
+    return [{key: row[key] for key in keys if row.get(key) is not None} for row in rows]
+
+
+def _prediction(manifest: Manifest) -> Node | None:
+    answers = _golden_answers(manifest)
+    return {**answers[0], "model": manifest.identity} if answers else None
+
+
+def _predictions(manifest: Manifest) -> Node:
+    return {"predictions": _golden_answers(manifest), "model": manifest.identity}
+
+
+def _file_predictions(manifest: Manifest) -> Node | None:
+    labels = [answer["prediction"] for answer in _golden_answers(manifest)]
+    if not labels:
+        return None
+    width = len(manifest.features)
+    reason = f"the row has {width + 1} cells and the header {width}"
+    reject = {"line": len(labels) + 2, "column": "", "code": "too_many_cells", "reason": reason}
+    return {"predictions": [*labels, None], "rejected": [reject], "model": manifest.identity}
+
+
+def _csv(manifest: Manifest) -> Node:
+    """A CSV body, with the golden rows as its example."""
+    names = [feature.name for feature in manifest.features]
+    sink = io.StringIO()
+    writer = csv.writer(sink, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows([_as_text(record.get(name)) for name in names] for record in _records(manifest))
+    schema = {
+        "type": "string",
+        "description": "A header line with the features' names, then a row a record",
+    }
+    return {"schema": schema, **_given(example=sink.getvalue() if manifest.golden else None)}
+
+
+def _as_text(value: object) -> str:
+    """A JSON value as a CSV cell or a query parameter spells it."""
+    if value is None:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _object(properties: Mapping[str, Node], optional: Sequence[str] = ()) -> Node:
+    """An object with these members and no others."""
+    node: Node = {"type": "object", "properties": dict(properties), "additionalProperties": False}
+    required = [name for name in properties if name not in optional]
+    return {**node, "required": required} if required else node
+
+
+def _or_null(schema: Node) -> Node:
+    types = [schema["type"]] if isinstance(schema["type"], str) else schema["type"]
+    node = {**schema, "type": [*types, "null"]}
+    return {**node, "enum": [*schema["enum"], None]} if "enum" in schema else node
+
+
+def _types(types: Sequence[str]) -> str | list[str]:
+    return types[0] if len(types) == 1 else list(types)
+
+
+def _ref(schema: str) -> Node:
+    return {"$ref": f"#/components/schemas/{schema}"}
+
+
+def _answer(schema: str, example: object = None) -> Node:
+    content = {JSON: {"schema": _ref(schema), **_given(example=example)}}
+    return {"description": "The answer", "content": content}
+
+
+def _problem(description: str) -> Node:
+    return {"description": description, "content": {PROBLEM: {"schema": _ref("Problem")}}}
+
+
+def _errors(*statuses: int) -> Node:
+    return {str(status): {"$ref": f"#/components/responses/{status}"} for status in statuses}
+
+
+def _given(**nodes: object) -> Node:
+    """The keywords that have something to say."""
+    return {keyword: value for keyword, value in nodes.items() if value}
+
+
+def _listed(words: Iterable[str]) -> str:
+    return ", ".join(f"`{word}`" for word in words)

@@ -1,0 +1,61 @@
+#!/bin/sh
+# Install a lock into .venv, which is made if need be, and once only:
+#
+#     requirements/install.sh train dev
+#
+# installs requirements/train.txt, unless .venv holds it or one of the further locks named, which include it.
+# PYTHON names the interpreter for .venv; without it, the newest tested one on the path is taken.
+set -eu
+cd "$(dirname "$0")/.."
+venv=.venv
+stamp=$venv/installed.txt # a copy of the lock that was installed last
+supported='import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))'
+identity='import sys; print(sys.version, sys.base_prefix)'
+
+fail() {
+    echo "make: $*" >&2
+    exit 1
+}
+
+holds() { # whether .venv works and holds one of these locks as it is now
+    "$venv/bin/python" -c '' 2>/dev/null || return 1
+    for lock; do
+        cmp -s "requirements/$lock.txt" "$stamp" && return
+    done
+    return 1
+}
+
+interpreter() { # print the first of these that can make .venv
+    for python; do
+        if "$python" -c "$supported" 2>/dev/null && "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+            echo "$python"
+            return
+        fi
+    done
+    version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) ||
+        fail "cannot run $python; Python 3.11 or newer is needed: make ... PYTHON=/path/to/python3"
+    "$python" -c "$supported" ||
+        fail "$python is Python $version, but 3.11 to 3.14 is needed: make ... PYTHON=/path/to/python3"
+    fail "$python (Python $version) has no venv module; on Debian or Ubuntu: apt-get install python3-venv"
+}
+
+if [ -n "${PYTHON:-}" ]; then
+    set_by_user=$(interpreter "$PYTHON")
+    if [ "$("$set_by_user" -c "$identity")" != "$("$venv/bin/python" -c "$identity" 2>/dev/null)" ]; then
+        rm -rf "$venv"
+    fi
+fi
+
+if holds "$@"; then
+    exit
+fi
+if ! { "$venv/bin/python" -c "$supported" && "$venv/bin/python" -c 'import pip'; } 2>/dev/null; then
+    python=$(interpreter ${set_by_user:+"$set_by_user"} python3.13 python3.12 python3.11 python3)
+    echo "making $venv with $("$python" -c 'import sys; print("Python %d.%d.%d" % sys.version_info[:3])')"
+    "$python" -m venv --clear "$venv"
+fi
+echo "installing requirements/$1.txt into $venv (about a minute the first time)"
+rm -f "$stamp"
+"$venv/bin/python" -m pip install -qq --no-input --disable-pip-version-check \
+    --require-hashes --only-binary :all: --requirement "requirements/$1.txt"
+cp "requirements/$1.txt" "$stamp"

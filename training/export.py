@@ -1,0 +1,211 @@
+"""The fitted estimator as an ONNX graph: one input a feature, the label and its probabilities out.
+
+A regression's graph gives its value alone, a classifier's without ``predict_proba`` its label
+alone. skl2onnx does not take every pipeline of doubles; what it lacks is mended here, for the
+conversion only. Whether the graph is the model's equal is not judged here, but in ``parity``.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pandas as pd
+from skl2onnx import convert_sklearn
+from skl2onnx.common._registration import get_converter, register_converter
+from skl2onnx.common.data_types import DoubleTensorType, StringTensorType
+from skl2onnx.sklapi import CastTransformer
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    GradientBoostingClassifier,
+    GradientBoostingRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
+from sklearn.pipeline import Pipeline
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+from handler.bundle import Feature, Manifest
+from handler.model import input_names
+from training.errors import one_line
+
+#: ONNX walks trees on float32 only, as most of scikit-learn's do.
+TREES = (
+    DecisionTreeClassifier,
+    DecisionTreeRegressor,
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    GradientBoostingClassifier,
+    GradientBoostingRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
+
+
+class NotExportable(Exception):
+    """No ONNX graph can be made of the estimator; ``str()`` is the reason in one line."""
+
+
+def to_onnx(estimator: Any, manifest: Manifest) -> bytes:
+    """The graph, with its inputs named by ``input_names(manifest)``; raises ``NotExportable``.
+
+    The last step computes in double precision, or in float32 where it knows nothing else.
+    """
+    steps = _steps(estimator)
+    reason: Exception | None = None
+    for single in (True,) if isinstance(steps[-1], TREES) else (False, True):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about skl2onnx's own code
+                graph = _convert(steps, manifest, single=single)
+            onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+        except Exception as error:  # noqa: BLE001 - converters fail in every way there is
+            reason = reason or error
+        else:
+            return graph
+    assert reason is not None
+    raise NotExportable(one_line(reason)) from reason
+
+
+def _steps(estimator: Any) -> list[Any]:
+    """The fitted steps that predicting runs through, without the pipelines and searches around them."""
+    if hasattr(estimator, "best_estimator_"):
+        return _steps(estimator.best_estimator_)
+    if isinstance(estimator, Pipeline):
+        return [
+            step for _, each in estimator.steps if each not in (None, "passthrough") for step in _steps(each)
+        ]
+    return [estimator]
+
+
+def _convert(steps: Sequence[Any], manifest: Manifest, *, single: bool) -> bytes:
+    _mend_converters()
+    features, last = manifest.features, steps[-1]
+    before = list(steps[:-1])
+    if not isinstance(steps[0], ColumnTransformer) and all(each.kind != "category" for each in features):
+        before.insert(0, _side_by_side(features))
+    if single:
+        before.append(CastTransformer(dtype=np.float32))
+    pipeline = Pipeline([(f"step{place}", step) for place, step in enumerate([*before, last])])
+    probabilities = hasattr(last, "predict_proba")
+    model = convert_sklearn(
+        pipeline,
+        name="model",  # by default a random one, and the bundle's version would change with it
+        initial_types=[
+            (each.name, StringTensorType([None, 1]) if each.kind == "category" else DoubleTensorType([None, 1]))
+            for each in features
+        ],
+        options={id(each): {"zipmap": False} for each in (pipeline, last)} if probabilities else None,
+    )
+    if len(model.graph.input) != len(features):
+        raise NotImplementedError("skl2onnx left a feature out of the graph")
+    names = input_names(manifest)
+    _rename(model.graph, {found.name: names[each.name] for found, each in zip(model.graph.input, features)})
+    del model.graph.output[2 if probabilities else 1 :]
+    _prune(model.graph)
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content
+
+
+def _side_by_side(features: Sequence[Feature]) -> ColumnTransformer:
+    """A first step that makes one matrix of the inputs: skl2onnx would join them in float32."""
+    names = [feature.name for feature in features]
+    columns = ColumnTransformer([("all", "passthrough", names)])
+    return columns.fit(pd.DataFrame({name: [0.0] for name in names}))
+
+
+def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
+    for each in graph.input:
+        each.name = names[each.name]
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+
+
+def _prune(graph: onnx.GraphProto) -> None:
+    """Drop the nodes and constants that no output needs."""
+    needed = {output.name for output in graph.output}
+    nodes = []
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            needed.update(node.input)
+            nodes.insert(0, node)
+    constants = [each for each in graph.initializer if each.name in needed]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(constants)
+
+
+@cache
+def _mend_converters() -> None:
+    """Put our converters in the place of skl2onnx's, whose table is one for the whole process."""
+    register_converter("SklearnSimpleImputer", _imputer(get_converter("SklearnSimpleImputer")), overwrite=True)
+    for name in ("SklearnHistGradientBoostingClassifier", "SklearnHistGradientBoostingRegressor"):
+        stock = get_converter(name)
+        register_converter(name, _plainly(stock), overwrite=True, options=stock.get_allowed_options())
+
+
+def _imputer(stock: Any) -> Any:
+    """A converter for ``SimpleImputer``: the stock one's operator knows no doubles."""
+
+    def convert(scope: Any, operator: Any, container: Any) -> None:
+        imputer = operator.raw_operator
+        if not isinstance(operator.inputs[0].type, DoubleTensorType):
+            return stock(scope, operator, container)
+        if len(operator.inputs) > 1 or imputer.add_indicator or imputer.missing_values == imputer.missing_values:
+            raise NotImplementedError("SimpleImputer with an indicator, or for another value than NaN")
+        if np.isnan(imputer.statistics_).any():
+            raise NotImplementedError("SimpleImputer with a column that was empty")
+        (given,) = operator.input_full_names
+        statistics, is_missing = (scope.get_unique_variable_name(name) for name in ("statistics", "missing"))
+        container.add_initializer(
+            statistics, onnx.TensorProto.DOUBLE, [1, len(imputer.statistics_)], imputer.statistics_.tolist()
+        )
+        container.add_node("IsNaN", [given], [is_missing], name=scope.get_unique_operator_name("IsNaN"))
+        container.add_node(
+            "Where",
+            [is_missing, statistics, given],
+            operator.output_full_names,
+            name=scope.get_unique_operator_name("Where"),
+        )
+        return None
+
+    return convert
+
+
+def _plainly(stock: Any) -> Any:
+    """A converter that makes its nodes of Python numbers, where ``stock`` uses NumPy's."""
+
+    def convert(scope: Any, operator: Any, container: Any) -> None:
+        stock(scope, operator, _PlainAttributes(container))
+
+    return convert
+
+
+class _PlainAttributes:
+    """A container of skl2onnx for which onnx, from 1.23 on, does not refuse NumPy scalars."""
+
+    def __init__(self, container: Any) -> None:
+        self._container = container
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._container, name)
+
+    def add_node(self, *arguments: Any, **attributes: Any) -> None:
+        plain = {
+            name: [each.item() if isinstance(each, np.generic) else each for each in value]
+            if isinstance(value, list)
+            else value
+            for name, value in attributes.items()
+        }
+        self._container.add_node(*arguments, **plain)

@@ -1,0 +1,143 @@
+"""What training tells a person, a stage at a time; each function returns text of one line or more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from handler.bundle import Label, Manifest
+from handler.model import Scores
+from training import metrics
+from training.data import Column, Dataset
+from training.parity import Finding
+
+#: Below this share of an even one, a class counts as rare.
+RARE = 0.4
+#: Tables of classes are cut after as many.
+SHOWN = 20
+
+
+def columns(dataset: Dataset, *, synthetic: bool) -> str:
+    """Shape, and what each column holds."""
+    table, target = dataset.table, dataset.target
+    made_up = " (synthetic: made up, no real customers)" if synthetic else ""
+    if target.numbers is None:
+        values = _listed(sorted(set(target.texts)))
+    else:
+        values = _range(target.numbers.min(), target.numbers.max())
+    rows = [
+        (column.feature.name, column.feature.kind, f"{column.missing:,}", f"{column.distinct:,}", _values(column))
+        for column in dataset.columns
+    ]
+    return "\n".join(
+        [
+            f"data: {table.source}{made_up}: {table.rows:,} rows x {len(table.columns)} columns",
+            *(f"  the header cell {cell} is read as {name}" for cell, name in table.cleaned),
+            *_grid(
+                ("column", "kind", "missing", "distinct", "values"),
+                [*rows, (target.name, "target", "0", f"{target.distinct:,}", values)],
+                "<<>><",
+            ),
+            *(f"note: {column.note}" for column in dataset.columns if column.note),
+        ]
+    )
+
+
+def _values(column: Column) -> str:
+    feature = column.feature
+    if feature.kind == "category":
+        return _listed(feature.categories)
+    if feature.kind == "boolean":
+        return "false, true"
+    return _range(feature.minimum, feature.maximum)
+
+
+def _range(low: Any, high: Any) -> str:
+    return f"{low:,.6g} to {high:,.6g}"
+
+
+def _listed(texts: Sequence[str]) -> str:
+    shown = ", ".join(texts[:6])
+    return (shown if len(shown) <= 60 else shown[:57] + "...") + (", ..." if len(texts) > 6 else "")
+
+
+def split(y: np.ndarray, train: np.ndarray, held_out: np.ndarray, how: str) -> str:
+    """How many rows are fitted on and held out."""
+    return f"split: {len(train):,} rows to fit on, {len(held_out):,} held out ({how})"
+
+
+def balance(y: np.ndarray, train: np.ndarray, held_out: np.ndarray, *, balanced: bool) -> str:
+    """The classes' sizes, in all and on either side of the split, with a word on imbalance."""
+    classes, counts = np.unique(y, return_counts=True)
+    rows = [
+        (str(label), f"{count:,}", f"{count / len(y):.1%}", *(f"{(y[each] == label).sum():,}" for each in (train, held_out)))
+        for label, count in list(zip(classes, counts, strict=True))[:SHOWN]
+    ]
+    lines = _grid(("class", "rows", "share", "to fit on", "held out"), rows, "<>>>>")
+    if len(classes) > SHOWN:
+        lines.append(f"  ... and {len(classes) - SHOWN} more classes")
+    rare, common = counts.argmin(), counts.argmax()
+    if counts[rare] / len(y) < RARE / len(classes):
+        share, rest = counts[rare] / len(y), counts[common] / len(y)
+        lines.append(
+            f"  imbalanced: {share:.1%} of the rows are '{classes[rare]}'. Always answering '{classes[common]}' "
+            f"would be right in {rest:.1%} of them,\n  so look at precision and recall before accuracy."
+        )
+        if balanced:
+            lines.append(
+                "  class_weight='balanced' makes each class count the same: more of the rare ones are found "
+                "(recall), with more\n  false alarms (precision)."
+            )
+    return "\n".join(lines)
+
+
+def quality(manifest: Manifest, y: np.ndarray, scores: Scores) -> str:
+    """The metrics on the rows held out, for a classifier with its confusion matrix."""
+    numbers = manifest.metrics
+    named = ", ".join(f"{name} {value:.4f}" for name, value in numbers.items() if not isinstance(value, list))
+    lines = [f"on the {len(y):,} rows held out: {named}"]
+    if manifest.task != "regression" and len(manifest.classes) <= SHOWN:
+        lines.append(metrics.table(manifest, y, scores))
+        lines += _confusion(manifest.classes, numbers["confusion_matrix"])
+    return "\n".join(lines)
+
+
+def _confusion(classes: Sequence[Label], matrix: Sequence[Sequence[int]]) -> list[str]:
+    names = [str(label) for label in classes]
+    rows = [(f"is {name}", *(f"{count:,}" for count in row)) for name, row in zip(names, matrix, strict=True)]
+    return _grid(("confusion matrix", *(f"predicted {name}" for name in names)), rows, "<" + ">" * len(names))
+
+
+def parity(finding: Finding) -> str:
+    """Which runtime serves the model, and why."""
+    if finding.reason is not None:
+        return f"runtime: joblib (scikit-learn itself, slower to start). No ONNX graph: {finding.reason}"
+    same = "identical labels, " if finding.labels_identical else ""
+    return (
+        f"runtime: onnx. The graph was found equal on {finding.rows:,} rows held out and "
+        f"{finding.adversarial_rows:,} adversarial rows:\n  {same}largest difference "
+        f"{finding.largest_difference:.1e} (tolerance {finding.tolerance:.0e})"
+    )
+
+
+def done(manifest: Manifest, out: Path) -> str:
+    """Where the bundle is, and what to do next."""
+    where = "" if out == Path("handler/model") else f"MODEL_DIR={out} "
+    synthetic = " (trained on synthetic data)" if manifest.training["synthetic"] else ""
+    return (
+        f"bundle: {out}, model {manifest.name} version {manifest.version}{synthetic}\n"
+        f"next: {where}make serve"
+    )
+
+
+def _grid(header: Sequence[str], rows: Sequence[Sequence[str]], align: str) -> list[str]:
+    """Lines of cells in columns; ``align`` holds ``<`` or ``>`` for each column."""
+    table = [header, *rows]
+    widths = [max(len(row[place]) for row in table) for place in range(len(header))]
+    return [
+        "  " + "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(row, align, widths, strict=True)).rstrip()
+        for row in table
+    ]

@@ -1,0 +1,92 @@
+"""Rows made from the schema alone: the edges on which two scorers might part, and golden records."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from handler.bundle import Feature
+from handler.schema import Columns, Record, Schema, Value
+
+#: Of a number, beside what training saw: zero, signs, fractions, and far more than was ever seen.
+LARGE = (1e6, -1e6, 1e12, -1e12)
+
+
+def edges(feature: Feature) -> list[Value]:
+    """The values of a feature that are apt to be treated differently."""
+    null: list[Value] = [] if not feature.nullable else ["" if feature.kind == "category" else math.nan]
+    if feature.kind == "category":
+        unknown = [unknown_category(feature)] if feature.open else []
+        return [*feature.categories, *unknown, *null]
+    if feature.kind == "boolean":
+        return [0.0, 1.0, *null]
+    low, high = bounds(feature)
+    values = [low, high, low - 1, high + 1, 0.0, 1.0, -1.0, *LARGE]
+    if feature.kind == "number":
+        values += [math.nextafter(low, -math.inf), math.nextafter(high, math.inf), (low + high) / 2, 1e-9]
+    return [*dict.fromkeys(values), *null]
+
+
+def unknown_category(feature: Feature) -> str:
+    """A text that is none of the feature's categories."""
+    text = "unknown"
+    while text in feature.categories:
+        text += "?"
+    return text
+
+
+def bounds(feature: Feature) -> tuple[float, float]:
+    """The least and the greatest value that training saw of a number."""
+    return feature.minimum or 0.0, feature.maximum or 0.0
+
+
+def adversarial(features: Sequence[Feature], typical: Record, seed: int, combined: int = 4000) -> Columns:
+    """Every edge of every feature in an else typical row, then random rows that hold one edge or two."""
+    random = np.random.default_rng(seed)
+    alone = [
+        (*typical[:place], value, *typical[place + 1 :])
+        for place, feature in enumerate(features)
+        for value in edges(feature)
+    ]
+    columns = Schema(features).columns(alone)
+    mixed = likely(features, random, combined)
+    for feature in features:
+        values = Schema([feature]).columns([(value,) for value in edges(feature)])[feature.name]
+        edge = random.random(combined) < min(0.5, 1.5 / len(features))
+        mixed[feature.name][edge] = random.choice(values, edge.sum())
+    return {name: np.concatenate([columns[name], mixed[name]]) for name in columns}
+
+
+def likely(features: Sequence[Feature], random: np.random.Generator, rows: int) -> dict[str, np.ndarray]:
+    """Random rows within what training saw, each feature by itself."""
+    columns = {}
+    for feature in features:
+        if feature.kind == "category":
+            values = random.choice(np.array(feature.categories, dtype=object), rows)
+        elif feature.kind == "number":
+            values = random.uniform(*bounds(feature), rows)
+        else:
+            low, high = bounds(feature)
+            values = np.floor(random.uniform(low, high + 1, rows)).clip(low, high)
+        columns[feature.name] = values
+    return columns
+
+
+def as_json(features: Sequence[Feature], record: Record) -> dict[str, Any]:
+    """A record as a request states it in JSON."""
+    return {
+        feature.name: _json(feature, value) for feature, value in zip(features, record, strict=True)
+    }
+
+
+def _json(feature: Feature, value: Value) -> str | bool | int | float | None:
+    if isinstance(value, str):
+        return value or None
+    if math.isnan(value):
+        return None
+    if feature.kind == "boolean":
+        return bool(value)
+    return int(value) if feature.kind == "integer" else value
