@@ -1,4 +1,4 @@
-"""The handler from a terminal: predict, invoke, check, serve."""
+"""The handler from a terminal: predict, score, invoke, check, serve."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from handler.app import App
 from handler.errors import FunctionError, InvalidRecords, Problem
 from handler.model import Model
 from handler.settings import Settings
+from handler.storage import Location, Storage
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,6 +46,32 @@ def predict(options: argparse.Namespace, settings: Settings) -> int:
     record = model.schema.from_query(pairs)
     prediction = model.predictions(model.score([record]))[0]
     _print({**prediction, "model": model.manifest.identity})
+    return 0
+
+
+def score(options: argparse.Namespace, settings: Settings) -> int:
+    """Score a CSV file or object into a folder; 1 if it was refused."""
+    from handler.batch import Batch, beside, into, require
+    from handler.progress import bar
+
+    model, storage = Model.load(settings.model_dir), Storage(settings.allow_http)
+    source = Location.parse(options.input)
+    folder = into(source, Location.parse(options.output)) if options.output else beside(source)
+    size = require(storage, source).size
+    with bar(size) as progress:
+        scored = Batch(model, settings, storage, progress=progress).score(source, folder)
+    if scored.summary is None:
+        print(f"{source}: {scored.skipped}; see {folder}")
+        return 0
+    fault, rows = scored.summary.get("error"), scored.summary["rows"]
+    if fault:
+        print(f"error: {source}: {fault['message']}", file=sys.stderr)
+        return 1
+    seconds = scored.summary["seconds"]
+    print(
+        f"{source}: {rows['read']:,} rows, {rows['scored']:,} scored, {rows['rejected']:,} rejected "
+        f"in {seconds:.1f} s; see {folder}"
+    )
     return 0
 
 
@@ -101,6 +128,10 @@ def _parser() -> argparse.ArgumentParser:
     each = commands.add_parser("predict", help="one record: age=45 new_user=0 ...")
     each.add_argument("values", nargs="+", metavar="NAME=VALUE")
     each.set_defaults(run=predict)
+    each = commands.add_parser("score", help="a CSV file: a local path, s3:// or gs://")
+    each.add_argument("input", metavar="INPUT")
+    each.add_argument("--output", metavar="DIR_OR_URI", help="default: scored/ beside the input")
+    each.set_defaults(run=score)
     each = commands.add_parser("invoke", help="any event, through the same dispatch as on Lambda")
     each.add_argument("event", type=Path, metavar="EVENT.json")
     each.set_defaults(run=invoke)

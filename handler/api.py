@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from handler import csv_blocks, openapi, telemetry
 from handler.csv_blocks import Layout, Reject, Rows
@@ -238,7 +238,7 @@ class Api:
         for _, rows, scores in table.parts:
             outputs = zip(*self._model.outputs(scores), strict=True)
             rejected = rows.rejected
-            for place, cells in enumerate(rows.text):
+            for place, cells in enumerate(cast("list[list[str]]", rows.text)):
                 row: Sequence[object] = [""] * len(names) if place in rejected else next(outputs)
                 padding = [""] * (len(table.layout.header) - len(cells))
                 lines.append(csv_blocks.write_line([*cells, *padding, *row]))

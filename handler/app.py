@@ -9,19 +9,30 @@ import functools
 import logging
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from handler import telemetry
 from handler.api import Api
 from handler.errors import FunctionError, status_of
+from handler.jobs import Acknowledge, Job, Outcome, Predict, ScoreObject
 from handler.messages import Answer, Request
 from handler.model import Model
 from handler.settings import Settings
-from handler.sources import Job, Outcome, Predict, source_of, sources
+from handler.sources import source_of, sources
+from handler.storage import Storage
 
 if TYPE_CHECKING:
     import flask
+
+    from handler.batch import Batch
+
+Remaining = Callable[[], float]
+
+
+def forever() -> float:
+    """The time that is left where no platform sets a limit."""
+    return float("inf")
 
 
 class App:
@@ -31,31 +42,61 @@ class App:
         self.settings = settings
         self._model = model
         self._api = Api(model, settings)
-        self._sources = sources(model.schema)
+        self._sources = sources(model.schema, settings)
+        self._storage = Storage(settings.allow_http)
         self._cold = True
 
-    def handle(self, event: object, request_id: str | None = None) -> Any:
+    def handle(self, event: object, request_id: str | None = None, remaining: Remaining = forever) -> Any:
         """Dispatch an event: find its source, run its jobs, reply.
 
-        Raises ``UnknownEvent``, and whatever the source's platform wants raised.
+        ``remaining`` gives the seconds until the platform's deadline. Raises ``UnknownEvent``, and
+        whatever the source's platform wants raised.
         """
         source = source_of(event, self._sources)
         try:
-            jobs: Iterable[Job] = source.jobs(event)
+            outcomes = [self._run(job, request_id, remaining) for job in source.jobs(event)]
         except FunctionError as error:
-            return source.reply([Outcome(None, error=error)])
-        return source.reply([self._run(job, request_id) for job in jobs])
+            self._log("event", request_id, time.perf_counter(), status=status_of(error))
+            outcomes = [Outcome(None, error=error)]
+        return source.reply(outcomes)
 
-    def _run(self, job: Job, request_id: str | None) -> Outcome:
+    def _run(self, job: Job, request_id: str | None, remaining: Remaining) -> Outcome:
         """Run one job; the project's own errors become its outcome, a bug goes through."""
         start = time.perf_counter()
-        cold, self._cold = self._cold, False
-        if isinstance(job, Predict):
-            route, outcome, status, rows = self._predict(job)
-        else:
+        if isinstance(job, Request):
             answer = self._api.respond(job)
-            route, outcome = f"{job.method} /{job.route[:40]}", Outcome(job, answer)
-            status, rows = answer.status, answer.rows
+            route = f"{job.method} /{job.route[:40]}"
+            self._log(route, request_id, start, status=answer.status, rows=answer.rows)
+            return Outcome(job, answer)
+        route, rows, told = "event", None, {}
+        try:
+            if isinstance(job, Predict):
+                route = "invoke"
+                result, rows = self._api.predict(job.payload)
+            elif isinstance(job, ScoreObject):
+                route = "batch"
+                scored = self._batch(remaining).run(job)
+                rows, told = scored.rows, {"input": str(job.input), **scored.log_fields}
+                result = scored.as_json()
+            elif isinstance(job, Acknowledge):
+                result = {"skipped": job.reason}
+                told = result
+            else:
+                raise job.error
+        except FunctionError as error:
+            self._log(route, request_id, start, status=status_of(error), error=type(error).__name__)
+            return Outcome(job, error=error)
+        self._log(route, request_id, start, status=200, rows=rows, **told)
+        return Outcome(job, result)
+
+    def _batch(self, remaining: Remaining) -> Batch:
+        from handler.batch import Batch
+
+        return Batch(self._model, self.settings, self._storage, remaining)
+
+    def _log(self, route: str, request_id: str | None, start: float, status: int, **told: object) -> None:
+        """The one line of an invocation's job."""
+        cold, self._cold = self._cold, False
         telemetry.event(
             logging.WARNING if status >= 500 else logging.INFO,
             "request",
@@ -63,18 +104,10 @@ class App:
             route=route,
             status=status,
             milliseconds=round((time.perf_counter() - start) * 1000, 3),
-            rows=rows,
             cold_start=cold,
             model_version=self._model.manifest.version,
+            **told,
         )
-        return outcome
-
-    def _predict(self, job: Predict) -> tuple[str, Outcome, int, int]:
-        try:
-            document, rows = self._api.predict(job.payload)
-        except FunctionError as error:
-            return "invoke", Outcome(job, error=error), status_of(error), 0
-        return "invoke", Outcome(job, document), 200, rows
 
 
 @functools.cache
@@ -87,7 +120,9 @@ def application() -> App:
 
 def lambda_handler(event: Mapping[str, Any], context: Any = None) -> Any:
     """AWS Lambda's entry point. https://docs.aws.amazon.com/lambda/latest/dg/python-handler.html"""
-    return application().handle(event, getattr(context, "aws_request_id", None))
+    clock = getattr(context, "get_remaining_time_in_millis", None)
+    remaining = (lambda: clock() / 1000) if clock else forever
+    return application().handle(event, getattr(context, "aws_request_id", None), remaining)
 
 
 def http(request: flask.Request) -> tuple[bytes, int, dict[str, str]]:
@@ -108,7 +143,10 @@ def http(request: flask.Request) -> tuple[bytes, int, dict[str, str]]:
         body=b"" if announced > most else request.stream.read(most + 1),
         size=announced,
     )
-    answer: Answer = app.handle(event, headers.get("x-request-id") or trace or None)
+    end = time.monotonic() + (app.settings.timeout or float("inf"))
+    answer: Answer = app.handle(
+        event, headers.get("x-request-id") or trace or None, lambda: end - time.monotonic()
+    )
     return answer.body, answer.status, dict(answer.headers)
 
 

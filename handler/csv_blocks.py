@@ -121,7 +121,7 @@ class Rows:
     total: int
     columns: Columns
     rejects: tuple[Reject, ...]
-    text: Sequence[Sequence[str]] | pl.DataFrame
+    text: list[list[str]] | pl.DataFrame
 
     @property
     def rejected(self) -> frozenset[int]:
@@ -196,21 +196,24 @@ def write(rows: Rows, outputs: Sequence[np.ndarray | list[str]]) -> bytes:
 
     Cells keep their text; doubles are written so that they read back to the same double.
     """
+    if isinstance(rows.text, list):
+        added = zip(*(each if isinstance(each, list) else each.tolist() for each in outputs), strict=True)
+        rejected = rows.rejected
+        sound = (cells for place, cells in enumerate(rows.text) if place not in rejected)
+        lines = io.StringIO()
+        writer = csv.writer(lines, lineterminator="\n")
+        writer.writerows([*cells, *more] for cells, more in zip(sound, added, strict=True))
+        return lines.getvalue().encode()
     import polars as pl
 
-    if isinstance(rows.text, pl.DataFrame):
-        frame = rows.text
-    else:
-        rejected = rows.rejected
-        lines = [write_line(cells) for place, cells in enumerate(rows.text) if place not in rejected]
-        frame = pl.DataFrame({"line": lines}, schema={"line": pl.String})
-    as_lines = frame.width == 1 and frame.columns == ["line"]
-    added = [
+    frame = rows.text
+    as_lines = frame.columns == ["line"]
+    series = [
         pl.Series(f"output {place}", values if not as_lines else _quoted_cells(values))
         for place, values in enumerate(outputs)
     ]
     sink = io.BytesIO()
-    frame.with_columns(added).write_csv(
+    frame.with_columns(series).write_csv(
         sink, include_header=False, quote_style="never" if as_lines else "necessary"
     )
     return sink.getvalue()

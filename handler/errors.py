@@ -10,6 +10,12 @@
         - ``InvalidRecords`` 422: readable, but not what the model's schema asks for
         - ``InvalidCsv`` 400: not a CSV that can be read at all
             - ``MissingColumns`` 422: a CSV without the model's columns
+        - ``Forbidden`` 403: an object that this deployment does not read
+    - ``PassingFault`` 503: another try may succeed, so the platform is to make one
+        - ``StorageDown``: the object store is unreachable, throttled, or refuses access
+        - ``NoObject``: the object, or its bucket, is not there
+        - ``Changed``: an object is no longer of the version that was read
+        - ``DeadlineNear``: the platform would stop this run before its end
 
 Messages never hold a value that a caller sent: they name fields, lines and rules.
 """
@@ -175,17 +181,62 @@ class MissingColumns(InvalidCsv):
         )
 
 
+class Forbidden(RequestError):
+    """An event that names an object which this deployment does not read."""
+
+
+class PassingFault(FunctionError):
+    """A fault of the moment: nothing was left half done, and another try may succeed."""
+
+
+class StorageDown(PassingFault):
+    """The object store did not do what was asked."""
+
+    def __init__(self, uri: str, why: str) -> None:
+        self.uri = uri
+        super().__init__(f"storage failed at {uri}: {why}")
+
+
+class NoObject(PassingFault):
+    """The object, or its bucket, is not there."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        super().__init__(f"there is no object {uri}, or no such bucket")
+
+
+class Changed(PassingFault):
+    """An object is no longer of the version that was read: another run was faster."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        super().__init__(f"{uri} was changed by another run meanwhile")
+
+
+class DeadlineNear(PassingFault):
+    """The platform would stop this run before its end."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        super().__init__(
+            f"the time limit is near and {uri} is not scored to its end; nothing was written. Raise the "
+            "function's timeout or memory, split the file, or run 'python -m handler score' on a machine"
+        )
+
+
 STATUS: Mapping[type[FunctionError], int] = {
     InvalidRecords: 422,
     MissingColumns: 422,
     InvalidCsv: 400,
     InvalidBody: 400,
     UnknownEvent: 400,
+    Forbidden: 403,
     NotFound: 404,
     MethodNotAllowed: 405,
     BodyTooLarge: 413,
     AnswerTooLarge: 413,
     UnsupportedMediaType: 415,
+    PassingFault: 503,
     FunctionError: 500,
 }
 

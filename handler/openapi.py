@@ -10,8 +10,9 @@ from __future__ import annotations
 import csv
 import functools
 import gzip
+import http
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,19 +39,105 @@ ASSETS: Mapping[str, tuple[str, str]] = {
 }
 
 ABOUT = """\
-Predicts **{target}** ({says}) from {count}. Version `{version}` of the model answers here; \
-`/model` tells how it was trained and how well it did.
+Predicts **{target}** ({says}) from {count}. `/model` tells how it was trained and how well it did.
 
 Every error is an `application/problem+json` document that names all faults of a request at once, \
 with the same codes for queries, JSON and CSV. Values in JSON are typed (`45`, not `"45"`); \
 in a query and in a CSV they are text.
 """
+#: What each error status means, and the ``detail`` of an example.
 PROBLEMS = {
-    400: "The body cannot be read as what it claims to be.",
-    413: "The body, or the answer to it, is too large for one request; use batch scoring.",
-    415: "The content type is not one that this route reads; `Accept` names those that it does.",
-    422: "Readable, but not what the model takes; `errors` names each fault.",
-    500: "The server failed. Its log says where; this answer does not.",
+    400: (
+        "The body cannot be read as what it claims to be.",
+        "the body is not UTF-8",
+    ),
+    413: (
+        "The body, or the answer to it, is too large for one request; batch scoring takes any size.",
+        "the body is over 4,194,304 bytes",
+    ),
+    415: (
+        "The route does not read this content type; the header `Accept` names those that it reads.",
+        "send text/csv with that content-type header",
+    ),
+    422: ("Readable, but not what the model takes; `errors` names each fault.", "'{first}' is missing"),
+    500: (
+        "The server failed. Its log says where; the answer does not.",
+        "the server failed on this request; its log says where",
+    ),
+}
+
+
+def _object(properties: Mapping[str, Node], optional: Sequence[str] = ()) -> Node:
+    """An object with these members and no others."""
+    node: Node = {"type": "object", "properties": dict(properties), "additionalProperties": False}
+    required = [name for name in properties if name not in optional]
+    return {**node, "required": required} if required else node
+
+
+def _list(items: Node) -> Node:
+    return {"type": "array", "items": items}
+
+
+def _ref(schema: str) -> Node:
+    return {"$ref": f"#/components/schemas/{schema}"}
+
+
+TEXT: Node = {"type": "string"}
+#: The schemas that are the same for every model.
+SCHEMAS: Mapping[str, Node] = {
+    "Reject": _object(
+        {
+            "line": {"type": "integer", "minimum": 1, "description": "The header's is 1"},
+            "column": {**TEXT, "description": "Empty where the whole row is at fault"},
+            "code": TEXT,
+            "reason": TEXT,
+        }
+    ),
+    "Identity": _object({"name": TEXT, "version": TEXT}),
+    "Health": _object({"status": {"const": "ok"}, "model": _ref("Identity")}),
+    "Model": {
+        "type": "object",
+        "description": "The manifest, whose optional members may grow",
+        "properties": {
+            "format": {"type": "integer", "description": "Of this document"},
+            "name": TEXT,
+            "version": {**TEXT, "description": "A hash of the model's content"},
+            "created": TEXT,
+            "task": {"enum": ["binary", "multiclass", "regression"]},
+            "features": _list({"type": "object", "required": ["name", "kind", "nullable"]}),
+            "target": TEXT,
+            "classes": _list({"type": ["integer", "string"]}),
+            "metrics": {"type": "object"},
+            "runtime": {"enum": ["onnx", "joblib"]},
+            "parity": {"type": "object", "description": "How the exported model was found equal"},
+            "libraries": {"type": "object", "additionalProperties": TEXT},
+            "training": {"type": "object"},
+            "golden": _list({"type": "object", "required": ["record", "prediction"]}),
+        },
+        "required": ["format", "name", "version", "created", "task", "features", "target", "classes"],
+    },
+    "Problem": {
+        "type": "object",
+        "description": "What went wrong, as RFC 9457 words it",
+        "properties": {
+            "type": TEXT,
+            "title": TEXT,
+            "status": {"type": "integer"},
+            "detail": TEXT,
+            "errors": _list(_ref("Fault")),
+        },
+        "required": ["type", "title", "status", "detail", "errors"],
+    },
+    "Fault": _object(
+        {
+            "field": {**TEXT, "description": "Empty where no single field is at fault"},
+            "code": {**TEXT, "examples": ["missing", "not_a_number"]},
+            "message": TEXT,
+            "record": {"type": "integer", "minimum": 0, "description": "Its place in a list"},
+            "line": {"type": "integer", "minimum": 1, "description": "Its line in a CSV"},
+        },
+        optional=["record", "line"],
+    ),
 }
 
 
@@ -86,7 +173,7 @@ def document(manifest: Manifest, server: str) -> Node:
         },
         "components": {
             "schemas": _schemas(manifest),
-            "responses": {str(status): _problem(text) for status, text in PROBLEMS.items()},
+            "responses": {str(status): _problem(manifest, status) for status in PROBLEMS},
         },
     }
 
@@ -95,9 +182,8 @@ def _about(manifest: Manifest) -> str:
     count = len(manifest.features)
     return ABOUT.format(
         target=manifest.target,
-        says=_listed(map(str, manifest.classes)) if manifest.classes else "a number",
+        says=_listed(manifest.classes, " or ") if manifest.classes else "a number",
         count=f"{count} feature" + ("s" if count != 1 else ""),
-        version=manifest.version,
     )
 
 
@@ -113,13 +199,13 @@ def _predict(manifest: Manifest) -> Node:
 
 def _predict_many(manifest: Manifest) -> Node:
     records = _records(manifest)
-    shapes: list[Node] = [_ref("Record"), {"type": "array", "items": _ref("Record")}]
+    shapes: list[Node] = [_ref("Record"), _list(_ref("Record"))]
     examples: Node = {}
     if records:
         examples["one"] = {"summary": "One record", "value": records[0]}
         examples["several"] = {"summary": "Several records", "value": records}
     if all(feature.name != "instances" for feature in manifest.features):
-        shapes.append(_object({"instances": {"type": "array", "items": _ref("Record")}}))
+        shapes.append(_object({"instances": _list(_ref("Record"))}))
         if records:
             examples["instances"] = {"summary": "Instances", "value": {"instances": records}}
     answers: Node = {JSON: {"schema": {"oneOf": [_ref("Prediction"), _ref("Predictions")]}}}
@@ -243,91 +329,19 @@ def _page() -> Node:
 
 def _schemas(manifest: Manifest) -> Node:
     label = _label(manifest)
-    text = {"type": "string"}
-    some = {"type": "object"}
-    answer: Node = {"prediction": label}
-    optional = []
-    if manifest.classes:
-        told = [row for row in manifest.golden if row.get("probabilities")]
-        names = [str(each) for each in manifest.classes]
-        if told or not manifest.golden:
-            answer["probabilities"] = _object({name: {"type": "number"} for name in names})
-        if not told:
-            optional.append("probabilities")
     identity = {"model": _ref("Identity")}
+    answer: Node = {"prediction": label}
+    if manifest.probabilities:
+        answer["probabilities"] = _object({str(each): {"type": "number"} for each in manifest.classes})
+    nullable = [feature.name for feature in manifest.features if feature.nullable]
     return {
-        "Record": _object(
-            {feature.name: _json_schema(feature) for feature in manifest.features},
-            optional=[feature.name for feature in manifest.features if feature.nullable],
-        ),
-        "Prediction": _object({**answer, **identity}, optional),
-        "Predictions": _object(
-            {"predictions": {"type": "array", "items": _object(answer, optional)}, **identity}
-        ),
+        "Record": _object({each.name: _json_schema(each) for each in manifest.features}, optional=nullable),
+        "Prediction": _object({**answer, **identity}),
+        "Predictions": _object({"predictions": _list(_object(answer)), **identity}),
         "FilePredictions": _object(
-            {
-                "predictions": {"type": "array", "items": _or_null(label)},
-                "rejected": {
-                    "type": "array",
-                    "items": _object(
-                        {
-                            "line": {"type": "integer", "minimum": 1, "description": "The header's is 1"},
-                            "column": {**text, "description": "Empty where the whole row is at fault"},
-                            "code": text,
-                            "reason": text,
-                        }
-                    ),
-                },
-                **identity,
-            }
+            {"predictions": _list(_or_null(label)), "rejected": _list(_ref("Reject")), **identity}
         ),
-        "Identity": _object({"name": text, "version": text}),
-        "Health": _object({"status": {"const": "ok"}, **identity}),
-        "Model": {
-            "type": "object",
-            "properties": {
-                "format": {"type": "integer", "description": "Of this document"},
-                "name": text,
-                "version": {**text, "description": "A hash of the model's content"},
-                "created": text,
-                "task": {"enum": ["binary", "multiclass", "regression"]},
-                "features": {"type": "array", "items": some},
-                "target": text,
-                "classes": {"type": "array", "items": {"type": ["integer", "string"]}},
-                "metrics": some,
-                "runtime": {"enum": ["onnx", "joblib"]},
-                "parity": {
-                    **some,
-                    "description": "How the exported model was found equal to the fitted one",
-                },
-                "libraries": some,
-                "training": some,
-                "golden": {"type": "array", "items": some},
-            },
-            "required": ["name", "version", "task", "features", "target", "classes"],
-        },
-        "Problem": {
-            "type": "object",
-            "description": "RFC 9457",
-            "properties": {
-                "type": text,
-                "title": text,
-                "status": {"type": "integer"},
-                "detail": text,
-                "errors": {"type": "array", "items": _ref("Fault")},
-            },
-            "required": ["type", "title", "status", "detail", "errors"],
-        },
-        "Fault": _object(
-            {
-                "field": {**text, "description": "Empty where no single field is at fault"},
-                "code": {**text, "examples": ["missing", "not_a_number"]},
-                "message": text,
-                "record": {"type": "integer", "minimum": 0, "description": "Its place in a list"},
-                "line": {"type": "integer", "minimum": 1, "description": "Its line in a CSV"},
-            },
-            optional=["record", "line"],
-        ),
+        **SCHEMAS,
     }
 
 
@@ -459,13 +473,6 @@ def _as_text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _object(properties: Mapping[str, Node], optional: Sequence[str] = ()) -> Node:
-    """An object with these members and no others."""
-    node: Node = {"type": "object", "properties": dict(properties), "additionalProperties": False}
-    required = [name for name in properties if name not in optional]
-    return {**node, "required": required} if required else node
-
-
 def _or_null(schema: Node) -> Node:
     types = [schema["type"]] if isinstance(schema["type"], str) else schema["type"]
     node = {**schema, "type": [*types, "null"]}
@@ -476,17 +483,24 @@ def _types(types: Sequence[str]) -> str | list[str]:
     return types[0] if len(types) == 1 else list(types)
 
 
-def _ref(schema: str) -> Node:
-    return {"$ref": f"#/components/schemas/{schema}"}
-
-
 def _answer(schema: str, example: object = None) -> Node:
     content = {JSON: {"schema": _ref(schema), **_given(example=example)}}
     return {"description": "The answer", "content": content}
 
 
-def _problem(description: str) -> Node:
-    return {"description": description, "content": {PROBLEM: {"schema": _ref("Problem")}}}
+def _problem(manifest: Manifest, status: int) -> Node:
+    description, detail = PROBLEMS[status]
+    first = next((each.name for each in manifest.features if not each.nullable), "")
+    detail = detail.format(first=first)
+    example = {
+        "type": "about:blank",
+        "title": http.HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "errors": [{"field": first, "code": "missing", "message": detail}] if status == 422 else [],
+    }
+    content = {PROBLEM: {"schema": _ref("Problem"), "example": example}}
+    return {"description": description, "content": content}
 
 
 def _errors(*statuses: int) -> Node:
@@ -498,5 +512,6 @@ def _given(**nodes: object) -> Node:
     return {keyword: value for keyword, value in nodes.items() if value}
 
 
-def _listed(words: Iterable[str]) -> str:
-    return ", ".join(f"`{word}`" for word in words)
+def _listed(words: Sequence[object], last: str = ", ") -> str:
+    quoted = [f"`{word}`" for word in words]
+    return last.join(filter(None, [", ".join(quoted[:-1]), *quoted[-1:]]))

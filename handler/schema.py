@@ -37,7 +37,7 @@ BOOLEANS: Mapping[str, float] = {
     **dict.fromkeys(("false", "f", "no", "n", "0"), 0.0),
 }
 #: Beyond these a double is not exactly the integer, and a tree's float32 is not finite.
-LARGEST_INTEGER = 2.0**53
+LARGEST_INTEGER = 2.0**53 - 1
 LARGEST_NUMBER = 3.4028234663852886e38
 
 MEANING: Mapping[Kind, str] = {

@@ -27,7 +27,7 @@ LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the environment says; sizes in bytes."""
+    """What the environment says; sizes in bytes, ``timeout`` in seconds (Cloud Run; None: not told)."""
 
     model_dir: Path = DEFAULT_MODEL_DIR
     input_uri: tuple[str, ...] = ()
@@ -37,6 +37,8 @@ class Settings:
     block_bytes: int = 1024 * 1024
     workers: int = 1
     cors_origins: tuple[str, ...] = ()
+    allow_http: bool = False
+    timeout: float | None = None
     platform: Platform = "local"
 
     @classmethod
@@ -55,6 +57,8 @@ class Settings:
             block_bytes=_count(environ, "BLOCK_BYTES", 1024 * 1024),
             workers=_count(environ, "WORKERS", _processors()),
             cors_origins=_words(environ, "CORS_ORIGINS"),
+            allow_http=environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true"),
+            timeout=_count(environ, "CLOUD_RUN_TIMEOUT_SECONDS", 0) or None,
             platform=platform,
         )
 

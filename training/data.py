@@ -7,7 +7,9 @@ import csv
 import difflib
 import hashlib
 import io
+import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,7 @@ import pandas as pd
 import polars as pl
 
 from handler.bundle import Feature
-from handler.schema import InvalidValue, Schema, clean_name, parse_text
+from handler.schema import InvalidValue, Schema, Value, clean_name, parse_text
 from training.errors import TrainingError
 
 DELIMITERS = ",;\t|"
@@ -57,6 +59,15 @@ class Column:
     missing: int
     distinct: int
     note: str = ""
+
+    @property
+    def typical(self) -> Value:
+        """The most frequent category, or the median (of a boolean and an integer, one of its values)."""
+        if self.feature.kind == "category":
+            (most,) = Counter(self.values[self.values != ""].tolist()).most_common(1)
+            return str(most[0])
+        median = float(np.nanmedian(self.values))
+        return median if self.feature.kind == "number" else float(math.floor(median))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +121,9 @@ def parse(content: bytes, source: str) -> Table:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise TrainingError(f"{source} is not a CSV in UTF-8 (byte {error.start:,}); save it as UTF-8") from error
+        raise TrainingError(
+            f"{source} is not a CSV in UTF-8 (byte {error.start:,}); save it as UTF-8"
+        ) from error
     if not text.strip():
         raise TrainingError(f"{source} is empty")
     if "\0" in text:
@@ -119,7 +132,7 @@ def parse(content: bytes, source: str) -> Table:
         header, delimiter = _header(text)
         if len(header) < 2:
             raise TrainingError(
-                f"{source} has a single column; a CSV needs commas, semicolons, tabs or pipes between columns"
+                f"{source} has one column only; a CSV has commas, semicolons, tabs or pipes between columns"
             )
         names = _names(header, source)
         _check_shape(text, delimiter, len(names), source)
@@ -216,12 +229,11 @@ def infer(name: str, cells: pl.Series) -> Column:
     mixed = len(refused) < cells.filter(cells != "").n_unique()
     if mixed:
         _check_numbers(name, refused)
-    truths, refused_truths = _parse(name, "boolean", cells)
-    words = set(cells.str.strip_chars().str.to_lowercase()) - {""}
-    if not refused_truths and words <= BOOLEAN_WORDS and len(np.unique(truths[~np.isnan(truths)])) == 2:
+    truths, no_truths = _parse(name, "boolean", cells)
+    words = set(cells.unique().str.strip_chars().str.to_lowercase()) - {""}
+    if not no_truths and words <= BOOLEAN_WORDS and len(np.unique(truths[~np.isnan(truths)])) == 2:
         return _numeric(name, "boolean", truths)
-    note = f"'{name}' holds numbers and '{min(refused)}': it is taken as a category" if mixed else ""
-    return _category(name, cells, note)
+    return _category(name, cells, min(refused) if mixed else None)
 
 
 def _numeric(name: str, kind: Number, values: np.ndarray) -> Column:
@@ -231,21 +243,27 @@ def _numeric(name: str, kind: Number, values: np.ndarray) -> Column:
     return Column(feature, values, missing, len(np.unique(known)))
 
 
-def _category(name: str, cells: pl.Series, note: str) -> Column:
+def _category(name: str, cells: pl.Series, no_number: str | None) -> Column:
+    """A column of text; ``no_number`` is a text in it where others are numbers."""
     known = cells.filter(cells != "")
     categories = sorted(known.unique())
     if sum(DATE.fullmatch(text) is not None for text in categories) > len(categories) / 2:
         raise TrainingError(
-            f"column '{name}' holds dates such as {categories[0]}, which are no feature as they stand: remove "
-            "the column from the file, or replace it by numbers (a year, a number of days)"
+            f"column '{name}' holds dates such as {categories[0]}, which are no feature as they stand: "
+            "remove the column from the file, or replace it by numbers (a year, a number of days)"
         )
     if len(categories) > max(MANY_CATEGORIES, len(known) / 2):
+        if no_number is not None:
+            raise TrainingError(
+                f"column '{name}' holds numbers, and also '{no_number}': mend or empty such cells"
+            )
         raise TrainingError(
             f"column '{name}' holds free text or identifiers ({len(categories):,} different texts in "
             f"{len(known):,} rows), which are no feature: remove the column from the file"
         )
     missing = len(cells) - len(known)
     feature = Feature(name, "category", missing > 0, categories=tuple(categories))
+    note = "" if no_number is None else f"'{name}' is taken as a category, since '{no_number}' is no number"
     return Column(feature, np.array(cells.to_list(), dtype=object), missing, len(categories), note)
 
 

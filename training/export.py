@@ -7,6 +7,7 @@ conversion only. Whether the graph is the model's equal is not judged here, but 
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Sequence
 from functools import cache
@@ -32,6 +33,7 @@ from sklearn.ensemble import (
     RandomForestRegressor,
 )
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from handler.bundle import Feature, Manifest
@@ -75,7 +77,7 @@ def to_onnx(estimator: Any, manifest: Manifest) -> bytes:
         else:
             return graph
     assert reason is not None
-    raise NotExportable(one_line(reason)) from reason
+    raise NotExportable(one_line(reason).partition(" You may raise an issue")[0]) from reason
 
 
 def _steps(estimator: Any) -> list[Any]:
@@ -84,7 +86,10 @@ def _steps(estimator: Any) -> list[Any]:
         return _steps(estimator.best_estimator_)
     if isinstance(estimator, Pipeline):
         return [
-            step for _, each in estimator.steps if each not in (None, "passthrough") for step in _steps(each)
+            step
+            for _, each in estimator.steps
+            if each not in (None, "passthrough")
+            for step in _steps(each)
         ]
     return [estimator]
 
@@ -93,7 +98,9 @@ def _convert(steps: Sequence[Any], manifest: Manifest, *, single: bool) -> bytes
     _mend_converters()
     features, last = manifest.features, steps[-1]
     before = list(steps[:-1])
-    if not isinstance(steps[0], ColumnTransformer) and all(each.kind != "category" for each in features):
+    if isinstance(steps[0], ColumnTransformer):
+        before[0] = _encoding_to_double(steps[0])
+    elif all(each.kind != "category" for each in features):
         before.insert(0, _side_by_side(features))
     if single:
         before.append(CastTransformer(dtype=np.float32))
@@ -103,15 +110,21 @@ def _convert(steps: Sequence[Any], manifest: Manifest, *, single: bool) -> bytes
         pipeline,
         name="model",  # by default a random one, and the bundle's version would change with it
         initial_types=[
-            (each.name, StringTensorType([None, 1]) if each.kind == "category" else DoubleTensorType([None, 1]))
+            (
+                each.name,
+                StringTensorType([None, 1]) if each.kind == "category" else DoubleTensorType([None, 1]),
+            )
             for each in features
         ],
-        options={id(each): {"zipmap": False} for each in (pipeline, last)} if probabilities else None,
+        options={id(last): {"zipmap": False} if probabilities else {}},
     )
     if len(model.graph.input) != len(features):
         raise NotImplementedError("skl2onnx left a feature out of the graph")
     names = input_names(manifest)
-    _rename(model.graph, {found.name: names[each.name] for found, each in zip(model.graph.input, features)})
+    _rename(
+        model.graph,
+        {found.name: names[each.name] for found, each in zip(model.graph.input, features, strict=True)},
+    )
     del model.graph.output[2 if probabilities else 1 :]
     _prune(model.graph)
     content: bytes = model.SerializeToString(deterministic=True)
@@ -125,6 +138,18 @@ def _side_by_side(features: Sequence[Feature]) -> ColumnTransformer:
     return columns.fit(pd.DataFrame({name: [0.0] for name in names}))
 
 
+def _encoding_to_double(columns: ColumnTransformer) -> ColumnTransformer:
+    """The same, with encoded texts as doubles: skl2onnx gives all columns the type of the first."""
+    double = copy.copy(columns)
+    double.transformers_ = [
+        (name, Pipeline([("encode", part), ("cast", CastTransformer(dtype=np.float64))]), names)
+        if isinstance(_steps(part)[-1], OneHotEncoder | OrdinalEncoder)
+        else (name, part, names)
+        for name, part, names in columns.transformers_
+    ]
+    return double
+
+
 def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
     for each in graph.input:
         each.name = names[each.name]
@@ -135,7 +160,7 @@ def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
 def _prune(graph: onnx.GraphProto) -> None:
     """Drop the nodes and constants that no output needs."""
     needed = {output.name for output in graph.output}
-    nodes = []
+    nodes: list[onnx.NodeProto] = []
     for node in reversed(graph.node):
         if needed.intersection(node.output):
             needed.update(node.input)
@@ -149,7 +174,9 @@ def _prune(graph: onnx.GraphProto) -> None:
 @cache
 def _mend_converters() -> None:
     """Put our converters in the place of skl2onnx's, whose table is one for the whole process."""
-    register_converter("SklearnSimpleImputer", _imputer(get_converter("SklearnSimpleImputer")), overwrite=True)
+    register_converter(
+        "SklearnSimpleImputer", _imputer(get_converter("SklearnSimpleImputer")), overwrite=True
+    )
     for name in ("SklearnHistGradientBoostingClassifier", "SklearnHistGradientBoostingRegressor"):
         stock = get_converter(name)
         register_converter(name, _plainly(stock), overwrite=True, options=stock.get_allowed_options())
@@ -161,13 +188,20 @@ def _imputer(stock: Any) -> Any:
     def convert(scope: Any, operator: Any, container: Any) -> None:
         imputer = operator.raw_operator
         if not isinstance(operator.inputs[0].type, DoubleTensorType):
-            return stock(scope, operator, container)
-        if len(operator.inputs) > 1 or imputer.add_indicator or imputer.missing_values == imputer.missing_values:
+            stock(scope, operator, container)
+            return
+        if (
+            len(operator.inputs) > 1
+            or imputer.add_indicator
+            or imputer.missing_values == imputer.missing_values
+        ):
             raise NotImplementedError("SimpleImputer with an indicator, or for another value than NaN")
         if np.isnan(imputer.statistics_).any():
             raise NotImplementedError("SimpleImputer with a column that was empty")
         (given,) = operator.input_full_names
-        statistics, is_missing = (scope.get_unique_variable_name(name) for name in ("statistics", "missing"))
+        statistics, is_missing = (
+            scope.get_unique_variable_name(name) for name in ("statistics", "missing")
+        )
         container.add_initializer(
             statistics, onnx.TensorProto.DOUBLE, [1, len(imputer.statistics_)], imputer.statistics_.tolist()
         )
@@ -178,7 +212,6 @@ def _imputer(stock: Any) -> Any:
             operator.output_full_names,
             name=scope.get_unique_operator_name("Where"),
         )
-        return None
 
     return convert
 
@@ -203,9 +236,13 @@ class _PlainAttributes:
 
     def add_node(self, *arguments: Any, **attributes: Any) -> None:
         plain = {
-            name: [each.item() if isinstance(each, np.generic) else each for each in value]
-            if isinstance(value, list)
-            else value
+            name: [_plain(each) for each in value] if isinstance(value, list) else value
             for name, value in attributes.items()
         }
         self._container.add_node(*arguments, **plain)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    return int(value) if isinstance(value, bool) else value

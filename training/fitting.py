@@ -42,8 +42,8 @@ def split(dataset: Dataset, choice: Choice, test_size: float, seed: int) -> Spli
         classes, counts = np.unique(y, return_counts=True)
         if counts.min() < 2:
             raise TrainingError(
-                f"class '{classes[counts.argmin()]}' of the target '{target.name}' has one row only; a class "
-                "needs rows to fit on and rows to hold out"
+                f"class '{classes[counts.argmin()]}' of the target '{target.name}' has one row only; "
+                "a class needs rows to fit on and rows to hold out"
             )
     elif target.numbers is None:
         raise TrainingError(
@@ -120,9 +120,11 @@ def users_code(failure: str, say: Say) -> Iterator[None]:
         warnings.simplefilter("ignore", DeprecationWarning)  # for the pipeline's author, not its user
         try:
             yield
-        except Exception as error:  # noqa: BLE001 - whatever the pipeline raises
+        except Exception as error:  # whatever the pipeline raises
             raise TrainingError(f"{failure}: {one_line(error)}") from error
         finally:
-            notes = (f"note: {each.category.__name__}: {str(each.message).splitlines()[0]}" for each in caught)
+            notes = (
+                f"note: {each.category.__name__}: {str(each.message).splitlines()[0]}" for each in caught
+            )
             for note in dict.fromkeys(notes):
                 say(note)

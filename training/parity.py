@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,16 +54,22 @@ def untried(reason: str) -> Finding:
     return Finding(0, 0, None, None, 0.0, reason)
 
 
-def compare(graph: Scorer, estimator: Scorer, task: Task, held_out: Columns, adversarial: Columns) -> Finding:
+def compare(
+    graph: Scorer, estimator: Scorer, task: Task, held_out: Columns, adversarial: Columns
+) -> Finding:
     """Score both sets of rows with both scorers, who must agree on every one."""
     regression = task == "regression"
     tolerance = VALUE_TOLERANCE if regression else PROBABILITY_TOLERANCE
     mismatches, differences = 0, [0.0]
     for columns in (held_out, adversarial):
         try:
-            found, true = graph.score(columns), estimator.score(columns)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of overflows, which are what the extremes are for
+                found, true = graph.score(columns), estimator.score(columns)
             if regression:
-                differences.append(_largest(found.values, true.values, np.maximum(1.0, np.abs(true.values))))
+                differences.append(
+                    _largest(found.values, true.values, np.maximum(1.0, np.abs(true.values)))
+                )
             else:
                 mismatches += int((found.values != true.values).sum())
                 differences.append(_largest_of_probabilities(found, true))

@@ -73,9 +73,11 @@ def choose(spec: str, features: Features) -> Choice:
     build = NAMED[spec] if spec in NAMED else _imported(spec)
     try:
         estimator = build(features) if _takes_features(build) else build()  # type: ignore[call-arg]
-    except Exception as error:  # noqa: BLE001 - the function is the user's
+    except Exception as error:  # the function is the user's
         raise TrainingError(f"pipeline '{spec}' fails: {one_line(error)}") from error
-    if not isinstance(estimator, BaseEstimator) or not (is_classifier(estimator) or is_regressor(estimator)):
+    if not isinstance(estimator, BaseEstimator) or not (
+        is_classifier(estimator) or is_regressor(estimator)
+    ):
         raise TrainingError(
             f"pipeline '{spec}' gives a {type(estimator).__name__}, which is no scikit-learn classifier or "
             "regressor"
@@ -91,7 +93,7 @@ def _imported(spec: str) -> Callable[[Features], Any]:
         found = getattr(importlib.import_module(module), name)
     except AttributeError as error:
         raise TrainingError(f"pipeline '{spec}': the module has no '{name}'") from error
-    except Exception as error:  # noqa: BLE001 - importing runs the user's code
+    except Exception as error:  # importing runs the user's code
         raise TrainingError(f"pipeline '{spec}' cannot be imported: {one_line(error)}") from error
     if not callable(found):
         raise TrainingError(f"pipeline '{spec}' is no function, but a {type(found).__name__}")

@@ -12,7 +12,9 @@ from handler.bundle import Label, Manifest
 from handler.model import Scores
 from training import metrics
 from training.data import Column, Dataset
+from training.fitting import Split
 from training.parity import Finding
+from training.pipelines import Choice
 
 #: Below this share of an even one, a class counts as rare.
 RARE = 0.4
@@ -29,13 +31,19 @@ def columns(dataset: Dataset, *, synthetic: bool) -> str:
     else:
         values = _range(target.numbers.min(), target.numbers.max())
     rows = [
-        (column.feature.name, column.feature.kind, f"{column.missing:,}", f"{column.distinct:,}", _values(column))
+        (
+            column.feature.name,
+            column.feature.kind,
+            f"{column.missing:,}",
+            f"{column.distinct:,}",
+            _values(column),
+        )
         for column in dataset.columns
     ]
     return "\n".join(
         [
             f"data: {table.source}{made_up}: {table.rows:,} rows x {len(table.columns)} columns",
-            *(f"  the header cell {cell} is read as {name}" for cell, name in table.cleaned),
+            *(f'  the header cell "{cell}" is read as "{name}"' for cell, name in table.cleaned),
             *_grid(
                 ("column", "kind", "missing", "distinct", "values"),
                 [*rows, (target.name, "target", "0", f"{target.distinct:,}", values)],
@@ -64,40 +72,52 @@ def _listed(texts: Sequence[str]) -> str:
     return (shown if len(shown) <= 60 else shown[:57] + "...") + (", ..." if len(texts) > 6 else "")
 
 
-def split(y: np.ndarray, train: np.ndarray, held_out: np.ndarray, how: str) -> str:
-    """How many rows are fitted on and held out."""
-    return f"split: {len(train):,} rows to fit on, {len(held_out):,} held out ({how})"
+def split(parts: Split, choice: Choice, test_size: float, seed: int) -> str:
+    """Both sides of the split; of a classifier also the classes' sizes, with a word on imbalance."""
+    stratified = ", stratified" if choice.classifies else ""
+    head = (
+        f"split: {len(parts.train):,} rows to fit on, {len(parts.held_out):,} held out "
+        f"(test size {test_size:g}, seed {seed}{stratified})"
+    )
+    return "\n".join([head, *_balance(parts, choice)] if choice.classifies else [head])
 
 
-def balance(y: np.ndarray, train: np.ndarray, held_out: np.ndarray, *, balanced: bool) -> str:
-    """The classes' sizes, in all and on either side of the split, with a word on imbalance."""
-    classes, counts = np.unique(y, return_counts=True)
+def _balance(parts: Split, choice: Choice) -> list[str]:
+    classes, counts = np.unique(parts.y, return_counts=True)
     rows = [
-        (str(label), f"{count:,}", f"{count / len(y):.1%}", *(f"{(y[each] == label).sum():,}" for each in (train, held_out)))
+        (
+            str(label),
+            f"{count:,}",
+            f"{count / len(parts.y):.1%}",
+            *(f"{(parts.y[side] == label).sum():,}" for side in (parts.train, parts.held_out)),
+        )
         for label, count in list(zip(classes, counts, strict=True))[:SHOWN]
     ]
     lines = _grid(("class", "rows", "share", "to fit on", "held out"), rows, "<>>>>")
     if len(classes) > SHOWN:
-        lines.append(f"  ... and {len(classes) - SHOWN} more classes")
+        lines.append(f"  and {len(classes) - SHOWN} more classes")
     rare, common = counts.argmin(), counts.argmax()
-    if counts[rare] / len(y) < RARE / len(classes):
-        share, rest = counts[rare] / len(y), counts[common] / len(y)
+    if counts[rare] / len(parts.y) < RARE / len(classes):
         lines.append(
-            f"  imbalanced: {share:.1%} of the rows are '{classes[rare]}'. Always answering '{classes[common]}' "
-            f"would be right in {rest:.1%} of them,\n  so look at precision and recall before accuracy."
+            f"  imbalanced: {counts[rare] / len(parts.y):.1%} of the rows are '{classes[rare]}', so always "
+            f"answering '{classes[common]}' would be right in {counts[common] / len(parts.y):.1%}.\n"
+            "  Judge by precision and recall, not by accuracy."
         )
-        if balanced:
+        parameters = choice.estimator.get_params().items()
+        if any(name.endswith("class_weight") and value == "balanced" for name, value in parameters):
             lines.append(
-                "  class_weight='balanced' makes each class count the same: more of the rare ones are found "
-                "(recall), with more\n  false alarms (precision)."
+                "  class_weight='balanced' lets each class count the same: more of the rare one is found\n"
+                "  (recall), with more false alarms (precision)."
             )
-    return "\n".join(lines)
+    return lines
 
 
 def quality(manifest: Manifest, y: np.ndarray, scores: Scores) -> str:
     """The metrics on the rows held out, for a classifier with its confusion matrix."""
     numbers = manifest.metrics
-    named = ", ".join(f"{name} {value:.4f}" for name, value in numbers.items() if not isinstance(value, list))
+    named = ", ".join(
+        f"{name} {value:.4f}" for name, value in numbers.items() if not isinstance(value, list)
+    )
     lines = [f"on the {len(y):,} rows held out: {named}"]
     if manifest.task != "regression" and len(manifest.classes) <= SHOWN:
         lines.append(metrics.table(manifest, y, scores))
@@ -107,8 +127,12 @@ def quality(manifest: Manifest, y: np.ndarray, scores: Scores) -> str:
 
 def _confusion(classes: Sequence[Label], matrix: Sequence[Sequence[int]]) -> list[str]:
     names = [str(label) for label in classes]
-    rows = [(f"is {name}", *(f"{count:,}" for count in row)) for name, row in zip(names, matrix, strict=True)]
-    return _grid(("confusion matrix", *(f"predicted {name}" for name in names)), rows, "<" + ">" * len(names))
+    rows = [
+        (f"is {name}", *(f"{count:,}" for count in row)) for name, row in zip(names, matrix, strict=True)
+    ]
+    return _grid(
+        ("confusion matrix", *(f"predicted {name}" for name in names)), rows, "<" + ">" * len(names)
+    )
 
 
 def parity(finding: Finding) -> str:
@@ -138,6 +162,9 @@ def _grid(header: Sequence[str], rows: Sequence[Sequence[str]], align: str) -> l
     table = [header, *rows]
     widths = [max(len(row[place]) for row in table) for place in range(len(header))]
     return [
-        "  " + "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(row, align, widths, strict=True)).rstrip()
+        "  "
+        + "  ".join(
+            f"{cell:{side}{width}}" for cell, side, width in zip(row, align, widths, strict=True)
+        ).rstrip()
         for row in table
     ]

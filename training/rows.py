@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from handler.bundle import Feature
+from handler.model import Model
 from handler.schema import Columns, Record, Schema, Value
 
 #: Of a number, beside what training saw: zero, signs, fractions, and far more than was ever seen.
 LARGE = (1e6, -1e6, 1e12, -1e12)
+GOLDEN = 8
 
 
 def edges(feature: Feature) -> list[Value]:
     """The values of a feature that are apt to be treated differently."""
-    null: list[Value] = [] if not feature.nullable else ["" if feature.kind == "category" else math.nan]
+    missing = [null(feature)] if feature.nullable else []
     if feature.kind == "category":
         unknown = [unknown_category(feature)] if feature.open else []
-        return [*feature.categories, *unknown, *null]
+        return [*feature.categories, *unknown, *missing]
     if feature.kind == "boolean":
-        return [0.0, 1.0, *null]
+        return [0.0, 1.0, *missing]
     low, high = bounds(feature)
     values = [low, high, low - 1, high + 1, 0.0, 1.0, -1.0, *LARGE]
     if feature.kind == "number":
         values += [math.nextafter(low, -math.inf), math.nextafter(high, math.inf), (low + high) / 2, 1e-9]
-    return [*dict.fromkeys(values), *null]
+    return [*dict.fromkeys(values), *missing]
+
+
+def null(feature: Feature) -> Value:
+    """The feature's missing value."""
+    return "" if feature.kind == "category" else math.nan
 
 
 def unknown_category(feature: Feature) -> str:
@@ -75,11 +82,51 @@ def likely(features: Sequence[Feature], random: np.random.Generator, rows: int) 
     return columns
 
 
+def golden(model: Model, typical: Record, seed: int) -> tuple[dict[str, Any], ...]:
+    """Records that cover the schema and, where they are easily met, the classes, with their predictions."""
+    features = model.schema.features
+    random = np.random.default_rng(seed)
+    by_column = likely(features, random, 1000).values()
+    drawn = [tuple(record) for record in zip(*(values.tolist() for values in by_column), strict=True)]
+    chosen = dict.fromkeys([typical, *_corners(features, typical)])
+    known = {each["prediction"] for each in model.predictions(model.score(list(chosen)))}
+    for record, label in zip(drawn, model.labels(model.score(drawn)), strict=True):
+        if len(chosen) < GOLDEN and (model.manifest.task == "regression" or label not in known):
+            chosen[record] = None
+            known.add(label)
+    for record in drawn[: GOLDEN - len(chosen)]:
+        chosen[record] = None
+    # As serving will: from JSON, one record at a time.
+    stated = [as_json(features, record) for record in chosen]
+    return tuple(
+        {"record": record, **model.predictions(model.score([model.schema.from_json(record)]))[0]}
+        for record in stated
+    )
+
+
+def _corners(features: Sequence[Feature], typical: Record) -> Iterator[Record]:
+    """Typical rows with each kind of feature at an edge: least, greatest, missing, unknown."""
+
+    def among(change: Callable[[Feature, Value], Value]) -> Record:
+        return tuple(change(feature, value) for feature, value in zip(features, typical, strict=True))
+
+    def least(feature: Feature, _: Value) -> Value:
+        return feature.categories[0] if feature.kind == "category" else bounds(feature)[0]
+
+    def greatest(feature: Feature, _: Value) -> Value:
+        return feature.categories[-1] if feature.kind == "category" else bounds(feature)[1]
+
+    yield among(least)
+    yield among(greatest)
+    if any(feature.nullable for feature in features):
+        yield among(lambda feature, value: null(feature) if feature.nullable else value)
+    if any(feature.open for feature in features):
+        yield among(lambda feature, value: unknown_category(feature) if feature.open else value)
+
+
 def as_json(features: Sequence[Feature], record: Record) -> dict[str, Any]:
     """A record as a request states it in JSON."""
-    return {
-        feature.name: _json(feature, value) for feature, value in zip(features, record, strict=True)
-    }
+    return {feature.name: _json(feature, value) for feature, value in zip(features, record, strict=True)}
 
 
 def _json(feature: Feature, value: Value) -> str | bool | int | float | None:

@@ -15,9 +15,9 @@ NAME = "online_sales_synthetic"
 def rows(seed: int, rows: int = 316_200, converted: int = 10_200) -> pd.DataFrame:
     """``rows`` visitors of whom exactly ``converted`` bought; the same for the same arguments."""
     random = np.random.default_rng(seed)
-    age = np.clip(17 + random.gamma(2.6, 5.2, rows), 17, 80).astype(np.int64)
-    new_user = (random.random(rows) < 0.69).astype(np.int64)
-    pages = 1 + np.minimum(random.negative_binomial(2.4, 0.375 + 0.075 * new_user), 28)
+    age = np.clip(17 + random.gamma(2.7, 5.04, rows), 17, 80).astype(np.int64)
+    new_user = (random.random(rows) < 0.685).astype(np.int64)
+    pages = 1 + np.minimum(random.negative_binomial(1.75, 0.29 + 0.03 * new_user), 28)
     # Who buys: those with the highest score, so that their number is exact.
     score = 0.75 * pages - 1.7 * new_user - 0.064 * age + random.logistic(size=rows)
     bought = np.zeros(rows, dtype=np.int64)

@@ -13,18 +13,22 @@ from pathlib import Path
 from typing import Any
 
 import joblib
+from sklearn.base import is_classifier
 
 from handler import bundle
 from handler.bundle import Manifest
 from handler.model import JoblibScorer, Model, OnnxScorer, Scorer
+from handler.schema import Columns
 from training import data, fitting, metrics, parity, pipelines, report, rows, sample
 from training.data import Dataset
 from training.errors import TrainingError, one_line
 from training.export import NotExportable, to_onnx
-from training.fitting import Say, Split
+from training.fitting import Say
 from training.parity import Finding
 
 LIBRARIES = (*bundle.PICKLE_LIBRARIES, "pandas", "skl2onnx", "onnx", "onnxruntime")
+#: A target of more different whole numbers is a quantity, unless the pipeline classifies.
+MOST_CLASSES = 20
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 
 Export = Callable[[Any, Manifest], bytes]
@@ -61,12 +65,145 @@ def train(options: Options, say: Say = print, export: Export = to_onnx) -> Manif
     tell(report.columns(dataset, synthetic=options.data is None))
     choice = pipelines.choose(options.pipeline or _default(dataset), dataset.features)
     parts = fitting.split(dataset, choice, options.test_size, options.seed)
-    tell(report.split(parts, options.test_size, options.seed, choice))
+    tell(report.split(parts, choice, options.test_size, options.seed))
     estimator = fitting.fit(choice, dataset, parts, tell)
 
     manifest = _draft(options, dataset, choice.name, estimator)
     scorer = JoblibScorer(estimator, manifest)
     manifest = dataclasses.replace(manifest, features=fitting.opened(scorer, dataset))
-    manifest = _measured(manifest, scorer, dataset, parts, tell)
-    manifest, files, served = _proven(manifest, estimator, scorer, dataset, parts, export, tell)
-    ...
+    held_out, y = dataset.take(parts.held_out), parts.y[parts.held_out]
+    with fitting.users_code("scoring the rows held out fails", tell):
+        scores = scorer.score(held_out)
+        manifest = dataclasses.replace(manifest, metrics=metrics.measure(manifest, y, scores))
+    tell(report.quality(manifest, y, scores))
+
+    tell("exporting to ONNX, and comparing the graph with scikit-learn ...")
+    typical = tuple(column.typical for column in dataset.columns)
+    adversarial = rows.adversarial(manifest.features, typical, options.seed)
+    some = {name: values[: parity.ROWS] for name, values in held_out.items()}
+    graph, finding = _prove(export, estimator, manifest, scorer, some, adversarial)
+    tell(report.parity(finding))
+
+    files = {bundle.JOBLIB: _pickled(estimator), **({bundle.ONNX: graph} if graph else {})}
+    manifest = _finished(manifest, files, finding)
+    served = Model.of(manifest, OnnxScorer(graph, manifest) if graph else scorer)
+    with fitting.users_code("scoring the golden rows fails", tell):
+        manifest = dataclasses.replace(manifest, golden=rows.golden(served, typical, options.seed))
+    bundle.write(options.out, manifest, files)
+    for difference in Model.load(options.out).check():
+        raise TrainingError(
+            f"the bundle at {options.out} does not predict as it did in training: {difference}"
+        )
+    tell(report.done(manifest, options.out))
+    if options.report:
+        (options.report / "report.txt").write_text("\n".join(told) + "\n", encoding="utf-8")
+        (options.report / "metrics.json").write_text(json.dumps(manifest.metrics, indent=2) + "\n")
+    return manifest
+
+
+def _check(options: Options) -> None:
+    """Raise for what can be known to fail before the minutes of fitting."""
+    if not 0 < options.test_size < 1:
+        raise TrainingError(
+            f"--test-size is a share between 0 and 1, such as 0.3, not {options.test_size:g}"
+        )
+    if not 0 <= options.seed < 2**32:
+        raise TrainingError(f"--seed is a whole number from 0 to 4294967295, not {options.seed}")
+    if options.name is not None and not NAME.fullmatch(options.name):
+        raise TrainingError(
+            "--name takes letters, digits, '.', '_' and '-', at most 100, a letter or digit first"
+        )
+    bundle.check_target(options.out)
+    if options.report:
+        options.report.mkdir(parents=True, exist_ok=True)
+
+
+def _read(options: Options, tell: Say) -> Dataset:
+    if options.data is None:
+        tell(f"making the synthetic sample (seed {options.seed}); --data takes your own CSV")
+        content = sample.rows(options.seed).to_csv(index=False).encode()
+        return data.prepare(data.parse(content, f"{sample.NAME}.csv"), options.target)
+    tell(f"reading {options.data} ...")
+    return data.prepare(data.read(options.data), options.target)
+
+
+def _default(dataset: Dataset) -> str:
+    """The pipeline where none is asked for: few classes are told apart, many numbers are fitted."""
+    target = dataset.target
+    few = target.numbers is None or (target.whole and target.distinct <= MOST_CLASSES)
+    return "logistic" if few else "linear"
+
+
+def _draft(options: Options, dataset: Dataset, pipeline: str, estimator: Any) -> Manifest:
+    """What is known of the model before it is measured and proven."""
+    classes = tuple(estimator.classes_.tolist()) if is_classifier(estimator) else ()
+    table = dataset.table
+    stem = Path(table.source).stem
+    return Manifest(
+        name=options.name or re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_")[:100] or "model",
+        version="",
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        task="regression" if not classes else "binary" if len(classes) == 2 else "multiclass",
+        features=dataset.features,
+        target=dataset.target.name,
+        classes=classes,
+        metrics={},
+        runtime="joblib",
+        parity={},
+        libraries=bundle.installed_versions(LIBRARIES),
+        training={
+            "data": table.source,
+            "sha256": table.sha256,
+            "rows": table.rows,
+            "seed": options.seed,
+            "test_size": options.test_size,
+            "pipeline": pipeline,
+            "synthetic": options.data is None,
+        },
+        files={},
+    )
+
+
+def _prove(
+    export: Export,
+    estimator: Any,
+    manifest: Manifest,
+    scorer: Scorer,
+    held_out: Columns,
+    adversarial: Columns,
+) -> tuple[bytes | None, Finding]:
+    """The graph, if it is found equal to the estimator, and the finding."""
+    try:
+        graph = export(estimator, manifest)
+        onnx_scorer = OnnxScorer(graph, manifest)
+    except NotExportable as error:
+        return None, parity.untried(str(error))
+    finding = parity.compare(onnx_scorer, scorer, manifest.task, held_out, adversarial)
+    return (None if finding.reason else graph), finding
+
+
+def _pickled(estimator: Any) -> bytes:
+    content = io.BytesIO()
+    try:
+        joblib.dump(estimator, content)
+    except Exception as error:  # pickling runs the estimator's code
+        raise TrainingError(f"the fitted pipeline cannot be pickled: {one_line(error)}") from error
+    return content.getvalue()
+
+
+def _finished(manifest: Manifest, files: dict[str, bytes], finding: Finding) -> Manifest:
+    """The manifest with what follows from the files and the finding."""
+    hashes = bundle.sha256_of(files)
+    contract = [
+        [each.as_json() for each in manifest.features],
+        manifest.task,
+        manifest.classes,
+        manifest.target,
+    ]
+    return dataclasses.replace(
+        manifest,
+        version=bundle.content_version(hashes, contract),
+        runtime="onnx" if bundle.ONNX in files else "joblib",
+        parity=finding.as_json(),
+        files=hashes,
+    )

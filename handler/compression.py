@@ -1,0 +1,80 @@
+"""gzip and zstd, told by their first bytes and unpacked as a stream."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import sys
+import zlib
+from collections.abc import Iterator
+from typing import IO, Any
+
+from handler.errors import InvalidCsv
+
+#: Bytes unpacked at once, however well they were packed.
+CHUNK = 1024 * 1024
+GZIP = b"\x1f\x8b"
+ZSTD = b"\x28\xb5\x2f\xfd"
+
+
+def inflated(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The chunks, unpacked if they are gzip (of any number of members) or zstd (of any frames).
+
+    Raises ``InvalidCsv`` where packed data ends early or is corrupt.
+    """
+    first = next(chunks, b"")
+    whole = itertools.chain([first], chunks)
+    if first.startswith(GZIP):
+        import gzip
+
+        return _unpacked(gzip.GzipFile(fileobj=io.BufferedReader(_Stream(whole))), "gzip")
+    if first.startswith(ZSTD):
+        return _unpacked(_zstd(io.BufferedReader(_Stream(whole))), "zstd")
+    return whole
+
+
+class _Stream(io.RawIOBase):
+    """Chunks as a readable stream."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._rest:
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                return 0
+            self._rest = chunk
+        count = min(len(buffer), len(self._rest))
+        buffer[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
+
+
+def _zstd(stream: IO[bytes]) -> Any:
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+    else:
+        from backports import zstd
+    return zstd.ZstdFile(stream)
+
+
+def _unpacked(stream: Any, name: str) -> Iterator[bytes]:
+    while True:
+        try:
+            chunk = stream.read(CHUNK)
+        except EOFError as error:
+            raise InvalidCsv("truncated", f"the {name} data end early; upload the file again") from error
+        except (OSError, zlib.error, ValueError) as error:
+            raise InvalidCsv("corrupt", f"the {name} data are corrupt; upload the file again") from error
+        except Exception as error:
+            if type(error).__name__ != "ZstdError":
+                raise
+            raise InvalidCsv("corrupt", f"the {name} data are corrupt; upload the file again") from error
+        if not chunk:
+            return
+        yield chunk

@@ -1,0 +1,95 @@
+"""What an envelope decodes to, what becomes of it, and the three verbs of an envelope."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from handler.errors import FunctionError, RequestError
+from handler.messages import Request
+from handler.storage import Location
+
+Event = Mapping[str, Any] | Request
+
+
+@dataclass(frozen=True, slots=True)
+class Predict:
+    """A direct invoke: a record, or ``{"instances": [...]}``, as parsed JSON."""
+
+    payload: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreObject:
+    """Score the object at ``input``; ``output`` None means the deployment's OUTPUT_URI.
+
+    ``id`` is the envelope's name for what it carried the job in, where it replies one by one.
+    """
+
+    input: Location
+    output: Location | None = None
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledge:
+    """An event that asks for nothing: a test event, a deletion, a folder marker, an empty object."""
+
+    reason: str
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Undecodable:
+    """One message of a batch that cannot be understood; the others go on."""
+
+    error: FunctionError
+    id: str = ""
+
+
+Job = Request | Predict | ScoreObject | Acknowledge | Undecodable
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a job: a result, or the error that stopped it; no job where none was decoded."""
+
+    job: Job | None
+    result: Any = None
+    error: FunctionError | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the platform is to try again, and to dead-letter in the end.
+
+        A ``RequestError`` is permanent: trying again cannot mend what was asked.
+        """
+        return self.error is not None and not isinstance(self.error, RequestError)
+
+
+class Source(Protocol):
+    """One envelope."""
+
+    def matches(self, event: Event) -> bool:
+        """Whether the event declares itself to be of this envelope."""
+        ...
+
+    def jobs(self, event: Any) -> Iterable[Job]:
+        """What the event asks for; raises ``FunctionError`` where it cannot be decoded."""
+        ...
+
+    def reply(self, outcomes: Sequence[Outcome]) -> Any:
+        """What the platform is told; raises where the platform expects a raised error."""
+        ...
+
+
+def keys(event: Event) -> Mapping[str, Any]:
+    """A JSON event's members; none of an HTTP request."""
+    return event if isinstance(event, Mapping) else {}
+
+
+def context_of(event: Event) -> Mapping[str, Any]:
+    """A JSON event's request context; empty where it has none."""
+    context = keys(event).get("requestContext")
+    return context if isinstance(context, Mapping) else {}

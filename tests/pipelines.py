@@ -1,0 +1,118 @@
+"""Pipelines that only tests train, named on the command line as ``tests.pipelines:function``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.cluster import KMeans
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    GradientBoostingRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder
+from sklearn.svm import LinearSVC
+
+from handler.bundle import Feature
+from training.pipelines import scaled
+
+Features = tuple[Feature, ...]
+
+NO_FUNCTION = "a text"
+
+
+def squared(values: Any) -> Any:
+    """An ordinary Python function, of which no ONNX graph can be made."""
+    return np.hstack([values, np.square(values)])
+
+
+def unexportable(features: Features) -> Pipeline:
+    """A sound classifier that joblib must serve."""
+    return make_pipeline(
+        scaled(features),
+        FunctionTransformer(squared),
+        LogisticRegression(class_weight="balanced", max_iter=1000),
+    )
+
+
+def encoded(features: Features) -> ColumnTransformer:
+    """Categories as ordinals first, then numbers imputed: an order in which types differ."""
+    numbers = [feature.name for feature in features if feature.kind != "category"]
+    categories = [feature.name for feature in features if feature.kind == "category"]
+    ordinals = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
+    return ColumnTransformer([("categories", ordinals, categories), ("numbers", SimpleImputer(), numbers)])
+
+
+def random_forest(features: Features) -> Pipeline:
+    return make_pipeline(encoded(features), RandomForestClassifier(20, max_depth=6, n_jobs=2, random_state=0))
+
+
+def gradient_boosting(features: Features) -> Pipeline:
+    return make_pipeline(encoded(features), GradientBoostingClassifier(n_estimators=20, random_state=0))
+
+
+def hist_gradient_boosting(features: Features) -> Pipeline:
+    return make_pipeline(encoded(features), HistGradientBoostingClassifier(max_iter=20, random_state=0))
+
+
+def random_forest_regressor(features: Features) -> Pipeline:
+    return make_pipeline(encoded(features), RandomForestRegressor(20, max_depth=6, random_state=0))
+
+
+def gradient_boosting_regressor(features: Features) -> Pipeline:
+    return make_pipeline(encoded(features), GradientBoostingRegressor(n_estimators=20, random_state=0))
+
+
+def hist_gradient_boosting_regressor(features: Features) -> Pipeline:
+    return make_pipeline(encoded(features), HistGradientBoostingRegressor(max_iter=20, random_state=0))
+
+
+def without_probabilities(features: Features) -> Pipeline:
+    return make_pipeline(scaled(features), LinearSVC())
+
+
+def bare() -> LogisticRegression:
+    """No preparation at all; takes no features, and numbers only."""
+    return LogisticRegression(max_iter=1000)
+
+
+def closed(features: Features) -> Pipeline:
+    """Refuses categories that it was not fitted on."""
+    categories = [feature.name for feature in features if feature.kind == "category"]
+    return make_pipeline(
+        ColumnTransformer([("categories", OneHotEncoder(), categories)]), LogisticRegression()
+    )
+
+
+def hurried(features: Features) -> Pipeline:
+    """Warns that it did not converge."""
+    return make_pipeline(scaled(features), LogisticRegression(max_iter=1))
+
+
+def unfit(features: Features) -> Pipeline:
+    """Fails when it is fitted."""
+    return make_pipeline(scaled(features), LogisticRegression(C=-1))
+
+
+def unpicklable(features: Features) -> Pipeline:
+    return make_pipeline(scaled(features), FunctionTransformer(lambda values: values), LogisticRegression())
+
+
+def broken() -> Pipeline:
+    raise RuntimeError("first line\nsecond line")
+
+
+def no_estimator() -> str:
+    return "a text"
+
+
+def clusterer() -> KMeans:
+    return KMeans(2)

@@ -1,0 +1,85 @@
+"""``python -m training``: exit code 0 with a bundle, 2 with one line that says what to mend."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import NoReturn
+
+from handler.errors import FunctionError
+from training.errors import TrainingError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    say = partial(print, flush=True)
+    try:
+        options = vars(_parser().parse_args(arguments))
+        say("loading scikit-learn ...")
+        from training.train import Options, train
+
+        # A pipeline of one's own is looked for where the command is run.
+        sys.path.insert(0, str(Path.cwd()))
+        train(Options(**options), say)
+    except FunctionError as error:
+        return _failed(str(error))
+    except OSError as error:
+        return _failed(f"{error.filename or 'the bundle'}: {error.strerror or error}")
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _failed(message: str) -> int:
+    print("error:", " ".join(message.splitlines()), file=sys.stderr)
+    return 2
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that says what is wrong in one line, as all else here does."""
+
+    def error(self, message: str) -> NoReturn:
+        raise TrainingError(f"{message} (see --help)")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m training",
+        description="Train a scikit-learn pipeline on a CSV, and bundle it for serving.",
+        epilog="Without --data, it trains on a synthetic sample.",
+    )
+    add = parser.add_argument
+    add("--data", type=Path, metavar="CSV", help="the rows to learn from, with a header")
+    add(
+        "--target",
+        default="converted",
+        metavar="COLUMN",
+        help="the column to predict (default: %(default)s)",
+    )
+    add("--pipeline", metavar="NAME", help="logistic, linear or module:function (default: by the target)")
+    add(
+        "--test-size",
+        type=float,
+        default=0.3,
+        metavar="SHARE",
+        help="the share to hold out (default: %(default)s)",
+    )
+    add("--seed", type=int, default=555, help="of the split and the sample (default: %(default)s)")
+    add("--name", help="the model's name (default: the file's)")
+    add(
+        "--out",
+        type=Path,
+        default=Path("handler/model"),
+        metavar="DIR",
+        help="the bundle (default: %(default)s)",
+    )
+    add("--report", type=Path, metavar="DIR", help="also write report.txt and metrics.json there")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
