@@ -141,11 +141,11 @@ class PlainHttp:
 
 
 def _pairs(event: Mapping[str, Any], single: str, multi: str) -> Pairs:
-    """The query parameters: from the multi-value form where it is there."""
-    many = event.get(multi)
-    if many:
-        return tuple((name, text) for name, texts in many.items() for text in texts)
-    return tuple((event.get(single) or {}).items())
+    """The query parameters; the single-value form has but the last of each, or is left out."""
+    last, all_of = event.get(single), event.get(multi) or {}
+    if last is None:
+        return tuple((name, text) for name, texts in all_of.items() for text in texts)
+    return tuple((name, text) for name in last for text in all_of.get(name) or [last[name]])
 
 
 def _headers(event: Mapping[str, Any]) -> dict[str, str]:

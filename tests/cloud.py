@@ -1,7 +1,7 @@
 """Clouds for tests: S3 with SQS, SNS and EventBridge, a Cloud Storage, and a proxy that breaks on demand.
 
-Each cloud is moto's server in a process of its own, on a free port of 127.0.0.1; S3's notifications travel
-through the real queues, topics and rules. The process ends with the block, and with the process that started it.
+Each cloud is moto's server in a process of its own, on a free port of 127.0.0.1; S3's notifications
+travel through moto's queues, topics and rules. It ends with the block, or with this process.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import http.client
 import io
 import json
 import logging
+import os
 import re
 import socket
 import subprocess
@@ -140,7 +141,7 @@ class Storage:
 
 
 class S3(Storage):
-    """S3 and what its notifications pass through. Configuring a bucket replaces its earlier configuration."""
+    """S3 and what its notifications pass through. Wiring a bucket replaces its earlier wiring."""
 
     @property
     def env(self) -> dict[str, str]:
@@ -320,11 +321,11 @@ class GCS(Storage):
         headers = answer["ResponseMetadata"]["HTTPHeaders"]
         generation = headers["x-goog-generation"]
         created = parsedate_to_datetime(headers["last-modified"]).strftime("%Y-%m-%dT%H:%M:%S.000Z")
-        link = f"https://www.googleapis.com/storage/v1/b/{bucket}/o/{quote(key, safe='')}"
+        path = f"storage/v1/b/{bucket}/o/{quote(key, safe='')}"
         return {
             "kind": "storage#object",
             "id": f"{bucket}/{key}/{generation}",
-            "selfLink": link,
+            "selfLink": f"https://www.googleapis.com/{path}",
             "name": key,
             "bucket": bucket,
             "generation": generation,
@@ -336,7 +337,7 @@ class GCS(Storage):
             "timeStorageClassUpdated": created,
             "size": headers["content-length"],
             "md5Hash": base64.b64encode(hashlib.md5(answer["Body"].read()).digest()).decode(),
-            "mediaLink": f"{link.replace('/storage', '/download/storage', 1)}?generation={generation}&alt=media",
+            "mediaLink": f"https://www.googleapis.com/download/{path}?generation={generation}&alt=media",
             "etag": base64.b64encode(generation.encode()).decode(),
         }
 
@@ -403,7 +404,7 @@ def _unique(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One HTTP request, as the client sent it: the target with its percent signs, header names in lower case."""
+    """One HTTP request: the target as it was sent, percent signs and all; header names in lower case."""
 
     method: str
     target: str
@@ -489,8 +490,8 @@ RuleT = TypeVar("RuleT", Fault, Pause)
 class FaultyProxy:
     """An HTTP proxy before ``upstream`` that notes every call, and fails or holds those it is told to.
 
-    A context manager. Calls are counted from 1, by each rule from the moment it is added, and only those that
-    its ``when`` is true of.
+    A context manager. Each rule counts the calls that its ``when`` is true of, from 1 and from the moment
+    when it was added.
     """
 
     def __init__(self, upstream: str) -> None:
@@ -515,9 +516,10 @@ class FaultyProxy:
         """Fail the ``n``-th call.
 
         Modes: ``status`` answers with ``status`` and does nothing else; ``drop`` closes the connection and
-        does nothing else; ``late`` lets the server act, then closes the connection; ``cut`` passes half of the
-        answer's body. Lasting: ``once``; ``call``: and every repetition of that method and target, so that no
-        retry succeeds, while other calls, such as those that clean up, do; ``ever``: and every call after.
+        does nothing else; ``late`` lets the server act, then closes the connection; ``cut`` passes on half
+        of the answer's body. Lasting: ``once``; ``call``: and every repetition of that method and target,
+        so that no retry succeeds, while other calls, such as those that clean up, do; ``ever``: and every
+        call after.
         """
         return self._add(Fault(n, mode, status, lasting, when))
 
@@ -579,7 +581,7 @@ class _ProxyServer(ThreadingHTTPServer):
 
 
 class _ProxyHandler(BaseHTTPRequestHandler):
-    """One call a connection. ``Expect: 100-continue`` is answered by the base class, and so not passed on."""
+    """One call a connection. The base class answers ``Expect: 100-continue``, so it is not passed on."""
 
     server: _ProxyServer
     protocol_version = "HTTP/1.1"
@@ -705,7 +707,8 @@ def one_at_a_time(app: App, *, reads: bool) -> App:
         storage = "/s3/aws4_request" in environ.get("HTTP_AUTHORIZATION", "")
         if not reads and (not storage or environ["REQUEST_METHOD"] in ("GET", "HEAD")):
             return app(environ, start)
-        content = get_input_stream(environ).read()  # clients may be slow, so not while others wait
+        stream = get_input_stream(environ)
+        content = b"".join(iter(lambda: stream.read(1 << 20), b""))  # before the lock: clients may be slow
         environ["wsgi.input"] = io.BytesIO(content)
         environ["CONTENT_LENGTH"] = str(len(content))
         environ.pop("HTTP_TRANSFER_ENCODING", None)
@@ -730,6 +733,9 @@ def like_gcs(app: App) -> App:
         query = parse_qs(environ["QUERY_STRING"], keep_blank_values=True)
         for name in [name for name in environ if name.startswith("HTTP_X_GOOG_")]:
             environ[name.replace("GOOG", "AMZ", 1)] = environ[name]
+        for name in ("RAW_URI", "REQUEST_URI"):  # moto takes "my%2Dbucket" for a bucket's name
+            bucket, slash, key = environ[name][1:].partition("/")
+            environ[name] = f"/{unquote(bucket)}{slash}{key}"
         if not environ.get("HTTP_AUTHORIZATION", "").startswith("AWS4"):
             environ["HTTP_AUTHORIZATION"] = signature
         now = generations.get(path, 0)
@@ -831,6 +837,14 @@ def like_aws() -> None:
     notifications._send_event_bridge_message = event_bridge
 
 
+def lean() -> None:
+    """Spare two of the four copies in memory that moto makes of an object uploaded in parts."""
+    from moto.s3.models import MultipartChecksumBuilder
+
+    MultipartChecksumBuilder.addPart = lambda *_: None  # type: ignore[method-assign]
+    MultipartChecksumBuilder.build = lambda _: None  # type: ignore[method-assign]
+
+
 def main(kind: str) -> None:
     """Serve on a free port, print it, and end when the input does."""
     from moto.moto_server.werkzeug_app import (
@@ -842,12 +856,14 @@ def main(kind: str) -> None:
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     like_aws()
+    lean()
     app: App = DomainDispatcherApplication(create_backend_app)
     app = one_at_a_time(like_gcs(app), reads=True) if kind == "gcs" else one_at_a_time(app, reads=False)
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=MotoRequestHandler)
     threading.Thread(target=functools.partial(server.serve_forever, 0.1), daemon=True).start()
     print(server.port, flush=True)
     sys.stdin.read()
+    os._exit(0)  # at once: threads may still be serving
 
 
 if __name__ == "__main__":

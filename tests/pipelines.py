@@ -52,7 +52,9 @@ def encoded(features: Features) -> ColumnTransformer:
 
 
 def random_forest(features: Features) -> Pipeline:
-    return make_pipeline(encoded(features), RandomForestClassifier(20, max_depth=6, n_jobs=2, random_state=0))
+    return make_pipeline(
+        encoded(features), RandomForestClassifier(20, max_depth=6, n_jobs=2, random_state=0)
+    )
 
 
 def gradient_boosting(features: Features) -> Pipeline:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,8 @@ from onnx import numpy_helper
 from handler.bundle import Bundle, Feature, Manifest
 from handler.model import JoblibScorer, Model, Scores, unpickle
 from handler.schema import Columns, parse_text
-from tests.conftest import mixed_rows, quiet
-from training import data, parity, sample
+from tests.conftest import mixed_rows
+from training import data, parity, rows, sample
 from training.__main__ import main
 from training.errors import TrainingError
 from training.export import to_onnx
@@ -140,7 +141,7 @@ def _rows(header: str, row: Callable[[int], str], count: int = 200) -> str:
         pytest.param("a,y\n1,1\n2,\n", [], "missing in 1 rows", id="target with gaps"),
         pytest.param("a,y\n1,1\n2,1.0\n", [], "same value in every row", id="constant target"),
         pytest.param("a,y\n1,0\n2,0\n3,1\n", [], "class '1'", id="class of one row"),
-        pytest.param("a,y\n1,0\n2,0\n3,1\n4,1\n", [], "too few", id="too few rows"),
+        pytest.param("a,y\n1,0\n2,0\n3,1\n4,1\n", ["--test-size", "0.1"], "too few", id="too few rows"),
         pytest.param(_rows("a,y", lambda i: f"x{i},{i % 2}"), [], "'a' holds free text", id="free text"),
         pytest.param(_rows("a,y", lambda i: f"2024-01-{i % 28 + 1:02},{i % 2}"), [], "dates", id="dates"),
         pytest.param(_rows("a,y", lambda i: f"{i % 28 + 1}.1.2024 10:30,{i % 2}"), [], "dates", id="times"),
@@ -155,8 +156,12 @@ def _rows(header: str, row: Callable[[int], str], count: int = 200) -> str:
         pytest.param(FINE, ["--pipeline", "tests.pipelines:absent"], "no 'absent'", id="pipeline's name"),
         pytest.param(FINE, ["--pipeline", "tests.pipelines:NO_FUNCTION"], "no function", id="no function"),
         pytest.param(FINE, ["--pipeline", "builtins:dict"], "fails: ValueError", id="builtin"),
-        pytest.param(FINE, ["--pipeline", "tests.pipelines:broken"], "RuntimeError: first line", id="broken"),
-        pytest.param(FINE, ["--pipeline", "tests.pipelines:no_estimator"], "gives a str", id="no estimator"),
+        pytest.param(
+            FINE, ["--pipeline", "tests.pipelines:broken"], "RuntimeError: first line", id="broken"
+        ),
+        pytest.param(
+            FINE, ["--pipeline", "tests.pipelines:no_estimator"], "gives a str", id="no estimator"
+        ),
         pytest.param(FINE, ["--pipeline", "tests.pipelines:clusterer"], "gives a KMeans", id="clusterer"),
         pytest.param(FINE, ["--pipeline", "tests.pipelines:unfit"], "InvalidParameterError", id="unfit"),
         pytest.param(FINE, ["--pipeline", "tests.pipelines:unpicklable"], "pickled", id="unpicklable"),
@@ -235,7 +240,9 @@ def test_a_failed_training_leaves_the_bundle_before_it(tmp_path: Path, run: Run)
         pytest.param(["yes", "yes"], Feature("x", "category", categories=("yes",)), id="only yes"),
         pytest.param(["f", "m"], Feature("x", "category", categories=("f", "m")), id="f and m"),
         pytest.param(
-            ["b ", "", "ä"], Feature("x", "category", True, categories=("b ", "ä")), id="texts as they stand"
+            ["b ", "", "ä"],
+            Feature("x", "category", True, categories=("b ", "ä")),
+            id="texts as they stand",
         ),
         pytest.param(["NA", "EU"], Feature("x", "category", categories=("EU", "NA")), id="NA among texts"),
         pytest.param(["1", "2", "x"], Feature("x", "category", categories=("1", "2", "x")), id="codes"),
@@ -279,11 +286,15 @@ def test_training_reads_a_cell_as_serving_does(cells: list[str]) -> None:
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 @pytest.mark.parametrize("newline", ["\n", "\r\n", "\n\n"])
 def test_the_csvs_that_are_read(delimiter: str, encoding: str, newline: str) -> None:
-    lines = ["'größe,\" b,c \",y", "1,p,0", '"2","q, r",1']
+    lines = ['\'größe," b,c ",y', "1,p,0", '"2","q, r",1']
     text = newline.join(lines).replace(",", delimiter).replace(f"q{delimiter}", "q,")
     table = data.parse(text.replace(" b" + delimiter, " b,").encode(encoding), "rows.csv")
     assert list(table.columns) == ["größe", "b,c", "y"]
-    assert [column.to_list() for column in table.columns.values()] == [["1", "2"], ["p", "q, r"], ["0", "1"]]
+    assert [column.to_list() for column in table.columns.values()] == [
+        ["1", "2"],
+        ["p", "q, r"],
+        ["0", "1"],
+    ]
     assert ("'größe", "größe") in table.cleaned
 
 
@@ -372,7 +383,9 @@ def test_golden_records_cover_the_schema(model: Model, mixed_model: Model) -> No
     assert {type(each["record"]["no.rooms"]) for each in golden} == {int}
 
 
-def test_a_report_is_written_where_asked(tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_report_is_written_where_asked(
+    tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "reports" / "today"
     manifest = run(small(), "--report", str(folder))
     assert (folder / "report.txt").read_text() in capsys.readouterr().out
@@ -386,9 +399,7 @@ def test_warnings_of_the_pipeline_are_notes(run: Run, capsys: pytest.CaptureFixt
     assert captured.err == ""
 
 
-def test_a_pipeline_beside_the_data(
-    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pipeline_beside_the_data(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "own_pipeline.py").write_text(
         "from sklearn.linear_model import LogisticRegression\n"
         "def build(features):\n"
@@ -396,7 +407,7 @@ def test_a_pipeline_beside_the_data(
         "    return LogisticRegression()\n"
     )
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.path", [])  # undone after the test, with what main adds
+    monkeypatch.setattr("sys.path", sys.path.copy())  # since main adds the folder
     assert run(small(), "--pipeline", "own_pipeline:build").training["pipeline"] == "own_pipeline:build"
 
 
@@ -446,8 +457,20 @@ def test_nulls_and_unknown_categories_score_as_the_estimator_scores_them(mixed_d
     model = Model.load(mixed_dir)
     estimator = unpickle(Bundle.open(mixed_dir).read("model.joblib"))
     true = Model.of(model.manifest, JoblibScorer(estimator, model.manifest))
-    known = {"living area": 70.5, "no.rooms": 3, "garden": True, "Straße": "Zürich", "heating": "gas", "âge": 9}
-    changes: list[dict[str, Any]] = [{}, {"living area": None, "âge": None}, {"heating": None}, {"Straße": "Bonn"}]
+    known = {
+        "living area": 70.5,
+        "no.rooms": 3,
+        "garden": True,
+        "Straße": "Zürich",
+        "heating": "gas",
+        "âge": 9,
+    }
+    changes: list[dict[str, Any]] = [
+        {},
+        {"living area": None, "âge": None},
+        {"heating": None},
+        {"Straße": "Bonn"},
+    ]
     records = [model.schema.from_json({**known, **change}) for change in changes]
     found, expected = model.score(records), true.score(records)
     assert found.values.tolist() == expected.values.tolist()
@@ -471,7 +494,9 @@ def test_a_tampered_graph_fails_the_gate_and_joblib_serves(tmp_path: Path, bundl
     assert {each.name for each in (tmp_path / "model").iterdir()} == {"model.json", "model.joblib"}
     served, proven = Model.load(tmp_path / "model"), Model.load(bundle_dir)
     assert served.check() == []
-    assert served.labels(served.score([(45.0, 0.0, 5.0)])) == proven.labels(proven.score([(45.0, 0.0, 5.0)]))
+    assert served.labels(served.score([(45.0, 0.0, 5.0)])) == proven.labels(
+        proven.score([(45.0, 0.0, 5.0)])
+    )
 
 
 def test_a_model_that_cannot_be_exported_says_why(joblib_model: Model) -> None:
@@ -482,7 +507,7 @@ def test_a_model_that_cannot_be_exported_says_why(joblib_model: Model) -> None:
 
 
 class Flawed:
-    """A scorer that is another's equal, but for the rows that ``strange`` tells."""
+    """A scorer of three classes, another's equal but for the rows that ``strange`` tells."""
 
     def __init__(self, model: Model, strange: Callable[[Columns], np.ndarray]) -> None:
         self._scorer = model.scorer
@@ -490,4 +515,57 @@ class Flawed:
 
     def score(self, columns: Columns) -> Scores:
         scores = self._scorer.score(columns)
-        return Scores(np.where(self._strange(columns), 2 - scores.values, scores.values), scores.probabilities)
+        return Scores((scores.values + self._strange(columns)) % 3, scores.probabilities)
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        pytest.param(lambda rows: np.isnan(rows["âge"]), id="null"),
+        pytest.param(lambda rows: rows["heating"] == "", id="missing category"),
+        pytest.param(lambda rows: rows["heating"] == "oil", id="known category"),
+        pytest.param(
+            lambda rows: ~np.isin(rows["Straße"], ["Oslo", "Zürich", "Łódź", "東京"]), id="unknown category"
+        ),
+        pytest.param(lambda rows: rows["no.rooms"] > 6, id="above the greatest"),
+        pytest.param(lambda rows: rows["no.rooms"] < 0, id="below zero"),
+        pytest.param(lambda rows: rows["âge"] > 1e9, id="far above"),
+        pytest.param(lambda rows: rows["garden"] == 1, id="true"),
+        pytest.param(lambda rows: (rows["garden"] == 1) & (rows["no.rooms"] == 6), id="two at once"),
+    ],
+)
+def test_a_flaw_that_no_row_held_out_shows_fails_the_gate(
+    mixed_model: Model, strange: Callable[[Columns], np.ndarray]
+) -> None:
+    typical = mixed_model.schema.from_json(mixed_model.manifest.golden[0]["record"])
+    held_out = mixed_model.schema.columns([typical])
+    adversarial = rows.adversarial(mixed_model.manifest.features, typical, seed=1)
+    flawed = Flawed(mixed_model, strange)
+    assert not strange(held_out).any()
+    finding = parity.compare(flawed, mixed_model.scorer, "multiclass", held_out, adversarial)
+    assert finding.labels_identical is False
+    assert "another label" in str(finding.reason)
+    sound = parity.compare(mixed_model.scorer, mixed_model.scorer, "multiclass", held_out, adversarial)
+    assert sound.reason is None
+    assert sound.largest_difference == 0
+
+
+@pytest.mark.parametrize("wrong", [1e-4, math.inf, math.nan])
+def test_values_must_agree_within_the_tolerance(regression_model: Model, wrong: float) -> None:
+    class Off:
+        def score(self, columns: Columns) -> Scores:
+            values = regression_model.scorer.score(columns).values
+            return Scores(values + wrong * np.abs(values), None)
+
+    typical = regression_model.schema.from_json(regression_model.manifest.golden[0]["record"])
+    columns = regression_model.schema.columns([typical])
+    finding = parity.compare(Off(), regression_model.scorer, "regression", columns, columns)
+    assert "over the tolerance" in str(finding.reason)
+    assert json.dumps(finding.as_json(), allow_nan=False)
+
+
+def test_no_worker_process_is_left_to_serving(run: Run, tmp_path: Path) -> None:
+    pipeline = "tests.pipelines:random_forest"
+    run(mixed_rows(400).drop(columns="price"), "--pipeline", pipeline, target="class")
+    forest = unpickle(Bundle.open(tmp_path / "model").read("model.joblib"))[-1]
+    assert forest.n_jobs is None

@@ -1,0 +1,130 @@
+"""The claims about what is imported: the layers, and what a cold prediction loads."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+#: Each module of the handler, lowest first: it imports only what stands before it.
+LAYERS = (
+    "errors", "settings", "telemetry", "bundle", "schema", "messages", "storage", "compression", "progress",
+    "csv_blocks", "model", "jobs", "batch", "openapi", "api", "object_events", "http_events", "sources",
+    "app", "__main__",
+)  # fmt: skip
+HEAVY = {
+    "sklearn",
+    "pandas",
+    "joblib",
+    "scipy",
+    "boto3",
+    "polars",
+    "numpy",
+    "onnxruntime",
+    "obstore",
+    "flask",
+}
+FROM_HANDLER = {"bundle", "schema", "model", "errors"}
+
+
+def imports(path: Path, top_only: bool = False) -> set[str]:
+    """The modules that a file imports, anywhere or at its top."""
+    tree = ast.parse(path.read_text())
+    nodes = tree.body if top_only else list(ast.walk(tree))
+    found = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def modules(package: str) -> dict[str, Path]:
+    return {path.stem: path for path in (ROOT / package).glob("*.py") if path.stem != "__init__"}
+
+
+def test_every_module_of_the_handler_has_its_layer() -> None:
+    assert set(modules("handler")) == set(LAYERS)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_imports_only_point_down(name: str) -> None:
+    above = LAYERS[LAYERS.index(name) :]
+    wrong = {f"handler.{each}" for each in above} & imports(ROOT / "handler" / f"{name}.py")
+    assert not wrong
+
+
+def test_the_handler_never_imports_training() -> None:
+    for path in modules("handler").values():
+        assert not {each for each in imports(path) if each.split(".")[0] == "training"}, path
+
+
+def test_training_imports_only_what_it_proves() -> None:
+    allowed = {f"handler.{each}" for each in FROM_HANDLER}
+    for path in modules("training").values():
+        used = {".".join(each.split(".")[:2]) for each in imports(path) if each.startswith("handler.")}
+        assert used <= allowed, path
+
+
+def test_no_heavy_library_is_imported_at_the_top_of_a_module() -> None:
+    for path in modules("handler").values():
+        assert not {each.split(".")[0] for each in imports(path, top_only=True)} & HEAVY, path
+
+
+def loaded(code: str, model_dir: Path) -> set[str]:
+    """The top-level modules that a fresh interpreter has loaded after ``code``."""
+    script = (
+        f"import json, sys\n{code}\nprint(json.dumps(sorted({{m.split('.')[0] for m in sys.modules}})))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env={"MODEL_DIR": str(model_dir), "PATH": "", "LOG_LEVEL": "ERROR"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(json.loads(done.stdout))
+
+
+PREDICT = """
+from handler.app import lambda_handler
+event = {"version": "2.0", "rawPath": "/predict", "headers": {},
+         "rawQueryString": "age=45&new_user=0&total_pages_visited=5",
+         "requestContext": {"http": {"method": "GET"}}}
+assert lambda_handler(event, None)["statusCode"] == 200
+"""
+SMALL_FILE = """
+from handler.app import lambda_handler
+event = {"version": "2.0", "rawPath": "/predict_file", "rawQueryString": "",
+         "headers": {"content-type": "text/csv"},
+         "body": "age,new_user,total_pages_visited\\n45,0,5\\n",
+         "requestContext": {"http": {"method": "POST"}}}
+assert lambda_handler(event, None)["statusCode"] == 200
+"""
+
+
+@pytest.mark.parametrize("code", [PREDICT, SMALL_FILE])
+def test_a_first_answer_loads_neither_scikit_learn_nor_pandas_nor_polars(
+    code: str, bundle_dir: Path
+) -> None:
+    assert not loaded(code, bundle_dir) & {
+        "sklearn",
+        "pandas",
+        "polars",
+        "joblib",
+        "scipy",
+        "obstore",
+        "boto3",
+    }
+
+
+def test_a_joblib_bundle_is_what_loads_scikit_learn(joblib_dir: Path) -> None:
+    assert "sklearn" in loaded(PREDICT, joblib_dir)
