@@ -193,8 +193,9 @@ class Api:
 
     def get_openapi(self, request: Request) -> Answer:
         """The OpenAPI document."""
-        server = request.prefix + request.path.rstrip("/").rpartition("/")[0]
-        return answer_json(openapi.document(self._model.manifest, server or "/"))
+        folder = request.prefix + request.path.rstrip("/").rpartition("/")[0]
+        server = "/" + folder.strip("/")  # never //host, which would name another
+        return answer_json(openapi.document(self._model.manifest, server))
 
     def get_page(self, request: Request) -> Answer:
         """The Swagger page and the files that it loads."""
@@ -232,20 +233,20 @@ class Api:
 
     def _joined(self, table: Table) -> Answer:
         """Every input row with its prediction; a rejected one keeps its cells and gets empty ones."""
-        names, rows_sent, lines = self._model.output_names, 0, []
-        header = [*table.layout.header, *csv_blocks.output_names(table.layout.header, names)]
-        lines.append(csv_blocks.write_line(header))
+        names = self._model.output_names
+        joined: list[list[object]] = []
         for _, rows, scores in table.parts:
             outputs = zip(*self._model.outputs(scores), strict=True)
             rejected = rows.rejected
             for place, cells in enumerate(cast("list[list[str]]", rows.text)):
                 row: Sequence[object] = [""] * len(names) if place in rejected else next(outputs)
                 padding = [""] * (len(table.layout.header) - len(cells))
-                lines.append(csv_blocks.write_line([*cells, *padding, *row]))
-            rows_sent += rows.total
-        body = ("\n".join(lines) + "\n").encode()
+                joined.append([*cells, *padding, *row])
+        header = [*table.layout.header, *csv_blocks.output_names(table.layout.header, names)]
+        lines = csv_blocks.write_lines([header, *joined])
+        body = "".join(f"{line}\n" for line in lines).encode()
         headers = {"content-type": f"{CSV}; charset=utf-8", "x-rows-rejected": str(len(table.rejects))}
-        return Answer(200, headers, body, rows_sent)
+        return Answer(200, headers, body, len(joined))
 
 
 Route = Callable[[Api, Request], Answer]

@@ -20,10 +20,9 @@ import collections
 import contextlib
 import itertools
 import json
-import random
 import time
 import uuid
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -142,12 +141,10 @@ class Batch:
 
     def score(self, source: Location, folder: Location) -> Scored:
         """Score the object at ``source`` into ``folder``; raises ``PassingFault``."""
-        for attempt in range(ATTEMPTS):
-            try:
+        for _ in range(ATTEMPTS - 1):
+            with contextlib.suppress(Changed):
                 return self._attempt(source, folder)
-            except Changed:
-                time.sleep(random.uniform(0, 0.05 * min(attempt + 1, 10)))
-        raise Changed(str(folder))
+        return self._attempt(source, folder)
 
     def _attempt(self, source: Location, folder: Location) -> Scored:
         start = time.monotonic()
@@ -204,12 +201,12 @@ class Batch:
             storage.writer(folder.child(REJECTED), run) as rejected,
             storage.writer(folder.child(PREDICTIONS), run) as predictions,
         ):
-            rejected.write(_csv_line(REJECT_COLUMNS))
+            rejected.write(_csv_lines(REJECT_COLUMNS))
             with contextlib.closing(self._parts(source, version, tally)) as parts:
                 for text, rejects in parts:
                     predictions.write(text)
-                    for reject in rejects:
-                        rejected.write(_reject_line(reject))
+                    if rejects:
+                        rejected.write(_csv_lines(*(each.cells for each in rejects)))
             # Both uploads are complete but not yet visible: a run that has lost ends without a trace.
             present = storage.read(folder.child(SUMMARY))
             if _identity(present[1] if present else None) != _identity(old):
@@ -245,7 +242,7 @@ class Batch:
                 break
         schema, names = self._model.schema, self._model.output_names
         layout, start, line = Layout.of(head, schema)
-        yield _csv_line([*layout.header, *csv_blocks.output_names(layout.header, names)]), ()
+        yield _csv_lines([*layout.header, *csv_blocks.output_names(layout.header, names)]), ()
         data = itertools.chain([head[start:]], chunks)
         del head
         blocks = csv_blocks.blocks(data, layout.delimiter, line, size)
@@ -331,9 +328,5 @@ def _identity(version: Version | None) -> str | None:
     return version.identity if version else None
 
 
-def _csv_line(cells: Any) -> bytes:
-    return (csv_blocks.write_line(cells) + "\n").encode()
-
-
-def _reject_line(reject: Reject) -> bytes:
-    return _csv_line([reject.line, reject.column, reject.code, reject.reason, reject.row])
+def _csv_lines(*rows: Iterable[object]) -> bytes:
+    return "".join(f"{line}\n" for line in csv_blocks.write_lines(rows)).encode()

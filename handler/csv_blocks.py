@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ from handler.schema import Columns, Record, Schema, clean_name
 if TYPE_CHECKING:
     import numpy as np
     import polars as pl
+
+os.environ.setdefault("POLARS_MAX_THREADS", "1")  # blocks are read side by side, a thread each
 
 DELIMITERS = (",", ";", "\t", "|")
 #: A record over this many bytes is taken for a quote that was never closed.
@@ -90,6 +93,13 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True)
+class _Sink:
+    """What ``csv.writer`` needs of a file."""
+
+    write: Callable[[str], object]
+
+
+@dataclass(frozen=True, slots=True)
 class Block:
     """Whole records, and the number of the line on which the first starts."""
 
@@ -107,6 +117,11 @@ class Reject:
     code: str
     reason: str
     row: str
+
+    @property
+    def cells(self) -> tuple[object, ...]:
+        """The reject as a row of ``rejected.csv``."""
+        return self.line, self.column, self.code, self.reason, self.row
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,10 +215,8 @@ def write(rows: Rows, outputs: Sequence[np.ndarray | list[str]]) -> bytes:
         added = zip(*(each if isinstance(each, list) else each.tolist() for each in outputs), strict=True)
         rejected = rows.rejected
         sound = (cells for place, cells in enumerate(rows.text) if place not in rejected)
-        lines = io.StringIO()
-        writer = csv.writer(lines, lineterminator="\n")
-        writer.writerows([*cells, *more] for cells, more in zip(sound, added, strict=True))
-        return lines.getvalue().encode()
+        lines = write_lines([*cells, *more] for cells, more in zip(sound, added, strict=True))
+        return "".join(f"{line}\n" for line in lines).encode()
     import polars as pl
 
     frame = rows.text
@@ -219,11 +232,12 @@ def write(rows: Rows, outputs: Sequence[np.ndarray | list[str]]) -> bytes:
     return sink.getvalue()
 
 
-def write_line(cells: Iterable[object]) -> str:
-    """Cells as one line of CSV, without its line end."""
-    sink = io.StringIO()
-    csv.writer(sink, lineterminator="").writerow(list(cells))
-    return sink.getvalue()
+def write_lines(rows: Iterable[Iterable[object]]) -> Iterator[str]:
+    """Rows as lines of CSV, without their line ends."""
+    written: list[str] = []
+    writer = csv.writer(_Sink(written.append), lineterminator="\r\n")  # quotes both in a cell
+    writer.writerows(rows)
+    return (line[:-2] for line in written)
 
 
 def output_names(header: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:
@@ -276,7 +290,8 @@ def _lines(data: bytes | str) -> int:
     """How many line ends there are: LF, CR LF, or CR alone, as Python counts them."""
     if isinstance(data, str):
         data = data.encode("utf-8", errors="surrogateescape")
-    return data.count(b"\n") + data.count(b"\r") - data.count(b"\r\n")
+    returns = data.count(b"\r")
+    return data.count(b"\n") + (returns - data.count(b"\r\n") if returns else 0)
 
 
 def _quoted(codes: np.ndarray, delimiter: str) -> np.ndarray | None:
@@ -311,25 +326,25 @@ def _sweep(block: Block, layout: Layout, schema: Schema) -> Rows | None:
     import polars as pl
 
     data = block.data
-    if b"\r" in data:
+    quotes, returns = b'"' in data, b"\r" in data
+    commas = data.count(layout.delimiter.encode())
+    if quotes:
+        codes = np.frombuffer(data, np.uint8)
+        inside = _quoted(codes, layout.delimiter)
+        if inside is None or inside[-1] or (returns and (codes[inside] == 0x0D).any()):
+            return None
+        commas = int(((codes == ord(layout.delimiter)) & ~inside).sum())
+    if returns:
         if data.count(b"\r") != data.count(b"\r\n"):
             return None
         data = data.replace(b"\r\n", b"\n")
     if data.startswith(b"\n") or b"\n\n" in data:
         return None
-    quotes = b'"' in data
-    commas = data.count(layout.delimiter.encode())
-    if quotes:
-        codes = np.frombuffer(data, np.uint8)
-        inside = _quoted(codes, layout.delimiter)
-        if inside is None or inside[-1]:
-            return None
-        commas = int(((codes == ord(layout.delimiter)) & ~inside).sum())
     as_lines = not quotes and layout.delimiter == ","
     wanted = {layout.places[feature.name]: feature for feature in schema.features}
     texts = {f"column {place}": pl.String for place in range(len(layout.header))}
     numbers = {
-        f"column {place}": pl.Float64
+        f"column {place}": pl.Int64 if feature.kind == "integer" else pl.Float64
         for place, feature in wanted.items()
         if feature.kind in ("integer", "number")
     }
@@ -453,7 +468,8 @@ def _quoted_cells(values: np.ndarray | list[str]) -> np.ndarray | list[str]:
     """Texts with the quotes that a CSV cell needs; numbers as they are."""
     if not isinstance(values, list):
         return values
-    quoted = {value: write_line([value]) for value in set(values)}
+    distinct = list(set(values))
+    quoted = dict(zip(distinct, write_lines([value] for value in distinct), strict=True))
     return [quoted[value] for value in values]
 
 

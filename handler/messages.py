@@ -22,6 +22,8 @@ CSV = "text/csv"
 CSV_TYPES = (CSV, "application/csv", "application/vnd.ms-excel", "text/plain", "application/octet-stream")
 MULTIPART = "multipart/form-data"
 FORM = "application/x-www-form-urlencoded"
+#: RFC 9110's names, where Python's differ by version.
+TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
 #: What curl puts in place of a content type that the caller left out.
 CURL_HINT = "; with curl: -H 'content-type: {}'"
 
@@ -66,7 +68,7 @@ class Answer:
 
 def answer_json(document: object, status: int = 200, rows: int = 0, media_type: str = JSON) -> Answer:
     """A JSON answer; doubles are written so that they read back to the same double."""
-    body = json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
+    body = json.dumps(document, ensure_ascii=False, allow_nan=False).encode(errors="backslashreplace")
     return Answer(status, {"content-type": media_type, "x-content-type-options": "nosniff"}, body, rows)
 
 
@@ -76,7 +78,7 @@ def problem(error: FunctionError) -> Answer:
     problems = error.problems if isinstance(error, RequestError) else ()
     document = {
         "type": "about:blank",
-        "title": http.HTTPStatus(status).phrase,
+        "title": TITLES.get(status) or http.HTTPStatus(status).phrase,
         "status": status,
         "detail": str(error),
         "errors": [each.as_json() for each in problems],
@@ -96,11 +98,16 @@ def read_json(body: bytes) -> object:
         return document
 
     try:
-        return json.loads(body, object_pairs_hook=pairs)
+        document = json.loads(body, object_pairs_hook=pairs)
+        if b"\\ud" in body.lower():
+            json.dumps(document, ensure_ascii=False).encode()
+        return document
     except RecursionError as error:
         raise InvalidBody("the body nests too deeply") from error
     except UnicodeDecodeError as error:
         raise InvalidBody("the body is not UTF-8") from error
+    except UnicodeEncodeError as error:
+        raise InvalidBody("a text in the body holds half of a surrogate pair") from error
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise InvalidBody(f"the body is not JSON ({error.msg} at {where})") from error

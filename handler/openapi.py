@@ -39,12 +39,14 @@ ASSETS: Mapping[str, tuple[str, str]] = {
 }
 
 ABOUT = """\
-Predicts **{target}** ({says}) from {count}. `/model` tells how it was trained and how well it did.
+Predicts **{target}** ({says}) from {count}. {trained}`/model` tells how it was trained and how well \
+it did.
 
 Every error is an `application/problem+json` document that names all faults of a request at once, \
 with the same codes for queries, JSON and CSV. Values in JSON are typed (`45`, not `"45"`); \
 in a query and in a CSV they are text.
 """
+SYNTHETIC = "**Trained on synthetic data**: good for a try, not for decisions. "
 #: What each error status means, and the ``detail`` of an example.
 PROBLEMS = {
     400: (
@@ -184,6 +186,7 @@ def _about(manifest: Manifest) -> str:
         target=manifest.target,
         says=_listed(manifest.classes, " or ") if manifest.classes else "a number",
         count=f"{count} feature" + ("s" if count != 1 else ""),
+        trained=SYNTHETIC if manifest.training.get("synthetic") else "",
     )
 
 
@@ -416,8 +419,8 @@ def _meaning(feature: Feature) -> str:
         if not feature.open:
             return f"{words}: one of the categories of the training data"
         seen = _listed(feature.categories[:CATEGORIES_SHOWN])
-        others = "others" if len(feature.categories) <= CATEGORIES_SHOWN else "more"
-        return f"{words}; training saw {seen}, and {others} are taken" if seen else words
+        more = f" and {hidden} more" if (hidden := len(feature.categories) - CATEGORIES_SHOWN) > 0 else ""
+        return f"{words}; training saw {seen}{more}, others are taken too" if seen else words
     if feature.kind == "boolean" or feature.minimum is None or feature.maximum is None:
         return words
     return f"{words}; {feature.minimum:.10g} to {feature.maximum:.10g} in training"

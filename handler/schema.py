@@ -237,34 +237,30 @@ class Schema:
         The mask may hold a row that ``parse_text`` accepts, and never misses one that it refuses:
         the caller asks ``parse_text`` about each.
         """
+        import numpy as np
         import polars as pl
 
         if feature.kind == "category":
-            values = texts.to_numpy()
-            sound = (texts != "") if not feature.nullable else None
-            if not feature.open:
-                known = texts.is_in([*feature.categories, *([""] if feature.nullable else [])])
-                sound = known if sound is None else sound & known
-            return values, _doubtful(sound)
-        if texts.dtype == pl.Float64:
-            numbers, missing = texts, texts.is_null()
-        elif feature.kind == "boolean":
-            cells = texts.str.strip_chars(BLANKS)
-            numbers = cells.str.to_lowercase().replace_strict(
-                BOOLEANS, default=None, return_dtype=pl.Float64
-            )
-            missing = cells == ""
+            if feature.open and feature.nullable:
+                return texts.to_numpy(), None
+            known = [*feature.categories, *([""] if feature.nullable else [])]
+            sound = texts != "" if feature.open else texts.is_in(known)
+            return texts.to_numpy(), None if sound.all() else (~sound).to_numpy()
+        if texts.dtype.is_numeric():
+            numbers, missing = texts.cast(pl.Float64), texts.is_null()
         else:
             cells = texts.str.strip_chars(BLANKS)
-            numbers, missing = cells.cast(pl.Float64, strict=False), cells == ""
-        sound = numbers.is_not_null() | missing if feature.nullable else numbers.is_not_null()
-        if feature.kind == "integer":
-            whole = (numbers.floor() == numbers) & (numbers.abs() <= LARGEST_INTEGER)
-            sound &= whole.fill_null(True)
-        elif feature.kind == "number":
-            sound &= (numbers.abs() <= LARGEST_NUMBER).fill_null(True)
-        return numbers.fill_null(math.nan).to_numpy(), _doubtful(sound)
-
-
-def _doubtful(sound: pl.Series | None) -> np.ndarray | None:
-    return None if sound is None or sound.all() else (~sound).to_numpy()
+            missing = cells == ""
+            if feature.kind == "boolean":
+                words = cells.str.to_lowercase()
+                numbers = words.replace_strict(BOOLEANS, default=None, return_dtype=pl.Float64)
+            else:
+                numbers = cells.cast(pl.Float64, strict=False)
+        values = numbers.to_numpy()  # a null is NaN here
+        limit = LARGEST_INTEGER if feature.kind == "integer" else LARGEST_NUMBER
+        doubtful = ~(np.abs(values) <= limit)
+        if feature.kind == "integer" and not texts.dtype.is_integer():
+            doubtful |= np.floor(values) != values
+        if feature.nullable:
+            doubtful &= ~missing.to_numpy()
+        return values, doubtful if doubtful.any() else None

@@ -57,7 +57,10 @@ class Settings:
             block_bytes=_count(environ, "BLOCK_BYTES", 1024 * 1024),
             workers=_count(environ, "WORKERS", _processors()),
             cors_origins=_words(environ, "CORS_ORIGINS"),
-            allow_http=environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true"),
+            allow_http=any(
+                environ.get(variable, "").lower() in ("1", "true")
+                for variable in ("AWS_ALLOW_HTTP", "GOOGLE_ALLOW_HTTP")
+            ),
             timeout=_count(environ, "CLOUD_RUN_TIMEOUT_SECONDS", 0) or None,
             platform=platform,
         )

@@ -10,10 +10,11 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from handler.errors import Changed, FunctionError, NoObject, StorageDown
+from handler.errors import Changed, FunctionError, StorageDown
 
 if TYPE_CHECKING:
     from obstore import WritableFile
@@ -29,8 +30,12 @@ RUN = "run"
 #: The client tries again by itself; past this the platform does.
 RETRIES: Mapping[str, Any] = {
     "max_retries": 3,
-    "retry_timeout": "20s",
-    "backoff": {"init_backoff": "100ms", "max_backoff": "2s", "base": 2},
+    "retry_timeout": timedelta(seconds=20),
+    "backoff": {
+        "init_backoff": timedelta(milliseconds=100),
+        "max_backoff": timedelta(seconds=2),
+        "base": 2,
+    },
 }
 
 
@@ -248,7 +253,7 @@ def _translated(location: Location) -> Iterator[None]:
     except (exceptions.PreconditionError, exceptions.AlreadyExistsError) as error:
         raise Changed(str(location)) from error
     except FileNotFoundError as error:
-        raise NoObject(str(location)) from error
+        raise StorageDown(str(location), "there is no such bucket, or the upload was lost") from error
     except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
         raise StorageDown(str(location), "access was refused; check the role's permissions") from error
     except (exceptions.BaseError, OSError) as error:

@@ -345,7 +345,7 @@ class GCS(Storage):
         """What Eventarc sends when the object is finalized: binary mode, or structured.
 
         Headers hold what is not printable ASCII percent-encoded; the body never does.
-        https://cloud.google.com/eventarc/docs/cloudevents-json
+        https://cloud.google.com/eventarc/docs/cloudevents
         https://github.com/cloudevents/spec/blob/v1.0.1/http-protocol-binding.md#3132-http-header-values
         """
         resource = self.resource(bucket, key)
@@ -363,10 +363,11 @@ class GCS(Storage):
             return Post({"content-type": "application/cloudevents+json"}, json.dumps(event).encode())
         printable = "".join(map(chr, range(0x21, 0x7F))).translate({ord('"'): None, ord("%"): None})
         headers = {f"ce-{name}": quote(value, safe=printable) for name, value in attributes.items()}
-        return Post({**headers, "content-type": "application/json"}, json.dumps(resource).encode())
+        headers["content-type"] = "application/json; charset=utf-8"
+        return Post(headers, json.dumps(resource).encode())
 
-    def pubsub_push(self, bucket: str, key: str) -> Post:
-        """What a Pub/Sub push subscription posts about the object.
+    def pubsub_push(self, bucket: str, key: str, *, eventarc: bool = False) -> Post:
+        """What a Pub/Sub push subscription posts about the object; through ``eventarc`` it is a CloudEvent.
 
         https://cloud.google.com/storage/docs/pubsub-notifications
         https://cloud.google.com/pubsub/docs/push#receive_push
@@ -392,7 +393,16 @@ class GCS(Storage):
             },
             "subscription": "projects/example-project/subscriptions/uploads",
         }
-        return Post({"content-type": "application/json"}, json.dumps(event).encode())
+        headers = {"content-type": "application/json"}
+        if eventarc:
+            headers |= {
+                "ce-specversion": "1.0",
+                "ce-id": number,
+                "ce-source": "//pubsub.googleapis.com/projects/example-project/topics/uploads",
+                "ce-type": "google.cloud.pubsub.topic.v1.messagePublished",
+                "ce-time": resource["updated"],
+            }
+        return Post(headers, json.dumps(event).encode())
 
 
 def _unique(name: str) -> str:
@@ -490,8 +500,8 @@ RuleT = TypeVar("RuleT", Fault, Pause)
 class FaultyProxy:
     """An HTTP proxy before ``upstream`` that notes every call, and fails or holds those it is told to.
 
-    A context manager. Each rule counts the calls that its ``when`` is true of, from 1 and from the moment
-    when it was added.
+    A context manager: leaving the block closes every connection. Each rule counts the calls that its
+    ``when`` is true of, from 1 and from the moment when it was added.
     """
 
     def __init__(self, upstream: str) -> None:
@@ -802,7 +812,7 @@ def like_aws() -> None:
     def event_bridge(account: str, bucket: Any, name: str, key: Any) -> None:
         action = name.split(":", 1)[1]
         created = action.startswith("ObjectCreated")
-        event = {
+        event: Any = {
             "version": "0",
             "id": str(uuid.uuid4()),
             "detail-type": "Object Created" if created else "Object Deleted",
@@ -832,9 +842,9 @@ def like_aws() -> None:
             for rule in bus.rules.values():
                 rule.send_to_targets(event, transform_input=False)
 
-    notifications.send_event = send_event
-    notifications._get_s3_event = s3_event  # type: ignore[assignment]
-    notifications._send_event_bridge_message = event_bridge
+    vars(notifications).update(
+        send_event=send_event, _get_s3_event=s3_event, _send_event_bridge_message=event_bridge
+    )
 
 
 def lean() -> None:
@@ -842,7 +852,7 @@ def lean() -> None:
     from moto.s3.models import MultipartChecksumBuilder
 
     MultipartChecksumBuilder.addPart = lambda *_: None  # type: ignore[method-assign]
-    MultipartChecksumBuilder.build = lambda _: None  # type: ignore[method-assign]
+    MultipartChecksumBuilder.build = lambda _: None  # type: ignore[assignment,method-assign]
 
 
 def main(kind: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 
 from handler.model import Model
+from tests.serving import serve
 from training import sample
 from training.train import Options, train
 
@@ -105,3 +107,10 @@ def regression_model(regression_dir: Path) -> Model:
 @pytest.fixture(scope="session")
 def joblib_model(joblib_dir: Path) -> Model:
     return Model.load(joblib_dir)
+
+
+@pytest.fixture(scope="session")
+def server(bundle_dir: Path) -> Iterator[str]:
+    """The base URL of the application, served as a process of its own with ``bundle_dir``."""
+    with serve(bundle_dir) as base:
+        yield base

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.cluster import KMeans
-from sklearn.compose import ColumnTransformer
+from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.ensemble import (
     GradientBoostingClassifier,
     GradientBoostingRegressor,
@@ -18,7 +19,7 @@ from sklearn.ensemble import (
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.svm import LinearSVC
 
 from handler.bundle import Feature
@@ -62,7 +63,7 @@ def gradient_boosting(features: Features) -> Pipeline:
 
 
 def hist_gradient_boosting(features: Features) -> Pipeline:
-    return make_pipeline(encoded(features), HistGradientBoostingClassifier(max_iter=20, random_state=0))
+    return make_pipeline(encoded(features), HistGradientBoostingClassifier(max_iter=5, random_state=0))
 
 
 def random_forest_regressor(features: Features) -> Pipeline:
@@ -74,7 +75,7 @@ def gradient_boosting_regressor(features: Features) -> Pipeline:
 
 
 def hist_gradient_boosting_regressor(features: Features) -> Pipeline:
-    return make_pipeline(encoded(features), HistGradientBoostingRegressor(max_iter=20, random_state=0))
+    return make_pipeline(encoded(features), HistGradientBoostingRegressor(max_iter=5, random_state=0))
 
 
 def without_probabilities(features: Features) -> Pipeline:
@@ -94,6 +95,17 @@ def closed(features: Features) -> Pipeline:
     )
 
 
+def selecting() -> Pipeline:
+    """Finds its columns by their type, as scikit-learn's own examples do."""
+    numbers = make_pipeline(SimpleImputer(), StandardScaler())
+    encoder = OneHotEncoder(handle_unknown="ignore")
+    parts = [
+        ("categories", encoder, make_column_selector(dtype_include=object)),
+        ("numbers", numbers, make_column_selector(dtype_include="number")),
+    ]
+    return make_pipeline(ColumnTransformer(parts), LogisticRegression(max_iter=1000))
+
+
 def hurried(features: Features) -> Pipeline:
     """Warns that it did not converge."""
     return make_pipeline(scaled(features), LogisticRegression(max_iter=1))
@@ -102,6 +114,17 @@ def hurried(features: Features) -> Pipeline:
 def unfit(features: Features) -> Pipeline:
     """Fails when it is fitted."""
     return make_pipeline(scaled(features), LogisticRegression(C=-1))
+
+
+class Fickle(ClassifierMixin, BaseEstimator):
+    """A classifier that never gives the same answer twice."""
+
+    def fit(self, _: Any, y: Any) -> Fickle:
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict(self, rows: Any) -> Any:
+        return self.classes_[np.random.default_rng().integers(0, 2, len(rows))]
 
 
 def unpicklable(features: Features) -> Pipeline:

@@ -65,6 +65,7 @@ def in_blocks(data: bytes, delimiter: str, size: int) -> list[tuple[int, Record 
     found: list[tuple[int, Record | tuple[str, str]]] = []
     for block in csv_blocks.blocks(chunks, delimiter, line, size):
         rows = csv_blocks.read(block, layout, SCHEMA)
+        assert_text_kept(block.data.decode(), rows, delimiter)
         rejected = {each.place: each for each in rows.rejects}
         sound = zip(*(rows.columns[name].tolist() for name in SCHEMA.names), strict=True)
         for place in range(rows.total):
@@ -74,6 +75,14 @@ def in_blocks(data: bytes, delimiter: str, size: int) -> list[tuple[int, Record 
             else:
                 found.append((reject.line, (reject.column, reject.code)))
     return found
+
+
+def assert_text_kept(text: str, rows: csv_blocks.Rows, delimiter: str) -> None:
+    """The written rows are the block's sound rows, cell for cell, with the output at their end."""
+    given = [cells for cells in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if cells]
+    kept = [cells for place, cells in enumerate(given) if place not in rows.rejected]
+    written = csv_blocks.write(rows, [["x, y"] * len(kept)]).decode()
+    assert list(csv.reader(io.StringIO(written, newline=""))) == [[*cells, "x, y"] for cells in kept]
 
 
 def same(one: Record | tuple[str, str], other: Record | tuple[str, str]) -> bool:
@@ -183,6 +192,7 @@ def test_the_output_keeps_every_cell_as_it_was() -> None:
         ["007", "45", "1.50", "yes", "Rome, IT"],
         [' say "hi"\n', "1", "", "0", ""],
         [" a ", "2", "3", "t", "Köln"],
+        ["a\nb\r\nc\rd", "2", "3", "t", "Köln"],
     ]
     for delimiter in csv_blocks.DELIMITERS:
         head = delimiter.join(HEADER).encode() + b"\n" + written(rows, delimiter, "\r\n", csv.QUOTE_MINIMAL)
@@ -190,11 +200,11 @@ def test_the_output_keeps_every_cell_as_it_was() -> None:
         (block,) = csv_blocks.blocks([head[start:]], delimiter, line, 1 << 20)
         read = csv_blocks.read(block, layout, SCHEMA)
         assert not read.rejects
-        doubles = np.array([0.1, 1e-300, 1 / 3])
-        out = csv_blocks.write(read, [["a,b", "c", 'd"'], doubles]).decode()
+        doubles = np.array([0.1, 1e-300, 1 / 3, -0.0])
+        out = csv_blocks.write(read, [["a,b", "c", 'd"', "e"], doubles]).decode()
         found = list(csv.reader(io.StringIO(out, newline="")))
         assert [row[:5] for row in found] == rows
-        assert [row[5] for row in found] == ["a,b", "c", 'd"']
+        assert [row[5] for row in found] == ["a,b", "c", 'd"', "e"]
         assert [float(row[6]) for row in found] == doubles.tolist()
 
 

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import numpy_helper
+from sklearn.model_selection import train_test_split
 
 from handler.bundle import Bundle, Feature, Manifest
 from handler.model import JoblibScorer, Model, Scores, unpickle
@@ -212,12 +213,21 @@ def test_a_folder_that_is_no_bundle_is_left_alone(
 def test_a_failed_training_leaves_the_bundle_before_it(tmp_path: Path, run: Run) -> None:
     run(small())
     before = {each.name: each.read_bytes() for each in (tmp_path / "model").iterdir()}
-    rows = str(tmp_path / "rows.csv")
-    pipeline = "tests.pipelines:unpicklable"
-    out = str(tmp_path / "model")
-    assert main(["--data", rows, "--target", "y", "--out", out, "--pipeline", pipeline]) == 2
-    assert {each.name: each.read_bytes() for each in (tmp_path / "model").iterdir()} == before
-    assert {each.name for each in tmp_path.iterdir()} == {"rows.csv", "model"}
+    path, out = str(tmp_path / "rows.csv"), str(tmp_path / "model")
+    for pipeline in ("unfit", "unpicklable", "Fickle"):
+        command = [
+            "--data",
+            path,
+            "--target",
+            "y",
+            "--out",
+            out,
+            "--pipeline",
+            f"tests.pipelines:{pipeline}",
+        ]
+        assert main(command) == 2
+        assert {each.name: each.read_bytes() for each in (tmp_path / "model").iterdir()} == before
+        assert {each.name for each in tmp_path.iterdir()} == {"rows.csv", "model"}
 
 
 # What a column is taken for
@@ -263,6 +273,17 @@ def _csv(**columns: Sequence[str]) -> bytes:
     text = io.StringIO()
     pd.DataFrame(columns).to_csv(text, index=False)
     return text.getvalue().encode()
+
+
+def test_what_is_odd_about_a_column_is_noted(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    constant, codes = [7] * 200, ["1", "2", "A", "4"] * 50
+    manifest = run(small(number=range(200), constant=constant, code=codes))
+    told = capsys.readouterr().out
+    assert "note: 'number' differs in every row" in told
+    assert "note: 'code' is taken as a category, since 'A' is no number" in told
+    assert told.count("note: ") == 2
+    assert [each.kind for each in manifest.features] == ["integer", "integer", "integer", "category"]
+    assert manifest.runtime == "onnx"
 
 
 @given(
@@ -421,6 +442,7 @@ def test_a_pipeline_beside_the_data(tmp_path: Path, run: Run, monkeypatch: pytes
         ("gradient_boosting", "class"),
         ("hist_gradient_boosting", "class"),
         ("without_probabilities", "class"),
+        ("selecting", "class"),
         ("random_forest_regressor", "price"),
         ("gradient_boosting_regressor", "price"),
         ("hist_gradient_boosting_regressor", "price"),
@@ -451,6 +473,18 @@ def test_a_category_is_closed_if_the_estimator_refuses_unknown_ones(run: Run, mi
     rows = mixed_rows(400)[["Straße", "class"]]
     (feature,) = run(rows, "--pipeline", "tests.pipelines:closed", target="class").features
     assert not feature.open
+
+
+def test_a_category_that_only_the_rows_held_out_have_needs_an_open_encoder(
+    tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = small(b=["p", "q"] * 100)
+    _, held_out = train_test_split(frame, test_size=0.3, random_state=555, stratify=frame["y"])
+    frame.loc[held_out.index[0], "b"] = "rare"
+    assert run(frame).features[1].open
+    command = ["--data", str(tmp_path / "rows.csv"), "--target", "y", "--out", str(tmp_path / "model")]
+    assert main([*command, "--pipeline", "tests.pipelines:closed"]) == 2
+    assert "scoring the rows held out fails: ValueError: Found unknown" in capsys.readouterr().err
 
 
 def test_nulls_and_unknown_categories_score_as_the_estimator_scores_them(mixed_dir: Path) -> None:

@@ -1,5 +1,8 @@
-"""A CSV file as typed columns. What a column holds is inferred from all of its cells, by the rules
-that serving applies to requests (``handler.schema``), so that the two cannot differ."""
+"""A CSV file as typed columns.
+
+What a column holds is inferred from all of its cells, by the rules that serving applies to requests
+(``handler.schema``), so that the two cannot differ.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,12 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 import polars as pl
 
-from handler.bundle import Feature
+from handler.bundle import Feature, Kind
 from handler.schema import InvalidValue, Schema, Value, clean_name, parse_text
 from training.errors import TrainingError
 
@@ -35,8 +37,6 @@ DATE = re.compile(
 )
 #: A text column with more distinct values than this, most of them in a single row, is no category.
 MANY_CATEGORIES = 50
-
-Number = Literal["integer", "number", "boolean"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +160,10 @@ def parse(content: bytes, source: str) -> Table:
 
 def _header(text: str) -> tuple[list[str], str]:
     """The header's cells and the delimiter: the one that makes most of them."""
+    start = text[: 1 << 20]
 
     def cells(delimiter: str) -> list[str]:
-        return next(row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if row)
+        return next(row for row in csv.reader(io.StringIO(start, newline=""), delimiter=delimiter) if row)
 
     delimiter = max(DELIMITERS, key=lambda each: len(cells(each)))
     return cells(delimiter), delimiter
@@ -226,7 +227,7 @@ def infer(name: str, cells: pl.Series) -> Column:
         if np.isnan(numbers).all():
             raise TrainingError(f"column '{name}' is empty; remove the column from the file")
         return _numeric(name, "number" if _parse(name, "integer", cells)[1] else "integer", numbers)
-    mixed = len(refused) < cells.filter(cells != "").n_unique()
+    mixed = not np.isnan(numbers).all()
     if mixed:
         _check_numbers(name, refused)
     truths, no_truths = _parse(name, "boolean", cells)
@@ -236,11 +237,14 @@ def infer(name: str, cells: pl.Series) -> Column:
     return _category(name, cells, min(refused) if mixed else None)
 
 
-def _numeric(name: str, kind: Number, values: np.ndarray) -> Column:
+def _numeric(name: str, kind: Kind, values: np.ndarray) -> Column:
     known = values[~np.isnan(values)]
     missing = len(values) - len(known)
+    distinct = len(np.unique(known))
     feature = Feature(name, kind, missing > 0, minimum=float(known.min()), maximum=float(known.max()))
-    return Column(feature, values, missing, len(np.unique(known)))
+    numbered = kind == "integer" and distinct == len(values) > MANY_CATEGORIES
+    note = f"'{name}' differs in every row; if it only identifies the row, remove it" if numbered else ""
+    return Column(feature, values, missing, distinct, note)
 
 
 def _category(name: str, cells: pl.Series, no_number: str | None) -> Column:
@@ -278,7 +282,7 @@ def _check_numbers(name: str, refused: Mapping[str, str]) -> None:
         raise TrainingError(f"column '{name}' holds '{min(others)}', which is no number up to 3.4e38")
 
 
-def _parse(name: str, kind: Number, cells: pl.Series) -> tuple[np.ndarray, dict[str, str]]:
+def _parse(name: str, kind: Kind, cells: pl.Series) -> tuple[np.ndarray, dict[str, str]]:
     """The cells' values as serving reads them, and the texts that it refuses, each with its code."""
     feature = Feature(name, kind, nullable=True)
     values, doubtful = Schema((feature,)).parse_series(feature, cells)

@@ -17,6 +17,7 @@ from sklearn.model_selection import train_test_split
 
 from handler.bundle import Feature
 from handler.model import Scorer
+from handler.schema import Columns
 from training.data import Dataset
 from training.errors import TrainingError, one_line
 from training.pipelines import Choice
@@ -90,23 +91,23 @@ def _run_in_process(part: object) -> None:
             _run_in_process(each)
 
 
-def opened(scorer: Scorer, dataset: Dataset) -> tuple[Feature, ...]:
+def opened(scorer: Scorer, dataset: Dataset, parts: Split) -> tuple[Feature, ...]:
     """The features, with ``open`` set on those of which the scorer takes an unknown category."""
+    fitted_on = dataset.take(parts.train[:1])
     return tuple(
-        dataclasses.replace(feature, open=_takes_unknown(scorer, dataset, feature))
+        dataclasses.replace(feature, open=_takes_unknown(scorer, fitted_on, feature))
         if feature.kind == "category"
         else feature
         for feature in dataset.features
     )
 
 
-def _takes_unknown(scorer: Scorer, dataset: Dataset, feature: Feature) -> bool:
-    row = dataset.take(np.array([0]))
-    row[feature.name] = np.array([unknown_category(feature)], dtype=object)
+def _takes_unknown(scorer: Scorer, row: Columns, feature: Feature) -> bool:
+    unknown = np.array([unknown_category(feature)], dtype=object)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            scorer.score(row)
+            scorer.score({**row, feature.name: unknown})
     except Exception:  # noqa: BLE001 - each encoder refuses in its own way
         return False
     return True
@@ -123,8 +124,5 @@ def users_code(failure: str, say: Say) -> Iterator[None]:
         except Exception as error:  # whatever the pipeline raises
             raise TrainingError(f"{failure}: {one_line(error)}") from error
         finally:
-            notes = (
-                f"note: {each.category.__name__}: {str(each.message).splitlines()[0]}" for each in caught
-            )
-            for note in dict.fromkeys(notes):
-                say(note)
+            for note in dict.fromkeys(one_line(each.message) for each in caught):
+                say(f"note: {note}")

@@ -90,13 +90,13 @@ def _imported(spec: str) -> Callable[[Features], Any]:
     if not (module and colon and name):
         raise TrainingError(f"no pipeline '{spec}'; name one of {', '.join(NAMED)}, or module:function")
     try:
-        found = getattr(importlib.import_module(module), name)
-    except AttributeError as error:
-        raise TrainingError(f"pipeline '{spec}': the module has no '{name}'") from error
+        imported = importlib.import_module(module)
     except Exception as error:  # importing runs the user's code
         raise TrainingError(f"pipeline '{spec}' cannot be imported: {one_line(error)}") from error
+    found = getattr(imported, name, None)
     if not callable(found):
-        raise TrainingError(f"pipeline '{spec}' is no function, but a {type(found).__name__}")
+        what = "has no" if found is None else "has no function"
+        raise TrainingError(f"pipeline '{spec}' cannot be imported: the module {what} '{name}'")
     build: Callable[[Features], Any] = found
     return build
 

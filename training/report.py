@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -149,7 +150,7 @@ def parity(finding: Finding) -> str:
 
 def done(manifest: Manifest, out: Path) -> str:
     """Where the bundle is, and what to do next."""
-    where = "" if out == Path("handler/model") else f"MODEL_DIR={out} "
+    where = "" if out == Path("handler/model") else f"MODEL_DIR={shlex.quote(str(out))} "
     synthetic = " (trained on synthetic data)" if manifest.training["synthetic"] else ""
     return (
         f"bundle: {out}, model {manifest.name} version {manifest.version}{synthetic}\n"

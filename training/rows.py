@@ -91,17 +91,25 @@ def golden(model: Model, typical: Record, seed: int) -> tuple[dict[str, Any], ..
     chosen = dict.fromkeys([typical, *_corners(features, typical)])
     known = {each["prediction"] for each in model.predictions(model.score(list(chosen)))}
     for record, label in zip(drawn, model.labels(model.score(drawn)), strict=True):
-        if len(chosen) < GOLDEN and (model.manifest.task == "regression" or label not in known):
+        if len(chosen) < GOLDEN and label not in known:
             chosen[record] = None
             known.add(label)
     for record in drawn[: GOLDEN - len(chosen)]:
         chosen[record] = None
     # As serving will: from JSON, one record at a time.
-    stated = [as_json(features, record) for record in chosen]
+    records = [as_json(features, record) for record in chosen]
+    predictions = [model.predictions(model.score([model.schema.from_json(each)]))[0] for each in records]
     return tuple(
-        {"record": record, **model.predictions(model.score([model.schema.from_json(record)]))[0]}
-        for record in stated
+        {"record": record, **prediction}
+        for record, prediction in zip(records, predictions, strict=True)
+        if _finite(prediction)
     )
+
+
+def _finite(prediction: dict[str, Any]) -> bool:
+    """Whether JSON can hold the prediction."""
+    numbers = [prediction["prediction"], *prediction.get("probabilities", {}).values()]
+    return all(math.isfinite(number) for number in numbers if isinstance(number, float))
 
 
 def _corners(features: Sequence[Feature], typical: Record) -> Iterator[Record]:

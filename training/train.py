@@ -7,6 +7,7 @@ import datetime
 import io
 import json
 import re
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,7 @@ def train(options: Options, say: Say = print, export: Export = to_onnx) -> Manif
 
     manifest = _draft(options, dataset, choice.name, estimator)
     scorer = JoblibScorer(estimator, manifest)
-    manifest = dataclasses.replace(manifest, features=fitting.opened(scorer, dataset))
+    manifest = dataclasses.replace(manifest, features=fitting.opened(scorer, dataset, parts))
     held_out, y = dataset.take(parts.held_out), parts.y[parts.held_out]
     with fitting.users_code("scoring the rows held out fails", tell):
         scores = scorer.score(held_out)
@@ -89,11 +90,8 @@ def train(options: Options, say: Say = print, export: Export = to_onnx) -> Manif
     served = Model.of(manifest, OnnxScorer(graph, manifest) if graph else scorer)
     with fitting.users_code("scoring the golden rows fails", tell):
         manifest = dataclasses.replace(manifest, golden=rows.golden(served, typical, options.seed))
+    _rehearse(manifest, files)
     bundle.write(options.out, manifest, files)
-    for difference in Model.load(options.out).check():
-        raise TrainingError(
-            f"the bundle at {options.out} does not predict as it did in training: {difference}"
-        )
     tell(report.done(manifest, options.out))
     if options.report:
         (options.report / "report.txt").write_text("\n".join(told) + "\n", encoding="utf-8")
@@ -180,6 +178,14 @@ def _prove(
         return None, parity.untried(str(error))
     finding = parity.compare(onnx_scorer, scorer, manifest.task, held_out, adversarial)
     return (None if finding.reason else graph), finding
+
+
+def _rehearse(manifest: Manifest, files: dict[str, bytes]) -> None:
+    """Write the bundle aside, load it as serving does, and raise unless its golden rows reproduce."""
+    with tempfile.TemporaryDirectory() as folder:
+        bundle.write(Path(folder) / "model", manifest, files)
+        for difference in Model.load(Path(folder) / "model").check():
+            raise TrainingError(f"the model does not give the same answer twice: {difference}")
 
 
 def _pickled(estimator: Any) -> bytes:
