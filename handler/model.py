@@ -94,12 +94,14 @@ def input_names(manifest: Manifest) -> dict[str, str]:
     return {feature.name: f"x{place}" for place, feature in enumerate(manifest.features)}
 
 
-def class_index(classes: Sequence[Label]) -> Callable[[np.ndarray], np.ndarray] | None:
+def class_index(classes: tuple[Label, ...]) -> Callable[[np.ndarray], np.ndarray] | None:
     """A function from labels, shape (n,), to their index into ``classes``; None for a regression."""
     if not classes:
         return None
     import numpy as np
 
+    if classes == tuple(range(len(classes))):
+        return lambda labels: labels
     if all(isinstance(label, int) for label in classes):
         ordered = np.array(classes, dtype=np.int64)  # as scikit-learn orders them
         return lambda labels: np.searchsorted(ordered, labels.astype(np.int64, copy=False))
