@@ -152,3 +152,6 @@ def http(request: flask.Request) -> tuple[bytes, int, dict[str, str]]:
 
 if os.environ.keys() & {"AWS_LAMBDA_RUNTIME_API", "FUNCTION_TARGET"}:
     application()  # started by a platform: load now, so that the first request does not wait
+    os.environ.pop(
+        "WORKERS", None
+    )  # read; functions-framework would start as many processes, each with a model

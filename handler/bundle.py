@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib.metadata
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -172,6 +169,8 @@ class Bundle:
 
     def check_libraries(self) -> None:
         """Raise ``BundleError`` unless the pickle's libraries are installed in its very versions."""
+        import importlib.metadata  # 10 ms that only a pickle needs
+
         differences = []
         for library in PICKLE_LIBRARIES:
             trained = self.manifest.libraries.get(library)
@@ -217,6 +216,9 @@ def write(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
 
     The new bundle is written beside the old one and takes its place by renaming.
     """
+    import shutil
+    import tempfile
+
     check_target(folder)
     folder = folder.resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -247,4 +249,6 @@ def sha256_of(files: Mapping[str, bytes]) -> dict[str, str]:
 
 def installed_versions(libraries: Sequence[str]) -> dict[str, str]:
     """The manifest's ``libraries``: the installed version of each."""
+    import importlib.metadata
+
     return {library: importlib.metadata.version(library) for library in libraries}

@@ -1,0 +1,1 @@
+"""Side-by-side measurements of whole processes: ``python -m benchmarks``, or ``make bench``."""
