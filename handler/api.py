@@ -9,10 +9,9 @@ from __future__ import annotations
 import gzip
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from handler import csv_blocks, openapi, telemetry
-from handler.csv_blocks import Layout, Reject, Rows
+from handler import telemetry
 from handler.errors import (
     AnswerTooLarge,
     BodyTooLarge,
@@ -43,13 +42,16 @@ from handler.model import Model, Scores
 from handler.schema import Record
 from handler.settings import Settings
 
+if TYPE_CHECKING:
+    from handler.csv_blocks import Block, Layout, Reject, Rows
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
     """A scored CSV body, block by block."""
 
     layout: Layout
-    parts: tuple[tuple[csv_blocks.Block, Rows, Scores], ...]
+    parts: tuple[tuple[Block, Rows, Scores], ...]
 
     @property
     def rejects(self) -> list[Reject]:
@@ -194,6 +196,8 @@ class Api:
     def get_openapi(self, request: Request) -> Answer:
         """The OpenAPI document."""
         folder = request.prefix + request.path.rstrip("/").rpartition("/")[0]
+        from handler import openapi
+
         server = "/" + folder.strip("/")  # never //host, which would name another
         return answer_json(openapi.document(self._model.manifest, server))
 
@@ -201,6 +205,8 @@ class Api:
         """The Swagger page and the files that it loads."""
         if request.path.endswith("/"):  # the page's links are relative to the path without the slash
             return Answer(308, {"location": f"../{request.route}"})
+        from handler import openapi
+
         content, media_type = openapi.asset(request.route)
         headers = {
             "content-type": media_type,
@@ -223,8 +229,10 @@ class Api:
         return {"predictions": predictions, "model": self._model.manifest.identity}
 
     def _score_csv(self, body: bytes, row_by_row: bool = False) -> Table:
+        from handler import csv_blocks  # what one customer's prediction does not wait for
+
         schema = self._model.schema
-        layout, start, line = Layout.of(body, schema)
+        layout, start, line = csv_blocks.Layout.of(body, schema)
         parts = []
         for block in csv_blocks.blocks([body[start:]], layout.delimiter, line, len(body)):
             rows = csv_blocks.read(block, layout, schema, row_by_row)
@@ -233,6 +241,8 @@ class Api:
 
     def _joined(self, table: Table) -> Answer:
         """Every input row with its prediction; a rejected one keeps its cells and gets empty ones."""
+        from handler import csv_blocks
+
         names = self._model.output_names
         joined: list[list[object]] = []
         for _, rows, scores in table.parts:

@@ -5,6 +5,7 @@ Both take columns (one array a feature) and give ``Scores``, with the same label
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy as np
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else onnxruntime writes a device id, and calls home
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,8 @@ class JoblibScorer:
         import pandas as pd
 
         frame = pd.DataFrame({name: columns[name] for name in self._names})
+        if frame.empty:
+            return self._none()
         values = self._estimator.predict(frame)
         if self._index is None:
             return Scores(values.reshape(-1).astype("float64", copy=False), None)
@@ -87,6 +92,16 @@ class JoblibScorer:
             self._estimator.predict_proba(frame) if hasattr(self._estimator, "predict_proba") else None
         )
         return Scores(self._index(values), probabilities)
+
+    def _none(self) -> Scores:
+        """The scores of no rows, which an estimator refuses to give."""
+        import numpy as np
+
+        if self._index is None:
+            return Scores(np.empty(0), None)
+        shape = (0, len(self._estimator.classes_))
+        probabilities = np.empty(shape) if hasattr(self._estimator, "predict_proba") else None
+        return Scores(np.empty(0, np.int64), probabilities)
 
 
 def input_names(manifest: Manifest) -> dict[str, str]:
