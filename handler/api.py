@@ -181,7 +181,7 @@ class Api:
             ],
             "model": self._model.manifest.identity,
         }
-        return answer_json(document, rows=len(predictions))
+        return answer_json(document, rows=len(predictions), rejected=len(table.rejects))
 
     def get_model(self, request: Request) -> Answer:  # noqa: ARG002
         """What the model is, takes and achieved."""
@@ -256,7 +256,7 @@ class Api:
         lines = csv_blocks.write_lines([header, *joined])
         body = "".join(f"{line}\n" for line in lines).encode()
         headers = {"content-type": f"{CSV}; charset=utf-8", "x-rows-rejected": str(len(table.rejects))}
-        return Answer(200, headers, body, len(joined))
+        return Answer(200, headers, body, len(joined), len(table.rejects))
 
 
 Route = Callable[[Api, Request], Answer]

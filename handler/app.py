@@ -66,7 +66,8 @@ class App:
         if isinstance(job, Request):
             answer = self._api.respond(job)
             route = f"{job.method} /{job.route[:40]}"
-            self._log(route, request_id, start, status=answer.status, rows=answer.rows)
+            counts = {"rows": answer.rows, "rejected": answer.rejected or None}
+            self._log(route, request_id, start, status=answer.status, **counts)
             return Outcome(job, answer)
         route, rows, told = "event", None, {}
         try:
@@ -97,9 +98,8 @@ class App:
     def _log(self, route: str, request_id: str | None, start: float, status: int, **told: object) -> None:
         """The one line of an invocation's job."""
         cold, self._cold = self._cold, False
-        telemetry.event(
+        telemetry.request(
             logging.WARNING if status >= 500 else logging.INFO,
-            "request",
             request_id=request_id,
             route=route,
             status=status,
@@ -152,6 +152,5 @@ def http(request: flask.Request) -> tuple[bytes, int, dict[str, str]]:
 
 if os.environ.keys() & {"AWS_LAMBDA_RUNTIME_API", "FUNCTION_TARGET"}:
     application()  # started by a platform: load now, so that the first request does not wait
-    os.environ.pop(
-        "WORKERS", None
-    )  # read; functions-framework would start as many processes, each with a model
+    # Read by now. functions-framework would start as many processes, each with a model of its own.
+    os.environ.pop("WORKERS", None)

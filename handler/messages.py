@@ -58,18 +58,22 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP answer; ``rows`` counts the predictions in it, for the log."""
+    """An HTTP answer; for the log, ``rows`` counts the records in it, ``rejected`` those not predicted."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     rows: int = 0
+    rejected: int = 0
 
 
-def answer_json(document: object, status: int = 200, rows: int = 0, media_type: str = JSON) -> Answer:
+def answer_json(
+    document: object, status: int = 200, rows: int = 0, media_type: str = JSON, rejected: int = 0
+) -> Answer:
     """A JSON answer; doubles are written so that they read back to the same double."""
     body = json.dumps(document, ensure_ascii=False, allow_nan=False).encode(errors="backslashreplace")
-    return Answer(status, {"content-type": media_type, "x-content-type-options": "nosniff"}, body, rows)
+    headers = {"content-type": media_type, "x-content-type-options": "nosniff"}
+    return Answer(status, headers, body, rows, rejected)
 
 
 def problem(error: FunctionError) -> Answer:

@@ -40,6 +40,7 @@ class Settings:
     allow_http: bool = False
     timeout: float | None = None
     platform: Platform = "local"
+    function_name: str = ""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Settings:
@@ -63,6 +64,7 @@ class Settings:
             ),
             timeout=_count(environ, "CLOUD_RUN_TIMEOUT_SECONDS", 0) or None,
             platform=platform,
+            function_name=environ.get("AWS_LAMBDA_FUNCTION_NAME", ""),
         )
 
 

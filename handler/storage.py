@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import uuid
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from handler.errors import Changed, FunctionError, StorageDown
 
 if TYPE_CHECKING:
-    from obstore import WritableFile
     from obstore.store import ObjectStore
 
 SCHEMES = ("s3", "gs")
@@ -98,15 +99,55 @@ class Version:
         return self.generation or self.etag
 
 
+class Sink(Protocol):
+    """What a writer takes bytes with."""
+
+    def write(self, data: bytes, /) -> int | None:
+        """Write all of ``data``."""
+        ...
+
+
 class Storage:
-    """Object stores, one client a bucket; safe to share between threads."""
+    """Objects in all the places that a URI can name; safe to share between threads."""
 
     def __init__(self, allow_http: bool = False) -> None:
+        self._buckets, self._folders = _Buckets(allow_http), _Folders()
+
+    def version(self, location: Location) -> Version | None:
+        """The object's present version; None if there is no such object."""
+        return self._at(location).version(location)
+
+    def stream(self, location: Location, version: Version) -> Iterator[bytes]:
+        """The object's bytes in chunks, if it is still of that version; else raises ``Changed``."""
+        return self._at(location).stream(location, version)
+
+    def read(self, location: Location) -> tuple[bytes, Version] | None:
+        """A small object, whole, with its version; None if there is no such object."""
+        return self._at(location).read(location)
+
+    def replace(self, location: Location, content: bytes, old: Version | None) -> None:
+        """Write a small object where its version is still ``old`` (None: absent); else ``Changed``.
+
+        A local file is replaced in any case: nobody else writes there.
+        """
+        self._at(location).replace(location, content, old)
+
+    def writer(self, location: Location, run: str) -> AbstractContextManager[Sink]:
+        """A stream into an object that appears whole when the block ends, or not at all if it raises."""
+        return self._at(location).writer(location, run)
+
+    def _at(self, location: Location) -> _Buckets | _Folders:
+        return self._folders if location.scheme == "file" else self._buckets
+
+
+class _Buckets:
+    """Objects in S3 and GCS, through one client a bucket."""
+
+    def __init__(self, allow_http: bool) -> None:
         self._allow_http = allow_http
         self._stores: dict[tuple[str, str], ObjectStore] = {}
 
     def version(self, location: Location) -> Version | None:
-        """The object's present version; None if there is no such object."""
         import obstore
 
         with _translated(location):
@@ -117,13 +158,11 @@ class Storage:
             return _version(found)
 
     def stream(self, location: Location, version: Version) -> Iterator[bytes]:
-        """The object's bytes in chunks, if it is still of that version; else raises ``Changed``."""
         import obstore
 
         with _translated(location):
-            options: Any = {} if location.scheme == "file" else {"if_match": version.etag}
             try:
-                found = obstore.get(self._store(location), location.key, options=options)
+                found = obstore.get(self._store(location), location.key, options={"if_match": version.etag})
             except FileNotFoundError as error:
                 raise Changed(str(location)) from error
             if _version(found).identity != version.identity:
@@ -131,7 +170,6 @@ class Storage:
             yield from map(bytes, found.stream(min_chunk_size=CHUNK))
 
     def read(self, location: Location) -> tuple[bytes, Version] | None:
-        """A small object, whole, with its version; None if there is no such object."""
         import obstore
 
         with _translated(location):
@@ -142,31 +180,20 @@ class Storage:
             return bytes(found.bytes()), _version(found)
 
     def replace(self, location: Location, content: bytes, old: Version | None) -> None:
-        """Write a small object where its version is still ``old`` (None: absent); else ``Changed``.
-
-        A local file is replaced in any case: nobody else writes there.
-        """
         import obstore
 
         mode: Any = "create"
-        if location.scheme == "file":
-            mode = "overwrite"
-        elif old is not None:
+        if old is not None:
             mode = {"e_tag": old.etag, **({"version": old.generation} if old.generation else {})}
+        attributes: Any = {"Content-Type": "application/json"}
         with _translated(location):
-            obstore.put(
-                self._store(location),
-                location.key,
-                content,
-                mode=mode,
-                attributes=_attributes(location, "application/json"),
-            )
+            obstore.put(self._store(location), location.key, content, mode=mode, attributes=attributes)
 
     @contextlib.contextmanager
-    def writer(self, location: Location, run: str) -> Iterator[WritableFile]:
-        """A stream into an object that appears whole when the block ends, or not at all if it raises."""
+    def writer(self, location: Location, run: str) -> Iterator[Sink]:
         import obstore
 
+        attributes: Any = {"Content-Type": "text/csv; charset=utf-8", RUN: run}
         with (
             _translated(location),
             obstore.open_writer(
@@ -174,7 +201,7 @@ class Storage:
                 location.key,
                 buffer_size=PART,
                 max_concurrency=1,
-                attributes=_attributes(location, "text/csv; charset=utf-8", run),
+                attributes=attributes,
             ) as sink,
         ):
             yield sink
@@ -186,10 +213,8 @@ class Storage:
         return self._stores[place]
 
     def _open(self, scheme: str, bucket: str) -> ObjectStore:
-        from obstore.store import GCSStore, LocalStore, S3Store
+        from obstore.store import GCSStore, S3Store
 
-        if scheme == "file":
-            return LocalStore(bucket)
         options: Any = {
             "client_options": {"allow_http": self._allow_http, "timeout": "1h", "read_timeout": "30s"},
             "retry_config": RETRIES,
@@ -197,6 +222,47 @@ class Storage:
         if scheme == "gs":
             return GCSStore(bucket, **options)
         return S3Store(bucket, **options, **_profile())
+
+
+class _Folders:
+    """Files, for a person at a terminal: plain reads and writes are three times as fast as the client's."""
+
+    def version(self, location: Location) -> Version | None:
+        with _told(location):
+            try:
+                found = Path(str(location)).stat()
+            except FileNotFoundError:
+                return None
+            return Version(f"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}", None, found.st_size)
+
+    def stream(self, location: Location, version: Version) -> Iterator[bytes]:
+        with _told(location), Path(str(location)).open("rb", buffering=0) as file:
+            while chunk := file.read(CHUNK):
+                yield chunk
+            if self.version(location) != version:
+                raise Changed(str(location))
+
+    def read(self, location: Location) -> tuple[bytes, Version] | None:
+        version = self.version(location)
+        with _told(location):
+            return None if version is None else (Path(str(location)).read_bytes(), version)
+
+    def replace(self, location: Location, content: bytes, old: Version | None) -> None:  # noqa: ARG002
+        with self.writer(location, "") as sink:
+            sink.write(content)
+
+    @contextlib.contextmanager
+    def writer(self, location: Location, run: str) -> Iterator[Sink]:  # noqa: ARG002
+        target = Path(str(location))
+        with _told(location):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            made = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+            try:
+                with made.open("xb") as file:
+                    yield file
+                made.replace(target)
+            finally:
+                made.unlink(missing_ok=True)
 
 
 def _version(found: Any) -> Version:
@@ -207,13 +273,6 @@ def _version(found: Any) -> Version:
         size=meta["size"],
         run=found.attributes.get(RUN),
     )
-
-
-def _attributes(location: Location, content_type: str, run: str | None = None) -> Any:
-    """Metadata for a write; a local file has none."""
-    if location.scheme == "file":
-        return None
-    return {"Content-Type": content_type, **({RUN: run} if run else {})}
 
 
 def _profile() -> Mapping[str, Any]:
@@ -241,6 +300,15 @@ def _profile() -> Mapping[str, Any]:
             "AWS_SECRET_ACCESS_KEY ('aws configure export-credentials --format env' prints them)"
         ) from error
     return {"credential_provider": Boto3CredentialProvider(boto3.Session())}
+
+
+@contextlib.contextmanager
+def _told(location: Location) -> Iterator[None]:
+    """Turn the operating system's errors into the project's."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageDown(str(location), error.strerror or type(error).__name__) from error
 
 
 @contextlib.contextmanager
