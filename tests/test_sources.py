@@ -17,6 +17,8 @@ import pytest
 
 from handler.app import App
 from handler.errors import InvalidRecords, UnknownEvent
+from handler.jobs import Acknowledge, ScoreObject
+from handler.messages import Request
 from handler.model import Model
 from handler.settings import Settings
 
@@ -24,12 +26,32 @@ EVENTS = Path(__file__).resolve().parent.parent / "events"
 GOLDEN = Path(__file__).parent / "golden"
 HTTP = ("apigateway-v1", "apigateway-v2", "function-url", "alb", "alb-multi-value")
 DIRECT = ("direct", "direct-instances")
+S3_OBJECT, GCS_OBJECT = (
+    "s3://example-input/incoming/customers.csv",
+    "gs://example-input/incoming/customers.csv",
+)
+#: What each object event asks for.
+OBJECTS: dict[str, list[Any]] = {
+    "s3-put": [S3_OBJECT],
+    "s3-put-two-records": [S3_OBJECT, "s3://example-input/incoming/more customers.csv"],
+    "s3-test-event": [Acknowledge],
+    "sqs-s3": [S3_OBJECT],
+    "sns-s3": [S3_OBJECT],
+    "sqs-sns-s3": [S3_OBJECT],
+    "sqs-s3-raw-sns": [S3_OBJECT],
+    "eventbridge-s3": [S3_OBJECT],
+    "sqs-eventbridge-s3": [S3_OBJECT],
+    "cloudevent-binary-gcs": [GCS_OBJECT],
+    "cloudevent-structured-gcs": [GCS_OBJECT],
+    "pubsub-push-gcs": [GCS_OBJECT],
+    "direct-batch": [S3_OBJECT],
+}
 GOOD = {"age": "45", "new_user": "0", "total_pages_visited": "5"}
 
 
 @pytest.fixture(scope="module")
 def app(model: Model) -> App:
-    return App(model, Settings())
+    return App(model, Settings(input_uri=("gs://example-input/incoming",)))
 
 
 def event(name: str) -> Any:
@@ -57,8 +79,25 @@ def test_every_event_has_its_golden_reply(app: App, name: str) -> None:
     assert comparable(app.handle(event(name))) == json.loads((GOLDEN / f"{name}.json").read_text())
 
 
+@pytest.mark.parametrize("name", OBJECTS)
+def test_every_object_event_is_understood_by_one_source(app: App, name: str) -> None:
+    given = as_received(name)
+    (source,) = (source for source in app._sources if source.matches(given))
+    found = [str(job.input) if isinstance(job, ScoreObject) else type(job) for job in source.jobs(given)]
+    assert found == OBJECTS[name]
+
+
+def as_received(name: str) -> Any:
+    """An object event as the handler gets it: from Cloud Run, as an HTTP request."""
+    given = event(name)
+    if "method" not in given:
+        return given
+    headers = {key.lower(): text for key, text in given["headers"].items()}
+    return Request(given["method"], given["path"], headers=headers, body=json.dumps(given["body"]).encode())
+
+
 def test_every_event_file_is_tested() -> None:
-    assert {path.stem for path in EVENTS.glob("*.json")} >= {*HTTP, *DIRECT}
+    assert {path.stem for path in EVENTS.glob("*.json")} == {*HTTP, *DIRECT, *OBJECTS}
 
 
 @pytest.mark.parametrize("name", HTTP)
