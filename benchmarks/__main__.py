@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks import containers
+
 ROOT = Path(__file__).resolve().parent.parent
 CONTENDERS = Path(__file__).parent / "contenders"
 ROWS = 9_500_000
@@ -230,10 +232,11 @@ def pickled_copy(bundle: Path, folder: Path) -> Path:
 
 
 def main() -> None:
-    """Run the parts that are asked for; by default the first answer, batch and memory."""
+    """Run the parts that are asked for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("parts", nargs="*", default=["start", "batch", "memory"], metavar="PART",
-                        help="start, batch, memory, choices (default: the first three)")  # fmt: skip
+    usual = ["start", "containers", "batch", "memory"]
+    told = f"{', '.join(usual)} (the default), or choices"
+    parser.add_argument("parts", nargs="*", default=usual, metavar="PART", help=told)
     parser.add_argument("--rows", type=int, default=ROWS)
     parser.add_argument("--runs", type=int, default=5)
     options = parser.parse_args()
@@ -247,6 +250,9 @@ def main() -> None:
                 bundle, pickled_copy(bundle, folder / "pickled"), max(9, options.runs)
             ),
             "batch": lambda: batch(bundle, folder, options.rows, options.runs),
+            "containers": lambda: containers.compare(
+                bundle, pickled_copy(bundle, folder / "pickled too"), folder, max(9, options.runs)
+            ),
             "memory": lambda: memory(bundle, folder, options.rows),
             "choices": lambda: choices(bundle, folder, options.rows, options.runs),
         }
