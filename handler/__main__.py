@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 from handler import telemetry
 from handler.app import App
 from handler.errors import FunctionError, InvalidRecords, Problem
+from handler.messages import Answer, Request
 from handler.model import Model
 from handler.settings import Settings
 from handler.storage import Location, Storage
@@ -22,7 +23,11 @@ from handler.storage import Location, Storage
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code: 0 done, 1 a check failed, 2 bad input or no model."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if not hasattr(options, "run"):
+        parser.print_help(sys.stderr)
+        return 2
     try:
         settings = Settings.from_env(os.environ)
         telemetry.configure(settings)
@@ -57,20 +62,22 @@ def score(options: argparse.Namespace, settings: Settings) -> int:
     model, storage = Model.load(settings.model_dir), Storage(settings.allow_http)
     source = Location.parse(options.input)
     folder = into(source, Location.parse(options.output)) if options.output else beside(source)
+    shown = os.path.relpath(str(folder)) if not Path(options.input).is_absolute() else str(folder)
+    shown = str(folder) if folder.scheme != "file" else shown
     size = require(storage, source).size
     with bar(size) as progress:
         scored = Batch(model, settings, storage, progress=progress).score(source, folder)
     if scored.summary is None:
-        print(f"{source}: {scored.skipped}; see {folder}")
+        print(f"{options.input}: {scored.skipped}; see {shown}")
         return 0
     fault, rows = scored.summary.get("error"), scored.summary["rows"]
     if fault:
-        print(f"error: {source}: {fault['message']}", file=sys.stderr)
+        print(f"error: {options.input}: {fault['message']}", file=sys.stderr)
         return 1
     seconds = scored.summary["seconds"]
     print(
-        f"{source}: {rows['read']:,} rows, {rows['scored']:,} scored, {rows['rejected']:,} rejected "
-        f"in {seconds:.1f} s; see {folder}"
+        f"{options.input}: {rows['read']:,} {'row' if rows['read'] == 1 else 'rows'}, "
+        f"{rows['scored']:,} scored, {rows['rejected']:,} rejected in {seconds:.1f} s; see {shown}"
     )
     return 0
 
@@ -78,13 +85,24 @@ def score(options: argparse.Namespace, settings: Settings) -> int:
 def invoke(options: argparse.Namespace, settings: Settings) -> int:
     """Send an event from a file through the same dispatch as on Lambda."""
     try:
-        event = json.loads(options.event.read_bytes())
+        event = received(json.loads(options.event.read_bytes()))
     except OSError as error:
         raise FunctionError(f"{options.event} cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise FunctionError(f"{options.event} is not JSON ({error})") from error
-    _print(App(Model.load(settings.model_dir), settings).handle(event))
+    reply = App(Model.load(settings.model_dir), settings).handle(event)
+    if isinstance(reply, Answer):
+        reply = {"status": reply.status, "headers": reply.headers, "body": reply.body.decode()}
+    _print(reply)
     return 0
+
+
+def received(event: Any) -> Any:
+    """An event as the dispatch takes it: ``{"method", "path", "headers", "body"}`` is an HTTP request."""
+    if not isinstance(event, dict) or event.keys() != {"method", "path", "headers", "body"}:
+        return event
+    headers = {name.lower(): text for name, text in event["headers"].items()}
+    return Request(event["method"], event["path"], headers=headers, body=json.dumps(event["body"]).encode())
 
 
 def check(options: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001
@@ -124,12 +142,12 @@ def serve(options: argparse.Namespace, settings: Settings) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m handler", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(metavar="COMMAND")
     each = commands.add_parser("predict", help="one record: age=45 new_user=0 ...")
     each.add_argument("values", nargs="+", metavar="NAME=VALUE")
     each.set_defaults(run=predict)
     each = commands.add_parser("score", help="a CSV file: a local path, s3:// or gs://")
-    each.add_argument("input", metavar="INPUT")
+    each.add_argument("input", metavar="INPUT", help="a local path, s3://bucket/key or gs://bucket/key")
     each.add_argument("--output", metavar="DIR_OR_URI", help="default: scored/ beside the input")
     each.set_defaults(run=score)
     each = commands.add_parser("invoke", help="any event, through the same dispatch as on Lambda")
@@ -138,8 +156,10 @@ def _parser() -> argparse.ArgumentParser:
     each = commands.add_parser("check", help="the bundle reproduces its golden predictions")
     each.set_defaults(run=check)
     each = commands.add_parser("serve", help="over HTTP, with functions-framework")
-    each.add_argument("--host", default="127.0.0.1")
-    each.add_argument("--port", type=int, default=os.environ.get("PORT") or 8080)
+    each.add_argument("--host", default="127.0.0.1", help="the address to listen on (%(default)s)")
+    each.add_argument(
+        "--port", type=int, default=os.environ.get("PORT") or 8080, help="default: $PORT, or 8080"
+    )
     each.set_defaults(run=serve)
     return parser
 

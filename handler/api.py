@@ -109,6 +109,8 @@ class Api:
 
     def _dispatch(self, request: Request) -> Answer:
         methods = ROUTES.get(request.route)
+        if request.path == "/" and request.method in ("GET", "HEAD"):
+            return Answer(302, {"location": "apidocs"})
         if methods is None:
             raise NotFound(f"no such route; there are {', '.join('/' + route for route in PUBLIC)}")
         allowed = (*methods, *(("HEAD",) if "GET" in methods else ()), "OPTIONS")

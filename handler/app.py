@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
     from handler.batch import Batch
 
+#: Bytes of an answer that Cloud Run passes on in one piece, less room for its headers.
+#: https://cloud.google.com/run/quotas
+CLOUD_RUN_ANSWER = 31 * 1024 * 1024
 Remaining = Callable[[], float]
 
 
@@ -56,7 +59,7 @@ class App:
         try:
             outcomes = [self._run(job, request_id, remaining) for job in source.jobs(event)]
         except FunctionError as error:
-            self._log("event", request_id, time.perf_counter(), status=status_of(error))
+            self._log("event", request_id, time.perf_counter(), status=status_of(error), problem=str(error))
             outcomes = [Outcome(None, error=error)]
         return source.reply(outcomes)
 
@@ -69,23 +72,33 @@ class App:
             counts = {"rows": answer.rows, "rejected": answer.rejected or None}
             self._log(route, request_id, start, status=answer.status, **counts)
             return Outcome(job, answer)
-        route, rows, told = "event", None, {}
+        route, rows = "event", None
+        told: dict[str, object] = {}
         try:
             if isinstance(job, Predict):
                 route = "invoke"
                 result, rows = self._api.predict(job.payload)
             elif isinstance(job, ScoreObject):
-                route = "batch"
+                route, told["input"] = "batch", str(job.input)
                 scored = self._batch(remaining).run(job)
-                rows, told = scored.rows, {"input": str(job.input), **scored.log_fields}
+                rows = scored.rows
+                told |= scored.log_fields
                 result = scored.as_json()
             elif isinstance(job, Acknowledge):
                 result = {"skipped": job.reason}
-                told = result
+                told |= result
             else:
                 raise job.error
         except FunctionError as error:
-            self._log(route, request_id, start, status=status_of(error), error=type(error).__name__)
+            self._log(
+                route,
+                request_id,
+                start,
+                status=status_of(error),
+                error=type(error).__name__,
+                problem=str(error),
+                **told,
+            )
             return Outcome(job, error=error)
         self._log(route, request_id, start, status=200, rows=rows, **told)
         return Outcome(job, result)
@@ -99,7 +112,7 @@ class App:
         """The one line of an invocation's job."""
         cold, self._cold = self._cold, False
         telemetry.request(
-            logging.WARNING if status >= 500 else logging.INFO,
+            logging.WARNING if status >= 500 or "problem" in told else logging.INFO,
             request_id=request_id,
             route=route,
             status=status,
@@ -142,6 +155,7 @@ def http(request: flask.Request) -> tuple[bytes, int, dict[str, str]]:
         headers=headers,
         body=b"" if announced > most else request.stream.read(most + 1),
         size=announced,
+        most=CLOUD_RUN_ANSWER if app.settings.platform == "cloud_run" else None,
     )
     end = time.monotonic() + (app.settings.timeout or float("inf"))
     answer: Answer = app.handle(

@@ -39,6 +39,7 @@ from handler.storage import Location, Storage, Version
 
 PREDICTIONS, REJECTED, SUMMARY = "predictions.csv", "rejected.csv", "summary.json"
 OUTPUTS = (PREDICTIONS, REJECTED, SUMMARY)
+SUFFIXES = (".csv", ".csv.gz", ".csv.zst")
 REJECT_COLUMNS = ("line", "column", "code", "reason", "row")
 #: Each time that a run starts again, another run has come to its end.
 ATTEMPTS = 50
@@ -151,6 +152,8 @@ class Batch:
         version = self._storage.version(source)
         if version is None:
             return Scored(skipped="it is not there any more")
+        if version.run is not None:
+            return Scored(skipped="it is an output of scoring")
         seen = self._storage.read(folder.child(SUMMARY))
         if seen is not None and self._is_done(seen[0], version, folder):
             return Scored(skipped="this model version has scored it already")
@@ -290,8 +293,8 @@ def is_output(source: Location, output: Location) -> bool:
 
     A bucket as a whole, with no prefix, may hold inputs too: there the name alone decides.
     """
-    folder = source.key.rpartition("/")[0]
-    named = source.name in OUTPUTS and "." in folder.rpartition("/")[2]
+    folder = source.key.rpartition("/")[0].lower()
+    named = source.name == SUMMARY or (source.name in OUTPUTS and folder.endswith(SUFFIXES))
     return named or (output.key.strip("/") != "" and source.is_under(output))
 
 

@@ -25,6 +25,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+BATCH_INSTEAD = (
+    "score it as a batch, which takes a CSV of any size: upload it to the input bucket, or run "
+    "'python -m handler score'; or send it in parts"
+)
+
 
 class FunctionError(Exception):
     """Base of all errors that this project raises on purpose; ``str()`` is one readable line."""
@@ -117,10 +122,7 @@ class BodyTooLarge(RequestError):
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        super().__init__(
-            f"the body is over {limit:,} bytes; upload the file to the input bucket instead "
-            "(batch scoring takes a CSV of any size), or send it in parts"
-        )
+        super().__init__(f"the body is over {limit:,} bytes; {BATCH_INSTEAD}")
 
 
 class AnswerTooLarge(RequestError):
@@ -128,10 +130,7 @@ class AnswerTooLarge(RequestError):
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        super().__init__(
-            f"the answer would be over {limit:,} bytes; upload the file to the input bucket instead "
-            "(batch scoring takes a CSV of any size), or send it in parts"
-        )
+        super().__init__(f"the answer would be over {limit:,} bytes; {BATCH_INSTEAD}")
 
 
 class UnsupportedMediaType(RequestError):
@@ -202,7 +201,8 @@ class NoObject(PassingFault):
 
     def __init__(self, uri: str) -> None:
         self.uri = uri
-        super().__init__(f"there is no object {uri}, or no such bucket")
+        what = f"object {uri}, or no such bucket" if "://" in uri else f"file {uri}"
+        super().__init__(f"there is no {what}")
 
 
 class Changed(PassingFault):

@@ -48,7 +48,13 @@ class OnnxScorer:
     """The exported graph in onnxruntime, on one thread a call; safe to call from several threads."""
 
     def __init__(self, graph: bytes, manifest: Manifest) -> None:
-        import onnxruntime
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise BundleError(
+                "onnxruntime is not installed: activate .venv (make serve makes it), or install "
+                "requirements/serve.txt"
+            ) from error
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
@@ -223,8 +229,14 @@ def unpickle(content: bytes) -> Any:
     """The estimator in verified ``model.joblib`` bytes; raises ``BundleError``."""
     import io
 
-    import joblib
-
+    try:
+        import joblib
+        import sklearn  # noqa: F401  nearly every pickle needs it
+    except ImportError as error:
+        raise BundleError(
+            f"{error.name} is not installed, and this bundle is served from {bundles.JOBLIB}: install "
+            "requirements/joblib.txt"
+        ) from error
     try:
         return joblib.load(io.BytesIO(content))
     except (ImportError, AttributeError) as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -311,6 +312,13 @@ def _told(location: Location) -> Iterator[None]:
         raise StorageDown(str(location), error.strerror or type(error).__name__) from error
 
 
+def _reason(error: Exception) -> str:
+    """The end of the client's first line, without the URL before it and the response after it."""
+    first, _, _ = str(error).partition("\n")
+    told = re.split(r"[<{]", first.rpartition(" - ")[2])[0].strip(" :")
+    return told[:120] if told and "://" not in told else type(error).__name__
+
+
 @contextlib.contextmanager
 def _translated(location: Location) -> Iterator[None]:
     """Turn the client's errors into the project's; its texts hold URLs and whole responses."""
@@ -325,4 +333,4 @@ def _translated(location: Location) -> Iterator[None]:
     except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
         raise StorageDown(str(location), "access was refused; check the role's permissions") from error
     except (exceptions.BaseError, OSError) as error:
-        raise StorageDown(str(location), f"{type(error).__name__}") from error
+        raise StorageDown(str(location), _reason(error)) from error

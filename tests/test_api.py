@@ -263,6 +263,11 @@ def test_an_answer_over_the_platforms_limit_is_an_error_and_not_a_platform_failu
     assert "the answer" in said(answer)["detail"]
 
 
+def test_the_root_leads_to_the_page(app: App) -> None:
+    answer = ask(app, "GET", "/")
+    assert (answer.status, answer.headers["location"]) == (302, "apidocs")
+
+
 def test_unknown_routes_and_methods(app: App) -> None:
     answer = ask(app, "GET", "/nowhere")
     assert (answer.status, "/predict_file" in said(answer)["detail"]) == (404, True)

@@ -573,6 +573,7 @@ def test_storage_that_is_away_is_a_passing_fault_everywhere(
         ("incoming/a.csv/predictions.csv", "s3://b", True),
         ("incoming/a.csv/summary.json", "s3://b", True),
         ("incoming/predictions.csv", "s3://b", False),
+        ("v1.2/predictions.csv", "s3://b/scored", False),
         ("incoming/a.csv", "s3://b", False),
         ("incoming/a.csv", "s3://other/incoming", False),
     ],

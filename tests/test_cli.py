@@ -82,10 +82,18 @@ def test_check_fails_on_another_model(
     assert "golden row 0" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("event", ["direct", "apigateway-v2", "alb-multi-value"])
+@pytest.mark.parametrize(
+    "event", ["direct", "apigateway-v2", "alb-multi-value", "cloudevent-binary-gcs", "s3-test-event"]
+)
 def test_invoke_takes_any_event(event: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("invoke", str(ROOT / "events" / f"{event}.json")) == 0
-    assert "model" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert any(word in printed for word in ("model", "403", "skipped"))
+
+
+def test_no_command_shows_them_all(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run() == 2
+    assert "score" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -143,7 +151,7 @@ def test_score_again_skips_and_after_a_change_scores(
     assert "scored it already" in capsys.readouterr().out
     customers.write_text("age,new_user,total_pages_visited\n45,0,5\n")
     assert run("score", str(customers)) == 0
-    assert "1 rows, 1 scored" in capsys.readouterr().out
+    assert "1 row, 1 scored" in capsys.readouterr().out
 
 
 def test_score_unpacks_gzip(customers: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -167,7 +175,7 @@ def test_score_refuses_what_is_no_csv(tmp_path: Path, capsys: pytest.CaptureFixt
 
 @pytest.mark.parametrize(
     ("uri", "told"),
-    [("nowhere.csv", "there is no object"), ("ftp://host/a.csv", "ftp:// is not supported")],
+    [("nowhere.csv", "there is no file"), ("ftp://host/a.csv", "ftp:// is not supported")],
 )
 def test_score_tells_what_it_cannot_find(uri: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("score", uri) == 2

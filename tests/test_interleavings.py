@@ -65,8 +65,7 @@ class Runner:
 
     def wait(self) -> None:
         """Called in the runner's thread: until its next turn."""
-        assert self.turn.acquire(timeout=PATIENCE)
-        if self.kill:
+        if not self.turn.acquire(timeout=PATIENCE) or self.kill:
             raise Killed
 
     def pause(self) -> None:
@@ -164,32 +163,38 @@ def test_any_interleaving_ends_with_the_newest_version(data: Any, model: Model) 
 
     upload()
     running = [invoke(newest)]
-    moves = data.draw(st.integers(5, 60))
-    for _ in range(moves):
-        move = data.draw(
-            st.sampled_from(["step", "step", "step", "step", "kill", "upload", "again", "deploy"])
-        )
-        if move == "upload" and len(versions) < 4:
-            versions.append(versions[-1] + 1)
-            upload()
-            running.append(invoke(newest))
-        elif move == "again" and len(running) < 6:
-            running.append(invoke(newest))
-        elif move == "deploy" and newest == "m1" and not any(each.model == "m1" for each in running):
-            newest = "m2"
-            running.append(invoke(newest))
-        elif running:
+    try:
+        moves = data.draw(st.integers(5, 60))
+        for _ in range(moves):
+            move = data.draw(
+                st.sampled_from(["step", "step", "step", "step", "kill", "upload", "again", "deploy"])
+            )
+            if move == "upload" and len(versions) < 4:
+                versions.append(versions[-1] + 1)
+                upload()
+                running.append(invoke(newest))
+            elif move == "again" and len(running) < 6:
+                running.append(invoke(newest))
+            elif move == "deploy" and newest == "m1" and not any(each.model == "m1" for each in running):
+                newest = "m2"
+                running.append(invoke(newest))
+            elif running:
+                runner = running[data.draw(st.integers(0, len(running) - 1))]
+                runner.step(kill=move == "kill")
+                if runner.over:
+                    running.remove(runner)
+                    if move == "kill":  # the platform sends the event of a dead invocation again
+                        running.append(invoke(newest))
+        while running:
             runner = running[data.draw(st.integers(0, len(running) - 1))]
-            runner.step(kill=move == "kill")
+            runner.step()
             if runner.over:
                 running.remove(runner)
-                if move == "kill":  # the platform sends the event of a dead invocation again
-                    running.append(invoke(newest))
-    while running:
-        runner = running[data.draw(st.integers(0, len(running) - 1))]
-        runner.step()
-        if runner.over:
-            running.remove(runner)
+    finally:  # Hypothesis may leave in the middle
+        for runner in running:
+            runner.kill = True
+            runner.turn.release()
+            runner.thread.join(PATIENCE)
 
     predictions, made = bucket.objects[f"{FOLDER.key}/predictions.csv"]
     rejected, refused = bucket.objects[f"{FOLDER.key}/rejected.csv"]

@@ -1,0 +1,384 @@
+"""The documentation is tested: what it shows comes out, and what it names is there.
+
+A ```console block is a terminal: lines that start with ``$ `` are typed, what follows is what they print.
+All of a page's blocks are one session, run from top to bottom against the served synthetic model, with
+``docs``, ``events`` and the code in the working directory, an S3 server behind the environment, and ``aws``
+as a stand-in. A line of ``...`` stands for any lines. A ```python block whose first line is ``# name.py``
+is that file. Any other block, such as ```sh, is read and not run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import dataclasses
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+
+import handler.__main__ as cli
+from handler import csv_blocks
+from handler.bundle import Manifest
+from handler.settings import Settings
+from tests.cloud import s3_server
+from tests.serving import serve
+from training.__main__ import _parser as training_parser
+from training.train import Options, train
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+PAGES = (README, *sorted((ROOT / "docs").glob("*.md")))
+TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in PAGES}
+#: Where the reader's checkout is, in what the pages show.
+HOME = "/home/you/sklearn-function"
+BUCKETS = ("example-input", "example-output")
+
+#: What ``aws`` does in the examples, in boto3's words, and says as the real one does.
+AWS = """\
+import sys, boto3
+s3 = boto3.client("s3")
+words = [word for word in sys.argv[1:] if word not in ("--quiet", "--recursive")]
+place = lambda uri: uri.removeprefix("s3://").partition("/")[::2]
+match words:
+    case ["s3", "cp", source, "-"]:
+        bucket, key = place(source)
+        sys.stdout.write(s3.get_object(Bucket=bucket, Key=key)["Body"].read().decode())
+    case ["s3", "cp", source, target]:
+        s3.upload_file(source, *place(target))
+    case ["s3", "ls", uri]:
+        bucket, prefix = place(uri)
+        for each in s3.list_objects_v2(Bucket=bucket, Prefix=prefix)["Contents"]:
+            print(f"{each['LastModified']:%Y-%m-%d %H:%M:%S} {each['Size']:>10} {each['Key']}")
+    case _:
+        sys.exit(f"this stand-in does not know: aws {' '.join(words)}")
+"""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A typed line and what the page shows that it prints."""
+
+    page: str
+    line: int
+    command: str
+    shown: str
+
+    def __str__(self) -> str:
+        return f"{self.page}:{self.line}"
+
+
+def fenced(text: str) -> Iterator[tuple[str, int, str]]:
+    """Every fenced block: its language, the number of its first line, and its text."""
+    for found in re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.M | re.S):
+        yield found[1], text.count("\n", 0, found.start(2)) + 1, found[2]
+
+
+def steps(page: str) -> list[Step]:
+    """What is typed on a page; a command goes on after a backslash at the end of its line."""
+    found = []
+    for language, first, text in fenced(TEXTS[page]):
+        if language == "console":
+            assert text.startswith("$ "), f"{page}:{first} must start with what is typed"
+            for each in re.finditer(r"^\$ ((?:.*\\\n)*.*)\n((?:(?!\$ ).*\n)*)", text, re.M):
+                line = first + text.count("\n", 0, each.start())
+                found.append(Step(page, line, each[1], each[2]))
+    return found
+
+
+STEPS = [step for page in TEXTS for step in steps(page)]
+
+
+@pytest.fixture(scope="session")
+def sample_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle that ``make serve`` trains."""
+    folder = tmp_path_factory.mktemp("readme") / "model"
+    train(Options(out=folder), lambda _: None)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def printed(sample_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[Step, str]]:
+    """What each step printed: its standard output, or its standard error where that is empty."""
+    with serve(sample_dir) as base, s3_server() as cloud:
+        for name in BUCKETS:
+            cloud.client("s3").create_bucket(Bucket=name)
+        yield {
+            step: told
+            for page in TEXTS
+            for step, told in _session(
+                page, tmp_path_factory.mktemp("reader"), base, {**cloud.env, "MODEL_DIR": str(sample_dir)}
+            )
+        }
+
+
+def _session(page: str, here: Path, base: str, env: Mapping[str, str]) -> Iterator[tuple[Step, str]]:
+    """Type a page's lines into one shell in ``here``."""
+    for name in ("handler", "training", "docs", "events"):
+        (here / name).symlink_to(ROOT / name)
+    for language, _, text in fenced(TEXTS[page]):
+        if language == "python" and (named := re.match(r"# (\w+\.py)\n", text)):
+            (here / named[1]).write_text(text, encoding="utf-8")
+    tools = here / ".tools"
+    tools.mkdir()
+    (tools / "aws.py").write_text(AWS, encoding="utf-8")
+    for tool, start in (("python", ""), ("aws", f" {tools / 'aws.py'}")):
+        (tools / tool).write_text(f'#!/bin/sh\nexec "{sys.executable}"{start} "$@"\n', encoding="utf-8")
+        (tools / tool).chmod(0o755)
+    typed = steps(page)
+    lines = []
+    for place, step in enumerate(typed):
+        command = step.command.replace("localhost:8080", base.removeprefix("http://"))
+        lines.append(f"{{ {command}\n}} >{tools}/{place}.out 2>{tools}/{place}.err </dev/null")
+    path = os.pathsep.join([str(tools), os.environ["PATH"]])
+    subprocess.run(
+        ["sh"],
+        input="\n".join(lines),
+        text=True,
+        cwd=here,
+        env={**os.environ, **env, "PATH": path},
+        check=False,
+    )
+    for place, step in enumerate(typed):
+        told = [(tools / f"{place}.{stream}").read_text(encoding="utf-8") for stream in ("out", "err")]
+        yield step, (told[0] or told[1]).replace(str(here), HOME)
+
+
+#: What differs from run to run or from machine to machine, as (pattern, stand-in).
+VARIES = (
+    (r"\b[0-9a-f]{12}\b", "VERSION"),
+    (r"\b\d+\.\d s\b", "TIME s"),
+    (r"largest difference \S+", "largest difference TINY"),
+    (r"(?m)^[\d-]{10} [\d:]{8} +\d+ ", "DATE TIME SIZE "),  # aws s3 ls; seconds take more digits or fewer
+)
+#: The same in JSON, by the member's name.
+VARYING_MEMBERS = {"version", "etag", "seconds", "predictions.csv", "rejected.csv"}
+
+
+def comparable(text: str) -> Any:
+    """A text, or the JSON document that it is, without what varies; numbers to six decimals."""
+    try:
+        return _plain(json.loads(text))
+    except ValueError:
+        for pattern, stand_in in VARIES:
+            text = re.sub(pattern, stand_in, text)
+        return re.sub(r"\d+\.\d{7,}", lambda number: f"{float(number[0]):.6f}", text).rstrip("\n")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: None if name in VARYING_MEMBERS else _plain(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return round(value, 6) if isinstance(value, float) else value
+
+
+@pytest.mark.parametrize("step", STEPS, ids=str)
+def test_what_is_shown_is_what_is_printed(step: Step, printed: Mapping[Step, str]) -> None:
+    if step.command.startswith("curl ") and shutil.which("curl") is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("curl is missing: apt-get install curl")
+        pytest.skip("curl is missing")
+    shown, told = comparable(step.shown), comparable(printed[step])
+    if isinstance(shown, str) and isinstance(told, str) and re.search(r"^\.\.\.$", shown, re.M):
+        parts = [re.escape(part) for part in re.split(r"^\.\.\.$\n?", shown, flags=re.M)]
+        assert re.fullmatch(r"(?:.*\n)*?".join(parts), told), told
+    else:
+        assert told == shown
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_what_is_typed_stands_in_blocks_that_are_run(page: str) -> None:
+    for language, line, text in fenced(TEXTS[page]):
+        assert language, f"{page}:{line} needs a language"
+        assert language == "console" or not re.search(r"^\$ ", text, re.M), f"{page}:{line} is not run"
+
+
+def test_the_readme_shows_what_it_is_for() -> None:
+    typed = " ".join(step.command for step in STEPS if step.page == "README.md")
+    for each in ("/predict?", "-d '{", "-d '[", "/predict_file", "accept: text/csv", "handler score"):
+        assert each in typed
+    assert "make serve" in TEXTS["README.md"]
+    assert "make test" in TEXTS["README.md"]
+
+
+def code_in(text: str) -> str:
+    """All that a page writes as code: blocks and spans."""
+    blocks = [block for _, _, block in fenced(text)]
+    rest = re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
+    return "\n".join([*blocks, *re.findall(r"`([^`]+)`", rest)])
+
+
+CODE = "\n".join(code_in(text) for text in TEXTS.values())
+
+
+def test_make_targets_and_variables_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.M))
+    named = set(re.findall(r"\bmake ([a-z]+)", CODE))
+    assert named
+    assert named <= targets
+    variables = set(re.findall(r"\b([A-Z_]+)=", " ".join(re.findall(r"make train .*", CODE))))
+    assert variables
+    assert variables <= set(re.findall(r"call option,([A-Z_]+)", makefile))
+
+
+def test_commands_of_the_handler_exist_and_are_told() -> None:
+    parser = cli._parser()
+    (commands,) = (each for each in parser._actions if isinstance(each, argparse._SubParsersAction))
+    assert set(re.findall(r"python -m handler (\w+)", CODE)) == set(commands.choices)
+    options = {
+        option
+        for command in commands.choices.values()
+        for action in command._actions
+        for option in action.option_strings
+    }
+    lines = " ".join(re.findall(r"python -m handler .*", CODE))
+    assert set(re.findall(r"(?<=[\s\[])--[a-z][a-z-]+", lines)) <= options
+
+
+def test_flags_of_training_exist_and_are_told() -> None:
+    flags = {option for action in training_parser()._actions for option in action.option_strings}
+    told = set(
+        re.findall(r"(?<=[\s\[])--[a-z][a-z-]+", " ".join(re.findall(r"python -m training.*", CODE)))
+    )
+    assert told <= flags
+    assert flags - {"-h", "--help"} <= told
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_links_lead_somewhere(page: str) -> None:
+    text = re.sub(r"^```.*?^```$", "", TEXTS[page], flags=re.M | re.S)
+    targets = [*re.findall(r"\]\(([^)\s]+)\)", text), *re.findall(r'(?:src|href)="([^"]+)"', text)]
+    for target in targets:
+        if target.startswith(("http://", "https://")):
+            continue
+        file, _, anchor = target.partition("#")
+        linked = (ROOT / page).parent / unquote(file) if file else ROOT / page
+        assert linked.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", linked.read_text(encoding="utf-8"), re.M)
+            assert anchor in {_anchor(heading) for heading in headings}, target
+
+
+def _anchor(heading: str) -> str:
+    """As GitHub makes it."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def test_files_that_are_named_exist() -> None:
+    named = re.findall(r"\b(?:docs|events|handler|training|tests|requirements)/[\w./-]*\w\b(?!\*)", CODE)
+    assert named
+    assert {name for name in named if not (ROOT / name).exists()} <= {"handler/model"}
+
+
+def table(heading: str) -> list[list[str]]:
+    """The cells of the rows of the first table under a heading, on whichever page."""
+    (section,) = (
+        found[1]
+        for text in TEXTS.values()
+        for found in re.finditer(rf"^#+ {re.escape(heading)}\n(.*?)(?=^#+ |\Z)", text, re.M | re.S)
+    )
+    rows: list[list[str]] = []
+    for line in section.splitlines():
+        if line.startswith("|"):
+            rows.append([cell.strip() for cell in line.strip("|").split(" | ")])
+        elif rows:
+            break
+    return rows[2:]
+
+
+def named_in(cells: list[list[str]]) -> list[str]:
+    """What the first column names, in order."""
+    return [name for row in cells for name in re.findall(r"`([^`]+)`", row[0])]
+
+
+class Asked(dict[str, str]):
+    """An environment that holds nothing and remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __contains__(self, name: object) -> bool:
+        self.names.add(str(name))
+        return False
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.names.add(name)
+        return default
+
+
+def test_the_table_of_settings_is_what_the_code_reads() -> None:
+    environ = Asked()
+    Settings.from_env(environ)
+    told = named_in(table("Settings"))
+    assert sorted(told) == sorted(set(told))
+    assert set(told) == environ.names
+
+
+def test_defaults_of_settings_are_as_told() -> None:
+    defaults = {row[0].strip("`"): row[1] for row in table("Settings")}
+    assert defaults["LOG_LEVEL"] == f"`{Settings().log_level}`"
+    for variable, on_lambda, elsewhere in (("MAX_BODY_BYTES", 4, 30), ("BLOCK_BYTES", 1, 1)):
+        field = variable.lower()
+        assert getattr(Settings.from_env({"AWS_LAMBDA_FUNCTION_NAME": "f"}), field) == on_lambda << 20
+        assert getattr(Settings.from_env({"K_SERVICE": "s"}), field) == elsewhere << 20
+        assert set(re.findall(r"(\d+) MiB", defaults[variable])) == {str(on_lambda), str(elsewhere)}
+
+
+def codes() -> set[str]:
+    """Every code that the handler gives, from its source."""
+    found = {code for code, _ in csv_blocks.SIGNATURES.values()}
+    place = {"InvalidValue": 0, "InvalidCsv": 0, "Problem": 1}
+    for file in (ROOT / "handler").glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in place:
+                given: list[ast.expr] = node.args[place[node.func.id] :][:1]
+            elif isinstance(node, ast.Assign) and [ast.unparse(each) for each in node.targets] == ["code"]:
+                given = [node.value]
+            else:
+                continue
+            parts = [part for each in given for part in ast.walk(each) if not isinstance(part, ast.Compare)]
+            if isinstance(given[0], ast.IfExp):
+                parts = [given[0].body, given[0].orelse]
+            found |= {
+                part.value
+                for part in parts
+                if isinstance(part, ast.Constant) and isinstance(part.value, str)
+            }
+    return found
+
+
+def test_the_table_of_codes_is_what_the_code_gives() -> None:
+    told = named_in(table("Codes"))
+    assert sorted(told) == sorted(set(told))
+    assert set(told) == codes()
+
+
+def test_the_table_of_the_manifest_is_what_training_writes(sample_dir: Path) -> None:
+    manifest = json.loads((sample_dir / "model.json").read_text(encoding="utf-8"))
+    told = named_in(table("The manifest"))
+    assert told == [*manifest]
+    assert set(told) == {each.name for each in dataclasses.fields(Manifest)}
+
+
+def test_the_rooms_of_the_code_are_all_there() -> None:
+    told = set(re.findall(r"`(\w+\.py)`", " ".join(row[0] for row in table("The code"))))
+    assert told == {file.name for file in (ROOT / "handler").glob("*.py")} - {"__init__.py"}
+
+
+def test_every_event_has_its_row() -> None:
+    told = set(re.findall(r"events/([\w-]+\.json)", TEXTS["docs/batch.md"]))
+    objects = {"s3", "sns", "sqs", "eventbridge", "cloudevent", "pubsub", "direct-batch.json"}
+    events = {file.name for file in (ROOT / "events").glob("*.json")}
+    assert told >= {name for name in events if name == "direct-batch.json" or name.split("-")[0] in objects}
