@@ -153,22 +153,24 @@ def blocks(chunks: Iterable[bytes], delimiter: str, line: int, size: int) -> Ite
     rest, enough = b"", size
     for chunk in chunks:
         rest += chunk
-        if len(rest) < enough:
-            continue
-        end = boundary(rest, delimiter)
-        if end:
-            block, rest, enough = rest[:end], rest[end:], size
-            yield Block(block, line)
-            line += _lines(block)
-        elif len(rest) > LONGEST_RECORD:
-            ends = "; its lines end in CR only, save it with LF" if b"\r" in rest else ""
-            raise InvalidCsv(
-                "record_too_long",
-                f"a record is over {LONGEST_RECORD:,} bytes: a quote may be unclosed{ends}",
-                line,
-            )
-        else:
-            enough = len(rest) + size
+        start = 0
+        while len(rest) - start >= enough:
+            end = boundary(rest[start : start + enough], delimiter)
+            if end:
+                block = rest[start : start + end]
+                yield Block(block, line)
+                line += _lines(block)
+                start, enough = start + end, size
+            elif enough > LONGEST_RECORD:
+                ends = "; its lines end in CR only, save it with LF" if b"\r" in rest else ""
+                raise InvalidCsv(
+                    "record_too_long",
+                    f"a record is over {LONGEST_RECORD:,} bytes: a quote may be unclosed{ends}",
+                    line,
+                )
+            else:
+                enough += max(size, enough // 2)
+        rest = rest[start:]
     if rest:
         yield Block(rest, line)
 
@@ -338,8 +340,10 @@ def _sweep(block: Block, layout: Layout, schema: Schema) -> Rows | None:
         if data.count(b"\r") != data.count(b"\r\n"):
             return None
         data = data.replace(b"\r\n", b"\n")
-    if data.startswith(b"\n") or b"\n\n" in data:
+    if data.startswith((b"\n", BOM)) or b"\n\n" in data:  # polars would drop either
         return None
+    if not data.endswith(b"\n"):
+        data += b"\n"  # else polars drops an empty cell at the very end
     as_lines = not quotes and layout.delimiter == ","
     wanted = {layout.places[feature.name]: feature for feature in schema.features}
     texts = {f"column {place}": pl.String for place in range(len(layout.header))}

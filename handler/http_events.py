@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, unquote_plus
 
-from handler.errors import InvalidBody
-from handler.jobs import Event, Job, Outcome, context_of, keys
+from handler.errors import InvalidBody, UnknownEvent
+from handler.jobs import Event, Job, Outcome, context_of, keys, member, text
 from handler.messages import Answer, Request, problem
 from handler.object_events import carries_event
 
@@ -34,10 +34,10 @@ class ApiGatewayV1:
 
     def jobs(self, event: Mapping[str, Any]) -> Iterable[Job]:
         """See ``Source``."""
-        path, whole = event["path"], context_of(event).get("path") or ""
+        path, whole = text(event, "path"), text(event, "requestContext", "path", default="")
         return [
             Request(
-                method=event["httpMethod"],
+                method=text(event, "httpMethod"),
                 path=path,
                 query=_pairs(event, "queryStringParameters", "multiValueQueryStringParameters"),
                 headers=_headers(event),
@@ -67,9 +67,9 @@ class ApiGatewayV2:
         """See ``Source``."""
         return [
             Request(
-                method=event["requestContext"]["http"]["method"],
-                path=event["rawPath"],
-                query=tuple(parse_qsl(event.get("rawQueryString") or "", keep_blank_values=True)),
+                method=text(event, "requestContext", "http", "method"),
+                path=text(event, "rawPath"),
+                query=tuple(parse_qsl(text(event, "rawQueryString", default=""), keep_blank_values=True)),
                 headers=_headers(event),
                 body=_body(event),
                 most=LAMBDA_ANSWER,
@@ -96,9 +96,9 @@ class Alb:
         query = _pairs(event, "queryStringParameters", "multiValueQueryStringParameters")
         return [
             Request(
-                method=event["httpMethod"],
-                path=event["path"],
-                query=tuple((unquote_plus(name), unquote_plus(text)) for name, text in query),
+                method=text(event, "httpMethod"),
+                path=text(event, "path"),
+                query=tuple((unquote_plus(name), unquote_plus(value)) for name, value in query),
                 headers=_headers(event),
                 body=_body(event),
                 most=ALB_ANSWER,
@@ -121,7 +121,7 @@ class AlbMultiValue(Alb):
         """See ``Source``."""
         reply = _with_status_line(_reply(outcomes))
         headers = reply.pop("headers")
-        return {**reply, "multiValueHeaders": {name: [text] for name, text in headers.items()}}
+        return {**reply, "multiValueHeaders": {name: [value] for name, value in headers.items()}}
 
 
 class PlainHttp:
@@ -142,24 +142,37 @@ class PlainHttp:
 
 def _pairs(event: Mapping[str, Any], single: str, multi: str) -> Pairs:
     """The query parameters; the single-value form has but the last of each, or is left out."""
-    last, all_of = event.get(single), event.get(multi) or {}
+    last, all_of = _texts(event, single), _texts(event, multi) or {}
     if last is None:
-        return tuple((name, text) for name, texts in all_of.items() for text in texts)
-    return tuple((name, text) for name in last for text in all_of.get(name) or [last[name]])
+        return tuple((name, value) for name, values in all_of.items() for value in values)
+    return tuple((name, value) for name, alone in last.items() for value in all_of.get(name) or alone)
 
 
 def _headers(event: Mapping[str, Any]) -> dict[str, str]:
     """Header names in lower case; several values of one are joined. RFC 9110, section 5.3."""
-    many = event.get("multiValueHeaders")
-    if many:
-        return {name.lower(): ", ".join(texts) for name, texts in many.items()}
-    return {name.lower(): text for name, text in (event.get("headers") or {}).items()}
+    many = _texts(event, "multiValueHeaders") or _texts(event, "headers") or {}
+    return {name.lower(): ", ".join(values) for name, values in many.items()}
+
+
+def _texts(event: Mapping[str, Any], name: str) -> Mapping[str, list[str]] | None:
+    """Texts by name, a single one as a list of one; None where the event has none at all."""
+    found = member(event, name)
+    if found is None:
+        return None
+    if isinstance(found, Mapping):
+        many = {key: value if isinstance(value, list) else [value] for key, value in found.items()}
+        if all(isinstance(value, str) for values in many.values() for value in values):
+            return many
+    raise UnknownEvent([f"(no object of texts at {name})"])
 
 
 def _body(event: Mapping[str, Any]) -> bytes:
-    body = event.get("body") or ""
+    body = text(event, "body", default="")
     if not event.get("isBase64Encoded"):
-        return str(body).encode()
+        try:
+            return body.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidBody("the body holds half of a surrogate pair") from error
     try:
         return base64.b64decode(body, validate=True)
     except (binascii.Error, ValueError) as error:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from handler.errors import FunctionError, RequestError
+from handler.errors import FunctionError, RequestError, UnknownEvent
 from handler.messages import Request
 from handler.storage import Location
 
@@ -93,3 +93,20 @@ def context_of(event: Event) -> Mapping[str, Any]:
     """A JSON event's request context; empty where it has none."""
     context = keys(event).get("requestContext")
     return context if isinstance(context, Mapping) else {}
+
+
+def member(event: object, *path: str) -> Any:
+    """What stands at ``path`` in a JSON event; None where nothing does."""
+    for name in path:
+        event = event.get(name) if isinstance(event, Mapping) else None
+    return event
+
+
+def text(event: object, *path: str, default: str | None = None) -> str:
+    """The text at ``path`` in a JSON event, ``default`` where nothing is; else raises ``UnknownEvent``."""
+    found = member(event, *path)
+    if found is None and default is not None:
+        return default
+    if not isinstance(found, str):
+        raise UnknownEvent([f"(no text at {'.'.join(path)})"])
+    return found

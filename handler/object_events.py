@@ -14,7 +14,17 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from handler.errors import Forbidden, FunctionError, UnknownEvent
-from handler.jobs import Acknowledge, Event, Job, Outcome, ScoreObject, Undecodable, keys
+from handler.jobs import (
+    Acknowledge,
+    Event,
+    Job,
+    Outcome,
+    ScoreObject,
+    Undecodable,
+    keys,
+    member,
+    text,
+)
 from handler.messages import Answer, Request, answer_json, problem
 from handler.settings import Settings
 from handler.storage import Location
@@ -56,7 +66,7 @@ class Sns:
 
     def jobs(self, event: Mapping[str, Any]) -> Iterable[Job]:
         """See ``Source``."""
-        return [job for record in event["Records"] for job in _message_jobs(record["Sns"]["Message"])]
+        return [job for record in event["Records"] for job in _alone(record, "Sns", "Message")]
 
     def reply(self, outcomes: Sequence[Outcome]) -> dict[str, Any]:
         """See ``Source``."""
@@ -96,12 +106,8 @@ class Sqs:
     def jobs(self, event: Mapping[str, Any]) -> Iterable[Job]:
         """See ``Source``."""
         for record in event["Records"]:
-            try:
-                found = _message_jobs(record["body"])
-            except FunctionError as error:
-                found = [Undecodable(error)]
-            for job in found:
-                yield replace(job, id=record["messageId"])
+            for job in _alone(record, "body"):
+                yield replace(job, id=text(record, "messageId"))
 
     def reply(self, outcomes: Sequence[Outcome]) -> dict[str, Any]:
         """See ``Source``."""
@@ -202,18 +208,26 @@ def _all_from(event: Mapping[str, Any], member: str, source: str) -> bool:
     )
 
 
-def _message_jobs(text: str) -> list[Job]:
+def _alone(record: Mapping[str, Any], *path: str) -> list[Any]:
+    """The jobs of the message at ``path``; where it cannot be understood, its neighbours go on."""
+    try:
+        return _message_jobs(text(record, *path))
+    except FunctionError as error:
+        return [Undecodable(error)]
+
+
+def _message_jobs(message: str) -> list[Job]:
     """The jobs of a message: an S3 or EventBridge event, or an SNS notification of one.
 
     Raises ``UnknownEvent``.
     """
-    event = _json(text)
+    event = _json(message)
     if _is_s3(event):
         return _s3_jobs(event)
     if _is_eventbridge(event):
         return _eventbridge_jobs(event)
     if event.get("Type") == "Notification" and "Message" in event:
-        return _message_jobs(event["Message"])
+        return _message_jobs(text(event, "Message"))
     raise UnknownEvent(sorted(str(key)[:100] for key in event))
 
 
@@ -227,17 +241,20 @@ def _s3_job(record: Mapping[str, Any]) -> Job:
     name = str(record.get("eventName", "")).removeprefix("s3:")
     if not name.startswith("ObjectCreated:"):
         return Acknowledge(f"{name[:100]} creates no object")
-    # S3 form-encodes keys in records: "red+flower.csv" names "red flower.csv".
-    key = unquote_plus(record["s3"]["object"]["key"])
-    return _job(Location("s3", record["s3"]["bucket"]["name"], key), record["s3"]["object"].get("size"))
+    try:
+        # S3 form-encodes keys in records: "red+flower.csv" names "red flower.csv".
+        key = unquote_plus(text(record, "s3", "object", "key"))
+        bucket = text(record, "s3", "bucket", "name")
+        return _job(Location("s3", bucket, key), member(record, "s3", "object", "size"))
+    except FunctionError as error:
+        return Undecodable(error)
 
 
 def _eventbridge_jobs(event: Mapping[str, Any]) -> list[Job]:
     if event["detail-type"] != "Object Created":
         return [Acknowledge(f"{str(event['detail-type'])[:100]} creates no object")]
-    detail = event["detail"]
-    location = Location("s3", detail["bucket"]["name"], detail["object"]["key"])
-    return [_job(location, detail["object"].get("size"))]
+    bucket, key = text(event, "detail", "bucket", "name"), text(event, "detail", "object", "key")
+    return [_job(Location("s3", bucket, key), member(event, "detail", "object", "size"))]
 
 
 def _pubsub_jobs(event: Mapping[str, Any]) -> list[Job]:
@@ -248,7 +265,7 @@ def _pubsub_jobs(event: Mapping[str, Any]) -> list[Job]:
         raise UnknownEvent(["message without the attributes of a GCS notification"])
     if attributes["eventType"] != "OBJECT_FINALIZE":
         return [Acknowledge(f"{str(attributes['eventType'])[:100]} creates no object")]
-    data = _json(_decoded(message["data"])) if message.get("data") else {}
+    data = _json(_decoded(text(message, "data"))) if message.get("data") else {}
     return [_gcs_job(attributes.get("bucketId"), attributes.get("objectId"), data.get("size"))]
 
 
@@ -264,29 +281,33 @@ def _job(location: Location, size: object) -> Job:
         return Acknowledge(f"{location} is a folder marker")
     if size is not None and str(size) == "0":
         return Acknowledge(f"{location} has no bytes")
+    if not location.is_nameable:
+        raise UnknownEvent(
+            ["(an object whose key is over-long, or holds //, ., .. or a control character)"]
+        )
     return ScoreObject(location)
 
 
 def _structured_data(event: Mapping[str, Any]) -> Mapping[str, Any]:
     if "data_base64" in event:
-        return _json(_decoded(event["data_base64"]))
+        return _json(_decoded(text(event, "data_base64")))
     data = event.get("data")
     return data if isinstance(data, Mapping) else {}
 
 
-def _json(text: str | bytes) -> Mapping[str, Any]:
+def _json(message: str | bytes) -> Mapping[str, Any]:
     try:
-        document = json.loads(text)
-    except ValueError as error:
+        document = json.loads(message)
+    except (ValueError, RecursionError) as error:
         raise UnknownEvent(["(a message that is not JSON)"]) from error
     if not isinstance(document, Mapping):
         raise UnknownEvent([f"(a JSON {type(document).__name__}, no object)"])
     return document
 
 
-def _decoded(text: str) -> bytes:
+def _decoded(data: str) -> bytes:
     try:
-        return base64.b64decode(text, validate=True)
+        return base64.b64decode(data, validate=True)
     except (binascii.Error, ValueError) as error:
         raise UnknownEvent(["(data that are not base64)"]) from error
 

@@ -91,6 +91,8 @@ def parse_json(feature: Feature, value: object) -> Value:
     if feature.kind == "category":
         if not isinstance(value, str):
             raise InvalidValue("not_a_string", "must be a JSON string")
+        if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+            raise InvalidValue("not_a_string", "must be a text, without half of a surrogate pair")
         return _category(feature, value)
     if feature.kind == "boolean":
         if isinstance(value, bool):

@@ -57,8 +57,13 @@ class DirectBatch:
 
     def jobs(self, event: Mapping[str, Any]) -> Iterable[Job]:
         """See ``Source``."""
-        output = event.get("output")
-        return [ScoreObject(_remote(event["input"]), _remote(output) if output is not None else None)]
+        source, output = _remote(event["input"]), event.get("output")
+        folder = _remote(output) if output is not None else None
+        if not source.is_nameable or (folder and not folder.child(source.key).is_nameable):
+            raise InvalidBody(
+                "'input' must name an object, by a key without //, ., .. and control characters"
+            )
+        return [ScoreObject(source, folder)]
 
     def reply(self, outcomes: Sequence[Outcome]) -> Any:
         """The summary alone; raises the error, so that the caller sees a function error."""

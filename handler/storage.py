@@ -40,6 +40,11 @@ RETRIES: Mapping[str, Any] = {
     },
 }
 
+_SEGMENT = r"(?!\.{1,2}(?:/|\Z))[^/\x00-\x1f\x7f\ud800-\udfff]+"
+_KEY = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*")
+_BUCKET = re.compile(r"[\w.-]{1,222}", re.ASCII)
+_LONGEST_KEY = 1024  # bytes
+
 
 @dataclass(frozen=True, slots=True)
 class Location:
@@ -70,6 +75,19 @@ class Location:
     def name(self) -> str:
         """The last segment of the key."""
         return self.key.rpartition("/")[2]
+
+    @property
+    def is_nameable(self) -> bool:
+        """Whether storage has, and the client can name, such an object: its key is no longer than 1,024
+        bytes and holds no empty, ``.`` or ``..`` segment and no control character. Any file is.
+
+        https://docs.rs/object_store/latest/object_store/path/struct.Path.html
+        """
+        return self.scheme == "file" or bool(
+            _BUCKET.fullmatch(self.bucket)
+            and _KEY.fullmatch(self.key)
+            and len(self.key.encode(errors="replace")) <= _LONGEST_KEY
+        )
 
     def child(self, *names: str) -> Location:
         """The object ``names`` below this one."""
@@ -138,6 +156,8 @@ class Storage:
         return self._at(location).writer(location, run)
 
     def _at(self, location: Location) -> _Buckets | _Folders:
+        if not location.is_nameable:
+            raise FunctionError(f"{location} is no name that object storage can be asked for")
         return self._folders if location.scheme == "file" else self._buckets
 
 

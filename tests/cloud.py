@@ -504,15 +504,15 @@ class FaultyProxy:
     ``when`` is true of, from 1 and from the moment when it was added.
     """
 
-    def __init__(self, upstream: str) -> None:
+    def __init__(self, upstream: str, host: str = "127.0.0.1") -> None:
         self.upstream = urlsplit(upstream).netloc
         self.calls: list[Call] = []
         self._rules: list[Fault | Pause] = []
         self._lock = threading.Lock()
-        self._server = _ProxyServer(self)
+        self._server = _ProxyServer(self, host)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self.url = f"http://{host}:{self._server.server_port}"
 
     def fail(
         self,
@@ -574,10 +574,10 @@ class _ProxyServer(ThreadingHTTPServer):
     daemon_threads = False
     request_queue_size = 128
 
-    def __init__(self, proxy: FaultyProxy) -> None:
+    def __init__(self, proxy: FaultyProxy, host: str) -> None:
         self.proxy = proxy
         self.connections: set[socket.socket] = set()
-        super().__init__(("127.0.0.1", 0), _ProxyHandler)
+        super().__init__((host, 0), _ProxyHandler)
 
     def close_connections(self) -> None:
         for connection in tuple(self.connections):
