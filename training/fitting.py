@@ -23,6 +23,9 @@ from training.errors import TrainingError, one_line
 from training.pipelines import Choice
 from training.rows import unknown_category
 
+#: A target of more different whole numbers is a quantity, unless the pipeline classifies.
+MOST_CLASSES = 20
+
 Say = Callable[[str], None]
 
 
@@ -41,6 +44,12 @@ def split(dataset: Dataset, choice: Choice, test_size: float, seed: int) -> Spli
     if choice.classifies:
         y = target.labels
         classes, counts = np.unique(y, return_counts=True)
+        if counts.min() < 2 and target.numbers is not None and len(classes) > MOST_CLASSES:
+            raise TrainingError(
+                f"the target '{target.name}' has {len(classes):,} different numbers, and pipeline "
+                f"'{choice.name}' sorts rows into classes; a regressor, such as --pipeline linear, "
+                "predicts numbers"
+            )
         if counts.min() < 2:
             raise TrainingError(
                 f"class '{classes[counts.argmin()]}' of the target '{target.name}' has one row only; "

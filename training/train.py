@@ -24,12 +24,10 @@ from training import data, fitting, metrics, parity, pipelines, report, rows, sa
 from training.data import Dataset
 from training.errors import TrainingError, one_line
 from training.export import NotExportable, to_onnx
-from training.fitting import Say
+from training.fitting import MOST_CLASSES, Say
 from training.parity import Finding
 
 LIBRARIES = (*bundle.PICKLE_LIBRARIES, "pandas", "skl2onnx", "onnx", "onnxruntime")
-#: A target of more different whole numbers is a quantity, unless the pipeline classifies.
-MOST_CLASSES = 20
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 
 Export = Callable[[Any, Manifest], bytes]
