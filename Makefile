@@ -6,7 +6,7 @@ install = @requirements/install.sh
 # "--flag value" where the variable is given on the command line: $(call option,DATA,--data)
 option = $(if $(filter command,$(firstword $(origin $1))),$${$1:+$2 "$$$1"})
 
-.PHONY: help serve train check test lint lock clean
+.PHONY: help serve train check images invoke test bench lint lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
@@ -26,9 +26,20 @@ check: ## check that the model reproduces the predictions that it was trained wi
 	$(install) train dev
 	@$(python) -m handler check
 
+images: ## build sklearn-function:lambda and sklearn-function:cloudrun, with the model (the sample if there is none)
+	@test -f handler/model/model.json || $(MAKE) train OUT=handler/model
+	@containers/build.sh
+
+invoke: ## send EVENT=events/x.json to the Lambda image under the runtime interface emulator
+	@containers/invoke.sh "$(EVENT)"
+
 test: ## run every test; with CI=true none may skip for want of an engine or a browser
 	$(install) dev
 	@$(python) -m pytest
+
+bench: ## measure side by side: first answer, in the image too, batch, memory; PARTS="start batch" for some
+	$(install) dev
+	@$(python) -m benchmarks $(PARTS)
 
 lint: ## ruff (lint and format) and mypy --strict
 	$(install) dev

@@ -1,0 +1,528 @@
+"""Both images as real containers, locked down as on their platforms: what they hold, answer and survive."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+from tests.cloud import GCS, S3, FaultyProxy, gcs_server, on, s3_server
+from tests.conftest import trained
+from tests.containers import (
+    LOCKED,
+    PATIENCE,
+    checkout,
+    docker,
+    emulator,
+    has_engine,
+    missing,
+    on_lambda,
+    reachable,
+    run,
+    sam,
+    sam_command,
+    sam_env,
+)
+from tests.serving import free_port
+from tests.test_sources import DIRECT, EVENTS, GOLDEN, HTTP, comparable, event
+from training import sample
+
+ROOT = Path(__file__).resolve().parent.parent
+REPOSITORY = "sklearn-function-test"
+LAMBDA, CLOUD_RUN = f"{REPOSITORY}:lambda", f"{REPOSITORY}:cloudrun"
+CUSTOMERS = b"age,new_user,total_pages_visited\n45,0,5\nold,1,2\n22,1,25\n"
+OUTPUTS = ("predictions.csv", "rejected.csv", "summary.json")
+#: The events of object storage that Lambda receives; those of Google are requests to Cloud Run.
+UPLOADS = sorted(
+    path.stem
+    for path in EVENTS.glob("*.json")
+    if path.stem not in (*HTTP, *DIRECT) and "gcs" not in path.stem
+)
+
+pytestmark = [pytest.mark.containers, pytest.mark.usefixtures("project")]
+
+
+@pytest.fixture(scope="session")
+def engine() -> None:
+    if not has_engine():
+        missing('no container engine answers: start Docker, or eval "$(../shared/bin/container-engine)"')
+
+
+@pytest.fixture(scope="session")
+def project(engine: None, bundle_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: ARG001
+    """A checkout with its model, and both images built from it by ``make images``."""
+    folder = checkout(tmp_path_factory.mktemp("project"), bundle_dir)
+    make(folder, "images", DOCKER_BUILDKIT="1")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[S3]:
+    with s3_server() as server:
+        yield server
+
+
+@pytest.fixture
+def proxy(s3: S3) -> Iterator[FaultyProxy]:
+    """The way from containers to S3."""
+    with reachable(s3) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+def gcs() -> Iterator[GCS]:
+    with gcs_server() as server:
+        yield server
+
+
+def make(folder: Path, *words: str, **env: str) -> str:
+    done = subprocess.run(
+        ["make", "--silent", "--no-print-directory", "-C", str(folder), *words],
+        env={**os.environ, "REPOSITORY": REPOSITORY, **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-4000:]
+    return done.stdout
+
+
+def build(folder: Path, file: str, tag: str) -> str:
+    """What a build that is expected to fail prints, or a good one."""
+    return docker("build", f"--file={folder / file}", f"--tag={tag}", str(folder), check=False, errors=True)
+
+
+class Uploads:
+    """An uploaded file, what tells a function of it, and what it writes."""
+
+    def __init__(self, s3: S3, proxy: FaultyProxy, content: bytes) -> None:
+        self.s3, self.source, self.target = s3, s3.bucket("in"), s3.bucket("out")
+        s3.put(self.source, "incoming/a.csv", content)
+        self.env = {
+            **s3.at(proxy.url).env,
+            "INPUT_URI": f"s3://{self.source}/incoming",
+            "OUTPUT_URI": f"s3://{self.target}/scored",
+        }
+        event: dict[str, Any] = json.loads((EVENTS / "sqs-eventbridge-s3.json").read_text())
+        record = event["Records"][0]
+        body = json.loads(record["body"])
+        body["detail"]["bucket"]["name"] = self.source
+        body["detail"]["object"] |= {"key": "incoming/a.csv", "size": len(content)}
+        record["body"] = json.dumps(body)
+        self.event, self.id = event, record["messageId"]
+
+    @property
+    def failed(self) -> dict[str, Any]:
+        """The reply by which the queue keeps the message."""
+        return {"batchItemFailures": [{"itemIdentifier": self.id}]}
+
+    @property
+    def written(self) -> list[str]:
+        return [key.removeprefix("scored/incoming/a.csv/") for key in self.s3.keys(self.target)]
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """What the summary counts."""
+        rows: dict[str, int] = json.loads(self.s3.get(self.target, "scored/incoming/a.csv/summary.json"))[
+            "rows"
+        ]
+        return rows
+
+
+def lines(rows: int) -> bytes:
+    return b"age,new_user,total_pages_visited\n" + b"45,0,5\n" * rows
+
+
+GOOD = {"batchItemFailures": []}
+
+
+# What is in them.
+
+
+@pytest.mark.parametrize("image", [LAMBDA, CLOUD_RUN])
+def test_an_image_holds_what_serving_needs_and_no_more(project: Path, image: str) -> None:
+    config = json.loads(docker("inspect", "--format", "{{json .Config}}", image))
+    manifest = json.loads((project / "handler" / "model" / "model.json").read_text())
+    assert config["User"] == "65532:65532"
+    assert config["Labels"]["org.opencontainers.image.title"] == manifest["name"]
+    assert config["Labels"]["org.opencontainers.image.version"] == manifest["version"]
+    look = """
+        id -u
+        command -v pip pip3 gcc cc make
+        for at in /opt/function /usr /usr/local; do $at/bin/python3 -c 'import pip'; done 2>/dev/null
+        cd /opt/function/lib/python3*/site-packages && ls -d sklearn pandas joblib pytest boto3 2>/dev/null
+        find /opt/function -name tests
+        cd /opt/function/app && ls && ls handler/model
+        python -c 'import handler.app as m; print(m.__cached__)' | xargs ls
+    """
+    found = docker("run", "--rm", "--entrypoint=sh", *LOCKED, image, "-c", look)
+    assert re.fullmatch(
+        r"65532\nhandler\nmodel.json\nmodel.onnx\n/opt/function/app/handler/__pycache__/app\.\S+\.pyc",
+        found,
+    )
+    base = int(docker("inspect", "--format", "{{.Size}}", "python:3.13-slim-trixie"))
+    assert int(docker("inspect", "--format", "{{.Size}}", image)) - base < 400e6
+
+
+def test_a_bundle_that_does_not_predict_as_it_did_ends_the_build(bundle_dir: Path, tmp_path: Path) -> None:
+    folder = checkout(tmp_path, bundle_dir)
+    file = folder / "handler" / "model" / "model.json"
+    manifest = json.loads(file.read_text())
+    manifest["golden"][0]["prediction"] = 1 - manifest["golden"][0]["prediction"]
+    file.write_text(json.dumps(manifest))
+    for name in ("Dockerfile.lambda", "Dockerfile.cloudrun"):
+        said = build(folder, name, f"{REPOSITORY}:broken")
+        assert "golden rows, 1 differ" in said
+
+
+def squared_first(features: Any) -> Any:  # noqa: ARG001
+    """A pipeline that no graph can be made of, of what the image has."""
+    import numpy as np
+
+    return make_pipeline(
+        StandardScaler(), FunctionTransformer(np.square), LogisticRegression(max_iter=1000)
+    )
+
+
+def test_a_model_that_only_scikit_learn_can_serve_brings_it_along(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    frame = sample.rows(555, rows=20_000, converted=645)
+    pipeline = "tests.test_images:squared_first"
+    bundle = trained(tmp_path_factory.mktemp("squared"), frame, "squared", pipeline=pipeline)
+    folder = checkout(tmp_path_factory.mktemp("project"), bundle)
+    image = f"{REPOSITORY}:joblib"
+    build(folder, "Dockerfile.lambda", image)
+    with on_lambda(image) as container:
+        assert container.invoke(event("direct"))["model"]["name"] == "squared"
+    assert "joblib" in docker("run", "--rm", "--entrypoint=ls", image, "handler/model")
+
+
+# The Lambda image under the emulator.
+
+
+def test_the_lambda_image_answers_every_request_event() -> None:
+    with on_lambda(LAMBDA, env={"LOG_LEVEL": "ERROR"}) as container:
+        for name in (*DIRECT, *HTTP):
+            golden = json.loads((GOLDEN / f"{name}.json").read_text())
+            assert comparable(container.invoke(event(name))) == golden, name
+        error = container.invoke({"age": "old"})
+        assert error["errorType"] == "InvalidRecords"
+        assert docker("exec", container.name, "ls", "-A", "/tmp") == ""  # no library leaves anything
+        told = container.lines()
+        code, seconds = container.stop()
+    assert (code, seconds < 5) == (0, True)
+    assert len(told) == len(DIRECT) + len(HTTP) + 1
+    for line in told:
+        (directive,) = line["_aws"]["CloudWatchMetrics"]
+        assert directive["Dimensions"] == [["FunctionName"]]
+        assert all(isinstance(line[metric["Name"]], int | float) for metric in directive["Metrics"])
+    assert [line["ColdStarts"] for line in told] == [1] + [0] * (len(told) - 1)
+    assert sum(line["RowsRejected"] for line in told) == 1  # in the file of alb-multi-value
+    assert sum(line["Errors"] for line in told) == 0
+
+
+def test_make_invoke_prints_the_answer(project: Path) -> None:
+    path = f"{Path(sam_command()).parent}{os.pathsep}{os.environ['PATH']}"
+    said = make(project, "invoke", "EVENT=events/direct.json", PATH=path)
+    assert comparable(json.loads(said)) == json.loads((GOLDEN / "direct.json").read_text())
+
+
+def test_the_docker_lines_of_the_documentation_work(project: Path) -> None:
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    blocks = re.findall(r"```\w*\n(docker run .*?)```", "\n".join(map(Path.read_text, pages)), re.DOTALL)
+    assert len(blocks) >= 2
+    for block in blocks:
+        port, name = free_port(), f"pasted-{free_port()}"
+        pasted = re.sub(r"(?:(?<=-p )|(?<=localhost:))(?:8080|9000)\b", str(port), block)
+        pasted = pasted.replace("sklearn-function:", f"{REPOSITORY}:").replace(
+            "$(command -v aws-lambda-rie)", emulator()
+        )
+        pasted = pasted.replace("docker run", f"docker run --detach --name {name}")
+        pasted = pasted.replace("curl ", "curl --silent --show-error --retry 20 --retry-all-errors ")
+        try:
+            done = subprocess.run(
+                ["bash", "-ec", pasted], cwd=project, capture_output=True, text=True, timeout=PATIENCE
+            )
+            assert '"prediction": 0' in done.stdout, done.stdout + done.stderr
+        finally:
+            docker("rm", "--force", name)
+
+
+# The Cloud Run image.
+
+
+def test_the_cloud_run_image_answers_http_and_cloud_events(gcs: GCS) -> None:
+    source, target = gcs.bucket("in"), gcs.bucket("out")
+    with reachable(gcs) as proxy:
+        env = {**cloud_run_env(gcs, proxy, source, target), "WORKERS": "3", "PORT": "9090"}
+        with run(CLOUD_RUN, env=env, port=9090) as container:
+            for path in ("/healthz", "/apidocs", "/openapi.json", "/model"):
+                assert container.ask(path)[0] == 200
+            status, body = container.ask("/predict?age=45&new_user=0&total_pages_visited=5")
+            assert (status, json.loads(body)["prediction"]) == (200, 0)
+            status, body = container.ask("/predict_file", CUSTOMERS, {"content-type": "text/csv"})
+            assert json.loads(body)["predictions"] == [0, None, 1]
+            for structured in (False, True):
+                key = f"incoming/{structured} & more.csv"
+                gcs.put(source, key, CUSTOMERS)
+                post = gcs.cloudevent(source, key, structured=structured)
+                status, body = container.ask("/", post.body, post.headers)
+                rows = {"read": 3, "scored": 2, "rejected": 1}
+                assert (status, json.loads(body)["results"][0]["rows"]) == (200, rows)
+                assert gcs.keys(target, f"scored/{key}") == [f"scored/{key}/{name}" for name in OUTPUTS]
+            assert len(docker("top", container.name).splitlines()) == 3  # a title, gunicorn, one server
+            assert all("_aws" not in line for line in container.lines())
+            code, seconds = container.stop()
+    assert (code, seconds < 5) == (0, True)
+
+
+def test_sigterm_lets_a_request_in_flight_finish(gcs: GCS) -> None:
+    source, target = gcs.bucket("in"), gcs.bucket("out")
+    gcs.put(source, "incoming/a.csv", CUSTOMERS)
+    post = gcs.cloudevent(source, "incoming/a.csv")
+    with (
+        reachable(gcs) as proxy,
+        run(CLOUD_RUN, env=cloud_run_env(gcs, proxy, source, target)) as container,
+        proxy.pause(when=on("PUT")) as pause,
+    ):
+        with in_background(lambda: container.ask("/", post.body, post.headers)) as answers:
+            pause.wait()
+            threading.Timer(1, pause.release).start()
+            code, seconds = container.stop()
+        assert (code, seconds < 8) == (0, True)
+        assert [status for status, _ in answers] == [200]
+    assert gcs.keys(target) == [f"scored/incoming/a.csv/{name}" for name in OUTPUTS]
+
+
+def cloud_run_env(gcs: GCS, proxy: FaultyProxy, source: str, target: str) -> dict[str, str]:
+    return {
+        **gcs.at(proxy.url).env,
+        "INPUT_URI": f"gs://{source}/incoming",
+        "OUTPUT_URI": f"gs://{target}/scored",
+        "K_SERVICE": "sklearn-function",
+    }
+
+
+@contextlib.contextmanager
+def in_background(ask: Callable[[], Any]) -> Iterator[list[Any]]:
+    """Ask while the block runs; the list has the answer, or the error, once the block is left."""
+    answers: list[Any] = []
+
+    def asking() -> None:
+        try:
+            answers.append(ask())
+        except (OSError, HTTPException, ValueError) as error:  # it may be killed at any time
+            answers.append(error)
+
+    thread = threading.Thread(target=asking)
+    thread.start()
+    yield answers
+    thread.join(PATIENCE)
+
+
+# sam.
+
+
+@pytest.fixture(scope="module")
+def built(project: Path) -> Path:
+    """The checkout after ``sam build``; sam passes on no variable that the template does not declare."""
+    file = project / "template.yaml"
+    declared = "LOG_LEVEL: !Ref LogLevel\n"
+    storage = "".join(f"        {name}: ''\n" for name in ("AWS_ENDPOINT_URL", "AWS_ALLOW_HTTP"))
+    file.write_text(file.read_text().replace(declared, declared + storage))
+    sam("build", cwd=project)
+    return project
+
+
+def test_sam_local_invoke_answers_every_event(
+    built: Path, s3: S3, proxy: FaultyProxy, tmp_path: Path
+) -> None:
+    for bucket in ("example-input", "example-output"):
+        s3.client("s3").create_bucket(Bucket=bucket)
+    for name in ("customers", "more customers"):
+        s3.put("example-input", f"incoming/{name}.csv", CUSTOMERS)
+    env = {
+        **s3.at(proxy.url).env,
+        "INPUT_URI": "s3://example-input/incoming",
+        "OUTPUT_URI": "s3://example-output/scored",
+    }
+    (tmp_path / "env.json").write_text(json.dumps({"Parameters": env}))
+    for name in (*DIRECT, *HTTP, *UPLOADS):
+        function = "BatchFunction" if name in UPLOADS else "RequestFunction"
+        said = sam(
+            "local", "invoke", function, "--skip-pull-image",
+            f"--event=events/{name}.json", f"--env-vars={tmp_path / 'env.json'}", cwd=built,
+        )  # fmt: skip
+        reply = json.loads(said.splitlines()[-1])
+        if name in UPLOADS:
+            assert "errorType" not in reply, name
+            assert name.startswith("sqs") <= (reply == GOOD), name
+        else:
+            assert comparable(reply) == json.loads((GOLDEN / f"{name}.json").read_text()), name
+    folders = ("customers.csv", "more customers.csv")
+    expected = [f"scored/incoming/{folder}/{name}" for folder in folders for name in OUTPUTS]
+    assert s3.keys("example-output") == expected
+
+
+def test_sam_local_start_api_answers_the_readme(built: Path) -> None:
+    port = free_port()
+    words = [
+        sam_command(),
+        "local",
+        "start-api",
+        f"--port={port}",
+        "--skip-pull-image",
+        "--warm-containers=LAZY",
+    ]
+    readme = (ROOT / "README.md").read_text()
+    told = r"""curl() { command curl -sS -w '\n%{http_code}' "$@"; }"""
+    lines = re.findall(r"^\$ (curl (?:.*\\\n)*.*)$", readme, re.MULTILINE)
+    assert len(lines) > 3
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen(words, cwd=built, env=sam_env(), stdout=quiet, stderr=quiet) as server:
+        try:
+            wait_for(port, server)
+            for line in lines:
+                typed = line.replace("localhost:8080", f"127.0.0.1:{port}")
+                done = subprocess.run(
+                    ["bash", "-c", f"{told}; {typed}"],
+                    cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE,
+                )  # fmt: skip
+                body, _, status = done.stdout.rpartition("\n")
+                assert status in ("200", "422"), f"{line}\n{done.stdout}{done.stderr}"
+                assert "prediction" in body or "errors" in body
+        finally:
+            server.send_signal(signal.SIGTERM)
+            server.wait(PATIENCE)
+
+
+def wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        assert server.poll() is None
+        assert time.monotonic() < deadline
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=PATIENCE).close()
+        except OSError:
+            time.sleep(0.2)
+        else:
+            return
+
+
+# The fault drill; its table is in docs/operations.md.
+
+
+def test_killed_in_the_middle_of_a_file(s3: S3, proxy: FaultyProxy) -> None:
+    uploads = Uploads(s3, proxy, lines(500_000))
+    with (
+        on_lambda(LAMBDA, uploads.env) as container,
+        proxy.pause(2, when=on("PUT", "partNumber")) as pause,
+        in_background(lambda: container.invoke(uploads.event)),
+    ):
+        pause.wait()
+        docker("kill", container.name)
+        pause.release()
+    assert uploads.written == []
+    assert s3.pending(uploads.target)  # the bucket's lifecycle rule ends these
+    with on_lambda(LAMBDA, uploads.env) as container:  # the queue gives the message to another one
+        assert container.invoke(uploads.event) == GOOD
+    assert uploads.written == [*OUTPUTS]
+    assert uploads.rows == {"read": 500_000, "scored": 500_000, "rejected": 0}
+
+
+def test_out_of_memory(s3: S3, proxy: FaultyProxy) -> None:
+    uploads = Uploads(s3, proxy, lines(4_000_000))
+    small = ("--memory=160m", "--memory-swap=160m")
+    with on_lambda(LAMBDA, {**uploads.env, "BLOCK_BYTES": "30000000"}, small) as container:
+        reply = container.invoke(uploads.event)
+        assert (reply["errorType"], "signal: killed" in reply["errorMessage"]) == (
+            "Runtime.ExitError",
+            True,
+        )
+        assert container.invoke(event("direct"))["prediction"] == 0  # in a new process
+    assert uploads.written == []
+    with on_lambda(LAMBDA, uploads.env, ("--memory=512m", "--memory-swap=512m")) as container:
+        assert container.invoke(uploads.event) == GOOD
+    assert uploads.rows["scored"] == 4_000_000
+
+
+def test_no_room_in_tmp(s3: S3, proxy: FaultyProxy) -> None:
+    uploads = Uploads(s3, proxy, lines(500_000))
+    options = ("--read-only", "--tmpfs=/tmp:size=4k", "--ipc=none")
+    with on_lambda(LAMBDA, uploads.env, options) as container:
+        full = "dd if=/dev/zero of=/tmp/fill bs=4k count=1; ! echo more >/tmp/more"
+        docker("exec", container.name, "sh", "-c", full)
+        assert container.invoke(uploads.event) == GOOD
+        assert container.invoke(event("direct"))["prediction"] == 0
+    assert uploads.rows["scored"] == 500_000
+
+
+def test_storage_down(s3: S3, proxy: FaultyProxy, gcs: GCS) -> None:
+    uploads = Uploads(s3, proxy, CUSTOMERS)
+    with on_lambda(LAMBDA, uploads.env) as container:
+        proxy.fail(mode="drop", lasting="ever")
+        assert container.invoke(uploads.event) == uploads.failed
+        error = container.invoke({"input": f"s3://{uploads.source}/incoming/a.csv"})
+        assert error["errorType"] == "StorageDown"
+        assert container.lines()[-1]["Errors"] == 1
+        assert container.invoke(event("direct"))["prediction"] == 0
+        proxy.clear()
+        assert container.invoke(uploads.event) == GOOD
+    source, target = gcs.bucket("in"), gcs.bucket("out")
+    gcs.put(source, "incoming/a.csv", CUSTOMERS)
+    post = gcs.cloudevent(source, "incoming/a.csv")
+    with reachable(gcs) as way, run(CLOUD_RUN, env=cloud_run_env(gcs, way, source, target)) as container:
+        way.fail(mode="drop", lasting="ever")
+        assert container.ask("/", post.body, post.headers)[0] == 503
+        assert container.ask("/healthz")[0] == 200
+        way.clear()
+        assert container.ask("/", post.body, post.headers)[0] == 200
+
+
+def test_the_deadline_is_near(s3: S3, proxy: FaultyProxy) -> None:
+    uploads = Uploads(s3, proxy, lines(500_000))
+    env = {**uploads.env, "AWS_LAMBDA_FUNCTION_TIMEOUT": "12"}  # the handler gives up with 10 s left
+    with on_lambda(LAMBDA, env) as container:
+        with (
+            proxy.pause(when=on("GET", "a.csv")) as pause,
+            in_background(lambda: container.invoke(uploads.event)) as answers,
+        ):
+            pause.wait()
+            time.sleep(3)
+            pause.release()
+        assert answers == [uploads.failed]
+        assert container.lines()[-1]["error"] == "DeadlineNear"
+    assert (uploads.written, s3.pending(uploads.target)) == ([], [])
+
+
+def test_a_tampered_bundle(project: Path, tmp_path: Path) -> None:
+    tampered = tmp_path / "model.onnx"
+    tampered.write_bytes((project / "handler" / "model" / "model.onnx").read_bytes() + b"\0")
+    tampered.chmod(0o644)
+    options = (*LOCKED, f"--volume={tampered}:/opt/function/app/handler/model/model.onnx:ro")
+    with on_lambda(LAMBDA, options=options) as container:
+        error = container.invoke(event("direct"))
+        assert error["errorType"] == "BundleError"
+        assert len(set(re.findall("[0-9a-f]{64}", error["errorMessage"]))) == 2
+    name = docker("run", "--detach", *options, CLOUD_RUN)
+    try:
+        assert docker("wait", name, timeout=PATIENCE) != "0"
+        assert "BundleError" in docker("logs", name, errors=True)
+    finally:
+        docker("rm", "--force", name)

@@ -1,0 +1,190 @@
+"""The SAM template and the Cloud Run service: what must hold of them before anything is deployed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from handler.settings import Settings
+from tests.containers import sam
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Loader(yaml.SafeLoader):
+    """YAML with CloudFormation's short forms, each as the mapping that it stands for."""
+
+
+def _intrinsic(loader: Loader, suffix: str, node: yaml.Node) -> dict[str, Any]:
+    name = suffix if suffix == "Ref" else f"Fn::{suffix}"
+    if isinstance(node, yaml.ScalarNode):
+        return {name: loader.construct_scalar(node)}
+    assert isinstance(node, yaml.SequenceNode)
+    return {name: loader.construct_sequence(node, deep=True)}
+
+
+Loader.add_multi_constructor("!", _intrinsic)
+
+
+@pytest.fixture(scope="module")
+def template() -> Any:
+    return yaml.load((ROOT / "template.yaml").read_text(), Loader)
+
+
+@pytest.fixture(scope="module")
+def resources(template: Any) -> dict[str, Any]:
+    return {name: each.get("Properties", {}) for name, each in template["Resources"].items()}
+
+
+def statements(resources: dict[str, Any], role: str) -> Iterator[tuple[list[str], list[Any]]]:
+    """The actions and resources that a role allows."""
+    for policy in resources[role]["Policies"]:
+        for each in policy["PolicyDocument"]["Statement"]:
+            assert each["Effect"] == "Allow"
+            yield listed(each["Action"]), listed(each["Resource"])
+
+
+def listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def test_sam_and_cfn_lint_find_nothing() -> None:
+    assert "is a valid SAM Template" in sam("validate", "--lint", cwd=ROOT)
+
+
+def test_both_functions_are_one_image(template: Any) -> None:
+    request, batch = (template["Resources"][name] for name in ("RequestFunction", "BatchFunction"))
+    assert request["Metadata"] == batch["Metadata"]
+    dockerfile = (ROOT / request["Metadata"]["Dockerfile"]).read_text()
+    assert f" AS {request['Metadata']['DockerBuildTarget']}\n" in dockerfile
+    assert {request["Properties"]["PackageType"], batch["Properties"]["PackageType"]} == {"Image"}
+
+
+def test_outputs_cannot_start_a_run(resources: dict[str, Any]) -> None:
+    pattern = resources["UploadRule"]["EventPattern"]
+    assert pattern["detail"]["bucket"]["name"] == [{"Ref": "InputBucket"}]
+    keys = pattern["detail"]["object"]["key"]
+    suffixes = [each["wildcard"]["Fn::Sub"].removeprefix("${InputPrefix}/*") for each in keys]
+    assert suffixes == [".csv", ".csv.gz", ".csv.zst"]
+    assert pattern["detail"]["object"]["size"] == [{"numeric": [">", 0]}]
+    assert "NotificationConfiguration" not in resources["OutputBucket"]
+    variables = resources["BatchFunction"]["Environment"]["Variables"]
+    assert variables["INPUT_URI"] == {"Fn::Sub": "s3://${InputBucket}/${InputPrefix}"}
+    assert variables["OUTPUT_URI"] == {"Fn::Sub": "s3://${OutputBucket}/${OutputPrefix}"}
+
+
+def test_the_queue_waits_six_times_as_long_as_a_run(template: Any, resources: dict[str, Any]) -> None:
+    assert resources["BatchFunction"]["Timeout"] == {"Ref": "BatchTimeout"}
+    assert resources["UploadQueue"]["VisibilityTimeout"] == {
+        "Fn::FindInMap": ["Visibility", {"Ref": "BatchTimeout"}, "Seconds"]
+    }
+    seconds = {int(name): each["Seconds"] for name, each in template["Mappings"]["Visibility"].items()}
+    assert sorted(seconds) == template["Parameters"]["BatchTimeout"]["AllowedValues"]
+    assert all(wait >= 6 * timeout for timeout, wait in seconds.items())
+    assert template["Parameters"]["BatchTimeout"]["Default"] == 900
+
+
+def test_a_file_that_keeps_failing_is_kept_and_told(resources: dict[str, Any]) -> None:
+    dead = {"Fn::GetAtt": "DeadLetterQueue.Arn"}
+    assert resources["UploadQueue"]["RedrivePolicy"]["deadLetterTargetArn"] == dead
+    assert resources["UploadRule"]["Targets"][0]["DeadLetterConfig"] == {"Arn": dead}
+    upload = resources["BatchFunction"]["Events"]["Upload"]["Properties"]
+    assert upload["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    # Else the poller takes more messages than the function may run, and throttling uses up their tries.
+    concurrency = resources["BatchFunction"]["ReservedConcurrentExecutions"]
+    assert upload["ScalingConfig"]["MaximumConcurrency"] == concurrency
+    watched = {
+        (each["MetricName"], str(each["Dimensions"][0]["Value"]))
+        for name, each in resources.items()
+        if name.endswith("Alarm")
+    }
+    assert watched == {
+        ("ApproximateNumberOfMessagesVisible", str({"Fn::GetAtt": "DeadLetterQueue.QueueName"})),
+        ("Errors", str({"Ref": "RequestFunction"})),
+        ("Errors", str({"Ref": "BatchFunction"})),
+    }
+
+
+def test_no_policy_has_a_wildcard_but_for_keys_below_a_prefix(resources: dict[str, Any]) -> None:
+    for role in ("RequestRole", "BatchRole"):
+        assert "ManagedPolicyArns" not in resources[role]
+        for actions, targets in statements(resources, role):
+            assert not [action for action in actions if "*" in action]
+            for target in targets:
+                text = target.get("Fn::GetAtt") or target["Fn::Sub"]
+                assert "*" not in text or re.fullmatch(r"\$\{\w+Bucket\.Arn\}/\$\{\w+Prefix\}/\*", text)
+    for name in ("RequestFunction", "BatchFunction"):
+        assert "Role" in resources[name]
+        assert "Policies" not in resources[name]
+
+
+def test_the_batch_function_reads_inputs_and_writes_outputs_only(resources: dict[str, Any]) -> None:
+    allowed = {
+        (action, target["Fn::Sub"])
+        for actions, targets in statements(resources, "BatchRole")
+        for action in actions
+        for target in targets
+        if "Fn::Sub" in target
+    }
+    source, target = "${InputBucket.Arn}/${InputPrefix}/*", "${OutputBucket.Arn}/${OutputPrefix}/*"
+    assert allowed == {
+        ("s3:GetObject", source),
+        ("s3:GetObject", target),
+        ("s3:PutObject", target),
+        ("s3:AbortMultipartUpload", target),
+    }
+    everywhere = {action for actions, _ in statements(resources, "RequestRole") for action in actions}
+    assert everywhere == {"logs:CreateLogStream", "logs:PutLogEvents"}
+
+
+@pytest.mark.parametrize("bucket", ["InputBucket", "OutputBucket"])
+def test_buckets_are_private_encrypted_kept_and_tidied(
+    template: Any, resources: dict[str, Any], bucket: str
+) -> None:
+    told = resources[bucket]
+    assert set(told["PublicAccessBlockConfiguration"].values()) == {True}
+    assert len(told["PublicAccessBlockConfiguration"]) == 4
+    assert told["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    (rule,) = told["LifecycleConfiguration"]["Rules"]
+    assert (rule["Status"], rule["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"]) == ("Enabled", 1)
+    assert template["Resources"][bucket]["DeletionPolicy"] == "Retain"
+
+
+def test_nobody_calls_the_api_unsigned_unless_a_parameter_says_so(
+    template: Any, resources: dict[str, Any]
+) -> None:
+    (route,) = resources["Api"]["DefinitionBody"]["paths"].values()
+    (method,) = route.values()
+    assert method["x-amazon-apigateway-auth"] == {"type": {"Ref": "ApiAuthorization"}}
+    assert template["Parameters"]["ApiAuthorization"]["Default"] == "AWS_IAM"
+
+
+def test_every_parameter_is_used_and_logs_end(template: Any, resources: dict[str, Any]) -> None:
+    used = (ROOT / "template.yaml").read_text()
+    for name in template["Parameters"]:
+        assert re.search(rf"!Ref {name}\b|\$\{{{name}\}}", used), name
+    for function, log in (("RequestFunction", "RequestLog"), ("BatchFunction", "BatchLog")):
+        assert resources[function]["LoggingConfig"] == {"LogGroup": {"Ref": log}}
+        assert resources[log]["RetentionInDays"] == {"Ref": "LogRetention"}
+    assert set(template["Outputs"]) == {"Url", "InputBucket", "OutputBucket", "DeadLetterQueue"}
+
+
+def test_the_cloud_run_service() -> None:
+    service = yaml.safe_load((ROOT / "service.yaml").read_text())
+    template = service["spec"]["template"]
+    spec = template["spec"]
+    (container,) = spec["containers"]
+    for probe in ("startupProbe", "livenessProbe"):
+        assert container[probe]["httpGet"]["path"] == "/healthz"
+    env = {each["name"]: each["value"] for each in container["env"]}
+    settings = Settings.from_env({"K_SERVICE": "sklearn-function", **env})
+    assert settings.timeout == spec["timeoutSeconds"]
+    assert int(env["THREADS"]) == spec["containerConcurrency"]
+    assert settings.input_uri
+    assert settings.output_uri
+    assert template["metadata"]["annotations"]["run.googleapis.com/startup-cpu-boost"] == "true"
