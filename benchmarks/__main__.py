@@ -175,8 +175,8 @@ def choices(bundle: Path, folder: Path, rows: int, runs: int) -> None:
             folder / "scored",
             {"MODEL_DIR": str(bundle), "WORKERS": str(workers), "BLOCK_BYTES": str(size)},
         )
-        for workers in (2, 1, 3)
-        for size in (1 << 20, 1 << 19, 1 << 21)
+        for workers in (4, 2, 3)
+        for size in (3 << 18, 1 << 19, 1 << 20)
     ]
     side_by_side("Block size and workers", contenders, runs)
 

@@ -152,8 +152,6 @@ class Batch:
         version = self._storage.version(source)
         if version is None:
             return Scored(skipped="it is not there any more")
-        if version.run is not None:
-            return Scored(skipped="it is an output of scoring")
         seen = self._storage.read(folder.child(SUMMARY))
         if seen is not None and self._is_done(seen[0], version, folder):
             return Scored(skipped="this model version has scored it already")
@@ -210,7 +208,7 @@ class Batch:
                     predictions.write(text)
                     if rejects:
                         rejected.write(_csv_lines(*(each.cells for each in rejects)))
-            # Both uploads are complete but not yet visible: a run that has lost ends without a trace.
+            # All is sent and nothing yet visible: a run that has lost already ends without a trace.
             present = storage.read(folder.child(SUMMARY))
             if _identity(present[1] if present else None) != _identity(old):
                 raise Changed(str(folder))

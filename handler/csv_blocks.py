@@ -340,7 +340,9 @@ def _sweep(block: Block, layout: Layout, schema: Schema) -> Rows | None:
         if data.count(b"\r") != data.count(b"\r\n"):
             return None
         data = data.replace(b"\r\n", b"\n")
-    if data.startswith((b"\n", BOM)) or b"\n\n" in data:  # polars would drop either
+    if data.startswith((b"\n", BOM)):  # polars would drop either
+        return None
+    if len(layout.header) == 1 and b"\n\n" in data:  # no row; elsewhere the delimiters' count tells
         return None
     if not data.endswith(b"\n"):
         data += b"\n"  # else polars drops an empty cell at the very end
@@ -354,11 +356,11 @@ def _sweep(block: Block, layout: Layout, schema: Schema) -> Rows | None:
     }
     try:
         if as_lines:
-            text = _frame(data, "\x00", {"line": pl.String}, quotes)
-            try:
+            try:  # cells first: after the lines, this takes twice as long
                 cells = _frame(data, layout.delimiter, {**texts, **numbers}, quotes)
             except pl.exceptions.ComputeError:
                 cells = _frame(data, layout.delimiter, texts, quotes)
+            text = _frame(data, "\x00", {"line": pl.String}, quotes)
         else:
             cells = text = _frame(data, layout.delimiter, texts, quotes)
     except pl.exceptions.PolarsError:

@@ -248,21 +248,18 @@ class Schema:
             known = [*feature.categories, *([""] if feature.nullable else [])]
             sound = texts != "" if feature.open else texts.is_in(known)
             return texts.to_numpy(), None if sound.all() else (~sound).to_numpy()
-        if texts.dtype.is_numeric():
-            numbers, missing = texts.cast(pl.Float64), texts.is_null()
+        cells = texts if texts.dtype.is_numeric() else texts.str.strip_chars(BLANKS)
+        if feature.kind == "boolean":
+            words = cells.str.to_lowercase()
+            numbers = words.replace_strict(BOOLEANS, default=None, return_dtype=pl.Float64)
         else:
-            cells = texts.str.strip_chars(BLANKS)
-            missing = cells == ""
-            if feature.kind == "boolean":
-                words = cells.str.to_lowercase()
-                numbers = words.replace_strict(BOOLEANS, default=None, return_dtype=pl.Float64)
-            else:
-                numbers = cells.cast(pl.Float64, strict=False)
+            numbers = cells.cast(pl.Float64, strict=False)
         values = numbers.to_numpy()  # a null is NaN here
         limit = LARGEST_INTEGER if feature.kind == "integer" else LARGEST_NUMBER
         doubtful = ~(np.abs(values) <= limit)
         if feature.kind == "integer" and not texts.dtype.is_integer():
             doubtful |= np.floor(values) != values
         if feature.nullable:
+            missing = cells.is_null() if cells.dtype.is_numeric() else cells == ""
             doubtful &= ~missing.to_numpy()
         return values, doubtful if doubtful.any() else None
