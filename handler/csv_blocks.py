@@ -44,6 +44,8 @@ SIGNATURES: Mapping[bytes, tuple[str, str]] = {
     b"%PDF": ("not_a_csv", "is a PDF; export it as CSV"),
 }
 BOM = b"\xef\xbb\xbf"
+#: How packed data start, as polars sees it; a row may start with zlib's ``x^``.
+PACKED = (b"x\x01", b"x^", b"x\x9c", b"x\xda", b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
 _SENTINEL = "\x00end\x00"
 
 csv.field_size_limit(sys.maxsize if sys.maxsize < 1 << 31 else (1 << 31) - 1)
@@ -340,7 +342,7 @@ def _sweep(block: Block, layout: Layout, schema: Schema) -> Rows | None:
         if data.count(b"\r") != data.count(b"\r\n"):
             return None
         data = data.replace(b"\r\n", b"\n")
-    if data.startswith((b"\n", BOM)):  # polars would drop either
+    if data.startswith((b"\n", BOM, *PACKED)):  # polars would drop the first two, and unpack the others
         return None
     if len(layout.header) == 1 and b"\n\n" in data:  # no row; elsewhere the delimiters' count tells
         return None
@@ -363,7 +365,7 @@ def _sweep(block: Block, layout: Layout, schema: Schema) -> Rows | None:
             text = _frame(data, "\x00", {"line": pl.String}, quotes)
         else:
             cells = text = _frame(data, layout.delimiter, texts, quotes)
-    except pl.exceptions.PolarsError:
+    except (pl.exceptions.PolarsError, OSError):
         return None
     if commas != cells.height * (len(texts) - 1) or text.height != cells.height:
         return None

@@ -432,7 +432,7 @@ def test_a_byte_order_mark_within_the_file_is_text(
     assert_scored(data, ",", bundle(bundle_dir), size=1)
 
 
-@pytest.mark.parametrize("rows", ["45,0,5\n45,0\n46,0,5,", "45,0,5\n46,0,5\x00"])
+@pytest.mark.parametrize("rows", ["45,0,5\n45,0\n46,0,5,", "45,0,5\n46,0,5\x00", "x^2,0,5\n46,0,5\n"])
 def test_an_empty_cell_at_the_very_end_counts(
     rows: str, bundle_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
