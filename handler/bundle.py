@@ -24,8 +24,11 @@ FORMAT = 1
 
 MANIFEST = "model.json"
 ONNX = "model.onnx"
+SCALAR = "model.scalar"
 JOBLIB = "model.joblib"
-FILES = frozenset({MANIFEST, ONNX, JOBLIB})
+CARD = "MODEL_CARD.md"
+REPORT = "report.html"
+FILES = frozenset({MANIFEST, ONNX, SCALAR, JOBLIB, CARD, REPORT})
 
 #: A pickle of a fitted estimator is read only under these libraries' very versions.
 #: https://scikit-learn.org/stable/model_persistence.html
@@ -62,7 +65,12 @@ class Feature:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What ``model.json`` says; see DESIGN for the meaning of each key."""
+    """What ``model.json`` says; see DESIGN for the meaning of each key.
+
+    ``threshold``: the probability of the second class from which it is predicted, where training
+    was asked for one. ``ids``: columns that a request may carry and no feature is made of.
+    ``engines``: what serves ``one`` row and ``many`` (``scalar``, ``onnx`` or ``joblib``).
+    """
 
     name: str
     version: str
@@ -78,6 +86,9 @@ class Manifest:
     training: Mapping[str, Any]
     files: Mapping[str, str]
     golden: tuple[Mapping[str, Any], ...] = ()
+    threshold: float | None = None
+    ids: tuple[str, ...] = ()
+    engines: Mapping[str, str] = field(default_factory=dict)
     format: int = field(default=FORMAT)
 
     def as_json(self) -> dict[str, Any]:
@@ -89,6 +100,7 @@ class Manifest:
             "features": [feature.as_json() for feature in self.features],
             "classes": list(self.classes),
             "golden": list(self.golden),
+            "ids": list(self.ids),
         }
 
     @classmethod
@@ -112,6 +124,7 @@ class Manifest:
                     ),
                     "classes": tuple(document["classes"]),
                     "golden": tuple(document["golden"]),
+                    "ids": tuple(document.get("ids", ())),
                 }
             )
         except (KeyError, TypeError) as error:
