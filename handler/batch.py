@@ -32,6 +32,7 @@ from handler.bundle import Label
 from handler.compression import inflated
 from handler.csv_blocks import Block, Layout, Reject
 from handler.errors import Changed, DeadlineNear, Forbidden, InvalidCsv, NoObject, SettingError
+from handler.folding import Folds
 from handler.jobs import ScoreObject
 from handler.model import Model
 from handler.settings import Settings
@@ -264,10 +265,11 @@ class Batch:
         """
         workers = self._settings.workers
         pool = ThreadPoolExecutor(workers, thread_name_prefix="block")
+        folds = Folds(self._model, layout)
         under_way: collections.deque[Future[Part]] = collections.deque()
         try:
             for block in blocks:
-                under_way.append(pool.submit(self._part, block, layout))
+                under_way.append(pool.submit(self._part, block, layout, folds))
                 if len(under_way) > workers:
                     yield under_way.popleft().result()
             while under_way:
@@ -275,9 +277,13 @@ class Batch:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _part(self, block: Block, layout: Layout) -> Part:
+    def _part(self, block: Block, layout: Layout, folds: Folds) -> Part:
         """Read, score and write one block."""
         model = self._model
+        folded = folds.fold(block)
+        if folded is not None:
+            classes = {str(model.manifest.classes[place]): count for place, count in folded.classes}
+            return Part(folded.total, folded.rejects, folded.text, classes)
         rows = csv_blocks.read(block, layout, model.schema)
         if rows.total == len(rows.rejects):
             return Part(rows.total, rows.rejects, b"", {})

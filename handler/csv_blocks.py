@@ -17,7 +17,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from handler.errors import InvalidCsv, InvalidRecords, MissingColumns
 from handler.schema import Columns, Record, Schema, clean_name
@@ -223,17 +223,13 @@ def write(rows: Rows, outputs: Sequence[np.ndarray | list[str]]) -> bytes:
         return "".join(f"{line}\n" for line in lines).encode()
     import polars as pl
 
-    frame = rows.text
-    as_lines = frame.columns == ["line"]
+    table = rows.text
+    as_lines = table.columns == ["line"]
     series = [
         pl.Series(f"output {place}", values if not as_lines else _quoted_cells(values))
         for place, values in enumerate(outputs)
     ]
-    sink = io.BytesIO()
-    frame.with_columns(series).write_csv(
-        sink, include_header=False, quote_style="never" if as_lines else "necessary"
-    )
-    return sink.getvalue()
+    return text_of(table.with_columns(series), "never" if as_lines else "necessary")
 
 
 def write_lines(rows: Iterable[Iterable[object]]) -> Iterator[str]:
@@ -242,6 +238,48 @@ def write_lines(rows: Iterable[Iterable[object]]) -> Iterator[str]:
     writer = csv.writer(_Sink(written.append), lineterminator="\r\n")  # quotes both in a cell
     writer.writerows(rows)
     return (line[:-2] for line in written)
+
+
+def frame(data: bytes, delimiter: str, types: Mapping[str, Any], quotes: bool) -> pl.DataFrame:
+    """What polars reads in ``data``: one column for each of ``types``, in order; raises ``PolarsError``."""
+    import polars as pl
+
+    return pl.read_csv(
+        data,
+        has_header=False,
+        separator=delimiter,
+        quote_char='"' if quotes else None,
+        schema=dict(types),
+        empty_string_is_null=False,
+        raise_if_empty=False,
+    )
+
+
+def text_of(table: pl.DataFrame, quote_style: Literal["never", "necessary"]) -> bytes:
+    """The rows of a table as CSV lines."""
+    sink = io.BytesIO()
+    table.write_csv(sink, include_header=False, quote_style=quote_style)
+    return sink.getvalue()
+
+
+def is_plain(data: bytes) -> bool:
+    """Whether polars reads a block as it stands: it drops a BOM or line end in front, and unpacks."""
+    return not data.startswith((b"\n", BOM, *PACKED))
+
+
+def judge(
+    place: int, line: int, row: str, cells: Sequence[str], layout: Layout, schema: Schema
+) -> Record | Reject:
+    """The record that a row's cells spell, or why there is none; ``row`` is its text."""
+    if len(cells) != len(layout.header):
+        code = "too_few_cells" if len(cells) < len(layout.header) else "too_many_cells"
+        reason = f"the row has {len(cells)} cells and the header {len(layout.header)}"
+        return Reject(place, line, "", code, reason, row)
+    try:
+        return schema.from_cells({name: cells[at] for name, at in layout.places.items()})
+    except InvalidRecords as error:
+        first = error.problems[0]
+        return Reject(place, line, first.field, first.code, str(error), row)
 
 
 def output_names(header: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:
@@ -342,7 +380,7 @@ def _sweep(block: Block, layout: Layout, schema: Schema) -> Rows | None:
         if data.count(b"\r") != data.count(b"\r\n"):
             return None
         data = data.replace(b"\r\n", b"\n")
-    if data.startswith((b"\n", BOM, *PACKED)):  # polars would drop the first two, and unpack the others
+    if not is_plain(data):
         return None
     if len(layout.header) == 1 and b"\n\n" in data:  # no row; elsewhere the delimiters' count tells
         return None
@@ -359,12 +397,12 @@ def _sweep(block: Block, layout: Layout, schema: Schema) -> Rows | None:
     try:
         if as_lines:
             try:  # cells first: after the lines, this takes twice as long
-                cells = _frame(data, layout.delimiter, {**texts, **numbers}, quotes)
+                cells = frame(data, layout.delimiter, {**texts, **numbers}, quotes)
             except pl.exceptions.ComputeError:
-                cells = _frame(data, layout.delimiter, texts, quotes)
-            text = _frame(data, "\x00", {"line": pl.String}, quotes)
+                cells = frame(data, layout.delimiter, texts, quotes)
+            text = frame(data, "\x00", {"line": pl.String}, quotes)
         else:
-            cells = text = _frame(data, layout.delimiter, texts, quotes)
+            cells = text = frame(data, layout.delimiter, texts, quotes)
     except (pl.exceptions.PolarsError, OSError):
         return None
     if commas != cells.height * (len(texts) - 1) or text.height != cells.height:
@@ -398,7 +436,7 @@ def _settle(
     rejects = []
     for place in doubts.tolist():
         row = lines[place]
-        found = _judge(place, block.line + place, row, row.split(layout.delimiter), layout, schema)
+        found = judge(place, block.line + place, row, row.split(layout.delimiter), layout, schema)
         if isinstance(found, Reject):
             rejects.append(found)
         else:
@@ -424,28 +462,13 @@ def _walk(block: Block, layout: Layout, schema: Schema) -> Rows:
     for line, raw, cells in _records(text, layout.delimiter, block.line):
         if not cells:
             continue
-        found = _judge(len(texts), line, raw.rstrip("\r\n"), cells, layout, schema)
+        found = judge(len(texts), line, raw.rstrip("\r\n"), cells, layout, schema)
         if isinstance(found, Reject):
             rejects.append(found)
         else:
             records.append(found)
         texts.append(cells)
     return Rows(len(texts), schema.columns(records), tuple(rejects), texts)
-
-
-def _judge(
-    place: int, line: int, row: str, cells: Sequence[str], layout: Layout, schema: Schema
-) -> Record | Reject:
-    """The record that a row's cells spell, or why there is none."""
-    if len(cells) != len(layout.header):
-        code = "too_few_cells" if len(cells) < len(layout.header) else "too_many_cells"
-        reason = f"the row has {len(cells)} cells and the header {len(layout.header)}"
-        return Reject(place, line, "", code, reason, row)
-    try:
-        return schema.from_cells({name: cells[at] for name, at in layout.places.items()})
-    except InvalidRecords as error:
-        first = error.problems[0]
-        return Reject(place, line, first.field, first.code, str(error), row)
 
 
 def _check_closed(text: str, delimiter: str, line: int) -> None:
@@ -456,20 +479,6 @@ def _check_closed(text: str, delimiter: str, line: int) -> None:
         last = each
     if last[2] != [_SENTINEL]:
         raise InvalidCsv("unclosed_quote", "a quote is opened and never closed", last[0])
-
-
-def _frame(data: bytes, delimiter: str, types: Mapping[str, Any], quotes: bool) -> pl.DataFrame:
-    import polars as pl
-
-    return pl.read_csv(
-        data,
-        has_header=False,
-        separator=delimiter,
-        quote_char='"' if quotes else None,
-        schema=dict(types),
-        empty_string_is_null=False,
-        raise_if_empty=False,
-    )
 
 
 def _quoted_cells(values: np.ndarray | list[str]) -> np.ndarray | list[str]:

@@ -25,7 +25,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from handler import compression, csv_blocks
+from handler import compression, csv_blocks, folding
 from handler.batch import Batch
 from handler.model import Model
 from handler.settings import Settings
@@ -211,8 +211,8 @@ def unzstd(file: Path, mode: str, **options: Any) -> Any:
 
 PACKED: dict[str, tuple[Callable[[bytes], bytes], Callable[..., Any]]] = {
     ".csv": (bytes, open),
-    ".csv.gz": (lambda data: gzip.compress(data[:40]) + gzip.compress(data[40:]), gzip.open),
-    ".csv.zst": (lambda data: zstd(data[:40]) + zstd(data[40:]), unzstd),
+    ".csv.gz": (lambda _: gzip.compress(data[:40]) + gzip.compress(data[40:]), gzip.open),
+    ".csv.zst": (lambda _: zstd(data[:40]) + zstd(data[40:]), unzstd),
 }
 
 
@@ -349,11 +349,13 @@ def files(draw: Any, features: list[dict[str, Any]]) -> tuple[bytes, str]:
     return "".join(parts).encode(), delimiter
 
 
-@pytest.fixture(params=["row by row", "swept"])
+@pytest.fixture(params=["row by row", "swept", "folded"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both ways of reading a block: the small-file threshold is the seam between them."""
-    if request.param == "swept":
+    """Every way of scoring a block; they are chosen between by its size, and by how often lines repeat."""
+    if request.param != "row by row":
         monkeypatch.setattr(csv_blocks, "SMALL", 0)
+    if request.param == "folded":
+        monkeypatch.setattr(folding, "repeats", lambda _: True)
 
 
 @pytest.mark.usefixtures("way")

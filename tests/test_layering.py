@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 #: Each module of the handler, lowest first: it imports only what stands before it.
 LAYERS = (
     "errors", "settings", "telemetry", "bundle", "schema", "messages", "storage", "compression", "progress",
-    "csv_blocks", "model", "jobs", "batch", "openapi", "api", "object_events", "http_events", "sources",
+    "csv_blocks", "model", "folding", "jobs", "batch", "openapi", "api", "object_events", "http_events", "sources",
     "app", "__main__",
 )  # fmt: skip
 HEAVY = {
