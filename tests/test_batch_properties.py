@@ -211,8 +211,8 @@ def unzstd(file: Path, mode: str, **options: Any) -> Any:
 
 PACKED: dict[str, tuple[Callable[[bytes], bytes], Callable[..., Any]]] = {
     ".csv": (bytes, open),
-    ".csv.gz": (lambda _: gzip.compress(data[:40]) + gzip.compress(data[40:]), gzip.open),
-    ".csv.zst": (lambda _: zstd(data[:40]) + zstd(data[40:]), unzstd),
+    ".csv.gz": (lambda data: gzip.compress(data[:40]) + gzip.compress(data[40:]), gzip.open),
+    ".csv.zst": (lambda data: zstd(data[:40]) + zstd(data[40:]), unzstd),
 }
 
 
