@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,8 +24,6 @@ from handler.schema import Columns, Record, Schema, clean_name
 if TYPE_CHECKING:
     import numpy as np
     import polars as pl
-
-os.environ.setdefault("POLARS_MAX_THREADS", "1")  # blocks are read side by side, a thread each
 
 DELIMITERS = (",", ";", "\t", "|")
 #: A record over this many bytes is taken for a quote that was never closed.
