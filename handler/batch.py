@@ -30,7 +30,7 @@ from typing import Any
 from handler import csv_blocks
 from handler.bundle import Label
 from handler.compression import inflated
-from handler.csv_blocks import Block, Layout, Reject
+from handler.csv_blocks import LONGEST_RECORD, Block, Layout, Reject, boundary
 from handler.errors import Changed, DeadlineNear, Forbidden, InvalidCsv, NoObject, SettingError
 from handler.folding import Folds
 from handler.jobs import ScoreObject
@@ -240,8 +240,8 @@ class Batch:
         head = b""
         for chunk in chunks:
             head += chunk
-            if len(head) >= size:
-                break
+            if len(head) >= size and (boundary(head, ",") or len(head) > LONGEST_RECORD):
+                break  # the header is whole
         schema, names = self._model.schema, self._model.output_names
         layout, start, line = Layout.of(head, schema)
         yield _csv_lines([*layout.header, *csv_blocks.output_names(layout.header, names)]), ()

@@ -451,3 +451,17 @@ def test_a_local_path_may_have_any_name_and_lead_up_again(bundle_dir: Path, tmp_
     batch = Batch(bundle(bundle_dir).model, Settings(), Storage())
     assert batch.score(source, Location.parse(f"{folder}/../out//x")).rows == 1
     assert len(list((tmp_path / "a b%41" / "out" / "x").iterdir())) == 3
+
+
+def test_a_header_may_be_longer_than_a_block(bundle_dir: Path, tmp_path: Path) -> None:
+    source = tmp_path / "wide.csv"
+    wide = [f"column {place} {'x' * 100}" for place in range(30_000)]
+    blanks = "," * (len(wide) - 1)
+    source.write_text(
+        f"{','.join(wide)},age,new_user,total_pages_visited\n{blanks},45,0,5\n{blanks},x,0,5\n"
+    )
+    assert source.stat().st_size > 3 * Settings().block_bytes
+    batch = Batch(bundle(bundle_dir).model, Settings(), Storage())
+    scored = batch.score(Location.parse(str(source)), Location.parse(str(tmp_path / "out")))
+    assert scored.summary is not None
+    assert scored.summary["rows"] == {"read": 2, "scored": 1, "rejected": 1}
