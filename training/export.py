@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,44 +17,24 @@ import onnx
 import onnxruntime
 import pandas as pd
 from skl2onnx import convert_sklearn
-from skl2onnx.common._registration import get_converter, register_converter
 from skl2onnx.common.data_types import DoubleTensorType, StringTensorType
 from skl2onnx.sklapi import CastTransformer
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import (
-    ExtraTreesClassifier,
-    ExtraTreesRegressor,
-    GradientBoostingClassifier,
-    GradientBoostingRegressor,
-    HistGradientBoostingClassifier,
-    HistGradientBoostingRegressor,
-    RandomForestClassifier,
-    RandomForestRegressor,
-)
+from sklearn.ensemble import VotingClassifier
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import ElasticNet, Lasso, LinearRegression, LogisticRegression, Ridge
+from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
+from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
-from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from handler.bundle import Feature, Manifest
 from handler.model import input_names
+from training import converters
 from training.errors import one_line
 
-#: ONNX walks trees on float32 only, as most of scikit-learn's do.
-TREES = (
-    DecisionTreeClassifier,
-    DecisionTreeRegressor,
-    ExtraTreesClassifier,
-    ExtraTreesRegressor,
-    GradientBoostingClassifier,
-    GradientBoostingRegressor,
-    HistGradientBoostingClassifier,
-    HistGradientBoostingRegressor,
-    RandomForestClassifier,
-    RandomForestRegressor,
-)
-
-
+#: What hands its rows on to the one estimator within.
+WRAPPERS = (BaseSearchCV, FixedThresholdClassifier, TunedThresholdClassifierCV)
 #: Linear models whose prediction starts with ``coef_`` and ``intercept_`` alone.
 LINEAR = (ElasticNet, Lasso, LinearRegression, LogisticRegression, Ridge)
 
@@ -69,13 +48,13 @@ def to_onnx(estimator: Any, manifest: Manifest) -> bytes:
 
     The last step computes in double precision, or in float32 where it knows nothing else.
     """
-    steps = _steps(estimator)
+    steps, threshold = steps_of(estimator), decision_threshold(estimator)
     reason: Exception | None = None
-    for single in (True,) if isinstance(steps[-1], TREES) else (False, True):
+    for single in (False, True):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about skl2onnx's own code
-                graph = _convert(steps, manifest, single=single)
+                graph = _convert(steps, manifest, threshold, single=single)
             onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
         except Exception as error:  # noqa: BLE001 - converters fail in every way there is
             reason = reason or error
@@ -85,22 +64,49 @@ def to_onnx(estimator: Any, manifest: Manifest) -> bytes:
     raise NotExportable(one_line(reason).partition(" You may raise an issue")[0]) from reason
 
 
-def _steps(estimator: Any) -> list[Any]:
-    """The fitted steps that predicting runs through, without the pipelines and searches around them."""
+def decision_threshold(estimator: Any) -> float | None:
+    """The probability from which a wrapped classifier says its second class; None for any other.
+
+    Raises ``NotExportable`` where it decides by another score than that probability.
+    """
     if hasattr(estimator, "best_estimator_"):
-        return _steps(estimator.best_estimator_)
+        return decision_threshold(estimator.best_estimator_)
+    if isinstance(estimator, Pipeline):
+        return decision_threshold(estimator.steps[-1][1])
+    if not isinstance(estimator, FixedThresholdClassifier | TunedThresholdClassifierCV):
+        return None
+    tuned = isinstance(estimator, TunedThresholdClassifierCV)
+    threshold = estimator.best_threshold_ if tuned else estimator.threshold
+    by_probability = estimator.response_method == "predict_proba" or (
+        estimator.response_method == "auto" and hasattr(estimator.estimator_, "predict_proba")
+    )
+    if not by_probability:
+        raise NotExportable("its decision threshold is one of decision_function")
+    positive = estimator._curve_scorer._get_pos_label() if tuned else estimator.pos_label
+    if positive not in (None, estimator.classes_[1]):
+        raise NotExportable("its decision threshold is one of the first class")
+    return 0.5 if threshold == "auto" else float(threshold)
+
+
+def steps_of(estimator: Any) -> list[Any]:
+    """The fitted steps that predicting runs through, without the pipelines and wrappers around them."""
+    for wrapped in ("best_estimator_", "estimator_"):
+        if isinstance(estimator, WRAPPERS) and hasattr(estimator, wrapped):
+            return steps_of(getattr(estimator, wrapped))
+    if isinstance(estimator, FrozenEstimator):
+        return steps_of(estimator.estimator)
     if isinstance(estimator, Pipeline):
         return [
             step
             for _, each in estimator.steps
             if each not in (None, "passthrough")
-            for step in _steps(each)
+            for step in steps_of(each)
         ]
     return [estimator]
 
 
-def _convert(steps: Sequence[Any], manifest: Manifest, *, single: bool) -> bytes:
-    _mend_converters()
+def _convert(steps: Sequence[Any], manifest: Manifest, threshold: float | None, *, single: bool) -> bytes:
+    converters.register()
     features, (*before, last) = manifest.features, _without_scalers(steps)
     if before and isinstance(before[0], ColumnTransformer):
         before[0] = _encoding_to_double(before[0])
@@ -108,8 +114,11 @@ def _convert(steps: Sequence[Any], manifest: Manifest, *, single: bool) -> bytes
         before.insert(0, _side_by_side(features))
     if single:
         before.append(CastTransformer(dtype=np.float32))
-    pipeline = Pipeline([(f"step{place}", step) for place, step in enumerate([*before, last])])
+    if isinstance(last, VotingClassifier):  # which skl2onnx refuses for what only its transform() does
+        last = copy.copy(last)
+        last.flatten_transform = False
     probabilities = hasattr(last, "predict_proba")
+    pipeline = Pipeline([(f"step{place}", step) for place, step in enumerate([*before, last])])
     model = convert_sklearn(
         pipeline,
         name="model",  # by default a random one, and the bundle's version would change with it
@@ -130,7 +139,12 @@ def _convert(steps: Sequence[Any], manifest: Manifest, *, single: bool) -> bytes
         {found.name: names[each.name] for found, each in zip(model.graph.input, features, strict=True)},
     )
     del model.graph.output[2 if probabilities else 1 :]
+    if threshold is not None:
+        converters.with_threshold(model.graph, last.classes_, threshold)
     _prune(model.graph)
+    for domain in model.opset_import:
+        if domain.domain == converters.ML:
+            domain.version = converters.ML_VERSION
     content: bytes = model.SerializeToString(deterministic=True)
     return content
 
@@ -147,7 +161,7 @@ def _without_scalers(steps: Sequence[Any]) -> list[Any]:
     intercept = np.array(linear.intercept_, dtype=np.float64)
     parts = []
     for name, part, names in columns.transformers_:
-        *before, scaler = _steps(part)
+        *before, scaler = steps_of(part)
         if isinstance(scaler, StandardScaler):
             where = columns.output_indices_[name]
             if scaler.scale_ is not None:
@@ -171,12 +185,19 @@ def _encoding_to_double(columns: ColumnTransformer) -> ColumnTransformer:
     """The same, with encoded texts as doubles: skl2onnx gives all columns the type of the first."""
     double = copy.copy(columns)
     double.transformers_ = [
-        (name, Pipeline([("encode", part), ("cast", CastTransformer(dtype=np.float64))]), names)
-        if isinstance(_steps(part)[-1], OneHotEncoder | OrdinalEncoder)
-        else (name, part, names)
-        for name, part, names in columns.transformers_
+        (name, _with_double_end(part), names) for name, part, names in columns.transformers_
     ]
     return double
+
+
+def _with_double_end(part: Any) -> Any:
+    """A column's transformer whose output is doubles; one of no steps as skl2onnx knows it."""
+    steps = steps_of(part)
+    if not steps:
+        return "passthrough"
+    if isinstance(steps[-1], OneHotEncoder | OrdinalEncoder):
+        return Pipeline([("encode", part), ("cast", CastTransformer(dtype=np.float64))])
+    return part
 
 
 def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
@@ -198,138 +219,3 @@ def _prune(graph: onnx.GraphProto) -> None:
     del graph.node[:], graph.initializer[:]
     graph.node.extend(nodes)
     graph.initializer.extend(constants)
-
-
-@cache
-def _mend_converters() -> None:
-    """Put our converters in the place of skl2onnx's, whose table is one for the whole process."""
-    register_converter(
-        "SklearnSimpleImputer", _imputer(get_converter("SklearnSimpleImputer")), overwrite=True
-    )
-    stock = get_converter("SklearnLinearClassifier")
-    register_converter(
-        "SklearnLinearClassifier",
-        _binary_logistic(stock),
-        overwrite=True,
-        options=stock.get_allowed_options(),
-    )
-    for name in ("SklearnHistGradientBoostingClassifier", "SklearnHistGradientBoostingRegressor"):
-        stock = get_converter(name)
-        register_converter(name, _plainly(stock), overwrite=True, options=stock.get_allowed_options())
-
-
-def _imputer(stock: Any) -> Any:
-    """A converter for ``SimpleImputer``: the stock one's operator knows no doubles."""
-
-    def convert(scope: Any, operator: Any, container: Any) -> None:
-        imputer = operator.raw_operator
-        if not isinstance(operator.inputs[0].type, DoubleTensorType):
-            stock(scope, operator, container)
-            return
-        if (
-            len(operator.inputs) > 1
-            or imputer.add_indicator
-            or imputer.missing_values == imputer.missing_values
-        ):
-            raise NotImplementedError("SimpleImputer with an indicator, or for another value than NaN")
-        if np.isnan(imputer.statistics_).any():
-            raise NotImplementedError("SimpleImputer with a column that was empty")
-        (given,) = operator.input_full_names
-        statistics, is_missing = (
-            scope.get_unique_variable_name(name) for name in ("statistics", "missing")
-        )
-        container.add_initializer(
-            statistics, onnx.TensorProto.DOUBLE, [1, len(imputer.statistics_)], imputer.statistics_.tolist()
-        )
-        container.add_node("IsNaN", [given], [is_missing], name=scope.get_unique_operator_name("IsNaN"))
-        container.add_node(
-            "Where",
-            [is_missing, statistics, given],
-            operator.output_full_names,
-            name=scope.get_unique_operator_name("Where"),
-        )
-
-    return convert
-
-
-def _binary_logistic(stock: Any) -> Any:
-    """A converter for ``LogisticRegression`` of two classes: one score a row, where the stock one has two.
-
-    https://scikit-learn.org/stable/modules/linear_model.html#binary-case
-    """
-
-    def convert(scope: Any, operator: Any, container: Any) -> None:
-        model = operator.raw_operator
-        double = isinstance(operator.inputs[0].type, DoubleTensorType)
-        if type(model) is not LogisticRegression or len(model.classes_) != 2 or not double:
-            stock(scope, operator, container)
-            return
-
-        def constant(name: str, kind: int, shape: list[int], values: Any) -> str:
-            unique: str = scope.get_unique_variable_name(name)
-            container.add_initializer(unique, kind, shape, values)
-            return unique
-
-        def node(kind: str, *inputs: str, output: str = "", **attributes: Any) -> str:
-            output = output or scope.get_unique_variable_name(kind.lower())
-            unique = scope.get_unique_operator_name(kind)
-            container.add_node(kind, list(inputs), [output], name=unique, **attributes)
-            return output
-
-        (given,) = operator.input_full_names
-        label, probabilities = operator.output_full_names
-        real, whole = onnx.TensorProto.DOUBLE, onnx.TensorProto.INT64
-        weights = constant("weights", real, [model.coef_.shape[1], 1], model.coef_[0].tolist())
-        intercept = constant("intercept", real, [], model.intercept_.tolist())
-        # One dimension in between: over (n, 1) onnxruntime adds and subtracts row by row, ten times slower.
-        flat, upright = (
-            constant(name, whole, [len(to)], to) for name, to in (("flat", [-1]), ("upright", [-1, 1]))
-        )
-        product = node("Reshape", node("MatMul", given, weights), flat)
-        score = node("Add", product, intercept)
-        positive = node("Sigmoid", score)
-        negative = node("Sub", constant("one", real, [], [1.0]), positive)
-        both = [node("Reshape", each, upright) for each in (negative, positive)]
-        node("Concat", *both, output=probabilities, axis=1)
-        above = node("Greater", score, constant("zero", real, [], [0.0]))
-        if model.classes_.tolist() == [0, 1]:
-            node("Cast", above, to=whole, output=label)
-            return
-        numbers = np.issubdtype(model.classes_.dtype, np.integer)
-        classes = [int(each) if numbers else str(each).encode() for each in model.classes_]
-        named = constant("classes", whole if numbers else onnx.TensorProto.STRING, [2], classes)
-        node("Gather", named, node("Cast", above, to=whole), output=label)
-
-    return convert
-
-
-def _plainly(stock: Any) -> Any:
-    """A converter that makes its nodes of Python numbers, where ``stock`` uses NumPy's."""
-
-    def convert(scope: Any, operator: Any, container: Any) -> None:
-        stock(scope, operator, _PlainAttributes(container))
-
-    return convert
-
-
-class _PlainAttributes:
-    """A container of skl2onnx for which onnx, from 1.23 on, does not refuse NumPy scalars."""
-
-    def __init__(self, container: Any) -> None:
-        self._container = container
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._container, name)
-
-    def add_node(self, *arguments: Any, **attributes: Any) -> None:
-        plain = {
-            name: [_plain(each) for each in value] if isinstance(value, list) else value
-            for name, value in attributes.items()
-        }
-        self._container.add_node(*arguments, **plain)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        value = value.item()
-    return int(value) if isinstance(value, bool) else value

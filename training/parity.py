@@ -18,7 +18,9 @@ from training.errors import one_line
 PROBABILITY_TOLERANCE = 1e-6
 #: Of a regression's value, relative to the greater of 1 and its size.
 VALUE_TOLERANCE = 1e-5
-#: Hold-out rows compared at most.
+#: Of both, where a model is asked to be exact.
+EXACT_TOLERANCE = 1e-12
+#: Rows held out that are compared at most, and rows that are compared at least, in all.
 ROWS = 20_000
 
 
@@ -55,11 +57,18 @@ def untried(reason: str) -> Finding:
 
 
 def compare(
-    graph: Scorer, estimator: Scorer, task: Task, held_out: Columns, adversarial: Columns
+    graph: Scorer,
+    estimator: Scorer,
+    task: Task,
+    held_out: Columns,
+    adversarial: Columns,
+    *,
+    exact: bool = False,
 ) -> Finding:
     """Score both sets of rows with both scorers, who must agree on every one."""
     regression = task == "regression"
     tolerance = VALUE_TOLERANCE if regression else PROBABILITY_TOLERANCE
+    tolerance = EXACT_TOLERANCE if exact else tolerance
     mismatches, differences = 0, [0.0]
     for columns in (held_out, adversarial):
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,21 +50,39 @@ def bounds(feature: Feature) -> tuple[float, float]:
     return feature.minimum or 0.0, feature.maximum or 0.0
 
 
-def adversarial(features: Sequence[Feature], typical: Record, seed: int, combined: int = 4000) -> Columns:
-    """Every edge of every feature in an else typical row, then random rows that hold one edge or two."""
+def adversarial(
+    features: Sequence[Feature],
+    typical: Record,
+    seed: int,
+    branches: Mapping[str, np.ndarray] | None = None,
+    at_least: int = 4000,
+) -> Columns:
+    """Every edge of every feature in an else typical row; then random rows that hold one edge or two.
+
+    ``branches``: each number's values at which the model's trees branch; as many random rows hold one
+    of these. There are ``at_least`` so many rows in all.
+    """
     random = np.random.default_rng(seed)
     alone = [
         (*typical[:place], value, *typical[place + 1 :])
         for place, feature in enumerate(features)
         for value in edges(feature)
     ]
-    columns = Schema(features).columns(alone)
-    mixed = likely(features, random, combined)
+    parts = [dict(Schema(features).columns(alone))]
+    count = max(4000, at_least - len(alone))
+    if branches:
+        parts.append(likely(features, random, count // 2))
+        for name, values in branches.items():
+            there = random.random(count // 2) < min(0.5, 3 / len(branches))
+            parts[-1][name] = np.where(there, random.choice(values, count // 2), parts[-1][name])
+        count -= count // 2
+    mixed = likely(features, random, count)
     for feature in features:
         values = Schema([feature]).columns([(value,) for value in edges(feature)])[feature.name]
-        edge = random.random(combined) < min(0.5, 1.5 / len(features))
+        edge = random.random(count) < min(0.5, 1.5 / len(features))
         mixed[feature.name][edge] = random.choice(values, edge.sum())
-    return {name: np.concatenate([columns[name], mixed[name]]) for name in columns}
+    parts.append(mixed)
+    return {name: np.concatenate([part[name] for part in parts]) for name in mixed}
 
 
 def likely(features: Sequence[Feature], random: np.random.Generator, rows: int) -> dict[str, np.ndarray]:

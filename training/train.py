@@ -19,13 +19,14 @@ from sklearn.base import is_classifier
 from handler import bundle
 from handler.bundle import Manifest
 from handler.model import JoblibScorer, Model, OnnxScorer, Scorer
-from handler.schema import Columns
+from handler.schema import Columns, Schema
 from training import data, fitting, metrics, parity, pipelines, report, rows, sample
 from training.data import Dataset
 from training.errors import TrainingError, one_line
-from training.export import NotExportable, to_onnx
+from training.export import NotExportable, steps_of, to_onnx
 from training.fitting import MOST_CLASSES, Say
 from training.parity import Finding
+from training.thresholds import branch_values
 
 LIBRARIES = (*bundle.PICKLE_LIBRARIES, "pandas", "skl2onnx", "onnx", "onnxruntime")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
@@ -45,6 +46,7 @@ class Options:
     name: str | None = None
     out: Path = Path("handler/model")
     report: Path | None = None
+    exact: bool = False
 
 
 def train(options: Options, say: Say = print, export: Export = to_onnx) -> Manifest:
@@ -78,9 +80,15 @@ def train(options: Options, say: Say = print, export: Export = to_onnx) -> Manif
 
     tell("exporting to ONNX, and comparing the graph with scikit-learn ...")
     typical = tuple(column.typical for column in dataset.columns)
-    adversarial = rows.adversarial(manifest.features, typical, options.seed)
     some = {name: values[: parity.ROWS] for name, values in held_out.items()}
-    graph, finding = _prove(export, estimator, manifest, scorer, some, adversarial)
+    adversarial = rows.adversarial(
+        manifest.features,
+        typical,
+        options.seed,
+        branch_values(steps_of(estimator), manifest.features, Schema(manifest.features).columns([typical])),
+        at_least=parity.ROWS - min(parity.ROWS, len(y)),
+    )
+    graph, finding = _prove(export, estimator, manifest, scorer, some, adversarial, options.exact)
     tell(report.parity(finding))
 
     files = {bundle.JOBLIB: _pickled(estimator), **({bundle.ONNX: graph} if graph else {})}
@@ -167,6 +175,7 @@ def _prove(
     scorer: Scorer,
     held_out: Columns,
     adversarial: Columns,
+    exact: bool,
 ) -> tuple[bytes | None, Finding]:
     """The graph, if it is found equal to the estimator, and the finding."""
     try:
@@ -174,7 +183,7 @@ def _prove(
         onnx_scorer = OnnxScorer(graph, manifest)
     except NotExportable as error:
         return None, parity.untried(str(error))
-    finding = parity.compare(onnx_scorer, scorer, manifest.task, held_out, adversarial)
+    finding = parity.compare(onnx_scorer, scorer, manifest.task, held_out, adversarial, exact=exact)
     return (None if finding.reason else graph), finding
 
 
