@@ -49,7 +49,7 @@ def predict(options: argparse.Namespace, settings: Settings) -> int:
             raise InvalidRecords([Problem(name, "no_value", f"'{name}' has no value; write {name}=...")])
         pairs.append((name, text))
     record = model.schema.from_query(pairs)
-    prediction = model.predictions(model.score([record]))[0]
+    (prediction,) = model.predict([record])
     _print({**prediction, "model": model.manifest.identity})
     return 0
 

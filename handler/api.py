@@ -105,7 +105,7 @@ class Api:
         if not isinstance(payload, list):
             return self._one(self._model.schema.from_json(payload)), 1
         records = _all_records(self._model.schema.from_json, payload)
-        return self._many(self._model.score(records) if records else None), len(records)
+        return self._many(records), len(records)
 
     def _dispatch(self, request: Request) -> Answer:
         methods = ROUTES.get(request.route)
@@ -223,12 +223,11 @@ class Api:
         return Answer(200, headers, gzip.decompress(content))
 
     def _one(self, record: Record) -> dict[str, Any]:
-        prediction = self._model.predictions(self._model.score([record]))[0]
+        (prediction,) = self._model.predict([record])
         return {**prediction, "model": self._model.manifest.identity}
 
-    def _many(self, scores: Scores | None) -> dict[str, Any]:
-        predictions = self._model.predictions(scores) if scores is not None else []
-        return {"predictions": predictions, "model": self._model.manifest.identity}
+    def _many(self, records: Sequence[Record]) -> dict[str, Any]:
+        return {"predictions": self._model.predict(records), "model": self._model.manifest.identity}
 
     def _score_csv(self, body: bytes, row_by_row: bool = False) -> Table:
         from handler import csv_blocks  # what one customer's prediction does not wait for

@@ -88,13 +88,9 @@ class Folds:
                 cells.append(row)
                 records.append(found)
         if records:
-            scores = self._model.score(records)
-            outputs = [
-                each if isinstance(each, list) else each.tolist() for each in self._model.outputs(scores)
-            ]
-            rows = ([*row, *more] for row, *more in zip(cells, *outputs, strict=True))
-            values = scores.values.tolist() if self._model.manifest.classes else [0] * len(records)
-            known |= zip(sound, zip(csv_blocks.write_lines(rows), values, strict=True), strict=True)
+            places, added = zip(*self._model.added(records), strict=True)
+            rows = ([*row, *more] for row, more in zip(cells, added, strict=True))
+            known |= zip(sound, zip(csv_blocks.write_lines(rows), places, strict=True), strict=True)
         self._known |= known
 
     def _reject(self, place: int, line: int, row: str) -> Reject:

@@ -1,18 +1,21 @@
-"""Scorers: the ONNX graph, or the pickled estimator where the graph could not be proven equal.
+"""A loaded bundle, and what scores for it: one row in Python alone, many in onnxruntime.
 
-Both take columns (one array a feature) and give ``Scores``, with the same labels and the same shape.
+Where no graph could be proven equal, the pickled estimator scores both. The scorers of many rows take
+columns (one array a feature) and give ``Scores``, with the same labels and the same shape.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from handler import bundle as bundles
 from handler.bundle import Bundle, Label, Manifest
 from handler.errors import BundleError
+from handler.scalar import ScalarEngine
 from handler.schema import Columns, Record, Schema
 
 if TYPE_CHECKING:
@@ -20,6 +23,10 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+#: Rows up to which each is scored alone.
+FEW = 16
+#: Lines of a file up to which each is scored alone: by then onnxruntime would have been imported.
+MANY = 4096
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else onnxruntime writes a device id, and calls home
 
 
@@ -74,6 +81,46 @@ class OnnxScorer:
             return Scores(outputs[0].reshape(-1).astype("float64", copy=False), None)
         probabilities = outputs[1] if len(outputs) > 1 else None
         return Scores(self._index(outputs[0].reshape(-1)), probabilities)
+
+
+class RowByRow:
+    """The engine of one row as a ``Scorer``, which scores the rows one after the other."""
+
+    def __init__(self, engine: ScalarEngine, manifest: Manifest) -> None:
+        self._engine = engine
+        self._names = [feature.name for feature in manifest.features]
+        self._index = class_index(manifest.classes)
+
+    def score(self, columns: Columns) -> Scores:
+        """See ``Scorer``."""
+        import numpy as np
+
+        records = zip(*(columns[name].tolist() for name in self._names), strict=True)
+        labels, probabilities = zip(*map(self._engine.run, records), strict=True)
+        if self._index is None:
+            return Scores(np.array(labels, np.float64), None)
+        given = None if probabilities[0] is None else np.array(probabilities)
+        text = isinstance(labels[0], str)
+        return Scores(self._index(np.array(labels, dtype=object if text else np.int64)), given)
+
+
+class BySize:
+    """The engine for up to ``FEW`` rows, and for more a scorer that is loaded when they first come."""
+
+    def __init__(self, few: Scorer, load: Callable[[], Scorer]) -> None:
+        self._few = few
+        self._load = load
+        self._loading = threading.Lock()
+        self._many: Scorer | None = None
+
+    def score(self, columns: Columns) -> Scores:
+        """See ``Scorer``."""
+        if 0 < len(next(iter(columns.values()))) <= FEW:
+            return self._few.score(columns)
+        if self._many is None:
+            with self._loading:
+                self._many = self._many or self._load()
+        return self._many.score(columns)
 
 
 class JoblibScorer:
@@ -132,22 +179,56 @@ def class_index(classes: tuple[Label, ...]) -> Callable[[np.ndarray], np.ndarray
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A loaded bundle: what it takes, what it says, and the scorer that says it."""
+    """A loaded bundle: what it takes, what it says, and the scorers that say it.
+
+    ``engine`` scores one row; where there is none, ``scorer`` does.
+    """
 
     manifest: Manifest
     schema: Schema
     scorer: Scorer
+    engine: ScalarEngine | None = None
 
     @classmethod
     def load(cls, folder: Path) -> Model:
         """Load the bundle in ``folder``, verified; raises ``BundleError``."""
         bundle = Bundle.open(folder)
-        return cls.of(bundle.manifest, load_scorer(bundle))
+        engine = load_engine(bundle)
+        return cls.of(bundle.manifest, load_scorer(bundle, engine), engine)
 
     @classmethod
-    def of(cls, manifest: Manifest, scorer: Scorer) -> Model:
+    def of(cls, manifest: Manifest, scorer: Scorer, engine: ScalarEngine | None = None) -> Model:
         """A model from its parts."""
-        return cls(manifest, Schema.of(manifest), scorer)
+        return cls(manifest, Schema.of(manifest), scorer, engine)
+
+    def predict(self, records: Sequence[Record]) -> list[dict[str, Any]]:
+        """A prediction a record, as JSON has it; up to ``FEW`` of them without onnxruntime."""
+        if not records:
+            return []
+        if self.engine is None or len(records) > FEW:
+            return self.predictions(self.score(records))
+        return [self._prediction(*self.engine.run(record)) for record in records]
+
+    def _prediction(self, label: Any, probabilities: Sequence[float] | None) -> dict[str, Any]:
+        if probabilities is None:
+            return {"prediction": label}
+        names = map(str, self.manifest.classes)
+        return {"prediction": label, "probabilities": dict(zip(names, probabilities, strict=True))}
+
+    def added(self, records: Sequence[Record]) -> Iterator[tuple[int, list[object]]]:
+        """Of each record, its class's place (0 of a regression) and the cells that scoring adds to it."""
+        classes = self.manifest.classes
+        if self.engine is None or len(records) > MANY:
+            scores = self.score(records)
+            outputs = [each if isinstance(each, list) else each.tolist() for each in self.outputs(scores)]
+            places = scores.values.tolist() if classes else [0] * len(records)
+            yield from zip(places, map(list, zip(*outputs, strict=True)), strict=True)
+            return
+        places = {label: place for place, label in enumerate(classes)}
+        first = 1 if self.manifest.task == "binary" else 0
+        for record in records:
+            label, probabilities = self.engine.run(record)
+            yield places.get(label, 0), [label, *(probabilities or ())[first:]]
 
     def score(self, records: Sequence[Record]) -> Scores:
         """Score records that the schema has read."""
@@ -199,30 +280,51 @@ class Model:
         return [labels, *np.ascontiguousarray(scores.probabilities.T)[first:]]
 
     def check(self) -> list[str]:
-        """Predict the golden rows again; one line a row that does not come out as at training.
+        """Predict the golden rows again, alone and together; one line a row that differs from training.
 
         Labels must be equal; probabilities and values may differ by the manifest's tolerance,
         since another processor may round otherwise.
         """
         tolerance = self.manifest.parity["tolerance"]
+        records = [
+            self.schema.from_json(golden["record"], place)
+            for place, golden in enumerate(self.manifest.golden)
+        ]
+        crowd = records * (FEW + 1)  # more than the engine scores
+        together = self.predictions(self.score(crowd))[: len(records)] if records else []
         differences = []
-        for place, golden in enumerate(self.manifest.golden):
-            record = self.schema.from_json(golden["record"], place)
-            found = self.predictions(self.score([record]))[0]
-            if not _agree(golden, found, tolerance):
-                told = {key: golden[key] for key in found}
-                differences.append(f"golden row {place}: training said {told}, this says {found}")
+        for place, (golden, record, scored) in enumerate(
+            zip(self.manifest.golden, records, together, strict=True)
+        ):
+            for found in (self.predict([record])[0], scored):
+                if not _agree(golden, found, tolerance):
+                    told = {key: golden[key] for key in found}
+                    differences.append(f"golden row {place}: training said {told}, this says {found}")
+                    break
         return differences
 
 
-def load_scorer(bundle: Bundle) -> Scorer:
-    """The scorer that the manifest names, from verified files; raises ``BundleError``."""
+def load_scorer(bundle: Bundle, engine: ScalarEngine | None = None) -> Scorer:
+    """The scorer that the manifest names, from verified files; raises ``BundleError``.
+
+    ``engine`` scores few rows in its place.
+    """
     manifest = bundle.manifest
     if manifest.runtime == "onnx":
-        return OnnxScorer(bundle.read(bundles.ONNX), manifest)
+        graph = bundle.read(bundles.ONNX)  # verified now, whenever it is needed
+        if engine is None:
+            return OnnxScorer(graph, manifest)
+        return BySize(RowByRow(engine, manifest), lambda: OnnxScorer(bundle.read(bundles.ONNX), manifest))
     content = bundle.read(bundles.JOBLIB)
     bundle.check_libraries()
     return JoblibScorer(unpickle(content), manifest)
+
+
+def load_engine(bundle: Bundle) -> ScalarEngine | None:
+    """The engine of one row, if the manifest names it, from a verified file; raises ``BundleError``."""
+    if bundle.manifest.engines.get("one") != "scalar":
+        return None
+    return ScalarEngine(bundle.read(bundles.SCALAR))
 
 
 def unpickle(content: bytes) -> Any:

@@ -14,9 +14,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 #: Each module of the handler, lowest first: it imports only what stands before it.
 LAYERS = (
-    "errors", "settings", "telemetry", "bundle", "schema", "messages", "storage", "compression", "progress",
-    "csv_blocks", "model", "folding", "jobs", "batch", "openapi", "api", "object_events", "http_events", "sources",
-    "app", "__main__",
+    "errors", "settings", "telemetry", "scalar", "bundle", "schema", "messages", "storage", "compression",
+    "progress", "csv_blocks", "model", "folding", "jobs", "batch", "openapi", "api", "object_events",
+    "http_events", "sources", "app", "__main__",
 )  # fmt: skip
 HEAVY = {
     "sklearn",
@@ -30,7 +30,7 @@ HEAVY = {
     "obstore",
     "flask",
 }
-FROM_HANDLER = {"bundle", "schema", "model", "errors"}
+FROM_HANDLER = {"bundle", "schema", "model", "errors", "scalar"}
 
 
 def imports(path: Path, top_only: bool = False) -> set[str]:

@@ -136,16 +136,22 @@ def _confusion(classes: Sequence[Label], matrix: Sequence[Sequence[int]]) -> lis
     )
 
 
-def parity(finding: Finding) -> str:
-    """Which runtime serves the model, and why."""
+def parity(finding: Finding, scalar: Finding | None) -> str:
+    """Which runtime serves many rows, and which engine one, and why."""
     if finding.reason is not None:
         return f"runtime: joblib (scikit-learn itself, slower to start). No ONNX graph: {finding.reason}"
     same = "identical labels, " if finding.labels_identical else ""
-    return (
+    lines = [
         f"runtime: onnx. The graph was found equal on {finding.rows:,} rows held out and "
-        f"{finding.adversarial_rows:,} adversarial rows:\n  {same}largest difference "
-        f"{finding.largest_difference:.1e} (tolerance {finding.tolerance:.0e})"
-    )
+        f"{finding.adversarial_rows:,} adversarial rows:",
+        f"  {same}largest difference {finding.largest_difference:.1e} (tolerance {finding.tolerance:.0e})",
+    ]
+    if scalar is not None and scalar.reason is None:
+        difference = f"largest difference {scalar.largest_difference:.1e}"
+        lines.append(f"one row: Python alone, found equal on the same rows ({difference})")
+    elif scalar is not None:
+        lines.append(f"one row: onnx too, since {scalar.reason}")
+    return "\n".join(lines)
 
 
 def done(manifest: Manifest, out: Path) -> str:

@@ -70,7 +70,8 @@ def _and_neighbours(values: np.ndarray) -> np.ndarray:
         around.append(np.nextafter(values, end))
         around.append(np.nextafter(single, np.float32(end)).astype(np.float64))
     every = np.unique(np.concatenate(around))
-    return every[np.abs(every) <= LARGEST_NUMBER]
+    sound: np.ndarray = every[np.abs(every) <= LARGEST_NUMBER]
+    return sound
 
 
 def _branches(part: Any, seen: list[int]) -> Iterator[tuple[int, float]]:

@@ -11,14 +11,15 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import joblib
 from sklearn.base import is_classifier
 
 from handler import bundle
 from handler.bundle import Manifest
-from handler.model import JoblibScorer, Model, OnnxScorer, Scorer
+from handler.model import JoblibScorer, Model, OnnxScorer, RowByRow, Scorer
+from handler.scalar import ScalarEngine
 from handler.schema import Columns, Schema
 from training import data, fitting, metrics, parity, pipelines, report, rows, sample
 from training.data import Dataset
@@ -26,6 +27,7 @@ from training.errors import TrainingError, one_line
 from training.export import NotExportable, steps_of, to_onnx
 from training.fitting import MOST_CLASSES, Say
 from training.parity import Finding
+from training.scalar import NotTranslatable, to_scalar
 from training.thresholds import branch_values
 
 LIBRARIES = (*bundle.PICKLE_LIBRARIES, "pandas", "skl2onnx", "onnx", "onnxruntime")
@@ -88,12 +90,16 @@ def train(options: Options, say: Say = print, export: Export = to_onnx) -> Manif
         branch_values(steps_of(estimator), manifest.features, Schema(manifest.features).columns([typical])),
         at_least=parity.ROWS - min(parity.ROWS, len(y)),
     )
-    graph, finding = _prove(export, estimator, manifest, scorer, some, adversarial, options.exact)
-    tell(report.parity(finding))
+    proven = _prove(export, estimator, manifest, scorer, some, adversarial, options.exact)
+    tell(report.parity(proven.finding, proven.scalar_finding))
 
-    files = {bundle.JOBLIB: _pickled(estimator), **({bundle.ONNX: graph} if graph else {})}
-    manifest = _finished(manifest, files, finding)
-    served = Model.of(manifest, OnnxScorer(graph, manifest) if graph else scorer)
+    files = {bundle.JOBLIB: _pickled(estimator), **proven.files}
+    manifest = _finished(proven.applied(manifest), files)
+    served = Model.of(
+        manifest,
+        OnnxScorer(proven.graph, manifest) if proven.graph is not None else scorer,
+        ScalarEngine(proven.scalar) if proven.scalar is not None else None,
+    )
     with fitting.users_code("scoring the golden rows fails", tell):
         manifest = dataclasses.replace(manifest, golden=rows.golden(served, typical, options.seed))
     _rehearse(manifest, files)
@@ -168,6 +174,31 @@ def _draft(options: Options, dataset: Dataset, pipeline: str, estimator: Any) ->
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """The graph and the program for one row, each only if it was found equal to the estimator."""
+
+    graph: bytes | None
+    finding: Finding
+    scalar: bytes | None = None
+    scalar_finding: Finding | None = None
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """The files of the bundle that hold them."""
+        named = {bundle.ONNX: self.graph, bundle.SCALAR: self.scalar}
+        return {name: content for name, content in named.items() if content is not None}
+
+    def applied(self, manifest: Manifest) -> Manifest:
+        """The manifest with what serves one row and many, and why."""
+        told = self.finding.as_json()
+        if self.scalar_finding is not None:
+            told["scalar"] = self.scalar_finding.as_json()
+        runtime: Literal["onnx", "joblib"] = "onnx" if self.graph is not None else "joblib"
+        engines = {"one": "scalar" if self.scalar is not None else runtime, "many": runtime}
+        return dataclasses.replace(manifest, runtime=runtime, engines=engines, parity=told)
+
+
 def _prove(
     export: Export,
     estimator: Any,
@@ -176,15 +207,22 @@ def _prove(
     held_out: Columns,
     adversarial: Columns,
     exact: bool,
-) -> tuple[bytes | None, Finding]:
-    """The graph, if it is found equal to the estimator, and the finding."""
+) -> Proven:
     try:
         graph = export(estimator, manifest)
         onnx_scorer = OnnxScorer(graph, manifest)
     except NotExportable as error:
-        return None, parity.untried(str(error))
+        return Proven(None, parity.untried(str(error)))
     finding = parity.compare(onnx_scorer, scorer, manifest.task, held_out, adversarial, exact=exact)
-    return (None if finding.reason else graph), finding
+    if finding.reason is not None:
+        return Proven(None, finding)
+    try:
+        scalar = to_scalar(graph, manifest, {name: values[:1] for name, values in adversarial.items()})
+    except NotTranslatable as error:
+        return Proven(graph, finding, None, parity.untried(f"Python alone cannot do {error}"))
+    alone = RowByRow(ScalarEngine(scalar), manifest)
+    of_one = parity.compare(alone, scorer, manifest.task, held_out, adversarial, exact=exact)
+    return Proven(graph, finding, scalar if of_one.reason is None else None, of_one)
 
 
 def _rehearse(manifest: Manifest, files: dict[str, bytes]) -> None:
@@ -204,8 +242,8 @@ def _pickled(estimator: Any) -> bytes:
     return content.getvalue()
 
 
-def _finished(manifest: Manifest, files: dict[str, bytes], finding: Finding) -> Manifest:
-    """The manifest with what follows from the files and the finding."""
+def _finished(manifest: Manifest, files: dict[str, bytes]) -> Manifest:
+    """The manifest with what follows from the files."""
     hashes = bundle.sha256_of(files)
     contract = [
         [each.as_json() for each in manifest.features],
@@ -216,7 +254,5 @@ def _finished(manifest: Manifest, files: dict[str, bytes], finding: Finding) -> 
     return dataclasses.replace(
         manifest,
         version=bundle.content_version(hashes, contract),
-        runtime="onnx" if bundle.ONNX in files else "joblib",
-        parity=finding.as_json(),
         files=hashes,
     )
