@@ -6,10 +6,8 @@ balancer's rule) belongs to the platform. Errors answer as RFC 9457 problem docu
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from handler import telemetry
 from handler.errors import (
@@ -46,8 +44,7 @@ if TYPE_CHECKING:
     from handler.csv_blocks import Block, Layout, Reject, Rows
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(NamedTuple):
     """A scored CSV body, block by block."""
 
     layout: Layout
@@ -77,7 +74,7 @@ class Api:
         except Exception as error:  # noqa: BLE001  the caller gets an answer, the log gets the place
             telemetry.failure("request failed", error, route=request.route)
             answer = problem(FunctionError("the server failed on this request; its log says where"))
-        return replace(answer, headers={**answer.headers, **self._cors(request)})
+        return answer._replace(headers={**answer.headers, **self._cors(request)})
 
     def predict(self, payload: object) -> tuple[dict[str, Any], int]:
         """Predict a JSON record, a list of records, or ``{"instances": [...]}``.
@@ -220,6 +217,8 @@ class Api:
         }
         if "gzip" in request.headers.get("accept-encoding", ""):
             return Answer(200, {**headers, "content-encoding": "gzip"}, content)
+        import gzip
+
         return Answer(200, headers, gzip.decompress(content))
 
     def _one(self, record: Record) -> dict[str, Any]:

@@ -20,12 +20,12 @@ from handler.messages import Answer, Request
 from handler.model import Model
 from handler.settings import Settings
 from handler.sources import source_of, sources
-from handler.storage import Storage
 
 if TYPE_CHECKING:
     import flask
 
     from handler.batch import Batch
+    from handler.storage import Storage
 
 #: Bytes of an answer that Cloud Run passes on in one piece, less room for its headers.
 #: https://cloud.google.com/run/quotas
@@ -45,8 +45,7 @@ class App:
         self.settings = settings
         self._model = model
         self._api = Api(model, settings)
-        self._sources = sources(model.schema, settings)
-        self._storage = Storage(settings.allow_http)
+        self._storage: Storage | None = None
         self._cold = True
 
     def handle(self, event: object, request_id: str | None = None, remaining: Remaining = forever) -> Any:
@@ -55,7 +54,7 @@ class App:
         ``remaining`` gives the seconds until the platform's deadline. Raises ``UnknownEvent``, and
         whatever the source's platform wants raised.
         """
-        source = source_of(event, self._sources)
+        source = source_of(event, sources(self._model.schema, self.settings))
         try:
             outcomes = [self._run(job, request_id, remaining) for job in source.jobs(event)]
         except FunctionError as error:
@@ -105,7 +104,9 @@ class App:
 
     def _batch(self, remaining: Remaining) -> Batch:
         from handler.batch import Batch
+        from handler.storage import Storage
 
+        self._storage = self._storage or Storage(self.settings.allow_http)
         return Batch(self._model, self.settings, self._storage, remaining)
 
     def _log(self, route: str, request_id: str | None, start: float, status: int, **told: object) -> None:

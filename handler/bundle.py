@@ -7,15 +7,17 @@ pickled with.
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from handler.errors import BundleError
+
+try:  # as the standard library's random does: hashlib would load OpenSSL, which takes 4 ms
+    from _sha2 import sha256  # type: ignore[import-not-found,unused-ignore]
+except ImportError:
+    from hashlib import sha256
 
 #: The manifest's format. Raise it when a reader of the old number would misread a new manifest
 #: (a key renamed, removed, or with another meaning); a new optional key does not raise it. Keep
@@ -39,8 +41,7 @@ Task = Literal["binary", "multiclass", "regression"]
 Label = int | str
 
 
-@dataclass(frozen=True, slots=True)
-class Feature:
+class Feature(NamedTuple):
     """One input of the model, as training saw it.
 
     ``minimum`` and ``maximum`` are observed, not enforced. ``open`` says of a category whether
@@ -63,8 +64,7 @@ class Feature:
         return {**head, "minimum": self.minimum, "maximum": self.maximum}
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
+class Manifest(NamedTuple):
     """What ``model.json`` says; see DESIGN for the meaning of each key.
 
     ``threshold``: the probability of the second class from which it is predicted, where training
@@ -88,12 +88,12 @@ class Manifest:
     golden: tuple[Mapping[str, Any], ...] = ()
     threshold: float | None = None
     ids: tuple[str, ...] = ()
-    engines: Mapping[str, str] = field(default_factory=dict)
-    format: int = field(default=FORMAT)
+    engines: Mapping[str, str] = {}
+    format: int = FORMAT
 
     def as_json(self) -> dict[str, Any]:
         """The manifest as the JSON object that ``model.json`` holds."""
-        document = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
+        document = self._asdict()
         return {
             "format": document.pop("format"),
             **document,
@@ -141,8 +141,7 @@ class Manifest:
         return {"name": self.name, "version": self.version}
 
 
-@dataclass(frozen=True, slots=True)
-class Bundle:
+class Bundle(NamedTuple):
     """An opened bundle: the manifest is read, no model file is yet."""
 
     folder: Path
@@ -172,7 +171,7 @@ class Bundle:
             content = (self.folder / name).read_bytes()
         except OSError as error:
             raise BundleError(f"{self.folder / name} cannot be read: {type(error).__name__}") from error
-        found = hashlib.sha256(content).hexdigest()
+        found = sha256(content).hexdigest()
         if found != expected:
             raise BundleError(
                 f"{self.folder / name} has sha256 {found} and {MANIFEST} says {expected}: the file was "
@@ -208,7 +207,7 @@ class Bundle:
 def content_version(files: Mapping[str, str], contract: Any) -> str:
     """The model's version: 12 hex digits over the files' hashes and ``contract`` (any JSON value)."""
     text = json.dumps([dict(files), contract], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return str(sha256(text.encode()).hexdigest())[:12]
 
 
 def check_target(folder: Path) -> None:
@@ -257,7 +256,7 @@ def write(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
 
 def sha256_of(files: Mapping[str, bytes]) -> dict[str, str]:
     """The manifest's ``files``: the sha256 of each file's content."""
-    return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    return {name: sha256(content).hexdigest() for name, content in files.items()}
 
 
 def installed_versions(libraries: Sequence[str]) -> dict[str, str]:

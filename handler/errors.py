@@ -23,7 +23,7 @@ Messages never hold a value that a caller sent: they name fields, lines and rule
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 BATCH_INSTEAD = (
     "score it as a batch, which takes a CSV of any size: upload it to the input bucket, or run "
@@ -59,8 +59,7 @@ class UnknownEvent(FunctionError):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """One thing wrong with one field; ``record`` (from 0) or ``line`` (from 1) says in which."""
 
     field: str

@@ -1,17 +1,16 @@
-"""The envelopes of HTTP: API Gateway, Function URLs, load balancers, and plain requests."""
+"""The envelopes of HTTP: API Gateway, Function URLs, load balancers, and plain requests.
+
+Modules that not every event needs are imported where one does: the first prediction waits for imports.
+"""
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-from urllib.parse import parse_qsl, unquote_plus
 
 from handler.errors import InvalidBody, UnknownEvent
 from handler.jobs import Event, Job, Outcome, context_of, keys, member, text
 from handler.messages import Answer, Request, problem
-from handler.object_events import carries_event
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -65,6 +64,8 @@ class ApiGatewayV2:
 
     def jobs(self, event: Mapping[str, Any]) -> Iterable[Job]:
         """See ``Source``."""
+        from urllib.parse import parse_qsl
+
         return [
             Request(
                 method=text(event, "requestContext", "http", "method"),
@@ -93,6 +94,8 @@ class Alb:
 
     def jobs(self, event: Mapping[str, Any]) -> Iterable[Job]:
         """See ``Source``."""
+        from urllib.parse import unquote_plus
+
         query = _pairs(event, "queryStringParameters", "multiValueQueryStringParameters")
         return [
             Request(
@@ -129,7 +132,11 @@ class PlainHttp:
 
     def matches(self, event: Event) -> bool:
         """See ``Source``."""
-        return isinstance(event, Request) and not carries_event(event)
+        if not isinstance(event, Request):
+            return False
+        from handler.object_events import carries_event
+
+        return not carries_event(event)
 
     def jobs(self, event: Request) -> Iterable[Job]:
         """See ``Source``."""
@@ -173,6 +180,9 @@ def _body(event: Mapping[str, Any]) -> bytes:
             return body.encode()
         except UnicodeEncodeError as error:
             raise InvalidBody("the body holds half of a surrogate pair") from error
+    import base64
+    import binascii
+
     try:
         return base64.b64decode(body, validate=True)
     except (binascii.Error, ValueError) as error:
@@ -191,7 +201,11 @@ def _reply(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """The proxy response that API Gateway, Function URLs and ALB share."""
     answer, job = _answer(outcomes), outcomes[0].job
     binary = "content-encoding" in answer.headers
-    body = base64.b64encode(answer.body) if binary else answer.body
+    body = answer.body
+    if binary:
+        import base64
+
+        body = base64.b64encode(body)
     if isinstance(job, Request) and job.method == "HEAD":
         body = b""
     return {

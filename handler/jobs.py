@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from handler.errors import FunctionError, RequestError, UnknownEvent
 from handler.messages import Request
-from handler.storage import Location
+
+if TYPE_CHECKING:
+    from handler.storage import Location
 
 Event = Mapping[str, Any] | Request
 
 
-@dataclass(frozen=True, slots=True)
-class Predict:
+class Predict(NamedTuple):
     """A direct invoke: a record, or ``{"instances": [...]}``, as parsed JSON."""
 
     payload: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class ScoreObject:
+class ScoreObject(NamedTuple):
     """Score the object at ``input``; ``output`` None means the deployment's OUTPUT_URI.
 
     ``id`` is the envelope's name for what it carried the job in, where it replies one by one.
@@ -32,16 +31,14 @@ class ScoreObject:
     id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Acknowledge:
+class Acknowledge(NamedTuple):
     """An event that asks for nothing: a test event, a deletion, a folder marker, an empty object."""
 
     reason: str
     id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Undecodable:
+class Undecodable(NamedTuple):
     """One message of a batch that cannot be understood; the others go on."""
 
     error: FunctionError
@@ -51,8 +48,7 @@ class Undecodable:
 Job = Request | Predict | ScoreObject | Acknowledge | Undecodable
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of a job: a result, or the error that stopped it; no job where none was decoded."""
 
     job: Job | None

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import http
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from handler.errors import (
     FunctionError,
@@ -28,8 +27,7 @@ TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
 CURL_HINT = "; with curl: -H 'content-type: {}'"
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """An HTTP request, decoded: header names in lower case, query parameters as (name, text) pairs.
 
     ``prefix``: what the platform took off the path's front. ``size``: the announced length of the
@@ -39,7 +37,7 @@ class Request:
     method: str
     path: str
     query: tuple[tuple[str, str], ...] = ()
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
     body: bytes = b""
     prefix: str = ""
     size: int = 0
@@ -56,12 +54,11 @@ class Request:
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """An HTTP answer; for the log, ``rows`` counts the records in it, ``rejected`` those not predicted."""
 
     status: int
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
     body: bytes = b""
     rows: int = 0
     rejected: int = 0
@@ -78,6 +75,8 @@ def answer_json(
 
 def problem(error: FunctionError) -> Answer:
     """The problem document of an error. https://www.rfc-editor.org/rfc/rfc9457"""
+    import http
+
     status = status_of(error)
     problems = error.problems if isinstance(error, RequestError) else ()
     document = {
@@ -89,7 +88,7 @@ def problem(error: FunctionError) -> Answer:
     }
     answer = answer_json(document, status, media_type="application/problem+json")
     owed = error.headers if isinstance(error, RequestError) else {}
-    return replace(answer, headers={**answer.headers, **owed})
+    return answer._replace(headers={**answer.headers, **owed})
 
 
 def read_json(body: bytes) -> object:

@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from handler import bundle as bundles
 from handler.bundle import Bundle, Label, Manifest
@@ -30,8 +29,7 @@ MANY = 4096
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else onnxruntime writes a device id, and calls home
 
 
-@dataclass(frozen=True, slots=True)
-class Scores:
+class Scores(NamedTuple):
     """What a scorer says of n rows.
 
     ``values``: shape (n,); the row's index into the classes (int64), or the predicted value
@@ -89,19 +87,20 @@ class RowByRow:
     def __init__(self, engine: ScalarEngine, manifest: Manifest) -> None:
         self._engine = engine
         self._names = [feature.name for feature in manifest.features]
-        self._index = class_index(manifest.classes)
+        self._classes = manifest.classes
 
     def score(self, columns: Columns) -> Scores:
         """See ``Scorer``."""
         import numpy as np
 
+        index = class_index(self._classes)
         records = zip(*(columns[name].tolist() for name in self._names), strict=True)
         labels, probabilities = zip(*map(self._engine.run, records), strict=True)
-        if self._index is None:
+        if index is None:
             return Scores(np.array(labels, np.float64), None)
         given = None if probabilities[0] is None else np.array(probabilities)
         text = isinstance(labels[0], str)
-        return Scores(self._index(np.array(labels, dtype=object if text else np.int64)), given)
+        return Scores(index(np.array(labels, dtype=object if text else np.int64)), given)
 
 
 class BySize:
@@ -177,8 +176,7 @@ def class_index(classes: tuple[Label, ...]) -> Callable[[np.ndarray], np.ndarray
     return lambda labels: np.fromiter((places[label] for label in labels), np.int64, len(labels))
 
 
-@dataclass(frozen=True, slots=True)
-class Model:
+class Model(NamedTuple):
     """A loaded bundle: what it takes, what it says, and the scorers that say it.
 
     ``engine`` scores one row; where there is none, ``scorer`` does.

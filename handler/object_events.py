@@ -9,7 +9,6 @@ import base64
 import binascii
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -107,7 +106,7 @@ class Sqs:
         """See ``Source``."""
         for record in event["Records"]:
             for job in _alone(record, "body"):
-                yield replace(job, id=text(record, "messageId"))
+                yield job._replace(id=text(record, "messageId"))
 
     def reply(self, outcomes: Sequence[Outcome]) -> dict[str, Any]:
         """See ``Source``."""

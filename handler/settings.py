@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from handler.errors import SettingError
 
@@ -27,8 +26,7 @@ BLOCK_BYTES = 768 * 1024
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(NamedTuple):
     """What the environment says; sizes in bytes, ``timeout`` in seconds (Cloud Run; None: not told)."""
 
     model_dir: Path = DEFAULT_MODEL_DIR

@@ -6,7 +6,6 @@ import base64
 import csv
 import io
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -257,8 +256,8 @@ def test_a_body_over_the_limit_is_shown_the_batch_path(model: Model) -> None:
 
 def test_an_answer_over_the_platforms_limit_is_an_error_and_not_a_platform_failure(app: App) -> None:
     request = Request("POST", "/predict", headers={"content-type": "application/json"}, most=2000)
-    assert app.handle(replace(request, body=json.dumps([GOOD] * 5).encode())).status == 200
-    answer = app.handle(replace(request, body=json.dumps([GOOD] * 50).encode()))
+    assert app.handle(request._replace(body=json.dumps([GOOD] * 5).encode())).status == 200
+    answer = app.handle(request._replace(body=json.dumps([GOOD] * 50).encode()))
     assert answer.status == 413
     assert "the answer" in said(answer)["detail"]
 
@@ -313,7 +312,7 @@ def test_cors_is_off_unless_configured(app: App, model: Model) -> None:
     open_app = App(model, Settings(cors_origins=("https://a.example",)))
     assert open_app.handle(asked).headers["access-control-allow-origin"] == "https://a.example"
     assert "POST" in open_app.handle(asked).headers["access-control-allow-methods"]
-    stranger = replace(asked, headers={**asked.headers, "origin": "https://b.example"})
+    stranger = asked._replace(headers={**asked.headers, "origin": "https://b.example"})
     assert "access-control-allow-origin" not in open_app.handle(stranger).headers
 
 

@@ -9,7 +9,6 @@ import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -60,7 +59,7 @@ def app_on(model: Model, bucket: str, scheme: str = "s3", **settings: Any) -> Ap
     """The handler, reading ``incoming/`` and writing ``scored/`` of a bucket."""
     root = f"{scheme}://{bucket}"
     chosen = Settings(input_uri=(f"{root}/incoming/",), output_uri=f"{root}/scored", allow_http=True)
-    return App(model, replace(chosen, **settings))
+    return App(model, chosen._replace(**settings))
 
 
 def outputs(cloud: S3 | GCS, bucket: str, key: str = "incoming/c.csv") -> tuple[Any, Any, Any]:
@@ -383,7 +382,7 @@ def test_the_same_event_twice_scores_once_and_a_new_version_again(cloud: S3, mod
     cloud.put(bucket, "incoming/c.csv", CUSTOMERS)
     assert score(model, bucket).summary is not None
     assert score(model, bucket).skipped is not None
-    retrained = Model.of(replace(model.manifest, version="0123456789ab"), model.scorer)
+    retrained = Model.of(model.manifest._replace(version="0123456789ab"), model.scorer)
     assert score(retrained, bucket).summary is not None
     assert score(retrained, bucket).skipped is not None
     cloud.put(bucket, "incoming/c.csv", CUSTOMERS + b"50,d,0,9\n")

@@ -11,7 +11,7 @@ import contextlib
 import json
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -136,8 +136,7 @@ class View:
 
 
 def echo(base: Model, version: str) -> Model:
-    manifest = replace(
-        base.manifest, version=version, task="regression", classes=(), golden=(),
+    manifest = base.manifest._replace(version=version, task="regression", classes=(), golden=(),
         features=(Feature("value", "integer"),),
     )  # fmt: skip
     return Model.of(manifest, Sums())

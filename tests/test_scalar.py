@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import subprocess
@@ -115,7 +114,7 @@ def altered(folder: Path, target: Path, content: bytes) -> Path:
     files[bundles.SCALAR] = content
     manifest = Bundle.open(folder).manifest
     hashes = {**manifest.files, **bundles.sha256_of({bundles.SCALAR: content})}
-    document = dataclasses.replace(manifest, files=hashes).as_json()
+    document = manifest._replace(files=hashes).as_json()
     files[bundles.MANIFEST] = json.dumps(document).encode()
     for name, each in files.items():
         (target / name).write_bytes(each)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -104,7 +103,7 @@ def opened(scorer: Scorer, dataset: Dataset, parts: Split) -> tuple[Feature, ...
     """The features, with ``open`` set on those of which the scorer takes an unknown category."""
     fitted_on = dataset.take(parts.train[:1])
     return tuple(
-        dataclasses.replace(feature, open=_takes_unknown(scorer, fitted_on, feature))
+        feature._replace(open=_takes_unknown(scorer, fitted_on, feature))
         if feature.kind == "category"
         else feature
         for feature in dataset.features

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import io
 import json
@@ -73,11 +72,11 @@ def train(options: Options, say: Say = print, export: Export = to_onnx) -> Manif
 
     manifest = _draft(options, dataset, choice.name, estimator)
     scorer = JoblibScorer(estimator, manifest)
-    manifest = dataclasses.replace(manifest, features=fitting.opened(scorer, dataset, parts))
+    manifest = manifest._replace(features=fitting.opened(scorer, dataset, parts))
     held_out, y = dataset.take(parts.held_out), parts.y[parts.held_out]
     with fitting.users_code("scoring the rows held out fails", tell):
         scores = scorer.score(held_out)
-        manifest = dataclasses.replace(manifest, metrics=metrics.measure(manifest, y, scores))
+        manifest = manifest._replace(metrics=metrics.measure(manifest, y, scores))
     tell(report.quality(manifest, y, scores))
 
     tell("exporting to ONNX, and comparing the graph with scikit-learn ...")
@@ -101,7 +100,7 @@ def train(options: Options, say: Say = print, export: Export = to_onnx) -> Manif
         ScalarEngine(proven.scalar) if proven.scalar is not None else None,
     )
     with fitting.users_code("scoring the golden rows fails", tell):
-        manifest = dataclasses.replace(manifest, golden=rows.golden(served, typical, options.seed))
+        manifest = manifest._replace(golden=rows.golden(served, typical, options.seed))
     _rehearse(manifest, files)
     bundle.write(options.out, manifest, files)
     tell(report.done(manifest, options.out))
@@ -196,7 +195,7 @@ class Proven:
             told["scalar"] = self.scalar_finding.as_json()
         runtime: Literal["onnx", "joblib"] = "onnx" if self.graph is not None else "joblib"
         engines = {"one": "scalar" if self.scalar is not None else runtime, "many": runtime}
-        return dataclasses.replace(manifest, runtime=runtime, engines=engines, parity=told)
+        return manifest._replace(runtime=runtime, engines=engines, parity=told)
 
 
 def _prove(
@@ -251,8 +250,7 @@ def _finished(manifest: Manifest, files: dict[str, bytes]) -> Manifest:
         manifest.classes,
         manifest.target,
     ]
-    return dataclasses.replace(
-        manifest,
+    return manifest._replace(
         version=bundle.content_version(hashes, contract),
         files=hashes,
     )
