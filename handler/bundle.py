@@ -8,11 +8,14 @@ pickled with.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from handler.errors import BundleError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 try:  # as the standard library's random does: hashlib would load OpenSSL, which takes 4 ms
     from _sha2 import sha256  # type: ignore[import-not-found,unused-ignore]
@@ -144,15 +147,15 @@ class Manifest(NamedTuple):
 class Bundle(NamedTuple):
     """An opened bundle: the manifest is read, no model file is yet."""
 
-    folder: Path
+    folder: str | Path
     manifest: Manifest
 
     @classmethod
-    def open(cls, folder: Path) -> Bundle:
+    def open(cls, folder: str | Path) -> Bundle:
         """Read the manifest in ``folder``; raises ``BundleError``."""
-        path = folder / MANIFEST
+        path = os.path.join(folder, MANIFEST)
         try:
-            document = json.loads(path.read_bytes())
+            document = json.loads(_content(path))
         except FileNotFoundError as error:
             raise BundleError(
                 f"no model at {folder} ({MANIFEST} is missing): run 'make train', or point MODEL_DIR "
@@ -167,14 +170,15 @@ class Bundle(NamedTuple):
         expected = self.manifest.files.get(name)
         if expected is None:
             raise BundleError(f"{MANIFEST} vouches for no file {name}")
+        path = os.path.join(self.folder, name)
         try:
-            content = (self.folder / name).read_bytes()
+            content = _content(path)
         except OSError as error:
-            raise BundleError(f"{self.folder / name} cannot be read: {type(error).__name__}") from error
+            raise BundleError(f"{path} cannot be read: {type(error).__name__}") from error
         found = sha256(content).hexdigest()
         if found != expected:
             raise BundleError(
-                f"{self.folder / name} has sha256 {found} and {MANIFEST} says {expected}: the file was "
+                f"{path} has sha256 {found} and {MANIFEST} says {expected}: the file was "
                 "changed after training; restore it or train again"
             )
         return content
@@ -204,6 +208,11 @@ class Bundle(NamedTuple):
             )
 
 
+def _content(path: str) -> bytes:
+    with open(path, "rb") as file:  # without pathlib: the first prediction waits for every import
+        return file.read()
+
+
 def content_version(files: Mapping[str, str], contract: Any) -> str:
     """The model's version: 12 hex digits over the files' hashes and ``contract`` (any JSON value)."""
     text = json.dumps([dict(files), contract], sort_keys=True)
@@ -230,6 +239,7 @@ def write(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
     """
     import shutil
     import tempfile
+    from pathlib import Path
 
     check_target(folder)
     folder = folder.resolve()

@@ -188,7 +188,7 @@ class Model(NamedTuple):
     engine: ScalarEngine | None = None
 
     @classmethod
-    def load(cls, folder: Path) -> Model:
+    def load(cls, folder: str | Path) -> Model:
         """Load the bundle in ``folder``, verified; raises ``BundleError``."""
         bundle = Bundle.open(folder)
         engine = load_engine(bundle)

@@ -20,7 +20,6 @@ import json
 import math
 import operator
 import sys
-from array import array
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -69,6 +68,10 @@ class ScalarEngine:
 
 
 def _arrays(told: Sequence[tuple[str, int]], content: bytes) -> list[list[Any]]:
+    if not told:
+        return []
+    from array import array
+
     found, start = [], 0
     for kind, count in told:
         values = array(kind)
@@ -90,11 +93,6 @@ def _stored(value: Any, arrays: Sequence[Any]) -> Any:
     if isinstance(value, list) and value and isinstance(value[0], dict):
         return [_stored(each, arrays) for each in value]
     return value
-
-
-def _single(values: Values) -> list[float]:
-    """Rounded to float32, in which a part of a graph may compute."""
-    return array("f", values).tolist()
 
 
 # IEEE 754's answers where Python raises.
@@ -256,10 +254,13 @@ def _where(out: int, given: Values, maps: list[list[int] | None]) -> Step:
 
 
 def _to_single(out: int, given: Values) -> Step:
+    """Rounded to float32, in which a part of a graph may compute."""
+    from array import array  # the plainest models do without
+
     (source,) = given
 
     def step(slots: list[Any]) -> None:
-        slots[out] = _single(slots[source])
+        slots[out] = array("f", slots[source]).tolist()
 
     return step
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 from handler.errors import SettingError
@@ -20,7 +19,7 @@ BODY_LIMITS: Mapping[Platform, int] = {
     "local": 30 * 1024 * 1024,
 }
 #: The bundle that ships beside the handler.
-DEFAULT_MODEL_DIR = Path(__file__).parent / "model"
+DEFAULT_MODEL_DIR = os.path.join(os.path.dirname(__file__), "model")
 #: Measured beside 0.5, 1 and 1.5 MiB, as two workers a processor beside one: ``make bench PARTS=choices``.
 BLOCK_BYTES = 768 * 1024
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -29,7 +28,7 @@ LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 class Settings(NamedTuple):
     """What the environment says; sizes in bytes, ``timeout`` in seconds (Cloud Run; None: not told)."""
 
-    model_dir: Path = DEFAULT_MODEL_DIR
+    model_dir: str = DEFAULT_MODEL_DIR
     input_uri: tuple[str, ...] = ()
     output_uri: str | None = None
     log_level: str = "INFO"
@@ -50,7 +49,7 @@ class Settings(NamedTuple):
         if level not in LOG_LEVELS:
             raise SettingError("LOG_LEVEL", f"must be one of {', '.join(LOG_LEVELS)}")
         return cls(
-            model_dir=Path(environ.get("MODEL_DIR") or DEFAULT_MODEL_DIR),
+            model_dir=environ.get("MODEL_DIR") or DEFAULT_MODEL_DIR,
             input_uri=_words(environ, "INPUT_URI"),
             output_uri=environ.get("OUTPUT_URI") or None,
             log_level=level,

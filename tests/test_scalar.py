@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +18,6 @@ from handler.model import Model, load_scorer
 from handler.scalar import ScalarEngine
 from tests.conftest import mixed_rows, quiet
 from training.train import Options, train
-
-ROOT = Path(__file__).resolve().parent.parent
-EVENTS = {
-    "http": '{"version": "2.0", "rawPath": "/predict", "headers": {}, "rawQueryString": '
-    '"age=45&new_user=0&total_pages_visited=5", "requestContext": {"http": {"method": "GET"}}}',
-    "direct": '{"age": 45, "new_user": 0, "total_pages_visited": 5}',
-}
 
 
 @pytest.fixture(scope="module")
@@ -87,24 +77,6 @@ def test_any_record_is_predicted_as_the_graph_predicts_it(
     first, second, *_ = [*sorted(many["probabilities"].values(), reverse=True), 0.0]
     if first - second > 1e-9:
         assert one["prediction"] == many["prediction"]
-
-
-@pytest.mark.parametrize("name", list(EVENTS))
-def test_a_single_prediction_imports_no_heavy_library(name: str, bundle_dir: Path) -> None:
-    script = (
-        "import json, sys; from handler.app import lambda_handler; "
-        f"lambda_handler(json.loads({EVENTS[name]!r}), None); print(json.dumps(sorted(sys.modules)))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        env={**os.environ, "MODEL_DIR": str(bundle_dir), "LOG_LEVEL": "ERROR"},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    loaded = set(json.loads(done.stdout))
-    assert not loaded & {"numpy", "onnxruntime", "polars", "obstore", "sklearn", "pandas", "boto3"}
 
 
 def altered(folder: Path, target: Path, content: bytes) -> Path:
