@@ -166,7 +166,7 @@ def _texts(event: Mapping[str, Any], name: str) -> Mapping[str, list[str]] | Non
     found = member(event, name)
     if found is None:
         return None
-    if isinstance(found, Mapping):
+    if isinstance(found, dict):
         many = {key: value if isinstance(value, list) else [value] for key, value in found.items()}
         if all(isinstance(value, str) for values in many.values() for value in values):
             return many

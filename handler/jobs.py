@@ -82,19 +82,19 @@ class Source(Protocol):
 
 def keys(event: Event) -> Mapping[str, Any]:
     """A JSON event's members; none of an HTTP request."""
-    return event if isinstance(event, Mapping) else {}
+    return event if isinstance(event, dict) else {}
 
 
 def context_of(event: Event) -> Mapping[str, Any]:
     """A JSON event's request context; empty where it has none."""
     context = keys(event).get("requestContext")
-    return context if isinstance(context, Mapping) else {}
+    return context if isinstance(context, dict) else {}
 
 
 def member(event: object, *path: str) -> Any:
     """What stands at ``path`` in a JSON event; None where nothing does."""
     for name in path:
-        event = event.get(name) if isinstance(event, Mapping) else None
+        event = event.get(name) if isinstance(event, dict) else None
     return event
 
 

@@ -25,6 +25,7 @@ FORM = "application/x-www-form-urlencoded"
 TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
 #: What curl puts in place of a content type that the caller left out.
 CURL_HINT = "; with curl: -H 'content-type: {}'"
+ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 
 class Request(NamedTuple):
@@ -68,7 +69,7 @@ def answer_json(
     document: object, status: int = 200, rows: int = 0, media_type: str = JSON, rejected: int = 0
 ) -> Answer:
     """A JSON answer; doubles are written so that they read back to the same double."""
-    body = json.dumps(document, ensure_ascii=False, allow_nan=False).encode(errors="backslashreplace")
+    body = ENCODER.encode(document).encode(errors="backslashreplace")
     headers = {"content-type": media_type, "x-content-type-options": "nosniff"}
     return Answer(status, headers, body, rows, rejected)
 

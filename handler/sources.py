@@ -85,7 +85,7 @@ def sources(schema: Schema, settings: Settings) -> Iterator[Source]:
 
 def source_of(event: object, known: Iterable[Source]) -> Source:
     """The source whose envelope the event declares; raises ``UnknownEvent`` that names its keys."""
-    if not isinstance(event, Mapping | Request):
+    if not isinstance(event, (dict, Request)):
         raise UnknownEvent([f"(a JSON {type(event).__name__}, no object)"])
     for source in known:
         if source.matches(event):
