@@ -16,11 +16,13 @@ serve: ## train the sample model unless there is a model, and serve it on 127.0.
 	@test -f "$(model)/model.json" || $(python) -m training --out "$(model)"
 	@$(python) -m handler serve
 
-train: ## train on your data: DATA=f.csv TARGET=column [PIPELINE= NAME= OUT= SEED= TEST_SIZE= REPORT=]
+train: ## train on your data: DATA=f.csv TARGET=column [PIPELINE= THRESHOLD= COLUMNS= DROP= ID= KIND= ...]
 	$(install) train dev
 	@$(python) -m training $(call option,DATA,--data) $(call option,TARGET,--target) \
 	    $(call option,PIPELINE,--pipeline) $(call option,TEST_SIZE,--test-size) $(call option,SEED,--seed) \
-	    $(call option,NAME,--name) $(call option,OUT,--out) $(call option,REPORT,--report)
+	    $(call option,NAME,--name) $(call option,OUT,--out) $(call option,REPORT,--report) \
+	    $(call option,COLUMNS,--columns) $(call option,DROP,--drop) $(call option,ID,--id) \
+	    $(call option,KIND,--kind) $(call option,THRESHOLD,--threshold) $(if $(EXACT),--exact)
 
 check: ## check that the model reproduces the predictions that it was trained with
 	$(install) train dev

@@ -100,9 +100,27 @@ class Api:
             if not isinstance(payload, list):
                 raise InvalidRecords([Problem("instances", "not_a_list", "'instances' must be a list")])
         if not isinstance(payload, list):
-            return self._one(self._model.schema.from_json(payload)), 1
-        records = _all_records(self._model.schema.from_json, payload)
-        return self._many(records), len(records)
+            record, ids = self._read(payload)
+            return self._one(record, ids), 1
+        read = _all_records(self._read, payload)
+        predictions = self._model.predict([record for record, _ in read])
+        document = {
+            "predictions": [{**told, **ids} for told, (_, ids) in zip(predictions, read, strict=True)],
+            "model": self._model.manifest.identity,
+        }
+        return document, len(read)
+
+    def _read(self, payload: object, index: int | None = None) -> tuple[Record, dict[str, Any]]:
+        """A JSON record, and the id columns in it as the answer carries them back."""
+        ids, rest = self._without_ids(payload) if isinstance(payload, dict) else ({}, payload)
+        return self._model.schema.from_json(rest, index), ids
+
+    def _without_ids(self, values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        known = self._model.manifest.ids
+        carried = {name: values[name] for name in known if name in values}
+        if not carried:
+            return {}, values
+        return {"ids": carried}, {name: value for name, value in values.items() if name not in carried}
 
     def _dispatch(self, request: Request) -> Answer:
         methods = ROUTES.get(request.route)
@@ -136,7 +154,11 @@ class Api:
 
     def get_predict(self, request: Request) -> Answer:
         """One customer, in the query."""
-        return answer_json(self._one(self._model.schema.from_query(request.query)), rows=1)
+        names = self._model.manifest.ids
+        ids = {name: text for name, text in request.query if name in names} if names else {}
+        query = [pair for pair in request.query if pair[0] not in ids] if ids else request.query
+        record = self._model.schema.from_query(query)
+        return answer_json(self._one(record, {"ids": ids} if ids else {}), rows=1)
 
     def post_predict(self, request: Request) -> Answer:
         """Records as JSON, or rows as CSV: all are predicted, or none."""
@@ -221,12 +243,9 @@ class Api:
 
         return Answer(200, headers, gzip.decompress(content))
 
-    def _one(self, record: Record) -> dict[str, Any]:
+    def _one(self, record: Record, ids: Mapping[str, Any]) -> dict[str, Any]:
         (prediction,) = self._model.predict([record])
-        return {**prediction, "model": self._model.manifest.identity}
-
-    def _many(self, records: Sequence[Record]) -> dict[str, Any]:
-        return {"predictions": self._model.predict(records), "model": self._model.manifest.identity}
+        return {**prediction, **ids, "model": self._model.manifest.identity}
 
     def _score_csv(self, body: bytes, row_by_row: bool = False) -> Table:
         from handler import csv_blocks  # what one customer's prediction does not wait for
@@ -274,9 +293,11 @@ ROUTES: Mapping[str, Mapping[str, Route]] = {
 PUBLIC = tuple(ROUTES)[:6]
 
 
-def _all_records(read: Callable[[object, int], Record], payload: Sequence[object]) -> list[Record]:
+def _all_records(
+    read: Callable[[object, int], tuple[Record, dict[str, Any]]], payload: Sequence[object]
+) -> list[tuple[Record, dict[str, Any]]]:
     """Read every record; raises ``InvalidRecords`` with the problems of all."""
-    records: list[Record] = []
+    records: list[tuple[Record, dict[str, Any]]] = []
     problems: list[Problem] = []
     for index, each in enumerate(payload):
         try:

@@ -85,6 +85,8 @@ def _ref(schema: str) -> Node:
 
 
 TEXT: Node = {"type": "string"}
+#: Of an id column.
+CARRIED = "Carried back in the answer; it is no feature"
 #: The schemas that are the same for every model.
 SCHEMAS: Mapping[str, Node] = {
     "Reject": _object(
@@ -115,6 +117,10 @@ SCHEMAS: Mapping[str, Node] = {
             "libraries": {"type": "object", "additionalProperties": TEXT},
             "training": {"type": "object"},
             "golden": _list({"type": "object", "required": ["record", "prediction"]}),
+            "threshold": {"type": ["number", "null"], "description": "From which the second class is said"},
+            "ids": {**_list(TEXT), "description": "What a record may carry beside its features"},
+            "engines": {"type": "object", "description": "What serves one row, and many"},
+            "links": {"type": "object", "additionalProperties": TEXT},
         },
         "required": ["format", "name", "version", "created", "task", "features", "target", "classes"],
     },
@@ -195,7 +201,13 @@ def _predict(manifest: Manifest) -> Node:
         "operationId": "predict",
         "tags": ["Predict"],
         "summary": "Predict one record, from the query",
-        "parameters": [_parameter(manifest, feature) for feature in manifest.features],
+        "parameters": [
+            *(_parameter(manifest, feature) for feature in manifest.features),
+            *(
+                {"name": name, "in": "query", "description": CARRIED, "schema": TEXT}
+                for name in manifest.ids
+            ),
+        ],
         "responses": {"200": _answer("Prediction", _prediction(manifest)), **_errors(422, 500)},
     }
 
@@ -337,10 +349,16 @@ def _schemas(manifest: Manifest) -> Node:
     if manifest.probabilities:
         answer["probabilities"] = _object({str(each): {"type": "number"} for each in manifest.classes})
     nullable = [feature.name for feature in manifest.features if feature.nullable]
+    record = {each.name: _json_schema(each) for each in manifest.features}
+    carried: Node = {name: {"description": CARRIED} for name in manifest.ids}
+    optional: tuple[str, ...] = ()
+    if carried:
+        answer["ids"] = _object(carried, optional=manifest.ids)
+        optional = ("ids",)
     return {
-        "Record": _object({each.name: _json_schema(each) for each in manifest.features}, optional=nullable),
-        "Prediction": _object({**answer, **identity}),
-        "Predictions": _object({"predictions": _list(_object(answer)), **identity}),
+        "Record": _object({**record, **carried}, optional=[*nullable, *manifest.ids]),
+        "Prediction": _object({**answer, **identity}, optional=optional),
+        "Predictions": _object({"predictions": _list(_object(answer, optional=optional)), **identity}),
         "FilePredictions": _object(
             {"predictions": _list(_or_null(label)), "rejected": _list(_ref("Reject")), **identity}
         ),

@@ -77,7 +77,7 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
     # What no line of ours tells costs a third of a record.
     # https://docs.python.org/3/howto/logging.html#optimization
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    logging.logAsyncioTasks = False
+    logging.logAsyncioTasks = False  # type: ignore[attr-defined,unused-ignore]
 
 
 def event(level: int, message: str, **fields: object) -> None:

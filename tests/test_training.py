@@ -25,6 +25,7 @@ from handler.schema import Columns, parse_text
 from tests.conftest import mixed_rows
 from training import data, parity, rows, sample
 from training.__main__ import main
+from training.columns import Columns as Told
 from training.errors import TrainingError
 from training.export import to_onnx
 from training.train import Options, train
@@ -262,9 +263,9 @@ def test_a_columns_kind(cells: Sequence[str], expected: Feature | None) -> None:
     table = data.parse(_csv(x=cells, y=[str(place) for place in range(len(cells))]), "rows.csv")
     if expected is None:
         with pytest.raises(TrainingError):
-            data.prepare(table, "y")
+            data.prepare(table, Told("y"))
         return
-    (column,) = data.prepare(table, "y").columns
+    (column,) = data.prepare(table, Told("y")).columns
     assert column.feature == expected
     assert column.missing == cells.count("")
 
@@ -297,7 +298,7 @@ def test_what_is_odd_about_a_column_is_noted(run: Run, capsys: pytest.CaptureFix
 )
 def test_training_reads_a_cell_as_serving_does(cells: list[str]) -> None:
     table = data.parse(_csv(x=cells, y=[str(place) for place in range(len(cells))]), "rows.csv")
-    (column,) = data.prepare(table, "y").columns
+    (column,) = data.prepare(table, Told("y")).columns
     assert column.values.tolist() == pytest.approx(
         [parse_text(column.feature, cell) for cell in cells], abs=0, rel=0, nan_ok=True
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from handler.errors import FunctionError
+from training.columns import parse_kind
 from training.errors import TrainingError
 
 
@@ -18,6 +19,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     say = partial(print, flush=True)
     try:
         options = vars(_parser().parse_args(arguments))
+        options["kinds"] = dict(parse_kind(told) for told in options.pop("kind"))
+        options |= {name: tuple(options[name]) for name in ("drop", "ids")}
         say("loading scikit-learn ...")
         from training.train import Options, train
 
@@ -56,11 +59,37 @@ def _parser() -> argparse.ArgumentParser:
     add("--data", type=Path, metavar="CSV", help="the rows to learn from, with a header")
     add(
         "--target",
-        default="converted",
         metavar="COLUMN",
-        help="the column to predict (default: %(default)s)",
+        help="the column to predict (default: converted)",
     )
-    add("--pipeline", metavar="NAME", help="logistic, linear or module:function (default: by the target)")
+    add(
+        "--pipeline",
+        metavar="NAME",
+        help="logistic, linear, random_forest, ... or module:function (default: by the target)",
+    )
+    add("--drop", action="append", default=[], metavar="COLUMN", help="leave a column out")
+    add(
+        "--id",
+        dest="ids",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="a column that is no feature, and that requests may carry",
+    )
+    add(
+        "--kind",
+        action="append",
+        default=[],
+        metavar="COLUMN=KIND",
+        help="take a column as integer, number, boolean or category",
+    )
+    add("--columns", type=Path, metavar="TOML", help="a file that says target, drop, ids and kinds")
+    add(
+        "--threshold",
+        metavar="P",
+        help="of two classes, say the second from this probability on; auto: with the best F1",
+    )
+    add("--exact", action="store_true", help="let ONNX serve only where it differs by 1e-12 at most")
     add(
         "--test-size",
         type=float,
@@ -77,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="the bundle (default: %(default)s)",
     )
-    add("--report", type=Path, metavar="DIR", help="also write report.txt and metrics.json there")
+    add("--report", type=Path, metavar="DIR", help="also write the report and the metrics there")
     return parser
 
 

@@ -22,9 +22,11 @@ import pandas as pd
 import polars as pl
 
 from handler.bundle import Feature, Kind
-from handler.schema import InvalidValue, Schema, Value, clean_name, parse_text
+from handler.schema import MEANING, InvalidValue, Schema, Value, clean_name, parse_text
+from training.columns import Columns as Told
 from training.errors import TrainingError
 
+DEFAULT_TARGET = "converted"
 DELIMITERS = ",;\t|"
 #: Words that other tools write where nothing is known. Here only the empty cell is missing, since
 #: requests have one way to leave a value out, too.
@@ -48,6 +50,7 @@ class Table:
     rows: int
     columns: Mapping[str, pl.Series]
     cleaned: tuple[tuple[str, str], ...]
+    synthetic: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,7 @@ class Dataset:
     table: Table
     columns: tuple[Column, ...]
     target: Target
+    ids: tuple[str, ...] = ()
 
     @property
     def features(self) -> tuple[Feature, ...]:
@@ -116,7 +120,7 @@ def read(path: Path) -> Table:
     return parse(content, path.name)
 
 
-def parse(content: bytes, source: str) -> Table:
+def parse(content: bytes, source: str, *, synthetic: bool = False) -> Table:
     """The CSV in ``content``; ``source`` names it in messages. Raises ``TrainingError``."""
     try:
         text = content.decode("utf-8-sig")
@@ -155,6 +159,7 @@ def parse(content: bytes, source: str) -> Table:
         rows=len(frame),
         columns={name: pl.Series(name, frame[name].tolist(), dtype=pl.String) for name in names},
         cleaned=tuple((cell, name) for cell, name in zip(header, names, strict=True) if cell != name),
+        synthetic=synthetic,
     )
 
 
@@ -189,18 +194,32 @@ def _check_shape(text: str, delimiter: str, width: int, source: str) -> None:
             )
 
 
-def prepare(table: Table, target: str) -> Dataset:
+def prepare(table: Table, told: Told) -> Dataset:
     """Tell features from target and infer the features' kinds; raises ``TrainingError``."""
+    target = told.target or DEFAULT_TARGET
     if target not in table.columns:
-        near = difflib.get_close_matches(target.lower(), [name.lower() for name in table.columns], 1)
-        meant = [name for name in table.columns if near and name.lower() == near[0]]
-        hint = f"did you mean '{meant[0]}'?" if meant else f"the columns are: {', '.join(table.columns)}"
-        raise TrainingError(f"{table.source} has no column '{target}' to predict; {hint}")
-    return Dataset(
-        table=table,
-        columns=tuple(infer(name, cells) for name, cells in table.columns.items() if name != target),
-        target=_target(target, table.columns[target]),
+        raise TrainingError(f"{table.source} has no column '{target}' to predict; {_hint(table, told)}")
+    told.check(list(table.columns), target, table.source)
+    left_out = {target, *told.drop, *told.ids}
+    columns = tuple(
+        forced(name, told.kinds[name], cells) if name in told.kinds else infer(name, cells)
+        for name, cells in table.columns.items()
+        if name not in left_out
     )
+    if not columns:
+        raise TrainingError(f"{table.source} has no column left to predict '{target}' from")
+    return Dataset(table, columns, _target(target, table.columns[target]), told.ids)
+
+
+def _hint(table: Table, told: Told) -> str:
+    listed = f"the columns are: {', '.join(table.columns)}"
+    if told.target is None:
+        return f"name the column to predict with --target; {listed}"
+    near = difflib.get_close_matches(told.target.lower(), [name.lower() for name in table.columns], 1)
+    meant = [name for name in table.columns if near and name.lower() == near[0]]
+    if table.synthetic:
+        listed = f"it is the synthetic sample; --data names your own file. {listed}"
+    return f"did you mean '{meant[0]}'?" if meant else listed
 
 
 def _target(name: str, cells: pl.Series) -> Target:
@@ -220,12 +239,33 @@ def _target(name: str, cells: pl.Series) -> Target:
     )
 
 
+def forced(name: str, kind: Kind, cells: pl.Series) -> Column:
+    """One feature of the kind that the user says; raises ``TrainingError`` for cells that are not of it."""
+    if kind == "category":
+        known = cells.filter(cells != "")
+        if not len(known):
+            raise TrainingError(f"column '{name}' is empty; drop it: --drop '{name}'")
+        feature = Feature(name, kind, len(known) < len(cells), categories=tuple(sorted(known.unique())))
+        values = np.array(cells.to_list(), dtype=object)
+        return Column(feature, values, len(cells) - len(known), len(feature.categories))
+    values, refused = _parse(name, kind, cells)
+    if refused:
+        count = int(cells.is_in(list(refused)).sum())
+        raise TrainingError(
+            f"column '{name}' is to be {MEANING[kind]} (--kind), and {count:,} of its cells are not, "
+            f"such as '{min(refused)}'"
+        )
+    if np.isnan(values).all():
+        raise TrainingError(f"column '{name}' is empty; drop it: --drop '{name}'")
+    return _numeric(name, kind, values)
+
+
 def infer(name: str, cells: pl.Series) -> Column:
     """One feature from its cells; raises ``TrainingError`` for a column that cannot be one."""
     numbers, refused = _parse(name, "number", cells)
     if not refused:
         if np.isnan(numbers).all():
-            raise TrainingError(f"column '{name}' is empty; remove the column from the file")
+            raise TrainingError(f"column '{name}' is empty; leave it out: --drop '{name}'")
         return _numeric(name, "number" if _parse(name, "integer", cells)[1] else "integer", numbers)
     mixed = not np.isnan(numbers).all()
     if mixed:
@@ -243,7 +283,11 @@ def _numeric(name: str, kind: Kind, values: np.ndarray) -> Column:
     distinct = len(np.unique(known))
     feature = Feature(name, kind, missing > 0, minimum=float(known.min()), maximum=float(known.max()))
     numbered = kind == "integer" and distinct == len(values) > MANY_CATEGORIES
-    note = f"'{name}' differs in every row; if it only identifies the row, remove it" if numbered else ""
+    note = (
+        f"'{name}' differs in every row; if it only identifies the row, name it with --id"
+        if numbered
+        else ""
+    )
     return Column(feature, values, missing, distinct, note)
 
 
@@ -263,7 +307,8 @@ def _category(name: str, cells: pl.Series, no_number: str | None) -> Column:
             )
         raise TrainingError(
             f"column '{name}' holds free text or identifiers ({len(categories):,} different texts in "
-            f"{len(known):,} rows), which are no feature: remove the column from the file"
+            f"{len(known):,} rows), which are seldom a feature: leave it out (--drop '{name}'), carry it "
+            f"through (--id '{name}'), or take it all the same (--kind '{name}=category')"
         )
     missing = len(cells) - len(known)
     feature = Feature(name, "category", missing > 0, categories=tuple(categories))

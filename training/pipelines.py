@@ -1,9 +1,9 @@
 """Pipelines to choose by name: plain functions from the features to an unfitted scikit-learn Pipeline.
 
 A pipeline of one's own is the same, in any importable module: ``--pipeline module:function``. The
-function may take the features, or nothing. It is fitted on a DataFrame with one column a feature:
-float64 for ``integer``, ``number`` and ``boolean`` (NaN where missing), text for ``category`` (an
-empty text where missing).
+function may take the features, or nothing, and by the keyword ``classifies`` whether the target has
+classes. It is fitted on a DataFrame with one column a feature: float64 for ``integer``, ``number`` and
+``boolean`` (NaN where missing), text for ``category`` (an empty text where missing).
 """
 
 from __future__ import annotations
@@ -15,11 +15,27 @@ from dataclasses import dataclass
 from typing import Any
 
 from sklearn.base import BaseEstimator, is_classifier, is_regressor
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    GradientBoostingClassifier,
+    GradientBoostingRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.linear_model import LassoCV, LinearRegression, LogisticRegression, Ridge
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.svm import LinearSVC
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from handler.bundle import Feature
 from training.errors import TrainingError, one_line
@@ -53,7 +69,110 @@ def scaled(features: Features) -> ColumnTransformer:
     return ColumnTransformer([part for part in parts if part[2]])
 
 
-NAMED: Mapping[str, Callable[[Features], Pipeline]] = {"logistic": logistic, "linear": linear}
+def ridge(features: Features) -> Pipeline:
+    """Linear regression with a squared penalty."""
+    return make_pipeline(scaled(features), Ridge())
+
+
+def lasso(features: Features) -> Pipeline:
+    """Linear regression that leaves features out; the penalty is chosen by cross-validation."""
+    return make_pipeline(scaled(features), LassoCV(max_iter=10_000))
+
+
+def naive_bayes(features: Features) -> Pipeline:
+    """Gaussian naive Bayes."""
+    return make_pipeline(scaled(features), GaussianNB())
+
+
+def svc(features: Features) -> Pipeline:
+    """A linear support vector classifier with calibrated probabilities."""
+    linear_svc = LinearSVC(class_weight="balanced", dual="auto")
+    return make_pipeline(scaled(features), CalibratedClassifierCV(linear_svc, ensemble=False))
+
+
+def knn(features: Features) -> Pipeline:
+    """The mean of the 15 nearest rows' classes; served by joblib."""
+    return make_pipeline(scaled(features), KNeighborsClassifier(15))
+
+
+def decision_tree(features: Features, *, classifies: bool) -> Pipeline:
+    """One tree of at most eight levels."""
+    if classifies:
+        tree = DecisionTreeClassifier(max_depth=8, min_samples_leaf=5, random_state=0)
+        return make_pipeline(with_gaps(features), tree)
+    return make_pipeline(
+        with_gaps(features), DecisionTreeRegressor(max_depth=8, min_samples_leaf=5, random_state=0)
+    )
+
+
+def random_forest(features: Features, *, classifies: bool) -> Pipeline:
+    """A hundred trees of at most twelve levels; for classes, each counts the same."""
+    sizes: dict[str, Any] = {"max_depth": 12, "min_samples_leaf": 5, "random_state": 0, "n_jobs": -1}
+    if classifies:
+        forest = RandomForestClassifier(class_weight="balanced", **sizes)
+        return make_pipeline(with_gaps(features), forest)
+    return make_pipeline(with_gaps(features), RandomForestRegressor(**sizes))
+
+
+def extra_trees(features: Features, *, classifies: bool) -> Pipeline:
+    """A hundred trees with random splits, of at most twelve levels; for classes, each counts the same."""
+    sizes: dict[str, Any] = {"max_depth": 12, "min_samples_leaf": 5, "random_state": 0, "n_jobs": -1}
+    if classifies:
+        trees = ExtraTreesClassifier(class_weight="balanced", **sizes)
+        return make_pipeline(with_gaps(features), trees)
+    return make_pipeline(with_gaps(features), ExtraTreesRegressor(**sizes))
+
+
+def gradient_boosting(features: Features, *, classifies: bool) -> Pipeline:
+    """A hundred small trees, each fitted to what those before it leave."""
+    model = GradientBoostingClassifier if classifies else GradientBoostingRegressor
+    return make_pipeline(without_gaps(features), model(random_state=0))
+
+
+def hist_gradient_boosting(features: Features, *, classifies: bool) -> Pipeline:
+    """The same over binned features: the fast one for many rows."""
+    if classifies:
+        boosting = HistGradientBoostingClassifier(class_weight="balanced", random_state=0)
+        return make_pipeline(with_gaps(features), boosting)
+    return make_pipeline(with_gaps(features), HistGradientBoostingRegressor(random_state=0))
+
+
+def mlp(features: Features, *, classifies: bool) -> Pipeline:
+    """A network with one layer of 32; stops when a tenth of the rows shows no gain."""
+    sizes: dict[str, Any] = {"hidden_layer_sizes": (32,), "early_stopping": True, "random_state": 0}
+    return make_pipeline(scaled(features), (MLPClassifier if classifies else MLPRegressor)(**sizes))
+
+
+def with_gaps(features: Features) -> ColumnTransformer:
+    """For trees that know missing values: numbers as they are, categories as their ordinals.
+
+    Unknown categories are -1.
+    """
+    return _for_trees(features, "passthrough")
+
+
+def without_gaps(features: Features) -> ColumnTransformer:
+    """For other trees: numbers imputed by their median, categories as their ordinals, unknown ones -1."""
+    nullable = any(feature.nullable for feature in features if feature.kind != "category")
+    return _for_trees(features, SimpleImputer(strategy="median") if nullable else "passthrough")
+
+
+def _for_trees(features: Features, numeric: Any) -> ColumnTransformer:
+    numbers = [feature.name for feature in features if feature.kind != "category"]
+    categories = [feature.name for feature in features if feature.kind == "category"]
+    ordinals = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
+    parts = [("numbers", numeric, numbers), ("categories", ordinals, categories)]
+    return ColumnTransformer([part for part in parts if part[2]])
+
+
+#: A pipeline by its name; those that take ``classifies`` fit classes or numbers, as the target is.
+NAMED: Mapping[str, Callable[..., Pipeline]] = {
+    each.__name__: each
+    for each in (
+        logistic, linear, ridge, lasso, decision_tree, random_forest, extra_trees, gradient_boosting,
+        hist_gradient_boosting, mlp, naive_bayes, svc, knn,
+    )
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +187,12 @@ class Choice:
         return bool(is_classifier(self.estimator))
 
 
-def choose(spec: str, features: Features) -> Choice:
+def choose(spec: str, features: Features, *, classifies: bool) -> Choice:
     """The estimator that ``--pipeline`` names; raises ``TrainingError``."""
-    build = NAMED[spec] if spec in NAMED else _imported(spec)
+    build: Callable[..., Any] = NAMED[spec] if spec in NAMED else _imported(spec)
     try:
-        estimator = build(features) if _takes_features(build) else build()  # type: ignore[call-arg]
+        told = {"classifies": classifies} if "classifies" in inspect.signature(build).parameters else {}
+        estimator = build(features, **told) if _takes_features(build) else build(**told)
     except Exception as error:  # the function is the user's
         raise TrainingError(f"pipeline '{spec}' fails: {one_line(error)}") from error
     if not isinstance(estimator, BaseEstimator) or not (

@@ -19,8 +19,9 @@ from training.pipelines import Choice
 
 #: Below this share of an even one, a class counts as rare.
 RARE = 0.4
-#: Tables of classes are cut after as many.
+#: Tables of classes, and of columns, are cut after as many.
 SHOWN = 20
+SHOWN_COLUMNS = 40
 
 
 def columns(dataset: Dataset, *, synthetic: bool) -> str:
@@ -47,9 +48,11 @@ def columns(dataset: Dataset, *, synthetic: bool) -> str:
             *(f'  the header cell "{cell}" is read as "{name}"' for cell, name in table.cleaned),
             *_grid(
                 ("column", "kind", "missing", "distinct", "values"),
-                [*rows, (target.name, "target", "0", f"{target.distinct:,}", values)],
+                [*rows[:SHOWN_COLUMNS], (target.name, "target", "0", f"{target.distinct:,}", values)],
                 "<<>><",
             ),
+            *([f"  and {len(rows) - SHOWN_COLUMNS} more columns"] if len(rows) > SHOWN_COLUMNS else []),
+            *([f"  carried through: {', '.join(dataset.ids)}"] if dataset.ids else []),
             *(f"note: {column.note}" for column in dataset.columns if column.note),
         ]
     )

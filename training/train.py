@@ -7,8 +7,8 @@ import io
 import json
 import re
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,14 +16,14 @@ import joblib
 from sklearn.base import is_classifier
 
 from handler import bundle
-from handler.bundle import Manifest
+from handler.bundle import Kind, Manifest
 from handler.model import JoblibScorer, Model, OnnxScorer, RowByRow, Scorer
 from handler.scalar import ScalarEngine
 from handler.schema import Columns, Schema
-from training import data, fitting, metrics, parity, pipelines, report, rows, sample
+from training import columns, data, fitting, metrics, parity, pipelines, report, rows, sample
 from training.data import Dataset
 from training.errors import TrainingError, one_line
-from training.export import NotExportable, steps_of, to_onnx
+from training.export import NotExportable, decision_threshold, steps_of, to_onnx
 from training.fitting import MOST_CLASSES, Say
 from training.parity import Finding
 from training.scalar import NotTranslatable, to_scalar
@@ -40,7 +40,7 @@ class Options:
     """What ``python -m training`` is asked for; without ``data``, the synthetic sample."""
 
     data: Path | None = None
-    target: str = "converted"
+    target: str | None = None
     pipeline: str | None = None
     test_size: float = 0.3
     seed: int = 555
@@ -48,6 +48,11 @@ class Options:
     out: Path = Path("handler/model")
     report: Path | None = None
     exact: bool = False
+    drop: tuple[str, ...] = ()
+    ids: tuple[str, ...] = ()
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
+    columns: Path | None = None
+    threshold: str | None = None
 
 
 def train(options: Options, say: Say = print, export: Export = to_onnx) -> Manifest:
@@ -65,10 +70,16 @@ def train(options: Options, say: Say = print, export: Export = to_onnx) -> Manif
 
     dataset = _read(options, tell)
     tell(report.columns(dataset, synthetic=options.data is None))
-    choice = pipelines.choose(options.pipeline or _default(dataset), dataset.features)
+    classifies = _classifies(dataset)
+    default = "logistic" if classifies else "linear"
+    choice = pipelines.choose(options.pipeline or default, dataset.features, classifies=classifies)
     parts = fitting.split(dataset, choice, options.test_size, options.seed)
     tell(report.split(parts, choice, options.test_size, options.seed))
     estimator = fitting.fit(choice, dataset, parts, tell)
+    if options.threshold is not None:
+        estimator = fitting.with_threshold(
+            estimator, choice, dataset, parts, options.threshold, options.seed, tell
+        )
 
     manifest = _draft(options, dataset, choice.name, estimator)
     scorer = JoblibScorer(estimator, manifest)
@@ -122,25 +133,28 @@ def _check(options: Options) -> None:
         raise TrainingError(
             "--name takes letters, digits, '.', '_' and '-', at most 100, a letter or digit first"
         )
+    fitting.check_threshold(options.threshold)
     bundle.check_target(options.out)
     if options.report:
         options.report.mkdir(parents=True, exist_ok=True)
 
 
 def _read(options: Options, tell: Say) -> Dataset:
+    said = columns.read(options.columns) if options.columns else columns.Columns()
+    flags = columns.Columns(options.target, options.drop, options.ids, options.kinds)
+    told = said.with_flags(flags)
     if options.data is None:
         tell(f"making the synthetic sample (seed {options.seed}); --data takes your own CSV")
         content = sample.rows(options.seed).to_csv(index=False).encode()
-        return data.prepare(data.parse(content, f"{sample.NAME}.csv"), options.target)
+        return data.prepare(data.parse(content, f"{sample.NAME}.csv", synthetic=True), told)
     tell(f"reading {options.data} ...")
-    return data.prepare(data.read(options.data), options.target)
+    return data.prepare(data.read(options.data), told)
 
 
-def _default(dataset: Dataset) -> str:
-    """The pipeline where none is asked for: few classes are told apart, many numbers are fitted."""
+def _classifies(dataset: Dataset) -> bool:
+    """Whether the target's few values are to be told apart, rather than many numbers fitted."""
     target = dataset.target
-    few = target.numbers is None or (target.whole and target.distinct <= MOST_CLASSES)
-    return "logistic" if few else "linear"
+    return target.numbers is None or (target.whole and target.distinct <= MOST_CLASSES)
 
 
 def _draft(options: Options, dataset: Dataset, pipeline: str, estimator: Any) -> Manifest:
@@ -170,7 +184,16 @@ def _draft(options: Options, dataset: Dataset, pipeline: str, estimator: Any) ->
             "synthetic": options.data is None,
         },
         files={},
+        threshold=_threshold(estimator),
+        ids=dataset.ids,
     )
+
+
+def _threshold(estimator: Any) -> float | None:
+    try:
+        return decision_threshold(estimator)
+    except NotExportable:  # it is one of another score than a probability
+        return None
 
 
 @dataclass(frozen=True, slots=True)
