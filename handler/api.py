@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from handler import telemetry
+from handler.bundle import CARD, REPORT
 from handler.errors import (
     AnswerTooLarge,
     BodyTooLarge,
@@ -42,6 +43,8 @@ from handler.settings import Settings
 
 if TYPE_CHECKING:
     from handler.csv_blocks import Block, Layout, Reject, Rows
+#: The routes of the model report, and the bundle's files that they send.
+REPORTS = {"report": REPORT, "card": CARD}
 
 
 class Table(NamedTuple):
@@ -207,8 +210,29 @@ class Api:
     def get_model(self, request: Request) -> Answer:  # noqa: ARG002
         """What the model is, takes and achieved."""
         document = self._model.manifest.as_json()
-        del document["files"]
-        return answer_json(document)
+        files = document.pop("files")
+        reports = {route: route for route, name in REPORTS.items() if name in files}
+        return answer_json({**document, "links": {"openapi": "openapi.json", "page": "apidocs", **reports}})
+
+    def get_report(self, request: Request) -> Answer:
+        """The model report that training wrote: a page with pictures, or Markdown."""
+        name = REPORTS[request.route]
+        if name not in self._model.manifest.files:
+            raise NotFound("this bundle has no model report; train again, and it has")
+        from handler.bundle import Bundle
+
+        content = Bundle(self._settings.model_dir, self._model.manifest).read(name)
+        media_type = "text/html" if name == REPORT else "text/markdown"
+        return Answer(
+            200,
+            {
+                "content-type": f"{media_type}; charset=utf-8",
+                "x-content-type-options": "nosniff",
+                "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
+                "frame-ancestors 'none'",
+            },
+            content,
+        )
 
     def get_health(self, request: Request) -> Answer:  # noqa: ARG002
         """That the model is loaded."""
@@ -286,11 +310,13 @@ ROUTES: Mapping[str, Mapping[str, Route]] = {
     "openapi.json": {"GET": Api.get_openapi},
     "model": {"GET": Api.get_model},
     "healthz": {"GET": Api.get_health},
+    "report": {"GET": Api.get_report},
+    "card": {"GET": Api.get_report},
     "apidocs.js": {"GET": Api.get_page},
     "swagger-ui.css": {"GET": Api.get_page},
     "swagger-ui-bundle.js": {"GET": Api.get_page},
 }
-PUBLIC = tuple(ROUTES)[:6]
+PUBLIC = tuple(ROUTES)[:8]
 
 
 def _all_records(

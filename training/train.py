@@ -20,12 +20,13 @@ from handler.bundle import Kind, Manifest
 from handler.model import JoblibScorer, Model, OnnxScorer, RowByRow, Scorer
 from handler.scalar import ScalarEngine
 from handler.schema import Columns, Schema
-from training import columns, data, fitting, metrics, parity, pipelines, report, rows, sample
+from training import card, columns, data, fitting, metrics, parity, pipelines, report, rows, sample
 from training.data import Dataset
 from training.errors import TrainingError, one_line
 from training.export import NotExportable, decision_threshold, steps_of, to_onnx
 from training.fitting import MOST_CLASSES, Say
 from training.parity import Finding
+from training.pictures import Evidence
 from training.scalar import NotTranslatable, to_scalar
 from training.thresholds import branch_values
 
@@ -112,11 +113,18 @@ def train(options: Options, say: Say = print, export: Export = to_onnx) -> Manif
     )
     with fitting.users_code("scoring the golden rows fails", tell):
         manifest = manifest._replace(golden=rows.golden(served, typical, options.seed))
+    tell("drawing the model report ...")
+    evidence = Evidence(manifest, served.scorer, held_out, y, scores, parts.y)
+    documents = card.documents(evidence)
+    manifest = manifest._replace(files={**manifest.files, **bundle.sha256_of(documents)})
+    files |= documents
     _rehearse(manifest, files)
     bundle.write(options.out, manifest, files)
     tell(report.done(manifest, options.out))
     if options.report:
         (options.report / "report.txt").write_text("\n".join(told) + "\n", encoding="utf-8")
+        for name, content in documents.items():
+            (options.report / name).write_bytes(content)
         (options.report / "metrics.json").write_text(json.dumps(manifest.metrics, indent=2) + "\n")
     return manifest
 
