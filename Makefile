@@ -6,10 +6,10 @@ install = @requirements/install.sh
 # "--flag value" where the variable is given on the command line: $(call option,DATA,--data)
 option = $(if $(filter command,$(firstword $(origin $1))),$${$1:+$2 "$$$1"})
 
-.PHONY: help serve train check images invoke test bench lint lock clean
+.PHONY: help serve train check images invoke test bench estimators lint lock clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 serve: ## train the sample model unless there is a model, and serve it on 127.0.0.1:$PORT (8080)
 	$(install) train dev
@@ -42,6 +42,10 @@ test: ## run every test; with CI=true none may skip for want of an engine or a b
 bench: ## measure side by side: first answer, in the image too, batch, memory; PARTS="start batch" for some
 	$(install) dev
 	@$(python) -m benchmarks $(PARTS)
+
+estimators: ## train, prove and measure every estimator of docs/estimators.md, and write it anew
+	$(install) dev
+	@WRITE_DOCS=1 $(python) -m pytest -q tests/test_estimators.py
 
 lint: ## ruff (lint and format) and mypy --strict
 	$(install) dev

@@ -50,7 +50,7 @@ def predict(options: argparse.Namespace, settings: Settings) -> int:
         pairs.append((name, text))
     record = model.schema.from_query(pairs)
     (prediction,) = model.predict([record])
-    _print({**prediction, "model": model.manifest.identity})
+    _print({**prediction, **model.schema.carried(dict(pairs)), "model": model.manifest.identity})
     return 0
 
 

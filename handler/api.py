@@ -88,6 +88,7 @@ class Api:
             isinstance(payload, Mapping)
             and "instances" in payload
             and "instances" not in self._model.schema
+            and "instances" not in self._model.schema.ids
         ):
             strangers = [name for name in payload if name != "instances"]
             if strangers:
@@ -115,15 +116,9 @@ class Api:
 
     def _read(self, payload: object, index: int | None = None) -> tuple[Record, dict[str, Any]]:
         """A JSON record, and the id columns in it as the answer carries them back."""
-        ids, rest = self._without_ids(payload) if isinstance(payload, dict) else ({}, payload)
-        return self._model.schema.from_json(rest, index), ids
-
-    def _without_ids(self, values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        known = self._model.manifest.ids
-        carried = {name: values[name] for name in known if name in values}
-        if not carried:
-            return {}, values
-        return {"ids": carried}, {name: value for name, value in values.items() if name not in carried}
+        schema = self._model.schema
+        record = schema.from_json(payload, index)
+        return record, schema.carried(cast("Mapping[str, object]", payload))
 
     def _dispatch(self, request: Request) -> Answer:
         methods = ROUTES.get(request.route)
@@ -157,11 +152,10 @@ class Api:
 
     def get_predict(self, request: Request) -> Answer:
         """One customer, in the query."""
-        names = self._model.manifest.ids
-        ids = {name: text for name, text in request.query if name in names} if names else {}
-        query = [pair for pair in request.query if pair[0] not in ids] if ids else request.query
-        record = self._model.schema.from_query(query)
-        return answer_json(self._one(record, {"ids": ids} if ids else {}), rows=1)
+        schema = self._model.schema
+        record = schema.from_query(request.query)
+        ids = schema.carried(dict(request.query)) if schema.ids else {}
+        return answer_json(self._one(record, ids), rows=1)
 
     def post_predict(self, request: Request) -> Answer:
         """Records as JSON, or rows as CSV: all are predicted, or none."""

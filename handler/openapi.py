@@ -219,7 +219,7 @@ def _predict_many(manifest: Manifest) -> Node:
     if records:
         examples["one"] = {"summary": "One record", "value": records[0]}
         examples["several"] = {"summary": "Several records", "value": records}
-    if all(feature.name != "instances" for feature in manifest.features):
+    if "instances" not in (*(feature.name for feature in manifest.features), *manifest.ids):
         shapes.append(_object({"instances": _list(_ref("Record"))}))
         if records:
             examples["instances"] = {"summary": "Instances", "value": {"instances": records}}
@@ -350,7 +350,8 @@ def _schemas(manifest: Manifest) -> Node:
         answer["probabilities"] = _object({str(each): {"type": "number"} for each in manifest.classes})
     nullable = [feature.name for feature in manifest.features if feature.nullable]
     record = {each.name: _json_schema(each) for each in manifest.features}
-    carried: Node = {name: {"description": CARRIED} for name in manifest.ids}
+    types = ["string", "number", "boolean", "null"]
+    carried: Node = {name: {"type": types, "description": CARRIED} for name in manifest.ids}
     optional: tuple[str, ...] = ()
     if carried:
         answer["ids"] = _object(carried, optional=manifest.ids)

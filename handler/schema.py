@@ -108,6 +108,14 @@ def parse_json(feature: Feature, value: object) -> Value:
         raise _out_of_range(feature) from error
 
 
+def _check_id(value: object) -> None:
+    """Raise ``InvalidValue`` for what an answer is not to repeat: anything nested, and no number."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InvalidValue("not_finite", "must be a finite number")
+    if not isinstance(value, str | int | float | None):
+        raise InvalidValue("not_a_string", "must be a JSON string, number, true, false or null")
+
+
 def _missing(feature: Feature) -> Value:
     if not feature.nullable:
         raise InvalidValue("missing", "is missing")
@@ -150,15 +158,16 @@ def _out_of_range(feature: Feature) -> InvalidValue:
 class Schema:
     """The ordered features of one model, and the three readers of a record."""
 
-    def __init__(self, features: Sequence[Feature]) -> None:
+    def __init__(self, features: Sequence[Feature], ids: Sequence[str] = ()) -> None:
         self.features = tuple(features)
+        self.ids = tuple(ids)
         self.names = tuple(feature.name for feature in self.features)
         self._by_name = {feature.name: feature for feature in self.features}
 
     @classmethod
     def of(cls, manifest: Manifest) -> Schema:
         """The schema that a bundle's manifest states."""
-        return cls(manifest.features)
+        return cls(manifest.features, manifest.ids)
 
     def __contains__(self, name: object) -> bool:
         return name in self._by_name
@@ -182,7 +191,13 @@ class Schema:
             raise InvalidRecords(
                 [Problem("", "not_a_record", "a record must be a JSON object of features", index)]
             )
-        return self._record(value, parse_json, [], index)
+        problems = []
+        for name in self.ids:
+            try:
+                _check_id(value.get(name))
+            except InvalidValue as error:
+                problems.append(Problem(name, error.code, f"'{name}' {error.rule}", index))
+        return self._record(value, parse_json, problems, index)
 
     def from_cells(self, cells: Mapping[str, str]) -> Record:
         """A record from CSV cells by feature name; raises ``InvalidRecords`` with all problems."""
@@ -206,10 +221,17 @@ class Schema:
                 message = f"'{feature.name}' {error.rule}"
                 problems.append(Problem(feature.name, error.code, message, index))
         if len(values) > len(self.features) or not values.keys() <= self._by_name.keys():
-            problems.extend(self._unknown(name, index) for name in values if name not in self)
+            problems.extend(
+                self._unknown(name, index) for name in values if name not in self and name not in self.ids
+            )
         if problems:
             raise InvalidRecords(problems)
         return tuple(record)
+
+    def carried(self, values: Mapping[str, object]) -> dict[str, dict[str, object]]:
+        """The ``ids`` of an answer, as the request has them; nothing where it has none."""
+        ids = {name: values[name] for name in self.ids if name in values}
+        return {"ids": ids} if ids else {}
 
     def _unknown(self, name: str, index: int | None) -> Problem:
         import difflib

@@ -101,8 +101,13 @@ ESTIMATORS = (
     _row("RidgeClassifier", "class", linear.RidgeClassifier()),
     _row("SGDClassifier (log loss)", "dear", linear.SGDClassifier(loss="log_loss", random_state=0)),
     _row("LinearSVC", "dear", svm.LinearSVC()),
-    _row("SVC with probabilities", "dear", calibration.CalibratedClassifierCV(svm.SVC(), ensemble=False)),
-    _row("SVR", "price", svm.SVR()),
+    _row(
+        "SVC with probabilities",
+        "dear",
+        calibration.CalibratedClassifierCV(svm.SVC(), ensemble=False),
+        engine="onnx",
+    ),
+    _row("SVR", "price", svm.SVR(), engine="onnx"),
     _row("DecisionTreeClassifier", "class", tree.DecisionTreeClassifier(max_depth=8), ordinal),
     _row("DecisionTreeRegressor", "price", tree.DecisionTreeRegressor(max_depth=8), ordinal),
     _row("RandomForestClassifier", "class", _forest, ordinal),
@@ -151,12 +156,16 @@ ESTIMATORS = (
     _row("GaussianNB", "class", naive_bayes.GaussianNB()),
     _row("BernoulliNB", "dear", naive_bayes.BernoulliNB()),
     _row("LinearDiscriminantAnalysis", "class", discriminant.LinearDiscriminantAnalysis()),
-    _row("KNeighborsClassifier", "class", neighbors.KNeighborsClassifier()),
+    _row(
+        "KNeighborsClassifier", "class", neighbors.KNeighborsClassifier(), runtime="joblib", engine="joblib"
+    ),
     _row("CalibratedClassifierCV (sigmoid)", "dear", calibration.CalibratedClassifierCV(_forest, cv=2)),
     _row(
         "CalibratedClassifierCV (isotonic)",
         "dear",
         calibration.CalibratedClassifierCV(svm.LinearSVC(), method="isotonic", cv=2),
+        runtime="joblib",
+        engine="joblib",
     ),
     _row(
         "VotingClassifier (soft)",

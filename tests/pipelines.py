@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.ensemble import (
@@ -20,7 +21,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
-from sklearn.svm import LinearSVC
+from sklearn.svm import SVC, LinearSVC
 
 from handler.bundle import Feature
 from training.pipelines import scaled
@@ -80,6 +81,11 @@ def hist_gradient_boosting_regressor(features: Features) -> Pipeline:
 
 def without_probabilities(features: Features) -> Pipeline:
     return make_pipeline(scaled(features), LinearSVC())
+
+
+def kernel(features: Features) -> Pipeline:
+    """Of which the graph computes in float32."""
+    return make_pipeline(scaled(features), CalibratedClassifierCV(SVC(), ensemble=False, cv=2))
 
 
 def bare() -> LogisticRegression:

@@ -19,9 +19,14 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 from sklearn.model_selection import train_test_split
 
+from handler.app import App
+from handler.batch import Batch
 from handler.bundle import Bundle, Feature, Manifest
+from handler.messages import Request
 from handler.model import JoblibScorer, Model, Scores, unpickle
 from handler.schema import Columns, parse_text
+from handler.settings import Settings
+from handler.storage import Location, Storage
 from tests.conftest import mixed_rows
 from training import data, parity, rows, sample
 from training.__main__ import main
@@ -366,7 +371,8 @@ def test_imbalance_is_said(run: Run, capsys: pytest.CaptureFixture[str]) -> None
 
 def test_the_same_training_gives_the_same_version(run: Run) -> None:
     first, second = run(mixed_rows(400), target="class"), run(mixed_rows(400), target="class")
-    assert first.files == second.files
+    models = ("model.joblib", "model.onnx", "model.scalar")
+    assert [first.files[name] for name in models] == [second.files[name] for name in models]
     assert first.version == second.version
     assert run(mixed_rows(400), "--seed", "1", target="class").version != first.version
 
@@ -526,7 +532,12 @@ def test_a_tampered_graph_fails_the_gate_and_joblib_serves(tmp_path: Path, bundl
     assert manifest.runtime == "joblib"
     assert manifest.parity["reason"] in "\n".join(told)
     assert "\n" not in manifest.parity["reason"]
-    assert {each.name for each in (tmp_path / "model").iterdir()} == {"model.json", "model.joblib"}
+    assert {each.name for each in (tmp_path / "model").iterdir()} == {
+        "model.json",
+        "model.joblib",
+        "MODEL_CARD.md",
+        "report.html",
+    }
     served, proven = Model.load(tmp_path / "model"), Model.load(bundle_dir)
     assert served.check() == []
     assert served.labels(served.score([(45.0, 0.0, 5.0)])) == proven.labels(
@@ -537,7 +548,7 @@ def test_a_tampered_graph_fails_the_gate_and_joblib_serves(tmp_path: Path, bundl
 def test_a_model_that_cannot_be_exported_says_why(joblib_model: Model) -> None:
     manifest = joblib_model.manifest
     assert manifest.runtime == "joblib"
-    assert set(manifest.files) == {"model.joblib"}
+    assert set(manifest.files) == {"model.joblib", "MODEL_CARD.md", "report.html"}
     assert "FunctionTransformer" in manifest.parity["reason"]
 
 
@@ -604,3 +615,203 @@ def test_no_worker_process_is_left_to_serving(run: Run, tmp_path: Path) -> None:
     run(mixed_rows(400).drop(columns="price"), "--pipeline", pipeline, target="class")
     forest = unpickle(Bundle.open(tmp_path / "model").read("model.joblib"))[-1]
     assert forest.n_jobs is None
+
+
+OFFERS = ["--target", "class", "--drop", "price"]
+
+
+def offers(folder: Path) -> str:
+    """A file of mixed columns, with a code that looks like a number, and a customer in every row."""
+    frame = mixed_rows(900)
+    frame["zip=code"] = [f"{place % 7:03}" for place in range(len(frame))]
+    frame["customer"] = [f"c{place:05}" for place in range(len(frame))]
+    frame.to_csv(folder / "offers.csv", index=False)
+    return str(folder / "offers.csv")
+
+
+def test_columns_are_told_by_flags(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = ["--data", offers(tmp_path), *OFFERS, "--id", "customer", "--kind", "zip=code=category"]
+    assert main([*told, "--kind", "no.rooms=number", "--out", str(tmp_path / "model")]) == 0
+    manifest = Bundle.open(tmp_path / "model").manifest
+    features = {feature.name: feature for feature in manifest.features}
+    assert features.keys().isdisjoint({"price", "customer", "class"})
+    assert features["zip=code"].categories == tuple(f"{place:03}" for place in range(7))
+    assert features["no.rooms"].kind == "number"
+    assert manifest.ids == ("customer",)
+    assert "carried through: customer" in capsys.readouterr().out
+
+
+def test_columns_are_told_in_a_file_and_flags_count_more(tmp_path: Path) -> None:
+    told = tmp_path / "columns.toml"
+    told.write_text(
+        'target = "price"\ndrop = ["price"]\nids = ["customer"]\n'
+        '[kinds]\n"zip=code" = "category"\n"no.rooms" = "category"\n'
+    )
+    flags = ["--target", "class", "--kind", "no.rooms=integer", "--columns", str(told)]
+    assert main(["--data", offers(tmp_path), *flags, "--out", str(tmp_path / "model")]) == 0
+    manifest = Bundle.open(tmp_path / "model").manifest
+    kinds = {feature.name: feature.kind for feature in manifest.features}
+    assert manifest.target == "class"
+    assert (kinds["zip=code"], kinds["no.rooms"]) == ("category", "integer")
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--drop", "nothing"], "--drop names 'nothing'"),
+        (["--id", "class"], "which is the target"),
+        (["--drop", "customer", "--id", "customer"], "name it once"),
+        (["--id", "customer", "--kind", "customer=category"], "is no feature"),
+        (["--kind", "garden"], "--kind takes COLUMN=KIND"),
+        (["--kind", "garden=word"], "--kind takes COLUMN=KIND"),
+        (["--kind", "heating=number"], "of its cells are not"),
+        ([], "'customer' holds free text or identifiers"),
+        (["--id", "customer", "--threshold", "0.4"], "two classes"),
+        (["--id", "customer", "--threshold", "half"], "--threshold takes auto"),
+        (["--id", "customer", "--threshold", "1.5"], "--threshold takes auto"),
+        (["--columns", "nowhere.toml"], "nowhere.toml cannot be read"),
+    ],
+)
+def test_a_mistake_about_columns_is_told_in_one_line(
+    flags: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--data", offers(tmp_path), *OFFERS, *flags, "--out", str(tmp_path / "model")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert said in line
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("target = ", "is not TOML"),
+        ("aim = 'y'", "no key 'aim'"),
+        ("drop = 'y'", "'drop' must be a list"),
+        ("target = 3", "'target' must be"),
+        ("[kinds]\na = 'word'", "'kinds' must give"),
+    ],
+)
+def test_a_mistake_in_the_file_names_it(
+    text: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "columns.toml").write_text(text)
+    arguments = ["--data", offers(tmp_path), "--columns", str(tmp_path / "columns.toml")]
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert "columns.toml" in error
+    assert said in error
+
+
+def test_the_default_target_is_asked_for_where_it_is_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--data", offers(tmp_path)]) == 2
+    assert "name the column to predict with --target" in capsys.readouterr().err
+    assert main(["--target", "class"]) == 2
+    assert "synthetic sample" in capsys.readouterr().err
+
+
+NAMES = (
+    "decision_tree",
+    "random_forest",
+    "extra_trees",
+    "gradient_boosting",
+    "hist_gradient_boosting",
+    "mlp",
+)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("name", "target", "engine"),
+    [
+        *((name, target, "scalar") for name in NAMES for target in ("class", "price")),
+        *((name, "class", "scalar") for name in ("logistic", "naive_bayes", "svc")),
+        *((name, "price", "scalar") for name in ("linear", "ridge", "lasso")),
+        ("knn", "class", "joblib"),
+    ],
+)
+def test_every_pipeline_by_name_is_served(name: str, target: str, engine: str, tmp_path: Path) -> None:
+    other = "price" if target == "class" else "class"
+    arguments = ["--data", offers(tmp_path), "--target", target, "--drop", other, "--id", "customer"]
+    assert main([*arguments, "--pipeline", name, "--out", str(tmp_path / "model")]) == 0
+    model = Model.load(tmp_path / "model")
+    assert model.manifest.engines["one"] == engine
+    assert model.check() == []
+
+
+def sales(folder: Path) -> pd.DataFrame:
+    frame = sample.rows(555, rows=5000, converted=400)
+    frame["converted"] = frame["converted"].map({0: "no", 1: "yes"})
+    frame.to_csv(folder / "sales.csv", index=False)
+    return frame
+
+
+@pytest.mark.parametrize("told", ["auto", "0.8"])
+def test_a_threshold_counts_on_every_path(told: str, tmp_path: Path) -> None:
+    frame = sales(tmp_path)
+    options = Options(tmp_path / "sales.csv", out=tmp_path / "model", threshold=told)
+    manifest = train(options, lambda _: None)
+    threshold = manifest.threshold
+    assert threshold is not None
+    assert threshold > 0.5
+    assert told == "auto" or threshold == 0.8
+    model = Model.load(tmp_path / "model")
+    records = [tuple(row) for row in frame[list(model.schema.names)].head(300).astype(float).to_numpy()]
+    expected = [
+        "yes" if each["probabilities"]["yes"] >= threshold else "no" for each in model.predict(records)
+    ]
+    assert [each["prediction"] for each in model.predict(records)] == expected
+    assert [model.predict([record])[0]["prediction"] for record in records] == expected
+    assert "yes" in expected
+    batch = Batch(model, Settings(), Storage())
+    batch.score(Location.parse(str(tmp_path / "sales.csv")), Location.parse(str(tmp_path / "out")))
+    scored = pd.read_csv(tmp_path / "out" / "predictions.csv")
+    assert scored["prediction"].head(300).tolist() == expected
+    assert (scored["prediction"] == "yes").equals(scored["probability"] >= threshold)
+
+
+def test_exact_lets_nothing_but_doubles_serve(tmp_path: Path) -> None:
+    frame = mixed_rows(600)
+    frame["dear"] = (frame["price"] > frame["price"].median()).map({True: "yes", False: "no"})
+    frame.drop(columns=["price", "class"]).to_csv(tmp_path / "rows.csv", index=False)
+    for pipeline, runtime in (("random_forest", "onnx"), ("tests.pipelines:kernel", "joblib")):
+        options = Options(
+            tmp_path / "rows.csv", "dear", pipeline, out=tmp_path / pipeline.replace(":", "_"), exact=True
+        )
+        manifest = train(options, lambda _: None)
+        assert manifest.runtime == runtime
+        assert manifest.parity["tolerance"] == 1e-12
+
+
+def test_an_id_is_carried_through_requests(tmp_path: Path) -> None:
+    frame = sales(tmp_path)
+    frame["customer"] = [f"c{place}" for place in range(len(frame))]
+    frame.to_csv(tmp_path / "sales.csv", index=False)
+    train(Options(tmp_path / "sales.csv", out=tmp_path / "model", ids=("customer",)), lambda _: None)
+    app = App(Model.load(tmp_path / "model"), Settings())
+    record = {"age": 45, "new_user": 0, "total_pages_visited": 5}
+    assert app.handle({**record, "customer": "007"})["ids"] == {"customer": "007"}
+    assert "ids" not in app.handle(record)
+    several = app.handle({"instances": [{**record, "customer": 7}, record]})["predictions"]
+    assert [each.get("ids") for each in several] == [{"customer": 7}, None]
+    query = (("age", "45"), ("new_user", "0"), ("total_pages_visited", "5"), ("customer", "007"))
+    answer = json.loads(app.handle(Request("GET", "/predict", query)).body)
+    assert answer["ids"] == {"customer": "007"}
+    document = json.loads(app.handle(Request("GET", "/openapi.json")).body)
+    schemas = document["components"]["schemas"]
+    assert "customer" in schemas["Record"]["properties"]
+    assert "customer" not in schemas["Record"]["required"]
+    assert "ids" in schemas["Prediction"]["properties"]
+
+
+def test_five_hundred_columns_are_listed_in_short(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({f"column {place}": random.normal(size=300) for place in range(500)})
+    frame["y"] = frame["column 3"] + random.normal(size=300)
+    frame.to_csv(tmp_path / "wide.csv", index=False)
+    told: list[str] = []
+    manifest = train(Options(tmp_path / "wide.csv", "y", "lasso", out=tmp_path / "model"), told.append)
+    assert len(manifest.features) == 500
+    assert "and 460 more columns" in "\n".join(told)
+    assert len("\n".join(told).splitlines()) < 80

@@ -18,20 +18,33 @@ from training.pictures import Evidence, Picture, draw
 #: Features that tables list at most.
 SHOWN = 100
 Section = tuple[str, list[str | list[Sequence[str]]]]
-NAMES = {"roc_auc": "ROC area", "log_loss": "log loss", "f1": "F1", "r2": "R²", "mae": "mean absolute error",
-         "rmse": "root mean squared error"}  # fmt: skip
+NAMES = {
+    "roc_auc": "ROC area",
+    "log_loss": "log loss",
+    "f1": "F1",
+    "r2": "R²",
+    "mae": "mean absolute error",
+    "rmse": "root mean squared error",
+}
 STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --paper: #fff; --line: #d0d7de; --soft: #57606a; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --paper: #0d1117; --line: #30363d; --soft: #9198a1; } }
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 60rem;
-  margin: 2rem auto; padding: 0 1rem; overflow-wrap: anywhere; }
-h1, h2 { line-height: 1.2; } h2 { margin-top: 2.2rem; border-bottom: 1px solid var(--line); padding-bottom: .3rem; }
-table { border-collapse: collapse; font-size: .9rem; } th, td { text-align: left; padding: .25rem .8rem .25rem 0;
-  border-bottom: 1px solid var(--line); vertical-align: top; } th { color: var(--soft); font-weight: 600; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e6edf3; --paper: #0d1117; --line: #30363d; --soft: #9198a1; }
+}
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
+  max-width: 60rem; margin: 2rem auto; padding: 0 1rem; overflow-wrap: anywhere; }
+h1, h2 { line-height: 1.2; }
+h2 { margin-top: 2.2rem; border-bottom: 1px solid var(--line); padding-bottom: .3rem; }
+table { border-collapse: collapse; font-size: .9rem; }
+th, td { text-align: left; padding: .25rem .8rem .25rem 0; vertical-align: top;
+  border-bottom: 1px solid var(--line); }
+th { color: var(--soft); font-weight: 600; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(22rem, 1fr)); gap: 1.5rem; }
-figure { margin: 0; break-inside: avoid; } figure img { max-width: 100%; background: #fff; border-radius: 6px; }
-figcaption { color: var(--soft); font-size: .9rem; } pre { overflow-x: auto; padding: .8rem; border: 1px solid var(--line);
-  border-radius: 6px; font-size: .85rem; white-space: pre-wrap; }
+figure { margin: 0; break-inside: avoid; }
+figure img { max-width: 100%; background: #fff; border-radius: 6px; }
+figcaption { color: var(--soft); font-size: .9rem; }
+pre { overflow-x: auto; padding: .8rem; border: 1px solid var(--line); border-radius: 6px;
+  font-size: .85rem; white-space: pre-wrap; }
 """
 
 
@@ -51,8 +64,8 @@ def _sections(manifest: Manifest, held_out: int) -> Iterator[Section]:
     yield (
         "Intended use",
         [
-            f"Predicting '{manifest.target}' for rows that are like those it was trained on. It is no judgement "
-            "on a person: whoever acts on a prediction answers for what follows from it."
+            f"Predicting '{manifest.target}' for rows that are like those it was trained on. It is no "
+            "judgement on a person: whoever acts on a prediction answers for what follows from it."
         ],
     )
     yield (
@@ -144,8 +157,8 @@ def _limits(manifest: Manifest) -> Iterator[str]:
     if manifest.training["synthetic"]:
         yield "It was trained on made-up rows, to show how it is done: do not use what it says."
     yield (
-        "The rows held out come from the same file: how good it is on later or other rows, they do not tell. "
-        "Values beyond those seen in training are answered, without any promise."
+        "The rows held out come from the same file: how good it is on later or other rows, they do not "
+        "tell. Values beyond those seen in training are answered, without any promise."
     )
     yield "No fairness was measured: nobody has compared how it does for different groups of people."
     if manifest.probabilities:

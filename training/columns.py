@@ -10,6 +10,7 @@ zip = "category"
 
 from __future__ import annotations
 
+import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,42 +21,63 @@ from handler.bundle import Kind
 from training.errors import TrainingError
 
 KINDS: tuple[str, ...] = get_args(Kind)
+#: What each key of the file is called on the command line.
+FLAGS: Mapping[str, str] = {"target": "--target", "drop": "--drop", "ids": "--id", "kinds": "--kind"}
+#: An error lists as many columns.
+LISTED = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """``drop``: left out; ``ids``: left out, and carried through requests; ``kinds``: forced."""
+    """``drop``: left out; ``ids``: left out, and carried through requests; ``kinds``: forced.
+
+    ``file`` is where it was read, empty for flags.
+    """
 
     target: str | None = None
     drop: tuple[str, ...] = ()
     ids: tuple[str, ...] = ()
     kinds: Mapping[str, Kind] = field(default_factory=dict)
+    file: str = ""
 
-    def with_flags(self, other: Columns) -> Columns:
-        """Both together; where they differ, ``other`` counts."""
+    def with_flags(self, flags: Columns) -> Columns:
+        """Both together; of a column that both name, what ``flags`` say."""
+        named = {*flags.drop, *flags.ids, *flags.kinds}
         return Columns(
-            other.target or self.target,
-            tuple(dict.fromkeys((*self.drop, *other.drop))),
-            tuple(dict.fromkeys((*self.ids, *other.ids))),
-            {**self.kinds, **other.kinds},
+            flags.target or self.target,
+            (*(name for name in self.drop if name not in named), *flags.drop),
+            tuple(dict.fromkeys((*(name for name in self.ids if name not in named), *flags.ids))),
+            {**{name: kind for name, kind in self.kinds.items() if name not in named}, **flags.kinds},
         )
 
     def check(self, names: Sequence[str], target: str, source: str) -> None:
-        """Raise ``TrainingError`` for a column that is not there, or that is told two things."""
-        for flag, told in (("--drop", self.drop), ("--id", self.ids), ("--kind", tuple(self.kinds))):
+        """Raise ``TrainingError`` for a column that ``source`` has not, or that is told two things."""
+        seen: dict[str, str] = {}
+        for key, told in (("drop", self.drop), ("ids", self.ids), ("kinds", tuple(self.kinds))):
+            where = self.where(key)
             for name in told:
                 if name not in names:
                     raise TrainingError(
-                        f"{flag} names '{name}', and {source} has the columns {', '.join(names)}"
+                        f"{where} names '{name}', and {source} has no such column; {near(name, names)}"
                     )
                 if name == target:
-                    raise TrainingError(f"{flag} names '{name}', which is the target")
-        for name in self.ids:
-            if name in self.drop:
-                raise TrainingError(f"'{name}' is named by --drop and by --id; name it once")
-        for name in (*self.drop, *self.ids):
-            if name in self.kinds:
-                raise TrainingError(f"'{name}' is no feature (--drop, --id), so it has no --kind")
+                    raise TrainingError(f"{where} names '{name}', which is the target")
+                if seen.setdefault(name, where) != where:
+                    raise TrainingError(f"'{name}' is named by {seen[name]} and by {where}; name it once")
+
+    def where(self, key: str) -> str:
+        """What a message calls ``key``: the flag, or the file and its key."""
+        return f"{self.file}: '{key}'" if self.file else FLAGS[key]
+
+
+def near(name: str, names: Sequence[str]) -> str:
+    """The end of a message on a column that is not there: one of almost that name, or those there are."""
+    by_lower = {each.lower(): each for each in names}
+    meant = difflib.get_close_matches(name.lower(), by_lower, 1)
+    if meant:
+        return f"did you mean '{by_lower[meant[0]]}'?"
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return f"the columns are: {', '.join(names[:LISTED])}{more}"
 
 
 def parse_kind(told: str) -> tuple[str, Kind]:
@@ -81,9 +103,13 @@ def read(path: Path) -> Columns:
     if target is not None and not isinstance(target, str):
         raise TrainingError(f"{path}: 'target' must be a column's name")
     kinds = document.get("kinds", {})
-    if not isinstance(kinds, dict) or not all(kind in KINDS for kind in kinds.values()):
-        raise TrainingError(f"{path}: 'kinds' must give each column one of {', '.join(KINDS)}")
-    return Columns(target, _names(path, document, "drop"), _names(path, document, "ids"), kinds)
+    if not isinstance(kinds, dict):
+        raise TrainingError(f"{path}: 'kinds' must be a table of columns and their kinds")
+    for name, kind in kinds.items():
+        if kind not in KINDS:
+            raise TrainingError(f"{path}: 'kinds' must give '{name}' one of {', '.join(KINDS)}")
+    drop, ids = _names(path, document, "drop"), _names(path, document, "ids")
+    return Columns(target, drop, ids, kinds, str(path))
 
 
 def _names(path: Path, document: Mapping[str, Any], key: str) -> tuple[str, ...]:

@@ -499,3 +499,15 @@ def with_threshold(graph: onnx.GraphProto, classes: np.ndarray, threshold: float
             make("Gather", ["threshold classes", "threshold place"], [label]),
         ]
     )
+
+
+def with_scaled_target(graph: onnx.GraphProto, scale: float, mean: float) -> None:
+    """Multiply a regression's value by ``scale``, and add ``mean``."""
+    value, kind = graph.output[0].name, graph.output[0].type.tensor_type.elem_type
+    for node in graph.node:
+        node.output[:] = [f"{name} before" if name == value else name for name in node.output]
+    for name, number in (("target scale", scale), ("target mean", mean)):
+        graph.initializer.append(onnx.helper.make_tensor(name, kind, [], [number]))
+    make = onnx.helper.make_node
+    graph.node.append(make("Mul", [f"{value} before", "target scale"], ["target scaled"]))
+    graph.node.append(make("Add", ["target scaled", "target mean"], [value]))

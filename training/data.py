@@ -7,7 +7,6 @@ What a column holds is inferred from all of its cells, by the rules that serving
 from __future__ import annotations
 
 import csv
-import difflib
 import hashlib
 import io
 import math
@@ -24,6 +23,7 @@ import polars as pl
 from handler.bundle import Feature, Kind
 from handler.schema import MEANING, InvalidValue, Schema, Value, clean_name, parse_text
 from training.columns import Columns as Told
+from training.columns import near
 from training.errors import TrainingError
 
 DEFAULT_TARGET = "converted"
@@ -194,12 +194,17 @@ def _check_shape(text: str, delimiter: str, width: int, source: str) -> None:
             )
 
 
-def prepare(table: Table, told: Told) -> Dataset:
-    """Tell features from target and infer the features' kinds; raises ``TrainingError``."""
+def prepare(table: Table, flags: Told, file: Told | None = None) -> Dataset:
+    """Tell features from target and infer the kinds that are not told; raises ``TrainingError``."""
+    file = file or Told()
+    told = file.with_flags(flags)
     target = told.target or DEFAULT_TARGET
     if target not in table.columns:
-        raise TrainingError(f"{table.source} has no column '{target}' to predict; {_hint(table, told)}")
-    told.check(list(table.columns), target, table.source)
+        where = "" if flags.target or not file.target else f" ({file.where('target')})"
+        hint = _hint(table, told)
+        raise TrainingError(f"{table.source} has no column '{target}' to predict{where}; {hint}")
+    for each in (file, flags):
+        each.check(list(table.columns), target, table.source)
     left_out = {target, *told.drop, *told.ids}
     columns = tuple(
         forced(name, told.kinds[name], cells) if name in told.kinds else infer(name, cells)
@@ -212,14 +217,10 @@ def prepare(table: Table, told: Told) -> Dataset:
 
 
 def _hint(table: Table, told: Told) -> str:
-    listed = f"the columns are: {', '.join(table.columns)}"
+    hint = near(told.target or DEFAULT_TARGET, list(table.columns))
     if told.target is None:
-        return f"name the column to predict with --target; {listed}"
-    near = difflib.get_close_matches(told.target.lower(), [name.lower() for name in table.columns], 1)
-    meant = [name for name in table.columns if near and name.lower() == near[0]]
-    if table.synthetic:
-        listed = f"it is the synthetic sample; --data names your own file. {listed}"
-    return f"did you mean '{meant[0]}'?" if meant else listed
+        return f"name the column to predict with --target; {hint}"
+    return f"it is the synthetic sample, and --data takes your own CSV; {hint}" if table.synthetic else hint
 
 
 def _target(name: str, cells: pl.Series) -> Target:

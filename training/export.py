@@ -19,7 +19,7 @@ import pandas as pd
 from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import DoubleTensorType, StringTensorType
 from skl2onnx.sklapi import CastTransformer
-from sklearn.compose import ColumnTransformer
+from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.ensemble import VotingClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import ElasticNet, Lasso, LinearRegression, LogisticRegression, Ridge
@@ -108,6 +108,10 @@ def steps_of(estimator: Any) -> list[Any]:
 def _convert(steps: Sequence[Any], manifest: Manifest, threshold: float | None, *, single: bool) -> bytes:
     converters.register()
     features, (*before, last) = manifest.features, _without_scalers(steps)
+    scaler = None
+    if isinstance(last, TransformedTargetRegressor):
+        scaler, (*within, last) = _target_scaler(last), steps_of(last.regressor_)
+        before += within
     if before and isinstance(before[0], ColumnTransformer):
         before[0] = _encoding_to_double(before[0])
     elif all(each.kind != "category" for each in features):
@@ -141,6 +145,8 @@ def _convert(steps: Sequence[Any], manifest: Manifest, threshold: float | None, 
     del model.graph.output[2 if probabilities else 1 :]
     if threshold is not None:
         converters.with_threshold(model.graph, last.classes_, threshold)
+    if scaler is not None:
+        converters.with_scaled_target(model.graph, *scaler)
     _prune(model.graph)
     for domain in model.opset_import:
         if domain.domain == converters.ML:
@@ -172,6 +178,15 @@ def _without_scalers(steps: Sequence[Any]) -> list[Any]:
         parts.append((name, part, names))
     columns.transformers_, linear.coef_, linear.intercept_ = parts, coefficients, intercept
     return [columns, linear]
+
+
+def _target_scaler(regressor: TransformedTargetRegressor) -> tuple[float, float]:
+    """The scale and the mean that bring what is predicted back to the target's own size."""
+    scaler = regressor.transformer_
+    if not isinstance(scaler, StandardScaler) or scaler.n_features_in_ != 1:
+        raise NotImplementedError("a target can be transformed by StandardScaler only")
+    scale = 1.0 if scaler.scale_ is None else float(scaler.scale_[0])
+    return scale, 0.0 if scaler.mean_ is None else float(scaler.mean_[0])
 
 
 def _side_by_side(features: Sequence[Feature]) -> ColumnTransformer:

@@ -93,6 +93,14 @@ def fit(choice: Choice, dataset: Dataset, parts: Split, say: Say) -> Any:
     return choice.estimator
 
 
+def check_classes(choice: Choice, parts: Split) -> None:
+    """Raise ``TrainingError`` where ``--threshold`` cannot tell two classes apart, before the fit."""
+    if not choice.classifies:
+        raise TrainingError(f"--threshold is for classes, and pipeline '{choice.name}' predicts numbers")
+    if (count := len(np.unique(parts.y))) != 2:
+        raise TrainingError(f"--threshold is for two classes, and the target has {count}")
+
+
 def check_threshold(told: str | None) -> None:
     """Raise ``TrainingError`` unless ``--threshold`` is ``auto`` or a probability."""
     if told in (None, "auto"):
@@ -111,11 +119,11 @@ def with_threshold(
     """The fitted estimator, saying the second class from a probability of ``told`` on.
 
     ``auto`` is the threshold with the best F1 of that class over five folds of the rows fitted on.
+    Raises ``TrainingError``.
     https://scikit-learn.org/stable/modules/classification_threshold.html
     """
-    if not choice.classifies or len(estimator.classes_) != 2 or not hasattr(estimator, "predict_proba"):
-        raise TrainingError("--threshold needs a classifier of two classes that gives probabilities")
-    threshold = 0.0
+    if not hasattr(estimator, "predict_proba"):
+        raise TrainingError(f"--threshold needs probabilities, and pipeline '{choice.name}' gives none")
     if told == "auto":
         say("choosing the threshold with the best F1 over five folds ...")
         positive = estimator.classes_[1]

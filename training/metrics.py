@@ -68,3 +68,11 @@ def table(manifest: Manifest, y: np.ndarray, scores: Scores) -> str:
         zero_division=0.0,
     )
     return text.rstrip()
+
+
+def at_threshold(positive: np.ndarray, probability: np.ndarray, threshold: float) -> list[float]:
+    """Precision, recall and f1 where a row is called positive from a probability of ``threshold`` on."""
+    found = sk.precision_recall_fscore_support(
+        positive, probability >= threshold, average="binary", zero_division=0.0
+    )
+    return [float(value) for value in found[:3]]

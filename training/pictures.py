@@ -97,11 +97,11 @@ def _chosen(evidence: Evidence) -> Iterator[tuple[str, str, Draw]]:
             yield "Precision and recall", told, _precision_recall
             told = "What another threshold would give; the line is the one used."
             yield "Threshold", told, _thresholds
-            told = "On the diagonal, of the rows given 30 %, 30 % are positive. Weighing classes alike lifts it."
+            told = "On the diagonal, 30 % of the rows given 30 % are positive; weighing classes bends it."
             yield "Calibration", told, _calibration
         elif probabilities and len(manifest.classes) <= MOST_CURVES:
             yield "ROC, each class against the others", "True against false alarms.", _roc_of_each
-    told = f"How much the {_score_name(evidence)} falls when a column is shuffled; bars span five shuffles."
+    told = f"How much the {_score_name(evidence)} falls when a column is shuffled; lines span its shuffles."
     yield "Permutation importance", told, _importance
     told = "The mean prediction over held-out rows when one feature takes each value and the others stay."
     yield "Effects", told, _effects

@@ -126,6 +126,8 @@ def quality(manifest: Manifest, y: np.ndarray, scores: Scores) -> str:
     if manifest.task != "regression" and len(manifest.classes) <= SHOWN:
         lines.append(metrics.table(manifest, y, scores))
         lines += _confusion(manifest.classes, numbers["confusion_matrix"])
+    if manifest.threshold is not None and scores.probabilities is not None:
+        lines += _thresholds(manifest.classes[1], manifest.threshold, y, scores.probabilities[:, 1])
     return "\n".join(lines)
 
 
@@ -137,6 +139,16 @@ def _confusion(classes: Sequence[Label], matrix: Sequence[Sequence[int]]) -> lis
     return _grid(
         ("confusion matrix", *(f"predicted {name}" for name in names)), rows, "<" + ">" * len(names)
     )
+
+
+def _thresholds(label: Label, chosen: float, y: np.ndarray, probability: np.ndarray) -> list[str]:
+    """How well ``label`` is told at the chosen threshold, and at one half."""
+    rows = []
+    for threshold in dict.fromkeys((0.5, chosen)):
+        found = metrics.at_threshold(y == label, probability, threshold)
+        mark = " (chosen)" if threshold == chosen else ""
+        rows.append((f"{threshold:.4g}{mark}", *(f"{value:.4f}" for value in found)))
+    return _grid((f"'{label}' from", "precision", "recall", "f1"), rows, "<>>>")
 
 
 def parity(finding: Finding, scalar: Finding | None) -> str:

@@ -76,6 +76,8 @@ def train(options: Options, say: Say = print, export: Export = to_onnx) -> Manif
     choice = pipelines.choose(options.pipeline or default, dataset.features, classifies=classifies)
     parts = fitting.split(dataset, choice, options.test_size, options.seed)
     tell(report.split(parts, choice, options.test_size, options.seed))
+    if options.threshold is not None:
+        fitting.check_classes(choice, parts)
     estimator = fitting.fit(choice, dataset, parts, tell)
     if options.threshold is not None:
         estimator = fitting.with_threshold(
@@ -148,15 +150,14 @@ def _check(options: Options) -> None:
 
 
 def _read(options: Options, tell: Say) -> Dataset:
-    said = columns.read(options.columns) if options.columns else columns.Columns()
     flags = columns.Columns(options.target, options.drop, options.ids, options.kinds)
-    told = said.with_flags(flags)
+    file = columns.read(options.columns) if options.columns else None
     if options.data is None:
         tell(f"making the synthetic sample (seed {options.seed}); --data takes your own CSV")
         content = sample.rows(options.seed).to_csv(index=False).encode()
-        return data.prepare(data.parse(content, f"{sample.NAME}.csv", synthetic=True), told)
+        return data.prepare(data.parse(content, f"{sample.NAME}.csv", synthetic=True), flags, file)
     tell(f"reading {options.data} ...")
-    return data.prepare(data.read(options.data), told)
+    return data.prepare(data.read(options.data), flags, file)
 
 
 def _classifies(dataset: Dataset) -> bool:
