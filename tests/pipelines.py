@@ -19,6 +19,7 @@ from sklearn.ensemble import (
 )
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.svm import SVC, LinearSVC
@@ -86,6 +87,23 @@ def without_probabilities(features: Features) -> Pipeline:
 def kernel(features: Features) -> Pipeline:
     """Of which the graph computes in float32."""
     return make_pipeline(scaled(features), CalibratedClassifierCV(SVC(), ensemble=False, cv=2))
+
+
+def tuned(features: Features) -> TunedThresholdClassifierCV:
+    return TunedThresholdClassifierCV(make_pipeline(scaled(features), LogisticRegression()), scoring="f1")
+
+
+def fixed(features: Features) -> FixedThresholdClassifier:
+    return FixedThresholdClassifier(make_pipeline(scaled(features), LogisticRegression()), threshold=0.25)
+
+
+def by_decision(features: Features) -> FixedThresholdClassifier:
+    """Its threshold is no probability."""
+    return FixedThresholdClassifier(
+        make_pipeline(scaled(features), LogisticRegression()),
+        threshold=0.25,
+        response_method="decision_function",
+    )
 
 
 def bare() -> LogisticRegression:

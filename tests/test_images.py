@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sklearn.datasets import load_wine
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
@@ -172,7 +173,7 @@ def test_an_image_holds_what_serving_needs_and_no_more(project: Path, image: str
     """
     found = docker("run", "--rm", "--entrypoint=sh", *LOCKED, image, "-c", look)
     assert re.fullmatch(
-        r"65532\nhandler\nmodel.json\nmodel.onnx\n/opt/function/app/handler/__pycache__/app\.\S+\.pyc",
+        r"65532\nhandler\nMODEL_CARD.md\nmodel.json\nmodel.onnx\nmodel.scalar\nreport.html\n/opt/function/app/handler/__pycache__/app\.\S+\.pyc",
         found,
     )
     base = int(docker("inspect", "--format", "{{.Size}}", "python:3.13-slim-trixie"))
@@ -194,9 +195,7 @@ def squared_first(features: Any) -> Any:  # noqa: ARG001
     """A pipeline that no graph can be made of, of what the image has."""
     import numpy as np
 
-    return make_pipeline(
-        StandardScaler(), FunctionTransformer(np.square), LogisticRegression(max_iter=1000)
-    )
+    return make_pipeline(StandardScaler(), FunctionTransformer(np.sign), LogisticRegression(max_iter=1000))
 
 
 def test_a_model_that_only_scikit_learn_can_serve_brings_it_along(
@@ -211,6 +210,21 @@ def test_a_model_that_only_scikit_learn_can_serve_brings_it_along(
     with on_lambda(image) as container:
         assert container.invoke(event("direct"))["model"]["name"] == "squared"
     assert "joblib" in docker("run", "--rm", "--entrypoint=ls", image, "handler/model")
+
+
+def test_another_data_set_is_served_by_the_same_image(tmp_path: Path) -> None:
+    wine = load_wine(as_frame=True)
+    frame = wine.frame.assign(target=[str(wine.target_names[place]) for place in wine.target])
+    bundle = trained(tmp_path, frame, "wine", target="target", pipeline="random_forest")
+    folder = checkout(tmp_path / "project", bundle)
+    image = f"{REPOSITORY}:wine"
+    build(folder, "Dockerfile.lambda", image)
+    record = json.loads((bundle / "model.json").read_text())["golden"][0]
+    with on_lambda(image) as container:
+        answer = container.invoke(record["record"])
+        several = container.invoke({"instances": [record["record"]] * 20})  # for onnxruntime
+    assert answer["prediction"] == record["prediction"]
+    assert [each["prediction"] for each in several["predictions"]] == [record["prediction"]] * 20
 
 
 # The Lambda image under the emulator.
