@@ -6,10 +6,10 @@ install = @requirements/install.sh
 # "--flag value" where the variable is given on the command line: $(call option,DATA,--data)
 option = $(if $(filter command,$(firstword $(origin $1))),$${$1:+$2 "$$$1"})
 
-.PHONY: help serve train check images invoke test bench estimators lint lock clean
+.PHONY: help serve train check images invoke test bench bench-all estimators lint lock clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 serve: ## train the sample model unless there is a model, and serve it on 127.0.0.1:$PORT (8080)
 	$(install) train dev
@@ -39,9 +39,13 @@ test: ## run every test; with CI=true none may skip for want of an engine or a b
 	$(install) dev
 	@$(python) -m pytest
 
-bench: ## measure side by side: first answer, in the image too, batch, memory; PARTS="start batch" for some
+bench: ## measure side by side: first answer, speed, batch, memory; PARTS="start batch" for some
 	$(install) dev
 	@$(python) -m benchmarks $(PARTS)
+
+bench-all: ## measure everything: servers in environments of their own, distinct rows and images too
+	$(install) dev
+	@$(python) -m benchmarks all
 
 estimators: ## train, prove and measure every estimator of docs/estimators.md, and write it anew
 	$(install) dev

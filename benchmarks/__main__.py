@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import containers
+from benchmarks import containers, lambdas, results, servers
 
 ROOT = Path(__file__).resolve().parent.parent
 CONTENDERS = Path(__file__).parent / "contenders"
@@ -79,89 +79,240 @@ def run(contender: Contender) -> Run:
     return Run(seconds, kilobytes / 1024, done.stdout)
 
 
-def side_by_side(title: str, contenders: Sequence[Contender], runs: int) -> dict[str, list[Run]]:
-    """Run the contenders in turn, after one round that does not count, and print their table."""
+def side_by_side(name: str, title: str, contenders: Sequence[Contender], runs: int, more: str = "") -> None:
+    """Run the contenders in turn, after one round that does not count, and keep their table."""
     for contender in contenders:
         run(contender)
     found: dict[str, list[Run]] = {contender.name: [] for contender in contenders}
     for _ in range(runs):
         for contender in contenders:
             found[contender.name].append(run(contender))
-    print(f"\n{title}: median of {runs} (minimum to maximum)")
-    reference = statistics.median(each.seconds for each in found[contenders[0].name])
-    for name, each in found.items():
-        seconds = [one.seconds for one in each]
-        middle = statistics.median(seconds)
-        print(
-            f"  {middle / reference:6.2f} x  {middle:7.3f} s ({min(seconds):.3f} to {max(seconds):.3f})"
-            f"  {max(one.megabytes for one in each):6.0f} MB  {name}"
-        )
-    return found
+    seconds = {each: [one.seconds for one in done] for each, done in found.items()}
+    notes = {each: f"{max(one.megabytes for one in done):.0f} MB" for each, done in found.items()}
+    told = f"{more} Medians of {runs}; megabytes are the greatest peak.".strip()
+    results.keep(name, results.table(title, seconds, notes=notes, more=told))
 
 
-def first_answer(bundle: Path, pickled: Path, runs: int) -> None:
-    """A cold ``lambda_handler`` until its first answer, served by ONNX and by the pickle."""
-    command = (sys.executable, "-c", FIRST_ANSWER)
-    contenders = [
-        Contender("this handler, model.onnx", command, {"MODEL_DIR": str(bundle)}),
-        Contender("this handler, model.joblib with scikit-learn", command, {"MODEL_DIR": str(pickled)}),
-        Contender("bare Python", (sys.executable, "-c", "pass"), {}),
+def start(bundle: Path, forest: Path, pickled: Path, folder: Path, runs: int) -> None:
+    """The first answer of Lambda handlers under the emulator, each process a new one."""
+    emulator = containers.emulator()
+    if emulator is None:
+        print("\nStart: left out, no emulator (pip install aws-sam-cli brings one)")
+        return
+    ours, theirs, empty = (folder / name for name in ("ours", "theirs", "empty"))
+    ours.mkdir()
+    lambdas.compiled(ROOT / "handler", ours / "handler")
+    lambdas.compiled(CONTENDERS, theirs)
+    empty.mkdir()
+    (empty / "empty.py").write_text(containers.EMPTY)
+    model = {"MODEL_FILE": str(bundle / "model.joblib")}
+    entry = "handler.app.lambda_handler"
+    handlers = [
+        lambdas.Handler("an empty handler", "empty.handler", empty),
+        lambdas.Handler("this handler, logistic regression", entry, ours, {"MODEL_DIR": str(bundle)}),
+        lambdas.Handler("this handler, 100 trees of depth 8", entry, ours, {"MODEL_DIR": str(forest)}),
+        lambdas.Handler("this handler, served by joblib", entry, ours, {"MODEL_DIR": str(pickled)}),
+        lambdas.Handler("scikit-learn as the vendor's template", "vendor_lambda.handler", theirs, model),
     ]
-    answers = [json.loads(run(each).output) for each in contenders[:2]]
-    assert answers[0]["prediction"] == answers[1]["prediction"]
-    assert abs(answers[0]["probabilities"]["1"] - answers[1]["probabilities"]["1"]) < 1e-9
-    side_by_side("First answer of a cold process", contenders, runs)
+    python = environment("fastapi_app")
+    if python is not None:
+        app = theirs / "fastapi_app"
+        handlers.append(
+            lambdas.Handler("Mangum, FastAPI, scikit-learn", "mangum_app.handler", app, model, python)
+        )
+    seconds: dict[str, list[float]] = {each.name: [] for each in handlers}
+    notes: dict[str, str] = {}
+    answers = {}
+    for turn in range(runs + 1):  # the first does not count
+        for each in handlers:
+            try:
+                first = lambdas.first_answer(each, emulator)
+            except (RuntimeError, OSError) as error:
+                notes[each.name] = str(error)[:200]
+                continue
+            answers[each.name] = lambdas.predicted(first.answer)
+            notes[each.name] = f"{first.megabytes:.0f} MB"
+            if turn:
+                seconds[each.name].append(first.seconds)
+    same_answers({name: told for name, told in answers.items() if told and "trees" not in name})
+    title = "First answer of a Lambda handler under the runtime interface emulator"
+    results.keep("start", results.table(title, seconds, notes=notes, more=f"Medians of {runs}."))
 
 
-def batch(bundle: Path, folder: Path, rows: int, runs: int) -> None:
+def same_answers(answers: Mapping[str, tuple[int, float]]) -> None:
+    """Raise ``AssertionError`` unless all said the same label, and the same probability within 1e-6."""
+    (label, probability), *others = answers.values()
+    for other, given in others:
+        assert other == label, answers
+        assert abs(given - probability) < 1e-6, answers
+
+
+SPEED = """
+import json, os, statistics, sys, time
+from handler.app import lambda_handler
+event = json.loads(sys.argv[1])
+count = int(sys.argv[2])
+for _ in range(count // 10):
+    lambda_handler(event, None)
+seconds = []
+for _ in range(count):
+    start = time.perf_counter()
+    lambda_handler(event, None)
+    seconds.append(time.perf_counter() - start)
+print(statistics.median(seconds) * 1e6)
+"""
+
+
+def speed(bundle: Path, forest: Path, pickled: Path, runs: int) -> None:
+    """``lambda_handler`` on an API Gateway event, in a warm process, with its log line written."""
+    event = json.dumps(lambdas.EVENT)
+    models = {
+        "this handler, logistic regression": (bundle, 20_000),
+        "this handler, 100 trees of depth 8": (forest, 5_000),
+        "the same handler with scikit-learn's predict_proba": (pickled, 500),
+    }
+    found: dict[str, list[float]] = {name: [] for name in models}
+    for _ in range(runs):
+        for name, (model, count) in models.items():
+            env = {"MODEL_DIR": str(model), "AWS_LAMBDA_FUNCTION_NAME": "f", "LOG_LEVEL": "INFO"}
+            command = (sys.executable, "-c", SPEED, event, str(count))
+            found[name].append(float(run(Contender(name, command, env)).output.splitlines()[-1]))
+    title = "A prediction by a warm lambda_handler, API Gateway event to reply"
+    results.keep("speed", results.table(title, found, unit="µs", more=f"Medians of {runs} processes."))
+
+
+def serving(bundle: Path, folder: Path, runs: int) -> None:
+    """HTTP servers with one worker: the first answer, and requests a second over eight connections."""
+    ours = folder / "serving"
+    ours.mkdir()
+    lambdas.compiled(ROOT / "handler", ours / "handler")
+    here = sys.executable
+    env = {"MODEL_DIR": str(bundle), "PYTHONPATH": str(ours)}
+    wsgi = (
+        here,
+        "-m",
+        "functions_framework",
+        "--target=http",
+        "--source=handler/app.py",
+        "--host=127.0.0.1",
+    )
+    made = [servers.Server("this handler, functions-framework", (*wsgi, "--port={port}"), ours, env)]
+    model = {"MODEL_FILE": str(bundle / "model.joblib")}
+    python = environment("fastapi_app")
+    if python is not None:
+        command = (python, "-m", "uvicorn", "fastapi_app:app", "--port={port}", "--log-level=warning")
+        made.append(
+            servers.Server("FastAPI, uvicorn, scikit-learn", command, CONTENDERS / "fastapi_app", model)
+        )
+    python = environment("flask_app")
+    if python is not None:
+        command = (python, "-m", "gunicorn", "--threads=8", "--bind=127.0.0.1:{port}", "flask_app:app")
+        made.append(
+            servers.Server(
+                "Flask (the book's), gunicorn, scikit-learn", command, CONTENDERS / "flask_app", model
+            )
+        )
+    first: dict[str, list[float]] = {each.name: [] for each in made}
+    rates: dict[str, list[float]] = {each.name: [] for each in made}
+    notes: dict[str, str] = {}
+    answers = {}
+    for turn in range(runs):
+        for each in made:
+            try:
+                served = servers.measure(each, load=turn < 3)
+            except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+                notes[each.name] = str(error)[:200]
+                continue
+            answers[each.name] = lambdas.predicted(served.answer)
+            first[each.name].append(served.first)
+            if served.rate:
+                rates[each.name].append(served.rate)
+                notes[each.name] = (
+                    f"{statistics.median(rates[each.name]):,.0f} requests/s, {served.megabytes:.0f} MB"
+                )
+    same_answers({name: told for name, told in answers.items() if told})
+    told = (
+        f"Medians of {runs}; one worker. Requests a second over {servers.CONNECTIONS} connections, of three "
+        "runs; megabytes of all its processes."
+    )
+    title = "First answer of an HTTP server, and requests a second"
+    results.keep("servers", results.table(title, first, notes=notes, more=told))
+
+
+def environment(name: str) -> str | None:
+    """The Python of a contender's own environment, made from its lock; None where that fails."""
+    lock = CONTENDERS / name / "requirements.txt"
+    home = ROOT / "build" / "benchmarks" / name
+    python, stamp = home / "bin" / "python", home / "installed.txt"
+    if stamp.exists() and stamp.read_bytes() == lock.read_bytes():
+        return str(python)
+    print(f"making the environment of {name} ...", flush=True)
+    pip = (str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-input")
+    commands = (
+        (sys.executable, "-m", "venv", "--clear", str(home)),
+        (
+            str(python),
+            "-m",
+            "pip",
+            "install",
+            "-qq",
+            "--require-hashes",
+            "--only-binary=:all:",
+            "-r",
+            str(lock),
+        ),
+    )
+    for command in commands:
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            print(f"  left out: {done.stderr.strip().splitlines()[-1][:200]}")
+            return None
+    stamp.write_bytes(lock.read_bytes())
+    return str(python)
+
+
+def batch(bundle: Path, folder: Path, rows: int, runs: int, *, distinct: bool = False) -> None:
     """A file of three columns scored from disk to disk."""
     source = folder / "customers.csv"
-    write_customers(source, rows)
+    (write_distinct if distinct else write_customers)(source, rows)
     coefficients = json.dumps(linear_form(bundle))
     scored = folder / "scored" / source.name / "predictions.csv"
-    here, env = sys.executable, {"MODEL_DIR": str(bundle)}
+
+    def script(name: str, output: str, *words: str) -> tuple[str, ...]:
+        return (sys.executable, str(CONTENDERS / name), str(source), str(folder / output), *words)
+
     contenders = [
-        scoring("python -m handler score", source, folder / "scored", env),
+        scoring("this handler", source, folder / "scored", {"MODEL_DIR": str(bundle)}),
         Contender(
             "polars: scan_csv, expression, sink_csv (no row checked)",
-            (
-                here,
-                str(CONTENDERS / "polars_expression.py"),
-                str(source),
-                str(folder / "polars.csv"),
-                coefficients,
-            ),
+            script("polars_expression.py", "polars.csv", coefficients),
             {},
         ),
         Contender(
-            "pandas chunks and scikit-learn",
-            (
-                here,
-                str(CONTENDERS / "pandas_chunks.py"),
-                str(source),
-                str(folder / "pandas.csv"),
-                str(bundle),
-            ),
-            {},
+            "pandas chunks and scikit-learn", script("pandas_chunks.py", "pandas.csv", str(bundle)), {}
         ),
     ]
     for each in contenders:
         run(each)
     same_predictions(scored, folder / "polars.csv", folder / "pandas.csv")
     read, written = (path.stat().st_size / 1e6 for path in (source, scored))
-    print(f"\n{rows:,} rows, {read:.0f} MB in, {written:.0f} MB out")
-    side_by_side("Batch", contenders, runs)
+    kind = "all different" if distinct else "few of them different, as in the real file"
+    title = f"Batch: {rows:,} rows, {kind}"
+    more = f"{read:.0f} MB in, {written:.0f} MB out, disk to disk, whole processes."
+    side_by_side("distinct" if distinct else "batch", title, contenders, runs, more)
 
 
 def memory(bundle: Path, folder: Path, rows: int) -> None:
     """Peak memory of scoring a file, and one ten times as large."""
+    peaks, notes = {}, {}
     for times in (1, 10):
         source = folder / f"times{times}.csv"
         write_customers(source, rows * times)
         done = run(scoring("", source, folder / "scored", {"MODEL_DIR": str(bundle)}))
-        size = source.stat().st_size / 1e6
-        print(f"  {size:6.0f} MB in  {done.megabytes:6.0f} MB peak  {done.seconds:6.1f} s")
+        name = f"this handler, {source.stat().st_size / 1e6:,.0f} MB in"
+        peaks[name], notes[name] = [done.megabytes], f"{done.seconds:.1f} s"
         source.unlink()
+    results.keep("memory", results.table("Peak memory of a batch", peaks, unit="MB", notes=notes))
 
 
 def choices(bundle: Path, folder: Path, rows: int, runs: int) -> None:
@@ -178,7 +329,7 @@ def choices(bundle: Path, folder: Path, rows: int, runs: int) -> None:
         for workers in (4, 2, 3)
         for size in (3 << 18, 1 << 19, 1 << 20)
     ]
-    side_by_side("Block size and workers", contenders, runs)
+    side_by_side("choices", "Block size and workers", contenders, runs)
 
 
 def scoring(name: str, source: Path, output: Path, env: Mapping[str, str]) -> Contender:
@@ -202,6 +353,20 @@ def write_customers(path: Path, rows: int) -> None:
         file.write(header + "\n")
         for start in range(0, rows, len(lines)):
             file.writelines(lines[: rows - start])
+
+
+def write_distinct(path: Path, rows: int) -> None:
+    """As many rows, of which hardly two are the same."""
+    import numpy as np
+    import polars as pl
+
+    random = np.random.default_rng(555)
+    columns = {
+        "age": random.integers(17, 99, rows),
+        "new_user": random.integers(0, 2, rows),
+        "total_pages_visited": random.integers(1, 1_000_000_000, rows),
+    }
+    pl.DataFrame(columns).write_csv(path)
 
 
 def linear_form(bundle: Path) -> dict[str, Any]:
@@ -233,37 +398,44 @@ def pickled_copy(bundle: Path, folder: Path) -> Path:
     for file in bundle.iterdir():
         (folder / file.name).write_bytes(file.read_bytes())
     manifest = json.loads((bundle / "model.json").read_text())
-    (folder / "model.json").write_text(json.dumps({**manifest, "runtime": "joblib"}))
+    manifest |= {"runtime": "joblib", "engines": {"one": "joblib", "many": "joblib"}}
+    (folder / "model.json").write_text(json.dumps(manifest))
     return folder
+
+
+QUICK = ("start", "speed", "batch", "memory")
+ALL = (*QUICK[:2], "servers", *QUICK[2:], "distinct", "containers")
 
 
 def main() -> None:
     """Run the parts that are asked for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    usual = ["start", "containers", "batch", "memory"]
-    told = f"{', '.join(usual)} (the default), or choices"
-    parser.add_argument("parts", nargs="*", default=usual, metavar="PART", help=told)
+    told = f"{', '.join(QUICK)} (the default); {', '.join(ALL[len(QUICK) :])}, choices; or all"
+    parser.add_argument("parts", nargs="*", default=QUICK, metavar="PART", help=told)
     parser.add_argument("--rows", type=int, default=ROWS)
     parser.add_argument("--runs", type=int, default=5)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as name:
         folder = Path(name)
-        bundle = folder / "model"
-        trained = (sys.executable, "-m", "training", "--out", str(bundle))
-        run(Contender("training", trained, {}))
+        bundle, forest = folder / "model", folder / "forest"
+        trained = (sys.executable, "-m", "training", "--out")
+        run(Contender("training", (*trained, str(bundle)), {}))
+        of_trees = ("--pipeline", "benchmarks.forest:forest")
+        run(Contender("training", (*trained, str(forest), *of_trees), {}))
+        pickled = pickled_copy(bundle, folder / "pickled")
+        few, many = options.runs, max(9, options.runs)
         parts: dict[str, Callable[[], None]] = {
-            "start": lambda: first_answer(
-                bundle, pickled_copy(bundle, folder / "pickled"), max(9, options.runs)
-            ),
-            "batch": lambda: batch(bundle, folder, options.rows, options.runs),
-            "containers": lambda: containers.compare(
-                bundle, pickled_copy(bundle, folder / "pickled too"), folder, max(9, options.runs)
-            ),
+            "start": lambda: start(bundle, forest, pickled, folder, many),
+            "speed": lambda: speed(bundle, forest, pickled, few),
+            "servers": lambda: serving(bundle, folder, many),
+            "batch": lambda: batch(bundle, folder, options.rows, few),
+            "distinct": lambda: batch(bundle, folder, options.rows // 3, few, distinct=True),
+            "containers": lambda: containers.compare(bundle, pickled, folder, many),
             "memory": lambda: memory(bundle, folder, options.rows),
-            "choices": lambda: choices(bundle, folder, options.rows, options.runs),
+            "choices": lambda: choices(bundle, folder, options.rows, few),
         }
         print(f"Python {sys.version.split()[0]}, {os.cpu_count()} processors", flush=True)
-        for part in options.parts:
+        for part in ALL if list(options.parts) == ["all"] else options.parts:
             parts[part]()
 
 

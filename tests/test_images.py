@@ -216,6 +216,7 @@ def test_another_data_set_is_served_by_the_same_image(tmp_path: Path) -> None:
     wine = load_wine(as_frame=True)
     frame = wine.frame.assign(target=[str(wine.target_names[place]) for place in wine.target])
     bundle = trained(tmp_path, frame, "wine", target="target", pipeline="random_forest")
+    (tmp_path / "project").mkdir()
     folder = checkout(tmp_path / "project", bundle)
     image = f"{REPOSITORY}:wine"
     build(folder, "Dockerfile.lambda", image)

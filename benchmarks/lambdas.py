@@ -1,0 +1,134 @@
+"""Lambda handlers under the runtime interface emulator itself, without containers.
+
+The clock runs from the first invocation's being sent, when the emulator starts the runtime, to its
+answer; megabytes are the runtime process's peak by then (VmHWM).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+INVOKE = "/2015-03-31/functions/function/invocations"
+RECORD = {"age": 45, "new_user": 0, "total_pages_visited": 5}
+EVENT = {
+    "version": "2.0",
+    "rawPath": "/predict",
+    "headers": {"accept": "*/*"},
+    "rawQueryString": "age=45&new_user=0&total_pages_visited=5",
+    "requestContext": {"http": {"method": "GET"}},
+    "body": json.dumps(RECORD),
+    "isBase64Encoded": False,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """What the emulator is to start: an entry point in ``folder``, run by ``python``."""
+
+    name: str
+    entry: str
+    folder: Path
+    env: Mapping[str, str] = field(default_factory=dict)
+    python: str = sys.executable
+
+
+@dataclass(frozen=True, slots=True)
+class First:
+    """The first answer: its seconds, the process's peak megabytes by then, and what it said."""
+
+    seconds: float
+    megabytes: float
+    answer: Any
+
+
+def first_answer(handler: Handler, emulator: Path) -> First:
+    """Start the emulator anew, and ask once; raises ``RuntimeError`` with the handler's error."""
+    port, api = _free_port(), _free_port()
+    words = [
+        str(emulator),
+        f"--runtime-interface-emulator-address=127.0.0.1:{port}",
+        f"--runtime-api-address=127.0.0.1:{api}",
+        handler.python,
+        "-m",
+        "awslambdaric",
+        handler.entry,
+    ]
+    env = {**os.environ, "PYTHONPATH": str(handler.folder), "OPENBLAS_NUM_THREADS": "1", **handler.env}
+    process = subprocess.Popen(
+        words,
+        cwd=handler.folder,
+        env=env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        _wait(port)
+        start = time.perf_counter()
+        url = f"http://127.0.0.1:{port}{INVOKE}"
+        with urllib.request.urlopen(url, json.dumps(EVENT).encode(), timeout=120) as reply:
+            answer = json.loads(reply.read())
+        seconds = time.perf_counter() - start
+        if isinstance(answer, dict) and "errorMessage" in answer:
+            raise RuntimeError(f"{handler.name}: {answer['errorMessage'][:500]}")
+        return First(seconds, _peak(process.pid), answer)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, 9)
+        process.wait()
+
+
+def predicted(answer: Any) -> tuple[int, float] | None:
+    """The label and the second class's probability in any handler's answer; None of an empty one."""
+    body = answer.get("body", answer) if isinstance(answer, dict) else answer
+    document = json.loads(body) if isinstance(body, str) else body
+    if not document:
+        return None
+    probabilities = document.get("probabilities") or {"1": document["probability"]}
+    return int(document["prediction"]), float(probabilities["1"])
+
+
+def compiled(source: Path, target: Path) -> Path:
+    """A copy of Python files with their bytecode, as an image has it."""
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "model"))
+    subprocess.run([sys.executable, "-m", "compileall", "-q", str(target)], check=True)
+    return target
+
+
+def _peak(emulator: int) -> float:
+    """Peak megabytes of the largest process that the emulator has started."""
+    peaks = [0.0]
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError):
+            lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+            if int(lines["PPid"]) == emulator and "VmHWM" in lines:
+                peaks.append(int(lines["VmHWM"].split()[0]) / 1024)
+    return max(peaks)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait(port: int) -> None:
+    for _ in range(1000):
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        time.sleep(0.01)
+    raise RuntimeError("the emulator does not listen")
