@@ -232,8 +232,8 @@ def serving(bundle: Path, folder: Path, runs: int) -> None:
                 )
     same_answers({name: told for name, told in answers.items() if told})
     told = (
-        f"Medians of {runs}; one worker. Requests a second over {servers.CONNECTIONS} connections, of three "
-        "runs; megabytes of all its processes."
+        f"Medians of {runs}; one worker. Requests a second over {servers.CONNECTIONS} connections, of "
+        "three runs; megabytes of all its processes."
     )
     title = "First answer of an HTTP server, and requests a second"
     results.keep("servers", results.table(title, first, notes=notes, more=told))
@@ -250,17 +250,7 @@ def environment(name: str) -> str | None:
     pip = (str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-input")
     commands = (
         (sys.executable, "-m", "venv", "--clear", str(home)),
-        (
-            str(python),
-            "-m",
-            "pip",
-            "install",
-            "-qq",
-            "--require-hashes",
-            "--only-binary=:all:",
-            "-r",
-            str(lock),
-        ),
+        (*pip, "--require-hashes", "--only-binary=:all:", "-r", str(lock)),
     )
     for command in commands:
         done = subprocess.run(command, capture_output=True, text=True)

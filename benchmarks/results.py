@@ -72,8 +72,8 @@ def page(store: Mapping[str, Any]) -> str:
     told = [
         "# Results",
         "",
-        "Written by `make bench` and `make bench-all`, which run the contenders in turn, on one machine. Each",
-        "part's first line is its reference. `benchmarks/` says how each contender is set up.",
+        "Written by `make bench` and `make bench-all`, which run the contenders in turn, on one machine.",
+        "Each part's first line is its reference. `benchmarks/` says how each contender is set up.",
         "",
         "![Ratios to the reference of each part](results.svg)",
     ]
