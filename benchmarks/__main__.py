@@ -298,9 +298,11 @@ def memory(bundle: Path, folder: Path, rows: int) -> None:
     for times in (1, 10):
         source = folder / f"times{times}.csv"
         write_customers(source, rows * times)
-        done = run(scoring("", source, folder / "scored", {"MODEL_DIR": str(bundle)}))
+        contender = scoring("", source, folder / "scored", {"MODEL_DIR": str(bundle)})
+        done = [run(contender) for _ in range(3)]
         name = f"this handler, {source.stat().st_size / 1e6:,.0f} MB in"
-        peaks[name], notes[name] = [done.megabytes], f"{done.seconds:.1f} s"
+        peaks[name] = [each.megabytes for each in done]
+        notes[name] = f"{statistics.median(each.seconds for each in done):.1f} s"
         source.unlink()
     results.keep("memory", results.table("Peak memory of a batch", peaks, unit="MB", notes=notes))
 

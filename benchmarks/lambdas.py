@@ -28,7 +28,9 @@ EVENT = {
     "rawPath": "/predict",
     "headers": {"accept": "*/*"},
     "rawQueryString": "age=45&new_user=0&total_pages_visited=5",
-    "requestContext": {"http": {"method": "GET"}},
+    "requestContext": {
+        "http": {"method": "GET", "path": "/predict", "protocol": "HTTP/1.1", "sourceIp": "127.0.0.1"}
+    },
     "body": json.dumps(RECORD),
     "isBase64Encoded": False,
 }
