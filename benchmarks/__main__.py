@@ -135,7 +135,7 @@ def start(bundle: Path, forest: Path, pickled: Path, folder: Path, runs: int) ->
             if turn:
                 seconds[each.name].append(first.seconds)
     same_answers({name: told for name, told in answers.items() if told and "trees" not in name})
-    title = "First answer of a Lambda handler under the runtime interface emulator"
+    title = "First answer of a Lambda handler, under the emulator"
     results.keep("start", results.table(title, seconds, notes=notes, more=f"Medians of {runs}."))
 
 

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks import costs
+
 FOLDER = Path(__file__).parent
 STORE, PAGE, PICTURE = FOLDER / "results.json", FOLDER / "RESULTS.md", FOLDER / "results.svg"
 ORDER = ("start", "speed", "servers", "limited", "batch", "distinct", "memory")
@@ -65,6 +67,8 @@ def keep(name: str, part: Mapping[str, Any]) -> None:
     STORE.write_text(json.dumps(store, indent=1) + "\n")
     PAGE.write_text(page(store))
     picture(store)
+    if {"speed", "batch"} <= store.keys():
+        costs.PAGE.write_text(costs.page(store))
 
 
 def page(store: Mapping[str, Any]) -> str:
