@@ -21,7 +21,7 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "costs.md"
 
 
 def one(microseconds: float, megabytes: int) -> float:
-    """Dollars of a warm prediction that takes so long on a whole processor; begun milliseconds are billed."""
+    """Dollars of a warm prediction of so long on a whole processor; begun milliseconds are billed."""
     share = min(1.0, megabytes / MEGABYTES_A_PROCESSOR)
     billed = math.ceil(microseconds / share / 1000)
     return REQUEST + billed / 1000 * megabytes / 1024 * GIGABYTE_SECOND
