@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from handler.bundle import Feature, Manifest
+from handler.bundle import CARD, REPORT, Feature, Manifest
 from handler.schema import BOOLEANS, LARGEST_INTEGER, LARGEST_NUMBER, MEANING
 
 Node = dict[str, Any]
@@ -177,7 +177,8 @@ def document(manifest: Manifest, server: str) -> Node:
             "/model": {"get": _about_route("model", "What the model is, takes and achieved", "Model")},
             "/healthz": {"get": _about_route("health", "Whether the model is loaded", "Health")},
             "/openapi.json": {"get": _openapi()},
-            "/apidocs": {"get": _page()},
+            "/apidocs": {"get": _page("apidocs", "This page", "Swagger UI", "text/html")},
+            **_reports(manifest),
         },
         "components": {
             "schemas": _schemas(manifest),
@@ -330,16 +331,27 @@ def _openapi() -> Node:
     }
 
 
-def _page() -> Node:
+def _page(name: str, summary: str, what: str, media_type: str) -> Node:
     return {
-        "operationId": "apidocs",
+        "operationId": name,
         "tags": ["About"],
-        "summary": "This page",
+        "summary": summary,
         "responses": {
-            "200": {"description": "Swagger UI", "content": {"text/html": {"schema": {"type": "string"}}}},
+            "200": {"description": what, "content": {media_type: {"schema": TEXT}}},
             **_errors(500),
         },
     }
+
+
+def _reports(manifest: Manifest) -> Node:
+    """The model report's routes, where the bundle has one."""
+    found: Node = {}
+    if REPORT in manifest.files:
+        told = _page("report", "The model report, with pictures", "A page", "text/html")
+        found["/report"] = {"get": told}
+    if CARD in manifest.files:
+        found["/card"] = {"get": _page("card", "The model report in words", "Markdown", "text/markdown")}
+    return found
 
 
 def _schemas(manifest: Manifest) -> Node:
