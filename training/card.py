@@ -161,7 +161,7 @@ def _limits(manifest: Manifest) -> Iterator[str]:
         "tell. Values beyond those seen in training are answered, without any promise."
     )
     yield "No fairness was measured: nobody has compared how it does for different groups of people."
-    if manifest.probabilities:
+    if manifest.task == "binary" and "roc_auc" in manifest.metrics:
         yield "Its probabilities are as good as the picture of the calibration shows."
 
 
