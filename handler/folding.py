@@ -7,11 +7,17 @@ repeat, or in which a line may be less than a record, is left to ``csv_blocks``.
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from handler import csv_blocks
 from handler.csv_blocks import Block, Layout, Reject
 from handler.model import Model
+
+if TYPE_CHECKING:
+    import polars as pl
 
 #: So many bytes of a block tell whether its lines repeat.
 SAMPLE = 32 * 1024
@@ -35,50 +41,43 @@ class Folds:
     def __init__(self, model: Model, layout: Layout) -> None:
         self._model = model
         self._layout = layout
-        #: A line with its outputs (empty for a line that is rejected) and its class's place.
-        self._known: dict[str, tuple[str, int]] = {}
+        #: A line with its outputs as text, and its class's place; ``_REJECTED`` where it is rejected.
+        self._known: dict[str, tuple[str, int | None]] = {}
+        self._worker = threading.local()
 
     def fold(self, block: Block) -> Folded | None:
         """Score a block by its distinct lines; None where that does not serve it."""
         data = block.data
-        if not repeats(data) or not csv_blocks.is_plain(data) or any(mark in data for mark in _DOUBTFUL):
+        if not repeats(data) or not csv_blocks.is_plain(data) or b'"' in data or b"\r" in data:
+            return None  # a quote or a lone return may end a record elsewhere than the line
+        table = getattr(self._worker, "table", None) or _Table()
+        self._worker.table = None  # until all of its lines have their texts
+        lines = table.read(data)
+        if lines is None:
             return None
-        import polars as pl
-
-        distinct = pl.Categories.random()  # this block's alone, in the order of their codes
-        try:
-            lines = csv_blocks.frame(data, "\x00", {"line": pl.Categorical(distinct)}, quotes=False)["line"]
-        except (pl.exceptions.PolarsError, OSError):
-            return None
-        if len(lines) != data.count(b"\n") + (not data.endswith(b"\n")):
-            return None
-        known = self._look_up(distinct.to_series().to_list())
+        new = table.new()
+        known = self._look_up(new)
         if known is None:
             return None
-        codes = lines.to_physical()
-        texts = pl.Series([text for text, _ in known], dtype=pl.String).gather(codes)
-        classes = pl.Series([value for _, value in known], dtype=pl.UInt32).gather(codes)
-        rejected = (texts == "").arg_true()
-        rejects = tuple(
-            self._reject(place, block.line + place, line)
-            for place, line in zip(rejected, lines[rejected].cast(pl.String), strict=True)
-        )
-        if rejects:
-            classes, texts = classes.filter(texts != ""), texts.filter(texts != "")
-        counts = classes.value_counts().rows() if self._model.manifest.classes else []
-        return Folded(len(lines), rejects, csv_blocks.text_of(texts.to_frame(), "never"), tuple(counts))
+        table.add(known)
+        self._worker.table = table
+        texts, classes = table.of(lines)
+        rejected = classes.is_null().arg_true() if classes.null_count() else []
+        rejects = tuple(self._reject(place, block.line + place, lines[place]) for place in rejected)
+        counts = classes.drop_nulls().value_counts().rows() if self._model.manifest.classes else []
+        return Folded(len(lines), rejects, texts.str.join("").item().encode(), tuple(counts))
 
-    def _look_up(self, lines: list[str]) -> list[tuple[str, int]] | None:
-        """What each line comes to; None if these would be more than a run remembers."""
+    def _look_up(self, lines: list[str]) -> list[tuple[str, int | None]] | None:
+        """What each line comes to; None for a blank one, and where a run would remember too many."""
         unknown = [line for line in lines if line not in self._known]
-        if len(self._known) + len(unknown) > MOST_LINES:
+        if len(self._known) + len(unknown) > MOST_LINES or "" in unknown:
             return None
         if unknown:
             self._learn(unknown)
         return [self._known[line] for line in lines]
 
     def _learn(self, lines: list[str]) -> None:
-        known: dict[str, tuple[str, int]] = dict.fromkeys(lines, ("", 0))
+        known: dict[str, tuple[str, int | None]] = dict.fromkeys(lines, _REJECTED)
         sound, cells, records = [], [], []
         for line in lines:
             row = line.split(self._layout.delimiter)
@@ -90,7 +89,8 @@ class Folds:
         if records:
             places, added = zip(*self._model.added(records), strict=True)
             rows = ([*row, *more] for row, more in zip(cells, added, strict=True))
-            known |= zip(sound, zip(csv_blocks.write_lines(rows), places, strict=True), strict=True)
+            written = (f"{line}\n" for line in csv_blocks.write_lines(rows))
+            known |= zip(sound, zip(written, places, strict=True), strict=True)
         self._known |= known
 
     def _reject(self, place: int, line: int, row: str) -> Reject:
@@ -100,8 +100,52 @@ class Folds:
         return found
 
 
-#: A quote or a lone return may end a record elsewhere than the line; a blank line is no record.
-_DOUBTFUL = (b'"', b"\r", b"\n\n")
+class _Table:
+    """A worker's distinct lines, in the order of the codes that polars gives them."""
+
+    def __init__(self) -> None:
+        import polars as pl
+
+        self._lines = pl.Categories.random()
+        self._keep = pl.Series([], dtype=pl.Categorical(self._lines))  # the codes go with their last series
+        self._texts = pl.Series([], dtype=pl.String)
+        self._classes = pl.Series([], dtype=pl.UInt32)
+
+    def read(self, data: bytes) -> pl.Series | None:
+        """The lines of a block as categories; None where polars sees others than there are."""
+        import polars as pl
+
+        try:
+            types = {"line": self._keep.dtype}
+            lines = csv_blocks.frame(data, "\x00", types, quotes=False)["line"]
+        except (pl.exceptions.PolarsError, OSError):
+            return None
+        if lines.null_count() or len(lines) != data.count(b"\n") + (not data.endswith(b"\n")):
+            return None  # a blank line, which is no record
+        return lines
+
+    def new(self) -> list[str]:
+        """The lines that have no texts yet."""
+        return self._lines.to_series()[len(self._texts) :].to_list()
+
+    def add(self, known: Sequence[tuple[str, int | None]]) -> None:
+        """Give the new lines their texts and classes."""
+        if not known:
+            return
+        import polars as pl
+
+        texts, classes = zip(*known, strict=True)
+        self._texts = pl.concat([self._texts, pl.Series(texts, dtype=pl.String)], rechunk=True)
+        self._classes = pl.concat([self._classes, pl.Series(classes, dtype=pl.UInt32)], rechunk=True)
+
+    def of(self, lines: pl.Series) -> tuple[pl.Series, pl.Series]:
+        """The texts and the classes of lines."""
+        codes = lines.to_physical()
+        return self._texts.gather(codes), self._classes.gather(codes)
+
+
+#: What a rejected line comes to: it is not written, and of no class.
+_REJECTED = ("", None)
 
 
 def repeats(data: bytes) -> bool:
