@@ -77,7 +77,8 @@ class Api:
         except Exception as error:  # noqa: BLE001  the caller gets an answer, the log gets the place
             telemetry.failure("request failed", error, route=request.route)
             answer = problem(FunctionError("the server failed on this request; its log says where"))
-        return answer._replace(headers={**answer.headers, **self._cors(request)})
+        granted = self._cors(request)
+        return answer._replace(headers={**answer.headers, **granted}) if granted else answer
 
     def predict(self, payload: object) -> tuple[dict[str, Any], int]:
         """Predict a JSON record, a list of records, or ``{"instances": [...]}``.
@@ -126,12 +127,12 @@ class Api:
             return Answer(302, {"location": "apidocs"})
         if methods is None:
             raise NotFound(f"no such route; there are {', '.join('/' + route for route in PUBLIC)}")
-        allowed = (*methods, *(("HEAD",) if "GET" in methods else ()), "OPTIONS")
-        if request.method == "OPTIONS":
-            return Answer(204, {"allow": ", ".join(allowed)})
         route = methods.get("GET" if request.method == "HEAD" else request.method)
         if route is None:
-            raise MethodNotAllowed(allowed)
+            allowed = (*methods, *(("HEAD",) if "GET" in methods else ()), "OPTIONS")
+            if request.method != "OPTIONS":
+                raise MethodNotAllowed(allowed)
+            return Answer(204, {"allow": ", ".join(allowed)})
         if max(request.size, len(request.body)) > self._settings.max_body_bytes:
             raise BodyTooLarge(self._settings.max_body_bytes)
         return route(self, request)

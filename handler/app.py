@@ -6,7 +6,6 @@ The bundle is loaded once, when a platform's entry point imports this module, or
 from __future__ import annotations
 
 import functools
-import logging
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -113,14 +112,16 @@ class App:
         """The one line of an invocation's job."""
         cold, self._cold = self._cold, False
         telemetry.request(
-            logging.WARNING if status >= 500 or "problem" in told else logging.INFO,
-            request_id=request_id,
-            route=route,
-            status=status,
-            milliseconds=round((time.perf_counter() - start) * 1000, 3),
-            cold_start=cold,
-            model_version=self._model.manifest.version,
-            **told,
+            "WARNING" if status >= 500 or "problem" in told else "INFO",
+            {
+                "request_id": request_id,
+                "route": route,
+                "status": status,
+                "milliseconds": round((time.perf_counter() - start) * 1000, 3),
+                "cold_start": cold,
+                "model_version": self._model.manifest.version,
+                **told,
+            },
         )
 
 

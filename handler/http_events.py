@@ -64,13 +64,11 @@ class ApiGatewayV2:
 
     def jobs(self, event: Mapping[str, Any]) -> Iterable[Job]:
         """See ``Source``."""
-        from urllib.parse import parse_qsl
-
         return [
             Request(
                 method=text(event, "requestContext", "http", "method"),
                 path=text(event, "rawPath"),
-                query=tuple(parse_qsl(text(event, "rawQueryString", default=""), keep_blank_values=True)),
+                query=_query(text(event, "rawQueryString", default="")),
                 headers=_headers(event),
                 body=_body(event),
                 most=LAMBDA_ANSWER,
@@ -147,6 +145,15 @@ class PlainHttp:
         return _answer(outcomes)
 
 
+def _query(text: str) -> Pairs:
+    """A query string's parameters. https://url.spec.whatwg.org/#urlencoded-parsing"""
+    if "%" in text or "+" in text:
+        from urllib.parse import parse_qsl
+
+        return tuple(parse_qsl(text, keep_blank_values=True))
+    return tuple(each.partition("=")[::2] for each in text.split("&") if each)
+
+
 def _pairs(event: Mapping[str, Any], single: str, multi: str) -> Pairs:
     """The query parameters; the single-value form has but the last of each, or is left out."""
     last, all_of = _texts(event, single), _texts(event, multi) or {}
@@ -157,7 +164,7 @@ def _pairs(event: Mapping[str, Any], single: str, multi: str) -> Pairs:
 
 def _headers(event: Mapping[str, Any]) -> dict[str, str]:
     """Header names in lower case; several values of one are joined. RFC 9110, section 5.3."""
-    many = _texts(event, "multiValueHeaders") or _texts(event, "headers") or {}
+    many = _texts(event, "multiValueHeaders" if event.get("multiValueHeaders") else "headers") or {}
     return {name.lower(): ", ".join(values) for name, values in many.items()}
 
 

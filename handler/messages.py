@@ -183,4 +183,4 @@ def length_in_json(answer: Answer) -> int:
     body = answer.body
     if "content-encoding" in answer.headers:
         return len(body) * 4 // 3 + 4
-    return len(body) + sum(body.count(each) for each in (b'"', b"\\", b"\n", b"\r", b"\t"))
+    return len(body) + sum(map(body.count, (b'"', b"\\", b"\n", b"\r", b"\t")))

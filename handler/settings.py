@@ -22,7 +22,8 @@ BODY_LIMITS: Mapping[Platform, int] = {
 DEFAULT_MODEL_DIR = os.path.join(os.path.dirname(__file__), "model")
 #: Measured beside 0.5, 1 and 1.5 MiB, as two workers a processor beside one: ``make bench PARTS=choices``.
 BLOCK_BYTES = 768 * 1024
-LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+LOG_LEVELS: tuple[LogLevel, ...] = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
 class Settings(NamedTuple):
@@ -31,7 +32,7 @@ class Settings(NamedTuple):
     model_dir: str = DEFAULT_MODEL_DIR
     input_uri: tuple[str, ...] = ()
     output_uri: str | None = None
-    log_level: str = "INFO"
+    log_level: LogLevel = "INFO"
     max_body_bytes: int = BODY_LIMITS["local"]
     block_bytes: int = BLOCK_BYTES
     workers: int = 1
@@ -45,8 +46,9 @@ class Settings(NamedTuple):
     def from_env(cls, environ: Mapping[str, str]) -> Settings:
         """Read the settings from ``environ``; raises ``SettingError`` that names the variable."""
         platform = _platform(environ)
-        level = environ.get("LOG_LEVEL", "INFO").upper()
-        if level not in LOG_LEVELS:
+        named = environ.get("LOG_LEVEL", "INFO").upper()
+        level = next((each for each in LOG_LEVELS if each == named), None)
+        if level is None:
             raise SettingError("LOG_LEVEL", f"must be one of {', '.join(LOG_LEVELS)}")
         return cls(
             model_dir=environ.get("MODEL_DIR") or DEFAULT_MODEL_DIR,

@@ -71,12 +71,15 @@ class DirectBatch:
         return _bare(outcomes)
 
 
+HTTP: tuple[Source, ...] = (ApiGatewayV2(), ApiGatewayV1(), Alb(), AlbMultiValue(), PlainHttp())
+
+
 def sources(schema: Schema, settings: Settings) -> Iterator[Source]:
     """Every envelope that is understood; no event is of two of them, so their order is one of speed.
 
     The first prediction does not wait for the envelopes of uploads.
     """
-    yield from (ApiGatewayV2(), ApiGatewayV1(), Alb(), AlbMultiValue(), PlainHttp())
+    yield from HTTP
     yield from (DirectBatch(schema), Direct(schema))
     from handler.object_events import S3, CloudEvent, EventBridge, PubSubPush, Sns, Sqs
 

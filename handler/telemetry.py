@@ -3,101 +3,97 @@
 On Lambda that line is also its metrics, in CloudWatch's embedded metric format.
 
 No line ever holds a value from a payload: an unforeseen exception is told by its type and place.
+
+A line is written in one piece, past ``logging``: its records, filters and locks took longer than
+the prediction that they told of.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-import logging
 import sys
 import time
 import traceback
 from collections.abc import Mapping
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
-from handler.settings import Settings
+from handler.settings import LOG_LEVELS, LogLevel, Settings
 
-log = logging.getLogger("sklearn_function")
 REQUEST = "request"
 NAMESPACE = "SklearnFunction"
 ENCODER = json.JSONEncoder(ensure_ascii=False, default=str)
 
 
-class JsonFormatter(logging.Formatter):
-    """One JSON object a line, with ``severity`` as Cloud Logging reads it.
+class Log(NamedTuple):
+    """Where lines go (None: to standard error, as it is then), and which.
 
-    https://cloud.google.com/logging/docs/structured-logging
-    With a Lambda function's name, a request's line says its metrics too.
+    ``function``: the Lambda function's name, where a request's line says its metrics too.
     """
 
-    def __init__(self, function: str = "") -> None:
-        super().__init__()
-        self._function = function
+    stream: TextIO | None = None
+    level: LogLevel = "INFO"
+    function: str = ""
+    readable: bool = False
 
-    def format(self, record: logging.LogRecord) -> str:
-        """See ``logging.Formatter``."""
-        fields = _fields(record)
-        year, month, day, hour, minute, second, *_ = time.gmtime(record.created)
-        clock = f"{hour:02}:{minute:02}:{second:02}.{int(record.msecs):03}Z"
-        line = {
-            "severity": record.levelname,
-            "time": f"{year}-{month:02}-{day:02}T{clock}",
-            "message": record.getMessage(),
-            **fields,
-        }
-        if self._function and record.msg == REQUEST:
-            line |= _metrics(self._function, round(record.created * 1000), fields)
-        return ENCODER.encode(line)
+    def write(self, level: LogLevel, message: str, fields: Mapping[str, object]) -> None:
+        """Write a line, if its level is logged; a line that holds metrics is, at any level."""
+        measured = self.function and message == REQUEST
+        if LOG_LEVELS.index(level) < LOG_LEVELS.index(self.level) and not measured:
+            return
+        told = {name: value for name, value in fields.items() if value is not None}
+        now = time.time()
+        line = (_as_text if self.readable else self._as_json)(level, message, now, told)
+        with contextlib.suppress(OSError, ValueError):  # a log that cannot be written fails no request
+            (self.stream or sys.stderr).write(line)  # standard error is flushed at each line's end
+
+    def _as_json(self, level: LogLevel, message: str, now: float, told: Mapping[str, object]) -> str:
+        """One JSON object, with ``severity`` as Cloud Logging reads it.
+
+        https://cloud.google.com/logging/docs/structured-logging
+        """
+        year, month, day, hour, minute, second, *_ = time.gmtime(now)
+        milliseconds = int(now * 1000)
+        clock = f"{hour:02}:{minute:02}:{second:02}.{milliseconds % 1000:03}Z"
+        written = f"{year}-{month:02}-{day:02}T{clock}"
+        line = ENCODER.encode({"severity": level, "time": written, "message": message, **told})
+        if self.function and message == REQUEST:
+            return f"{line[:-1]}, {_metrics(self.function, milliseconds, told)}}}\n"
+        return line + "\n"
 
 
-class TextFormatter(logging.Formatter):
+def _as_text(level: LogLevel, message: str, now: float, told: Mapping[str, object]) -> str:
     """Time, message, and the fields as ``name=value``."""
+    clock = time.strftime("%H:%M:%S", time.localtime(now))
+    mark = f"{level}: " if level in ("WARNING", "ERROR") else ""
+    return f"{clock} {mark}{message}{''.join(f' {name}={value}' for name, value in told.items())}\n"
 
-    def format(self, record: logging.LogRecord) -> str:
-        """See ``logging.Formatter``."""
-        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
-        level = "" if record.levelno <= logging.INFO else f"{record.levelname}: "
-        told = "".join(f" {name}={value}" for name, value in _fields(record).items())
-        return f"{clock} {level}{record.getMessage()}{told}"
+
+_log = Log()
 
 
 def configure(settings: Settings, stream: TextIO | None = None) -> None:
     """Send the project's log to ``stream`` (standard error), in the form that suits the platform."""
-    stream = stream or sys.stderr
-    readable = settings.platform == "local" and stream.isatty()
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(TextFormatter() if readable else JsonFormatter(settings.function_name))
-    level = logging.getLevelNamesMapping()[settings.log_level]
-    log.handlers[:] = [handler]
-    log.setLevel(level)
-    if settings.function_name:  # a request's line holds its metrics: it is written at any level
-        log.setLevel(min(level, logging.INFO))
-        handler.addFilter(lambda record: record.levelno >= level or record.msg == REQUEST)
-    log.propagate = False
-    # What no line of ours tells costs a third of a record.
-    # https://docs.python.org/3/howto/logging.html#optimization
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    logging.logAsyncioTasks = False  # type: ignore[attr-defined,unused-ignore]
+    global _log
+    readable = settings.platform == "local" and (stream or sys.stderr).isatty()
+    _log = Log(stream, settings.log_level, settings.function_name, readable)
 
 
-def event(level: int, message: str, **fields: object) -> None:
+def event(level: LogLevel, message: str, **fields: object) -> None:
     """Log ``message`` with ``fields``; those that are None are left out."""
-    if log.isEnabledFor(level):  # past ``Logger.log``, which looks for its caller in the stack
-        record = logging.LogRecord(log.name, level, "", 0, message, None, None)
-        record.fields = fields
-        log.handle(record)
+    _log.write(level, message, fields)
 
 
-def request(level: int, **fields: object) -> None:
+def request(level: LogLevel, fields: Mapping[str, object]) -> None:
     """Log what became of a job; a metric needs ``status``, ``milliseconds`` and ``cold_start``."""
-    event(level, REQUEST, **fields)
+    _log.write(level, REQUEST, fields)
 
 
 def failure(message: str, error: BaseException, **fields: object) -> None:
     """Log an unforeseen exception: its type and the lines it came through, never its text."""
     frames = traceback.extract_tb(error.__traceback__)
     places = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
-    event(logging.ERROR, message, error=type(error).__name__, at=places, **fields)
+    event("ERROR", message, error=type(error).__name__, at=places, **fields)
 
 
 UNITS: Mapping[str, str] = {
@@ -108,33 +104,28 @@ UNITS: Mapping[str, str] = {
     "Latency": "Milliseconds",
     "ColdStarts": "Count",
 }
-DIRECTIVES = [
-    {
-        "Namespace": NAMESPACE,
-        "Dimensions": [["FunctionName"]],
-        "Metrics": [{"Name": name, "Unit": unit} for name, unit in UNITS.items()],
-    }
-]
+#: The same in every line, so it is encoded once.
+DIRECTIVES = ENCODER.encode(
+    [
+        {
+            "Namespace": NAMESPACE,
+            "Dimensions": [["FunctionName"]],
+            "Metrics": [{"Name": name, "Unit": unit} for name, unit in UNITS.items()],
+        }
+    ]
+)
 
 
-def _metrics(function: str, milliseconds: int, fields: Mapping[str, Any]) -> dict[str, object]:
-    """Members that make a log line of a request its metrics as well.
+def _metrics(function: str, milliseconds: int, fields: Mapping[str, Any]) -> str:
+    """Members, as text, that make a log line of a request its metrics as well.
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
     """
     rows, rejected = fields.get("rows") or 0, fields.get("rejected") or 0
-    return {
-        "_aws": {"Timestamp": milliseconds, "CloudWatchMetrics": DIRECTIVES},
-        "FunctionName": function,
-        "Requests": 1,
-        "Errors": int(fields["status"] >= 500),
-        "RowsScored": rows - rejected,
-        "RowsRejected": rejected,
-        "Latency": fields["milliseconds"],
-        "ColdStarts": int(fields["cold_start"]),
-    }
-
-
-def _fields(record: logging.LogRecord) -> Mapping[str, object]:
-    fields: Mapping[str, object] = getattr(record, "fields", {})
-    return {name: value for name, value in fields.items() if value is not None}
+    return (
+        f'"FunctionName": {ENCODER.encode(function)}, "Requests": 1, '
+        f'"Errors": {fields["status"] >= 500:d}, "RowsScored": {rows - rejected}, '
+        f'"RowsRejected": {rejected}, "Latency": {fields["milliseconds"]}, '
+        f'"ColdStarts": {fields["cold_start"]:d}, '
+        f'"_aws": {{"Timestamp": {milliseconds}, "CloudWatchMetrics": {DIRECTIVES}}}'
+    )

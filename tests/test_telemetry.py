@@ -24,9 +24,8 @@ ON_LAMBDA = {"AWS_LAMBDA_FUNCTION_NAME": "scorer"}
 
 @pytest.fixture
 def stream() -> Iterator[io.StringIO]:
-    handlers, level = telemetry.log.handlers[:], telemetry.log.level
     yield io.StringIO()
-    telemetry.log.handlers[:], telemetry.log.level = handlers, level
+    telemetry.configure(Settings())
 
 
 def told(model: Model, stream: io.StringIO, environ: dict[str, str], *events: Any) -> list[dict[str, Any]]:
