@@ -19,17 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import containers, lambdas, results, servers
+from benchmarks.answers import predicted, same_answers
+from benchmarks.environments import CONTENDERS, ROOT, environment, versions
 
-ROOT = Path(__file__).resolve().parent.parent
-CONTENDERS = Path(__file__).parent / "contenders"
 ROWS = 9_500_000
-FIRST_ANSWER = """
-from handler.app import lambda_handler
-event = {"version": "2.0", "rawPath": "/predict", "headers": {},
-         "rawQueryString": "age=45&new_user=0&total_pages_visited=5",
-         "requestContext": {"http": {"method": "GET"}}}
-print(lambda_handler(event, None)["body"])
-"""
 #: Starts a command and notes its seconds, peak kilobytes and exit code. A process's peak includes what the
 #: process that started it held at that moment, so this one holds next to nothing.
 MEASURE = """
@@ -79,7 +72,14 @@ def run(contender: Contender) -> Run:
     return Run(seconds, kilobytes / 1024, done.stdout)
 
 
-def side_by_side(name: str, title: str, contenders: Sequence[Contender], runs: int, more: str = "") -> None:
+def side_by_side(
+    name: str,
+    title: str,
+    contenders: Sequence[Contender],
+    runs: int,
+    more: str = "",
+    settings: Mapping[str, str] | None = None,
+) -> None:
     """Run the contenders in turn, after one round that does not count, and keep their table."""
     for contender in contenders:
         run(contender)
@@ -90,18 +90,16 @@ def side_by_side(name: str, title: str, contenders: Sequence[Contender], runs: i
     seconds = {each: [one.seconds for one in done] for each, done in found.items()}
     notes = {each: f"{max(one.megabytes for one in done):.0f} MB" for each, done in found.items()}
     told = f"{more} Medians of {runs}; megabytes are the greatest peak.".strip()
-    results.keep(name, results.table(title, seconds, notes=notes, more=told))
+    results.keep(name, results.table(title, seconds, notes=notes, more=told, settings=settings))
 
 
 def start(bundle: Path, forest: Path, pickled: Path, folder: Path, runs: int) -> None:
     """The first answer of Lambda handlers under the emulator, each process a new one."""
     emulator = containers.emulator()
     if emulator is None:
-        print("\nStart: left out, no emulator (pip install aws-sam-cli brings one)")
+        print("\nStart: left out, no emulator")
         return
-    ours, theirs, empty = (folder / name for name in ("ours", "theirs", "empty"))
-    ours.mkdir()
-    lambdas.compiled(ROOT / "handler", ours / "handler")
+    ours, theirs, empty = compiled_handler(folder), folder / "theirs", folder / "empty"
     lambdas.compiled(CONTENDERS, theirs)
     empty.mkdir()
     (empty / "empty.py").write_text(containers.EMPTY)
@@ -114,12 +112,17 @@ def start(bundle: Path, forest: Path, pickled: Path, folder: Path, runs: int) ->
         lambdas.Handler("this handler, served by joblib", entry, ours, {"MODEL_DIR": str(pickled)}),
         lambdas.Handler("scikit-learn as the vendor's template", "vendor_lambda.handler", theirs, model),
     ]
-    python = environment("fastapi_app")
-    if python is not None:
-        app = theirs / "fastapi_app"
+    programs = environment("fastapi_app")
+    if programs is not None:
+        app, python = theirs / "fastapi_app", str(programs / "python")
         handlers.append(
             lambdas.Handler("Mangum, FastAPI, scikit-learn", "mangum_app.handler", app, model, python)
         )
+    settings = {
+        handlers[1].name: versions("", "awslambdaric"),
+        handlers[4].name: versions("", "awslambdaric", "scikit-learn", "pandas"),
+        "Mangum, FastAPI, scikit-learn": versions("fastapi_app", "mangum", "fastapi", "scikit-learn"),
+    }
     seconds: dict[str, list[float]] = {each.name: [] for each in handlers}
     notes: dict[str, str] = {}
     answers = {}
@@ -130,21 +133,23 @@ def start(bundle: Path, forest: Path, pickled: Path, folder: Path, runs: int) ->
             except (RuntimeError, OSError) as error:
                 notes[each.name] = str(error)[:200]
                 continue
-            answers[each.name] = lambdas.predicted(first.answer)
+            answers[each.name] = predicted(first.answer)
             notes[each.name] = f"{first.megabytes:.0f} MB"
             if turn:
                 seconds[each.name].append(first.seconds)
-    same_answers({name: told for name, told in answers.items() if told and "trees" not in name})
+    same_answers({name: told for name, told in answers.items() if "trees" not in name})
     title = "First answer of a Lambda handler, under the emulator"
-    results.keep("start", results.table(title, seconds, notes=notes, more=f"Medians of {runs}."))
+    results.keep(
+        "start", results.table(title, seconds, notes=notes, more=f"Medians of {runs}.", settings=settings)
+    )
 
 
-def same_answers(answers: Mapping[str, tuple[int, float]]) -> None:
-    """Raise ``AssertionError`` unless all said the same label, and the same probability within 1e-6."""
-    (label, probability), *others = answers.values()
-    for other, given in others:
-        assert other == label, answers
-        assert abs(given - probability) < 1e-6, answers
+def compiled_handler(folder: Path) -> Path:
+    """A folder with a compiled copy of this project's handler."""
+    ours = folder / "ours"
+    if not ours.exists():
+        lambdas.compiled(ROOT / "handler", ours / "handler")
+    return ours
 
 
 SPEED = """
@@ -190,86 +195,6 @@ def speed(bundle: Path, forest: Path, pickled: Path, runs: int) -> None:
     )
 
 
-def serving(bundle: Path, folder: Path, runs: int) -> None:
-    """HTTP servers with one worker: the first answer, and requests a second over eight connections."""
-    ours = folder / "serving"
-    ours.mkdir()
-    lambdas.compiled(ROOT / "handler", ours / "handler")
-    here = sys.executable
-    env = {"MODEL_DIR": str(bundle), "PYTHONPATH": str(ours)}
-    wsgi = (
-        here,
-        "-m",
-        "functions_framework",
-        "--target=http",
-        "--source=handler/app.py",
-        "--host=127.0.0.1",
-    )
-    made = [servers.Server("this handler, functions-framework", (*wsgi, "--port={port}"), ours, env)]
-    model = {"MODEL_FILE": str(bundle / "model.joblib")}
-    python = environment("fastapi_app")
-    if python is not None:
-        command = (python, "-m", "uvicorn", "fastapi_app:app", "--port={port}", "--log-level=warning")
-        made.append(
-            servers.Server("FastAPI, uvicorn, scikit-learn", command, CONTENDERS / "fastapi_app", model)
-        )
-    python = environment("flask_app")
-    if python is not None:
-        command = (python, "-m", "gunicorn", "--threads=8", "--bind=127.0.0.1:{port}", "flask_app:app")
-        made.append(
-            servers.Server(
-                "Flask (the book's), gunicorn, scikit-learn", command, CONTENDERS / "flask_app", model
-            )
-        )
-    first: dict[str, list[float]] = {each.name: [] for each in made}
-    rates: dict[str, list[float]] = {each.name: [] for each in made}
-    notes: dict[str, str] = {}
-    answers = {}
-    for turn in range(runs):
-        for each in made:
-            try:
-                served = servers.measure(each, load=turn < 3)
-            except (RuntimeError, OSError, subprocess.SubprocessError) as error:
-                notes[each.name] = str(error)[:200]
-                continue
-            answers[each.name] = lambdas.predicted(served.answer)
-            first[each.name].append(served.first)
-            if served.rate:
-                rates[each.name].append(served.rate)
-                notes[each.name] = (
-                    f"{statistics.median(rates[each.name]):,.0f} requests/s, {served.megabytes:.0f} MB"
-                )
-    same_answers({name: told for name, told in answers.items() if told})
-    told = (
-        f"Medians of {runs}; one worker. Requests a second over {servers.CONNECTIONS} connections, of "
-        "three runs; megabytes of all its processes."
-    )
-    title = "First answer of an HTTP server, and requests a second"
-    results.keep("servers", results.table(title, first, notes=notes, more=told))
-
-
-def environment(name: str) -> str | None:
-    """The Python of a contender's own environment, made from its lock; None where that fails."""
-    lock = CONTENDERS / name / "requirements.txt"
-    home = ROOT / "build" / "benchmarks" / name
-    python, stamp = home / "bin" / "python", home / "installed.txt"
-    if stamp.exists() and stamp.read_bytes() == lock.read_bytes():
-        return str(python)
-    print(f"making the environment of {name} ...", flush=True)
-    pip = (str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-input")
-    commands = (
-        (sys.executable, "-m", "venv", "--clear", str(home)),
-        (*pip, "--require-hashes", "--only-binary=:all:", "-r", str(lock)),
-    )
-    for command in commands:
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            print(f"  left out: {done.stderr.strip().splitlines()[-1][:200]}")
-            return None
-    stamp.write_bytes(lock.read_bytes())
-    return str(python)
-
-
 def batch(bundle: Path, folder: Path, rows: int, runs: int, *, distinct: bool = False) -> None:
     """A file of three columns scored from disk to disk."""
     source = folder / "customers.csv"
@@ -291,14 +216,31 @@ def batch(bundle: Path, folder: Path, rows: int, runs: int, *, distinct: bool = 
             "pandas chunks and scikit-learn", script("pandas_chunks.py", "pandas.csv", str(bundle)), {}
         ),
     ]
+    settings = {
+        contenders[
+            0
+        ].name: f"python -m handler score, default settings; {versions('', 'polars', 'onnxruntime')}",
+        contenders[1].name: f"the streaming engine, all processors; {versions('', 'polars')}",
+        contenders[2].name: f"chunks of 250,000 rows; {versions('', 'pandas', 'scikit-learn')}",
+    }
+    others = [folder / "polars.csv", folder / "pandas.csv"]
+    programs = environment("duckdb_sql")
+    if programs is not None:
+        _, *words = script("duckdb_sql/duckdb_expression.py", "duckdb.csv", coefficients)
+        duckdb = Contender(
+            "DuckDB: read_csv, expression, COPY (no row checked)", (str(programs / "python"), *words), {}
+        )
+        contenders.insert(2, duckdb)
+        settings[duckdb.name] = versions("duckdb_sql", "duckdb")
+        others.append(folder / "duckdb.csv")
     for each in contenders:
         run(each)
-    same_predictions(scored, folder / "polars.csv", folder / "pandas.csv")
+    same_predictions(scored, *others)
     read, written = (path.stat().st_size / 1e6 for path in (source, scored))
     kind = "all different" if distinct else "few of them different, as in the real file"
     title = f"Batch: {rows:,} rows, {kind}"
     more = f"{read:.0f} MB in, {written:.0f} MB out, disk to disk, whole processes."
-    side_by_side("distinct" if distinct else "batch", title, contenders, runs, more)
+    side_by_side("distinct" if distinct else "batch", title, contenders, runs, more, settings)
 
 
 def memory(bundle: Path, folder: Path, rows: int) -> None:
@@ -428,10 +370,10 @@ def main() -> None:
         parts: dict[str, Callable[[], None]] = {
             "start": lambda: start(bundle, forest, pickled, folder, many),
             "speed": lambda: speed(bundle, forest, pickled, few),
-            "servers": lambda: serving(bundle, folder, many),
+            "servers": lambda: servers.compare(bundle, compiled_handler(folder), folder, many),
             "batch": lambda: batch(bundle, folder, options.rows, few),
             "distinct": lambda: batch(bundle, folder, options.rows // 3, few, distinct=True),
-            "containers": lambda: containers.compare(bundle, pickled, folder, many),
+            "containers": lambda: containers.compare(bundle, forest, pickled, folder, many),
             "memory": lambda: memory(bundle, folder, options.rows),
             "choices": lambda: choices(bundle, folder, options.rows, few),
         }

@@ -1,7 +1,8 @@
-"""The first answer of the real Lambda image, under the runtime interface emulator.
+"""First answers of real containers, whole and with the processor and memory of a small function.
 
-The clock runs from the first invocation's being sent, when the emulator starts the runtime, to its
-answer: the start of the container itself, which is the engine's affair, is left out.
+Of a Lambda image the clock runs from the first invocation's being sent, when the emulator starts the
+runtime, to its answer; of a server's image from the moment when the engine says that its process was
+started. What the engine does before that is left out.
 """
 
 from __future__ import annotations
@@ -10,33 +11,51 @@ import json
 import os
 import platform
 import shutil
-import statistics
 import subprocess
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-RUNTIME = ("/opt/function/bin/python", "-m", "awslambdaric")
-INVOKE = "/2015-03-31/functions/function/invocations"
+from benchmarks import results
+from benchmarks.answers import predicted, same_answers
+from benchmarks.environments import CONTENDERS, ROOT, environment, versions
+from benchmarks.lambdas import EVENT, INVOKE
+
+OURS = ("/opt/function/bin/python", "-m", "awslambdaric")
+THEIRS = ("python", "-m", "awslambdaric")
 EMPTY = "def handler(event, context):\n    return {}\n"
-EVENT = {"age": 45, "new_user": 0, "total_pages_visited": 5}
+QUERY = "/predict?age=45&new_user=0&total_pages_visited=5"
+#: A function of so many MB: its part of a processor, and its memory. 1,769 MB make one processor.
+#: https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
+SIZES = {"limited_128": ("0.07", "128m"), "limited_512": ("0.29", "512m")}
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """A Lambda handler in an image; ``options`` are words for ``docker run``."""
+
+    image: str
+    command: Sequence[str]
+    options: Sequence[str] = ()
 
 
 def emulator() -> Path | None:
-    """The runtime interface emulator: on the path, or in the aws-sam-cli wheel beside ``sam``."""
+    """The runtime interface emulator: on the path, or out of the aws-sam-cli wheel, which brings it."""
     found = shutil.which("aws-lambda-rie")
     if found:
         return Path(found)
-    sam = shutil.which("sam")
-    if sam is None:
+    programs = environment("emulator", "--no-deps")
+    if programs is None:
         return None
-    python = Path(sam).read_text().splitlines()[0].removeprefix("#!")
-    script = "import samcli; print(*samcli.__path__)"
-    package = subprocess.run([python, "-c", script], capture_output=True, text=True, check=True)
     machine = "arm64" if platform.machine() in ("aarch64", "arm64") else "x86_64"
-    return Path(package.stdout.strip()) / "local" / "rapid" / f"aws-lambda-rie-{machine}"
+    return next(
+        programs.parent.glob(f"lib/python*/site-packages/samcli/local/rapid/aws-lambda-rie-{machine}")
+    )
 
 
 def docker(*words: str) -> str:
@@ -44,29 +63,127 @@ def docker(*words: str) -> str:
     return subprocess.run(["docker", *words], check=True, capture_output=True, text=True).stdout.strip()
 
 
-def build(folder: Path, bundle: Path, repository: str) -> str:
-    """Build the Lambda image with ``bundle`` from a copy of the sources; returns its name."""
+def compare(bundle: Path, forest: Path, pickled: Path, folder: Path, runs: int) -> None:
+    """Measure the Lambda image, whole and limited, and the Cloud Run image; sizes beside them."""
+    rie = emulator()
+    if (
+        shutil.which("docker") is None
+        or subprocess.run(["docker", "version"], capture_output=True).returncode
+    ):
+        print("\nContainers: left out, no engine answers")
+        return
+    if rie is None:
+        print("\nContainers: left out, no emulator")
+        return
+    ours, trees, joblib = (
+        build(folder / f"image-{kind}", model, f"sklearn-function-bench-{kind}")
+        for kind, model in (("onnx", bundle), ("trees", forest), ("joblib", pickled))
+    )
+    fastapi = "sklearn-function-bench:fastapi"
+    docker("build", "--quiet", "--tag", fastapi, str(CONTENDERS / "fastapi_app"))
+    code, entry = folder / "empty.py", "handler.app.lambda_handler"
+    code.write_text(EMPTY)
+    model = (f"--volume={bundle / 'model.joblib'}:/model.joblib:ro", "--env=MODEL_FILE=/model.joblib")
+    vendor = CONTENDERS / "vendor_lambda.py"
+    handlers = {
+        "an empty handler": Handler(f"{ours}:lambda", (*OURS, "empty.handler"), mounted(code)),
+        "this handler, logistic regression": Handler(f"{ours}:lambda", (*OURS, entry)),
+        "this handler, 100 trees of depth 8": Handler(f"{trees}:lambda", (*OURS, entry)),
+        "this handler, served by joblib": Handler(f"{joblib}:lambda", (*OURS, entry)),
+        "scikit-learn as the vendor's template": Handler(
+            f"{joblib}:lambda", (*OURS, "vendor_lambda.handler"), (*mounted(vendor), *model)
+        ),
+        "Mangum, FastAPI, scikit-learn": Handler(fastapi, (*THEIRS, "mangum_app.handler"), model),
+    }
+    lambdas("image", "First answer of a Lambda image, under the emulator", handlers, rie, (), runs)
+    for name, (processors, memory) in SIZES.items():
+        limits = (f"--cpus={processors}", f"--memory={memory}", f"--memory-swap={memory}")
+        title = f"First answer of a Lambda image with {processors} of a processor and {memory[:-1]} MB"
+        lambdas(name, title, handlers, rie, limits, 5)
+    servers(f"{ours}:cloudrun", fastapi, model, runs)
+
+
+def lambdas(
+    name: str, title: str, handlers: Mapping[str, Handler], rie: Path, limits: Sequence[str], runs: int
+) -> None:
+    """First answers of handlers, in turn, under the ``limits`` of the engine."""
+    found: dict[str, list[float]] = {each: [] for each in handlers}
+    notes = {each: f"{size(handler.image):.0f} MB image" for each, handler in handlers.items()}
+    answers = {}
+    for _ in range(runs):
+        for each, handler in handlers.items():
+            if notes[each].startswith("no answer"):
+                continue
+            try:
+                seconds, answer = first_answer(handler, rie, limits)
+            except (RuntimeError, OSError) as error:
+                notes[each] = f"no answer: {error}"[:160]
+                continue
+            found[each].append(seconds)
+            answers[each] = predicted(answer)
+    same_answers({each: told for each, told in answers.items() if "trees" not in each})
+    results.keep(name, results.table(title, found, notes=notes, more=f"Medians of {runs}."))
+
+
+def servers(ours: str, theirs: str, model: Sequence[str], runs: int) -> None:
+    """First answers of the Cloud Run image and of FastAPI's, in turn."""
+    images: dict[str, tuple[str, Sequence[str]]] = {
+        "this handler, Dockerfile.cloudrun": (ours, ("--env=K_SERVICE=bench",)),
+        "FastAPI, uvicorn, scikit-learn": (theirs, model),
+    }
+    found: dict[str, list[float]] = {each: [] for each in images}
+    answers = {}
+    for _ in range(runs):
+        for each, (image, options) in images.items():
+            seconds, answer = first_of_server(image, options)
+            found[each].append(seconds)
+            answers[each] = predicted(answer)
+    same_answers(answers)
+    notes = {each: f"{size(image):.0f} MB image" for each, (image, _) in images.items()}
+    settings = {
+        "FastAPI, uvicorn, scikit-learn": "benchmarks/contenders/fastapi_app/Dockerfile; "
+        + versions("fastapi_app", "fastapi", "uvicorn", "scikit-learn")
+    }
+    title, more = "First answer of a server's image, from its process's start", f"Medians of {runs}."
+    results.keep("cloudrun", results.table(title, found, notes=notes, more=more, settings=settings))
+
+
+def build(context: Path, bundle: Path, repository: str) -> str:
+    """Build both images with ``bundle`` from a copy of the sources; returns their repository."""
     for name in ("handler", "requirements", "containers"):
         ignored = shutil.ignore_patterns("__pycache__", "model")
-        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+        shutil.copytree(ROOT / name, context / name, ignore=ignored)
     for name in ("Dockerfile.lambda", "Dockerfile.cloudrun", ".dockerignore"):
-        shutil.copy(ROOT / name, folder)
-    shutil.copytree(bundle, folder / "handler" / "model")
+        shutil.copy(ROOT / name, context)
+    shutil.copytree(bundle, context / "handler" / "model")
+    print(f"building {repository} ...", flush=True)
     environ = {**os.environ, "REPOSITORY": repository}
-    subprocess.run([folder / "containers" / "build.sh"], check=True, env=environ, capture_output=True)
-    return f"{repository}:lambda"
+    subprocess.run([context / "containers" / "build.sh"], check=True, env=environ, capture_output=True)
+    return repository
 
 
-def first_answer(image: str, handler: str, rie: Path, code: Path) -> float:
-    """Seconds from sending the first invocation to its answer, in a container of its own."""
+def mounted(code: Path) -> tuple[str, ...]:
+    """A file of Python beside the handler of our images."""
+    return (f"--volume={code}:/opt/function/app/{code.name}:ro",)
+
+
+def size(image: str) -> float:
+    """An image's megabytes."""
+    return int(docker("image", "inspect", "--format", "{{.Size}}", image)) / 1e6
+
+
+def first_answer(handler: Handler, rie: Path, limits: Sequence[str]) -> tuple[float, Any]:
+    """Seconds from sending the first invocation to its answer, in a container of its own, and the answer.
+
+    Raises ``RuntimeError`` where the handler fails or the container is stopped.
+    """
     container = docker(
-        "run", "--detach", "--rm", "--publish=127.0.0.1::8080", f"--volume={rie}:/emulator:ro",
-        f"--volume={code}:/opt/function/app/{code.name}:ro", "--entrypoint=/emulator",
-        image, *RUNTIME, handler,
+        "run", "--detach", "--publish=127.0.0.1::8080", f"--volume={rie}:/emulator:ro",
+        *limits, *handler.options, "--entrypoint=/emulator", handler.image, *handler.command,
     )  # fmt: skip
     try:
         base = f"http://{docker('port', container, '8080').splitlines()[0]}"
-        for _ in range(200):
+        for _ in range(600):
             try:
                 urllib.request.urlopen(base, timeout=5).close()
             except urllib.error.HTTPError:
@@ -74,46 +191,43 @@ def first_answer(image: str, handler: str, rie: Path, code: Path) -> float:
             except OSError:
                 time.sleep(0.05)
         start = time.perf_counter()
-        with urllib.request.urlopen(base + INVOKE, json.dumps(EVENT).encode(), timeout=60) as answer:
-            document = json.loads(answer.read())
+        try:
+            with urllib.request.urlopen(base + INVOKE, json.dumps(EVENT).encode(), timeout=120) as reply:
+                answer = json.loads(reply.read())
+        except (OSError, ValueError) as error:
+            raise RuntimeError(ended(container) or str(error)) from error
         seconds = time.perf_counter() - start
-        if "errorMessage" in document:
-            raise RuntimeError(f"{image} {handler}: {document['errorMessage']}")
-        return seconds
+        if isinstance(answer, dict) and "errorMessage" in answer:
+            raise RuntimeError(ended(container) or str(answer["errorMessage"]))
+        return seconds, answer
     finally:
-        docker("kill", container)
+        docker("rm", "--force", container)
 
 
-def compare(bundle: Path, pickled: Path, folder: Path, runs: int) -> None:
-    """Print sizes and first answers of the image, of an empty handler in it, and of scikit-learn's."""
-    rie = emulator()
-    engine = shutil.which("docker")
-    if engine is None or subprocess.run(["docker", "version"], capture_output=True).returncode:
-        print("\nContainers: left out, no engine answers")
-        return
-    if rie is None:
-        print("\nContainers: left out, no emulator (pip install aws-sam-cli brings one)")
-        return
-    images = {}
-    for kind, model in (("onnx", bundle), ("joblib", pickled)):
-        context = folder / f"image-{kind}"
-        context.mkdir()
-        images[kind] = build(context, model, f"sklearn-function-bench-{kind}")
-    code = folder / "empty.py"
-    code.write_text(EMPTY)
-    contenders = {
-        "an empty handler in the same image": (images["onnx"], "empty.handler"),
-        "this handler, model.onnx": (images["onnx"], "handler.app.lambda_handler"),
-        "this handler, model.joblib with scikit-learn": (images["joblib"], "handler.app.lambda_handler"),
-    }
-    found: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(runs):
-        for name, (image, handler) in contenders.items():
-            found[name].append(first_answer(image, handler, rie, code))
-    print(f"\nFirst answer of the Lambda image under the emulator: median of {runs} (minimum to maximum)")
-    reference = statistics.median(found["an empty handler in the same image"])
-    for name, seconds in found.items():
-        middle = statistics.median(seconds)
-        size = int(docker("image", "inspect", "--format", "{{.Size}}", contenders[name][0])) / 1e6
-        span = f"({min(seconds):.3f} to {max(seconds):.3f})"
-        print(f"  {middle / reference:6.2f} x  {middle:7.3f} s {span}  {size:5.0f} MB image  {name}")
+def ended(container: str) -> str:
+    """Why a container's processes ended, as the engine has it; empty where it does not say."""
+    killed = docker("inspect", "--format", "{{.State.OOMKilled}}", container) == "true"
+    return "out of memory" if killed else ""
+
+
+def first_of_server(image: str, options: Sequence[str]) -> tuple[float, Any]:
+    """Seconds from a server's start in its container to its first answer, and the answer."""
+    container = docker("run", "--detach", "--publish=127.0.0.1::8080", "--env=PORT=8080", *options, image)
+    try:
+        base = f"http://{docker('port', container, '8080').splitlines()[0]}"
+        end = time.time() + 60
+        while time.time() < end:
+            try:
+                with urllib.request.urlopen(base + QUERY, timeout=60) as reply:
+                    answer = json.loads(reply.read())
+                now = time.time()
+                break
+            except OSError:
+                time.sleep(0.005)
+        else:
+            raise RuntimeError(f"{image} does not answer")
+        told = docker("inspect", "--format", "{{.State.StartedAt}}", container)
+        started = datetime.fromisoformat(told[:26].rstrip("Z") + "+00:00").timestamp()
+        return now - started, answer
+    finally:
+        docker("rm", "--force", container)

@@ -20,9 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.answers import RECORD
+
 ROOT = Path(__file__).resolve().parent.parent
 INVOKE = "/2015-03-31/functions/function/invocations"
-RECORD = {"age": 45, "new_user": 0, "total_pages_visited": 5}
 EVENT = {
     "version": "2.0",
     "rawPath": "/predict",
@@ -91,16 +92,6 @@ def first_answer(handler: Handler, emulator: Path) -> First:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, 9)
         process.wait()
-
-
-def predicted(answer: Any) -> tuple[int, float] | None:
-    """The label and the second class's probability in any handler's answer; None of an empty one."""
-    body = answer.get("body", answer) if isinstance(answer, dict) else answer
-    document = json.loads(body) if isinstance(body, str) else body
-    if not document:
-        return None
-    probabilities = document.get("probabilities") or {"1": document["probability"]}
-    return int(document["prediction"]), float(probabilities["1"])
 
 
 def compiled(source: Path, target: Path) -> Path:

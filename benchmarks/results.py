@@ -15,7 +15,10 @@ from benchmarks import costs
 
 FOLDER = Path(__file__).parent
 STORE, PAGE, PICTURE = FOLDER / "results.json", FOLDER / "RESULTS.md", FOLDER / "results.svg"
-ORDER = ("start", "speed", "servers", "limited", "batch", "distinct", "memory")
+ORDER = (
+    "start", "limited_128", "limited_512", "image", "speed", "servers", "cloudrun", "batch", "distinct",
+    "memory",
+)  # fmt: skip
 
 Runs = Mapping[str, Sequence[float]]
 
@@ -28,8 +31,12 @@ def table(
     reference: str | None = None,
     notes: Mapping[str, str] | None = None,
     more: str = "",
+    settings: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """One part's result: ``runs`` by contender, the first of them the reference where none is named."""
+    """One part's result: ``runs`` by contender, the first of them the reference where none is named.
+
+    ``notes`` stand beside a contender's numbers, its ``settings`` (set-up, versions) below the table.
+    """
     return {
         "title": title,
         "unit": unit,
@@ -37,6 +44,7 @@ def table(
         "runs": {name: list(values) for name, values in runs.items()},
         "notes": dict(notes or {}),
         "more": more,
+        "settings": dict(settings or {}),
     }
 
 
@@ -60,7 +68,8 @@ def lines(part: Mapping[str, Any]) -> list[str]:
 
 def keep(name: str, part: Mapping[str, Any]) -> None:
     """Print the part, store it, and write the page and the picture anew."""
-    print(f"\n{part['title']}", *lines(part), sep="\n", flush=True)
+    settings = [f"  {name}: {how}" for name, how in part["settings"].items()]
+    print(f"\n{part['title']}", *lines(part), *settings, sep="\n", flush=True)
     store = json.loads(STORE.read_text()) if STORE.exists() else {}
     machine = f"{os.cpu_count()} processors, Python {platform.python_version()}, {sys.platform}"
     store[name] = {**part, "machine": machine}
@@ -99,6 +108,8 @@ def page(store: Mapping[str, Any]) -> str:
             middle = statistics.median(values)
             cells = [f"{middle / reference:.2f}", *map(_number, (middle, min(values), max(values))), note]
             told.append(f"| {contender} | {' | '.join(cells)} |")
+        if part.get("settings"):
+            told += ["", *(f"- {contender}: {how}." for contender, how in part["settings"].items())]
     return "\n".join(told) + "\n"
 
 

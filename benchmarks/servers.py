@@ -6,30 +6,44 @@ import contextlib
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-PATH = "/predict?age=45&new_user=0&total_pages_visited=5"
+from benchmarks import results
+from benchmarks.answers import RECORD, predicted, same_answers
+from benchmarks.environments import CONTENDERS, environment, versions
+
+QUERY = "/predict?age=45&new_user=0&total_pages_visited=5"
 CONNECTIONS = 8
 SECONDS = 4.0
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A command that listens on PORT; ``{port}`` in a word is replaced by it."""
+    """A command that listens on ``{port}``, and the request that is made of it.
+
+    ``prepare`` is run once before; ``{port}`` is filled in in ``env`` too, and followed by a digit there
+    it is another port. ``settings`` says how it is set up.
+    """
 
     name: str
+    settings: str
     command: Sequence[str]
     folder: Path
     env: Mapping[str, str]
+    path: str = QUERY
+    body: Mapping[str, Any] | None = None
+    prepare: Sequence[str] = field(default=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +56,141 @@ class Served:
     answer: Any
 
 
+def compare(bundle: Path, handler: Path, folder: Path, runs: int) -> None:
+    """Measure every server; ``handler`` is the folder of a compiled copy of this project's."""
+    made = contenders(bundle, handler, folder)
+    first: dict[str, list[float]] = {each.name: [] for each in made}
+    rates: dict[str, list[float]] = {each.name: [] for each in made}
+    notes: dict[str, str] = {}
+    answers = {}
+    for each in made:
+        if each.prepare:
+            env = _environ(each)
+            program = shutil.which(each.prepare[0], path=env["PATH"]) or each.prepare[0]
+            words = [program, *each.prepare[1:]]
+            subprocess.run(words, cwd=each.folder, env=env, check=True, capture_output=True)
+    for turn in range(runs):
+        for each in made:
+            try:
+                served = measure(each, load=turn < 3)
+            except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+                notes[each.name] = str(error)[:200]
+                continue
+            answers[each.name] = predicted(served.answer)
+            first[each.name].append(served.first)
+            if served.rate:
+                rates[each.name].append(served.rate)
+                rate = statistics.median(rates[each.name])
+                notes[each.name] = f"{rate:,.0f} requests/s, {served.megabytes:.0f} MB"
+    same_answers(answers)
+    told = (
+        f"Medians of {runs}; one worker. Requests a second over {CONNECTIONS} connections, of "
+        "three runs; megabytes of all its processes."
+    )
+    settings = {each.name: each.settings for each in made}
+    title = "First answer of an HTTP server, and requests a second"
+    results.keep("servers", results.table(title, first, notes=notes, more=told, settings=settings))
+
+
+def contenders(bundle: Path, handler: Path, folder: Path) -> list[Server]:
+    """This project's server both ways, and the others whose environments can be made."""
+    ours = {"MODEL_DIR": str(bundle), "PYTHONPATH": str(handler), "FUNCTION_TARGET": "http"}
+    theirs = {"MODEL_FILE": str(bundle / "model.joblib")}
+    framework = (sys.executable, "-m", "functions_framework", "--host=127.0.0.1", "--port={port}")
+    installed = versions("", "functions-framework", "gunicorn", "uvicorn")
+    made = [
+        Server(
+            "this handler, functions-framework",
+            f"WSGI, as Dockerfile.cloudrun runs it; {installed}",
+            (*framework, "--target=http", "--source=handler/app.py"),
+            handler,
+            ours,
+        ),
+        Server(
+            "this handler, functions-framework over ASGI",
+            "the same handler behind contenders/asgi_target.py, --asgi",
+            (*framework, "--asgi", "--target=http", f"--source={CONTENDERS / 'asgi_target.py'}"),
+            handler,
+            ours,
+        ),
+    ]
+
+    def add(name: str, package: str, told: str, words: Sequence[str], **more: Any) -> None:
+        programs = environment(f"{package}_app")
+        if programs is None:
+            return
+        command = (str(programs / words[0]), *words[1:])
+        env = {**theirs, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", **more.pop("env", {})}
+        settings = f"{told}; {versions(f'{package}_app', *more.pop('packages'), 'scikit-learn')}"
+        made.append(Server(name, settings, command, CONTENDERS / f"{package}_app", env, **more))
+
+    add(
+        "FastAPI, uvicorn, scikit-learn", "fastapi", "plain functions, in its thread pool",
+        ("uvicorn", "fastapi_app:app", "--port={port}", "--log-level=warning"),
+        packages=("fastapi", "uvicorn"),
+    )  # fmt: skip
+    add(
+        "Flask (the book's), gunicorn, scikit-learn", "flask", "one worker of eight threads",
+        ("gunicorn", "--threads=8", "--bind=127.0.0.1:{port}", "flask_app:app"),
+        packages=("flask", "gunicorn"),
+    )  # fmt: skip
+    add(
+        "LitServe, scikit-learn", "litserve", "accelerator cpu, one worker",
+        ("python", "server.py", "{port}"), packages=("litserve",), path="/predict", body=RECORD,
+    )  # fmt: skip
+    add(
+        "BentoML, scikit-learn", "bentoml", "bentoml serve, one worker",
+        ("bentoml", "serve", "service:OnlineSales", "--host=127.0.0.1", "--port={port}"),
+        packages=("bentoml",), path="/predict", body=RECORD, env={"BENTOML_DO_NOT_TRACK": "True"},
+    )  # fmt: skip
+    saved = folder / "mlflow-model"
+    add(
+        "MLflow, scikit-learn", "mlflow", "mlflow models serve, local environment, one worker",
+        ("mlflow", "models", "serve", f"--model-uri={saved}", "--host=127.0.0.1", "--port={port}",
+         "--env-manager=local", "--workers=1"),
+        packages=("mlflow",), path="/invocations", body={"dataframe_records": [RECORD]},
+        env={"MLFLOW_DISABLE_TELEMETRY": "true"},
+        prepare=("python", "save.py", str(saved)),
+    )  # fmt: skip
+    add(
+        "MLServer, scikit-learn", "mlserver", "its scikit-learn runtime, one worker, as by default",
+        ("mlserver", "start", "."), packages=("mlserver", "mlserver-sklearn"),
+        path="/v2/models/online-sales/infer",
+        body={
+            "parameters": {"content_type": "pd"},
+            "inputs": [
+                {"name": name, "shape": [1], "datatype": "FP64", "data": [value]}
+                for name, value in RECORD.items()
+            ],
+            "outputs": [{"name": "predict"}, {"name": "predict_proba"}],
+        },
+        env={
+            "MLSERVER_MODEL_URI": theirs["MODEL_FILE"], "MLSERVER_HTTP_PORT": "{port}",
+            "MLSERVER_GRPC_PORT": "{port1}", "MLSERVER_METRICS_PORT": "{port2}",
+        },
+    )  # fmt: skip
+    return made
+
+
+def _environ(server: Server, *ports: int) -> dict[str, str]:
+    """The environment of a server's processes."""
+    names = {f"port{place or ''}": str(port) for place, port in enumerate(ports)}
+    names |= {each: "0" for each in ("port", "port1", "port2") if each not in names}
+    given = {name: value.format(**names) for name, value in server.env.items()}
+    return {**os.environ, "LOG_LEVEL": "ERROR", "OPENBLAS_NUM_THREADS": "1", "PORT": names["port"], **given}
+
+
 def measure(server: Server, *, load: bool = True) -> Served:
     """Start the server, ask once, then keep ``CONNECTIONS`` busy; raises ``RuntimeError``."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    env = {**os.environ, **server.env, "PORT": str(port), "LOG_LEVEL": "ERROR", "OPENBLAS_NUM_THREADS": "1"}
+    with socket.socket() as one, socket.socket() as two, socket.socket() as three:
+        for probe in (one, two, three):
+            probe.bind(("127.0.0.1", 0))
+        port, *others = (int(probe.getsockname()[1]) for probe in (one, two, three))
+    env = _environ(server, port, *others)
+    words = [word.replace("{port}", str(port)) for word in server.command]
     start = time.perf_counter()
     process = subprocess.Popen(
-        [word.format(port=port) for word in server.command],
+        [shutil.which(words[0], path=env["PATH"]) or words[0], *words[1:]],
         cwd=server.folder,
         env=env,
         stdout=subprocess.DEVNULL,
@@ -58,9 +198,9 @@ def measure(server: Server, *, load: bool = True) -> Served:
         start_new_session=True,
     )
     try:
-        answer = _first(port, process)
+        answer = _first(port, server, process)
         first = time.perf_counter() - start
-        rate = _rate(port) if load else 0.0
+        rate = _rate(port, server) if load else 0.0
         return Served(first, rate, _peak(os.getsid(process.pid)), answer)
     finally:
         with contextlib.suppress(ProcessLookupError):
@@ -71,34 +211,42 @@ def measure(server: Server, *, load: bool = True) -> Served:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def _first(port: int, process: subprocess.Popen[bytes]) -> Any:
-    for _ in range(6000):
+def _first(port: int, server: Server, process: subprocess.Popen[bytes]) -> Any:
+    """The first answer; raises ``RuntimeError``. Until its model is loaded, a server may refuse."""
+    said, end = "it does not answer", time.perf_counter() + 60
+    while time.perf_counter() < end:
         if process.poll() is not None:
             raise RuntimeError(f"it ended with exit code {process.returncode}")
         with contextlib.suppress(OSError, http.client.HTTPException):
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-            connection.request("GET", PATH)
+            connection.request(*_request(server))
             reply = connection.getresponse()
             body = reply.read()
             connection.close()
-            if reply.status != 200:
-                raise RuntimeError(f"it answered {reply.status}")
-            return json.loads(body)
+            if reply.status == 200:
+                return json.loads(body)
+            said = f"it answers {reply.status}"
         time.sleep(0.01)
-    raise RuntimeError("it does not answer")
+    raise RuntimeError(said)
+
+
+def _request(server: Server) -> tuple[str, str, str | None, dict[str, str]]:
+    if server.body is None:
+        return "GET", server.path, None, {}
+    return "POST", server.path, json.dumps(server.body), {"content-type": "application/json"}
 
 
 #: One connection's client, in a process of its own, so that the clients do not wait for each other.
 CLIENT = """
-import http.client, sys, time
-port, path, seconds = int(sys.argv[1]), sys.argv[2], float(sys.argv[3])
+import http.client, json, sys, time
+port, seconds, request = int(sys.argv[1]), float(sys.argv[2]), json.loads(sys.argv[3])
 connection = http.client.HTTPConnection("127.0.0.1", port)
 for _ in range(50):
-    connection.request("GET", path)
+    connection.request(*request)
     connection.getresponse().read()
 count, end = 0, time.perf_counter() + seconds
 while time.perf_counter() < end:
-    connection.request("GET", path)
+    connection.request(*request)
     reply = connection.getresponse()
     assert reply.status == 200
     reply.read()
@@ -107,11 +255,11 @@ print(count / seconds)
 """
 
 
-def _rate(port: int) -> float:
+def _rate(port: int, server: Server) -> float:
     rates: list[float] = []
+    words = [sys.executable, "-S", "-c", CLIENT, str(port), str(SECONDS), json.dumps(_request(server))]
 
     def client() -> None:
-        words = [sys.executable, "-S", "-c", CLIENT, str(port), PATH, str(SECONDS)]
         done = subprocess.run(words, capture_output=True, text=True, check=True)
         rates.append(float(done.stdout))
 

@@ -21,8 +21,6 @@ HANDLER = {
 }  # fmt: skip
 ALLOWED = {
     "_sha2", "_sha256", "_typing", "typing", "typing.io", "typing.re",
-    "ipaddress", "urllib", "urllib.parse",  # to read a query string
-    "unicodedata",  # by Python 3.11's and 3.12's urllib.parse
     *(f"handler{name}" for name in HANDLER),
 }  # fmt: skip
 #: What else Python 3.11 loads for sha256.

@@ -11,7 +11,7 @@ import gzip
 import json
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 import pytest
 
@@ -240,3 +240,18 @@ if __name__ == "__main__":
         for each in (*HTTP, *DIRECT):
             text = json.dumps(comparable(fresh.handle(event(each))), indent=2, ensure_ascii=False)
             (GOLDEN / f"{each}.json").write_text(text + "\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "a=1", "a=1&b=", "a", "&&a=1&", "a=1=2", "=1", "a=%C3%A9&b=x+y", "a+b=%2B", "ä=ö&a=;", "a=%zz"],
+)
+def test_a_query_string_is_read_as_pythons_own_library_reads_it(model: Model, text: str) -> None:
+    event = {
+        "version": "2.0", "rawPath": "/predict", "rawQueryString": text,
+        "requestContext": {"http": {"method": "GET"}},
+    }  # fmt: skip
+    (source,) = (each for each in sources(model.schema, Settings()) if each.matches(event))
+    (job,) = source.jobs(event)
+    assert isinstance(job, Request)
+    assert job.query == tuple(parse_qsl(text, keep_blank_values=True))
