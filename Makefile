@@ -43,7 +43,7 @@ bench: ## measure side by side: first answer, speed, batch, memory; PARTS="start
 	$(install) dev
 	@$(python) -m benchmarks $(PARTS)
 
-bench-all: ## measure everything: servers in environments of their own, distinct rows and images too
+bench-all: ## measure everything: seven other servers and DuckDB in environments of their own, images too
 	$(install) dev
 	@$(python) -m benchmarks all
 

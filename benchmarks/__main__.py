@@ -216,12 +216,11 @@ def batch(bundle: Path, folder: Path, rows: int, runs: int, *, distinct: bool = 
             "pandas chunks and scikit-learn", script("pandas_chunks.py", "pandas.csv", str(bundle)), {}
         ),
     ]
+    ours, polars, pandas = (contender.name for contender in contenders)
     settings = {
-        contenders[
-            0
-        ].name: f"python -m handler score, default settings; {versions('', 'polars', 'onnxruntime')}",
-        contenders[1].name: f"the streaming engine, all processors; {versions('', 'polars')}",
-        contenders[2].name: f"chunks of 250,000 rows; {versions('', 'pandas', 'scikit-learn')}",
+        ours: f"python -m handler score, default settings; {versions('', 'polars', 'onnxruntime')}",
+        polars: f"the streaming engine, all processors; {versions('', 'polars')}",
+        pandas: f"chunks of 250,000 rows; {versions('', 'pandas', 'scikit-learn')}",
     }
     others = [folder / "polars.csv", folder / "pandas.csv"]
     programs = environment("duckdb_sql")
