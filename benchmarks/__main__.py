@@ -357,6 +357,10 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=ROWS)
     parser.add_argument("--runs", type=int, default=5)
     options = parser.parse_args()
+    asked = ALL if list(options.parts) == ["all"] else options.parts
+    unknown = set(asked) - {*ALL, "choices"}
+    if unknown or min(options.rows, options.runs) < 1:
+        parser.error(f"no such part: {', '.join(unknown)}" if unknown else "--rows and --runs start at 1")
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as name:
         folder = Path(name)
         bundle, forest = folder / "model", folder / "forest"
@@ -377,7 +381,7 @@ def main() -> None:
             "choices": lambda: choices(bundle, folder, options.rows, few),
         }
         print(f"Python {sys.version.split()[0]}, {os.cpu_count()} processors", flush=True)
-        for part in ALL if list(options.parts) == ["all"] else options.parts:
+        for part in asked:
             parts[part]()
 
 

@@ -88,7 +88,7 @@ def page(store: Mapping[str, Any]) -> str:
         "Written by `make bench` and `make bench-all`, which run the contenders in turn, on one machine.",
         "Each part's first line is its reference. `benchmarks/` says how each contender is set up.",
         "",
-        "![Ratios to the reference of each part](results.svg)",
+        "![Ratios to the reference of each part, on a logarithmic scale](results.svg)",
     ]
     for name in ORDER:
         if name not in store:
@@ -116,7 +116,6 @@ def page(store: Mapping[str, Any]) -> str:
 def picture(store: Mapping[str, Any]) -> None:
     """``results.svg``: a panel a part, the contenders' ratios as bars on a logarithmic axis."""
     from matplotlib.figure import Figure
-    from matplotlib.transforms import blended_transform_factory
 
     parts = [store[name] for name in ORDER if name in store and len(store[name]["runs"]) > 1]
     heights = [0.9 + 0.34 * len(part["runs"]) for part in parts]
@@ -131,11 +130,16 @@ def picture(store: Mapping[str, Any]) -> None:
         axes.bar_label(bars, [f"{ratio:.2f} x" for ratio in ratios], padding=3, fontsize=9)
         axes.set_xscale("log")
         axes.set_xlim(min(0.5, *ratios) * 0.8, max(ratios) * 2.2)
-        axes.set_title(" ", fontsize=10)  # room for the title, which starts where the names do
-        at = blended_transform_factory(figure.transFigure, axes.transAxes)
-        axes.text(0.01, 1.04, part["title"], transform=at, fontsize=10, fontweight="bold").set_in_layout(
-            False
+        axes.set_title(" ", fontsize=10, pad=8)  # room for the title, which starts where the names do
+        title = axes.annotate(
+            part["title"],
+            (0.01, 1.0),
+            xycoords=("figure fraction", "axes fraction"),
+            textcoords="offset points",
+            xytext=(0, 5),
+            fontweight="bold",
         )
+        title.set_in_layout(False)
         axes.tick_params(labelsize=9, length=0)
         axes.xaxis.set_visible(False)  # the bars say their numbers
         axes.spines[["top", "right", "bottom"]].set_visible(False)

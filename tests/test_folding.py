@@ -85,3 +85,21 @@ def test_more_distinct_lines_than_a_run_remembers_are_scored_all_the_same(
     source.write_text(table(model, 20_000))
     predictions, rejected, summary = outputs(model, source, tmp_path / "out")
     assert summary["rows"]["read"] == len(predictions) + len(rejected) == 20_000
+
+
+def test_lines_that_go_and_come_again_keep_their_own_outputs(
+    bundle_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Model.load(bundle_dir)
+    young = [f"{age},1,{pages}" for age in range(18, 30) for pages in range(20)]
+    old = [f"{age},0,{pages}" for age in range(60, 72) for pages in range(20)]
+    source = tmp_path / "table.csv"
+    lines = [*young * 100, *old * 100, "", *young * 100, "old,0,1", *old * 100]
+    source.write_text("\n".join(["age,new_user,total_pages_visited", *lines, ""]))
+    found = outputs(model, source, tmp_path / "folded")
+    monkeypatch.setattr(folding, "repeats", lambda _: False)
+    alone = outputs(model, source, tmp_path / "alone")
+    assert found[2]["rows"] == {"read": 96_001, "scored": 96_000, "rejected": 1}
+    assert found[1].equals(alone[1])
+    assert found[0].drop("probability").equals(alone[0].drop("probability"))
+    assert (found[0]["probability"] - alone[0]["probability"]).abs().max() < 1e-12  # type: ignore[operator]
