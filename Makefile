@@ -57,7 +57,7 @@ lint: ## ruff (lint and format) and mypy --strict
 	@$(python) -m ruff format --check .
 	@$(python) -m mypy
 
-lock: ## refresh the locks in requirements/ to the newest versions that their .in files allow
+lock: ## refresh every lock to the newest versions that their .in files allow
 	@requirements/lock.sh
 
 clean: ## remove .venv, build/ and caches; models stay

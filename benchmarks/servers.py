@@ -32,8 +32,8 @@ SECONDS = 4.0
 class Server:
     """A command that listens on ``{port}``, and the request that is made of it.
 
-    ``prepare`` is run once before; ``{port}`` is filled in in ``env`` too, and followed by a digit there
-    it is another port. ``settings`` says how it is set up.
+    ``{port}`` in ``command`` and ``env`` is the port that it is asked on, ``{port1}`` and ``{port2}`` in
+    ``env`` are others that are free. ``prepare`` is run once before, ``settings`` says how it is set up.
     """
 
     name: str

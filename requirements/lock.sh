@@ -1,6 +1,7 @@
 #!/bin/sh
 # Refresh every lock: hashed, for all supported Pythons and platforms, one version of each package throughout.
-# dev.txt is resolved first, as it includes all the others; they take its versions.
+# dev.txt is resolved first, as it includes all the others; they take its versions. The benchmarks' contenders are
+# programs of their own, which take from it the libraries that read the same pickle alone.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -8,15 +9,23 @@ cd "$(dirname "$0")/.."
 build/lock/bin/python -m pip install -qq --no-input --disable-pip-version-check uv
 
 compile() {
-    echo "requirements/$1.txt"
+    echo "$1.txt"
     name=$1
     shift
     build/lock/bin/uv pip compile --quiet --no-config --upgrade --universal --python-version 3.11 \
         --fork-strategy fewest --generate-hashes --no-annotate --custom-compile-command "make lock" \
-        --output-file "requirements/$name.txt" "requirements/$name.in" "$@"
+        --output-file "$name.txt" "$name.in" "$@"
 }
 
-compile dev
+compile requirements/dev
 for name in serve lambda cloudrun joblib train; do
-    compile "$name" --constraints requirements/dev.txt
+    compile "requirements/$name" --constraints requirements/dev.txt
+done
+grep -oE '^(joblib|numpy|pandas|scikit-learn)==[^ ;]+' requirements/dev.txt >build/lock/pickles.txt
+for folder in benchmarks/contenders/*/; do
+    case $folder in
+    */emulator/) compile "${folder}requirements" --no-deps ;; # a file of it is used, no code
+    */__pycache__/) ;;
+    *) compile "${folder}requirements" --constraints build/lock/pickles.txt ;;
+    esac
 done
