@@ -43,6 +43,7 @@ class Folds:
         self._layout = layout
         #: A line with its outputs as text, and its class's place; ``_REJECTED`` where it is rejected.
         self._known: dict[str, tuple[str, int | None]] = {}
+        self._rejects: dict[str, Reject] = {}
         self._worker = threading.local()
 
     def fold(self, block: Block) -> Folded | None:
@@ -82,7 +83,9 @@ class Folds:
         for line in lines:
             row = line.split(self._layout.delimiter)
             found = csv_blocks.judge(0, 0, line, row, self._layout, self._model.schema)
-            if not isinstance(found, Reject):
+            if isinstance(found, Reject):
+                self._rejects[line] = found
+            else:
                 sound.append(line)
                 cells.append(row)
                 records.append(found)
@@ -94,10 +97,8 @@ class Folds:
         self._known |= known
 
     def _reject(self, place: int, line: int, row: str) -> Reject:
-        cells = row.split(self._layout.delimiter)
-        found = csv_blocks.judge(place, line, row, cells, self._layout, self._model.schema)
-        assert isinstance(found, Reject)
-        return found
+        known = self._rejects[row]
+        return Reject(place, line, known.column, known.code, known.reason, row)
 
 
 class _Table:
