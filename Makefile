@@ -39,11 +39,11 @@ test: ## run every test; with CI=true none may skip for want of an engine or a b
 	$(install) dev
 	@$(python) -m pytest
 
-bench: ## measure side by side: first answer, speed, batch, memory; PARTS="start batch" for some
+bench: ## measure side by side: first answer, speed, servers, batch, memory; PARTS="start batch" for some
 	$(install) dev
 	@$(python) -m benchmarks $(PARTS)
 
-bench-all: ## measure everything: seven other servers and DuckDB in environments of their own, images too
+bench-all: ## measure everything: five more servers, rows that all differ, images of small functions too
 	$(install) dev
 	@$(python) -m benchmarks all
 

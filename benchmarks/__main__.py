@@ -80,9 +80,7 @@ def side_by_side(
     more: str = "",
     settings: Mapping[str, str] | None = None,
 ) -> None:
-    """Run the contenders in turn, after one round that does not count, and keep their table."""
-    for contender in contenders:
-        run(contender)
+    """Run the contenders in turn, each of them warmed up by its caller, and keep their table."""
     found: dict[str, list[Run]] = {contender.name: [] for contender in contenders}
     for _ in range(runs):
         for contender in contenders:
@@ -271,6 +269,8 @@ def choices(bundle: Path, folder: Path, rows: int, runs: int) -> None:
         for workers in (4, 2, 3)
         for size in (3 << 18, 1 << 19, 1 << 20)
     ]
+    for each in contenders:
+        run(each)
     side_by_side("choices", "Block size and workers", contenders, runs)
 
 
@@ -345,8 +345,8 @@ def pickled_copy(bundle: Path, folder: Path) -> Path:
     return folder
 
 
-QUICK = ("start", "speed", "batch", "memory")
-ALL = (*QUICK[:2], "servers", *QUICK[2:], "distinct", "containers")
+QUICK = ("start", "speed", "servers", "cloudrun", "batch", "memory")
+ALL = (*QUICK, "distinct", "others", "containers")
 
 
 def main() -> None:
@@ -372,12 +372,14 @@ def main() -> None:
         few, many = options.runs, max(9, options.runs)
         parts: dict[str, Callable[[], None]] = {
             "start": lambda: start(bundle, forest, pickled, folder, many),
-            "speed": lambda: speed(bundle, forest, pickled, few),
-            "servers": lambda: servers.compare(bundle, compiled_handler(folder), folder, many),
+            "speed": lambda: speed(bundle, forest, pickled, many),
+            "servers": lambda: servers.compare(bundle, compiled_handler(folder), many),
+            "cloudrun": lambda: containers.compare_cloud_run(bundle, folder, many),
             "batch": lambda: batch(bundle, folder, options.rows, few),
             "distinct": lambda: batch(bundle, folder, options.rows // 3, few, distinct=True),
-            "containers": lambda: containers.compare(bundle, forest, pickled, folder, many),
             "memory": lambda: memory(bundle, folder, options.rows),
+            "others": lambda: servers.compare_others(bundle, compiled_handler(folder), folder, many),
+            "containers": lambda: containers.compare_lambda(bundle, forest, pickled, folder, many),
             "choices": lambda: choices(bundle, folder, options.rows, few),
         }
         print(f"Python {sys.version.split()[0]}, {os.cpu_count()} processors", flush=True)

@@ -33,6 +33,8 @@ QUERY = "/predict?age=45&new_user=0&total_pages_visited=5"
 #: A function of so many MB: its part of a processor, and its memory. 1,769 MB make one processor.
 #: https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
 SIZES = {"limited_128": ("0.07", "128m"), "limited_512": ("0.29", "512m")}
+#: Runs of a handler under those limits, which make some take 20 seconds each.
+FEW = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +65,29 @@ def docker(*words: str) -> str:
     return subprocess.run(["docker", *words], check=True, capture_output=True, text=True).stdout.strip()
 
 
-def compare(bundle: Path, forest: Path, pickled: Path, folder: Path, runs: int) -> None:
-    """Measure the Lambda image, whole and limited, and the Cloud Run image; sizes beside them."""
-    rie = emulator()
-    if (
-        shutil.which("docker") is None
-        or subprocess.run(["docker", "version"], capture_output=True).returncode
-    ):
+def engine() -> bool:
+    """Whether a container engine answers; where none does, what it means is printed."""
+    found = shutil.which("docker") is not None and not (
+        subprocess.run(["docker", "version"], capture_output=True).returncode
+    )
+    if not found:
         print("\nContainers: left out, no engine answers")
+    return found
+
+
+def compare_cloud_run(bundle: Path, folder: Path, runs: int) -> None:
+    """Measure the Cloud Run image beside FastAPI's."""
+    if not engine():
         return
+    repository = build(folder / "image-onnx", bundle, "sklearn-function-bench-onnx")
+    servers(f"{repository}:cloudrun", fastapi_image(), pickle(bundle), runs)
+
+
+def compare_lambda(bundle: Path, forest: Path, pickled: Path, folder: Path, runs: int) -> None:
+    """Measure the Lambda image, whole and limited, beside handlers with scikit-learn; sizes beside them."""
+    if not engine():
+        return
+    rie = emulator()
     if rie is None:
         print("\nContainers: left out, no emulator")
         return
@@ -79,11 +95,10 @@ def compare(bundle: Path, forest: Path, pickled: Path, folder: Path, runs: int) 
         build(folder / f"image-{kind}", model, f"sklearn-function-bench-{kind}")
         for kind, model in (("onnx", bundle), ("trees", forest), ("joblib", pickled))
     )
-    fastapi = "sklearn-function-bench:fastapi"
-    docker("build", "--quiet", "--tag", fastapi, str(CONTENDERS / "fastapi_app"))
+    fastapi = fastapi_image()
     code, entry = folder / "empty.py", "handler.app.lambda_handler"
     code.write_text(EMPTY)
-    model = (f"--volume={bundle / 'model.joblib'}:/model.joblib:ro", "--env=MODEL_FILE=/model.joblib")
+    model = pickle(bundle)
     vendor = CONTENDERS / "vendor_lambda.py"
     handlers = {
         "an empty handler": Handler(f"{ours}:lambda", (*OURS, "empty.handler"), mounted(code)),
@@ -99,8 +114,7 @@ def compare(bundle: Path, forest: Path, pickled: Path, folder: Path, runs: int) 
     for name, (processors, memory) in SIZES.items():
         limits = (f"--cpus={processors}", f"--memory={memory}", f"--memory-swap={memory}")
         title = f"First answer of a Lambda image with {processors} of a processor and {memory[:-1]} MB"
-        lambdas(name, title, handlers, rie, limits, 5)
-    servers(f"{ours}:cloudrun", fastapi, model, runs)
+        lambdas(name, title, handlers, rie, limits, min(runs, FEW))
 
 
 def lambdas(
@@ -148,8 +162,22 @@ def servers(ours: str, theirs: str, model: Sequence[str], runs: int) -> None:
     results.keep("cloudrun", results.table(title, found, notes=notes, more=more, settings=settings))
 
 
+def fastapi_image() -> str:
+    """Build FastAPI's image; returns its name."""
+    name = "sklearn-function-bench:fastapi"
+    docker("build", "--quiet", "--tag", name, str(CONTENDERS / "fastapi_app"))
+    return name
+
+
+def pickle(bundle: Path) -> tuple[str, ...]:
+    """Words for ``docker run`` that give a contender the bundle's pickle."""
+    return f"--volume={bundle / 'model.joblib'}:/model.joblib:ro", "--env=MODEL_FILE=/model.joblib"
+
+
 def build(context: Path, bundle: Path, repository: str) -> str:
-    """Build both images with ``bundle`` from a copy of the sources; returns their repository."""
+    """Build both images with ``bundle``, once, from a copy of the sources; returns their repository."""
+    if context.exists():
+        return repository
     for name in ("handler", "requirements", "containers"):
         ignored = shutil.ignore_patterns("__pycache__", "model")
         shutil.copytree(ROOT / name, context / name, ignore=ignored)

@@ -9,7 +9,6 @@ import os
 import shutil
 import signal
 import socket
-import statistics
 import subprocess
 import sys
 import threading
@@ -25,7 +24,7 @@ from benchmarks.environments import CONTENDERS, environment, versions
 
 QUERY = "/predict?age=45&new_user=0&total_pages_visited=5"
 CONNECTIONS = 8
-SECONDS = 4.0
+SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +55,23 @@ class Served:
     answer: Any
 
 
-def compare(bundle: Path, handler: Path, folder: Path, runs: int) -> None:
-    """Measure every server; ``handler`` is the folder of a compiled copy of this project's."""
-    made = contenders(bundle, handler, folder)
+def compare(bundle: Path, handler: Path, runs: int) -> None:
+    """Measure this project's server both ways beside FastAPI's.
+
+    ``handler`` is the folder of a compiled copy of this project's.
+    """
+    made = [*ours(bundle, handler), *fastapi(bundle)]
+    _in_turn("servers", "an HTTP server", made, runs)
+
+
+def compare_others(bundle: Path, handler: Path, folder: Path, runs: int) -> None:
+    """Measure the book's application and the servers made for models, beside this project's."""
+    made = [ours(bundle, handler)[0], *others(bundle, folder)]
+    _in_turn("others", "other servers", made, runs)
+
+
+def _in_turn(part: str, kind: str, made: Sequence[Server], runs: int) -> None:
+    """Measure the servers in turn, ``runs`` times; keep their first answers and their requests a second."""
     first: dict[str, list[float]] = {each.name: [] for each in made}
     rates: dict[str, list[float]] = {each.name: [] for each in made}
     notes: dict[str, str] = {}
@@ -69,107 +82,127 @@ def compare(bundle: Path, handler: Path, folder: Path, runs: int) -> None:
             program = shutil.which(each.prepare[0], path=env["PATH"]) or each.prepare[0]
             words = [program, *each.prepare[1:]]
             subprocess.run(words, cwd=each.folder, env=env, check=True, capture_output=True)
-    for turn in range(runs):
+    for _ in range(runs):
         for each in made:
             try:
-                served = measure(each, load=turn < 3)
+                served = measure(each)
             except (RuntimeError, OSError, subprocess.SubprocessError) as error:
                 notes[each.name] = str(error)[:200]
                 continue
             answers[each.name] = predicted(served.answer)
             first[each.name].append(served.first)
-            if served.rate:
-                rates[each.name].append(served.rate)
-                rate = statistics.median(rates[each.name])
-                notes[each.name] = f"{rate:,.0f} requests/s, {served.megabytes:.0f} MB"
+            rates[each.name].append(served.rate)
+            notes[each.name] = f"{served.megabytes:.0f} MB"
     same_answers(answers)
-    told = (
-        f"Medians of {runs}; one worker. Requests a second over {CONNECTIONS} connections, of "
-        "three runs; megabytes of all its processes."
-    )
     settings = {each.name: each.settings for each in made}
-    title = "First answer of an HTTP server, and requests a second"
-    results.keep("servers", results.table(title, first, notes=notes, more=told, settings=settings))
+    more = f"Medians of {runs}; one worker; megabytes of all its processes."
+    table = results.table(f"First answer of {kind}", first, notes=notes, more=more, settings=settings)
+    results.keep(part, table)
+    failed = {name: notes.get(name, "") for name, values in rates.items() if not values}
+    title = f"Requests a second of {kind}: more is better"
+    more = f"Medians of {runs}; {CONNECTIONS} connections."
+    results.keep(f"{part}_rate", results.table(title, rates, unit="1/s", notes=failed, more=more))
 
 
-def contenders(bundle: Path, handler: Path, folder: Path) -> list[Server]:
-    """This project's server both ways, and the others whose environments can be made."""
-    ours = {"MODEL_DIR": str(bundle), "PYTHONPATH": str(handler), "FUNCTION_TARGET": "http"}
-    theirs = {"MODEL_FILE": str(bundle / "model.joblib")}
+def ours(bundle: Path, handler: Path) -> list[Server]:
+    """This project's server, over WSGI and over ASGI."""
+    env = {"MODEL_DIR": str(bundle), "PYTHONPATH": str(handler), "FUNCTION_TARGET": "http"}
     framework = (sys.executable, "-m", "functions_framework", "--host=127.0.0.1", "--port={port}")
     installed = versions("", "functions-framework", "gunicorn", "uvicorn")
-    made = [
+    return [
         Server(
             "this handler, functions-framework",
             f"WSGI, as Dockerfile.cloudrun runs it; {installed}",
             (*framework, "--target=http", "--source=handler/app.py"),
             handler,
-            ours,
+            env,
         ),
         Server(
             "this handler, functions-framework over ASGI",
             "the same handler behind contenders/asgi_target.py, --asgi",
             (*framework, "--asgi", "--target=http", f"--source={CONTENDERS / 'asgi_target.py'}"),
             handler,
-            ours,
+            env,
         ),
     ]
 
-    def add(name: str, package: str, told: str, words: Sequence[str], **more: Any) -> None:
-        programs = environment(f"{package}_app")
-        if programs is None:
-            return
-        command = (str(programs / words[0]), *words[1:])
-        env = {**theirs, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", **more.pop("env", {})}
-        settings = f"{told}; {versions(f'{package}_app', *more.pop('packages'), 'scikit-learn')}"
-        made.append(Server(name, settings, command, CONTENDERS / f"{package}_app", env, **more))
 
-    add(
-        "FastAPI, uvicorn, scikit-learn", "fastapi", "plain functions, in its thread pool",
+def fastapi(bundle: Path) -> list[Server]:
+    """FastAPI as its documentation serves a model."""
+    return _theirs(
+        bundle, "FastAPI, uvicorn, scikit-learn", "fastapi", "plain functions, in its thread pool",
         ("uvicorn", "fastapi_app:app", "--port={port}", "--log-level=warning"),
         packages=("fastapi", "uvicorn"),
     )  # fmt: skip
-    add(
-        "Flask (the book's), gunicorn, scikit-learn", "flask", "one worker of eight threads",
-        ("gunicorn", "--threads=8", "--bind=127.0.0.1:{port}", "flask_app:app"),
-        packages=("flask", "gunicorn"),
-    )  # fmt: skip
-    add(
-        "LitServe, scikit-learn", "litserve", "accelerator cpu, one worker",
-        ("python", "server.py", "{port}"), packages=("litserve",), path="/predict", body=RECORD,
-    )  # fmt: skip
-    add(
-        "BentoML, scikit-learn", "bentoml", "bentoml serve, one worker",
-        ("bentoml", "serve", "service:OnlineSales", "--host=127.0.0.1", "--port={port}"),
-        packages=("bentoml",), path="/predict", body=RECORD, env={"BENTOML_DO_NOT_TRACK": "True"},
-    )  # fmt: skip
+
+
+def others(bundle: Path, folder: Path) -> list[Server]:
+    """The book's application, and the servers made for models, whose environments can be made."""
     saved = folder / "mlflow-model"
-    add(
-        "MLflow, scikit-learn", "mlflow", "mlflow models serve, local environment, one worker",
-        ("mlflow", "models", "serve", f"--model-uri={saved}", "--host=127.0.0.1", "--port={port}",
-         "--env-manager=local", "--workers=1"),
-        packages=("mlflow",), path="/invocations", body={"dataframe_records": [RECORD]},
-        env={"MLFLOW_DISABLE_TELEMETRY": "true"},
-        prepare=("python", "save.py", str(saved)),
-    )  # fmt: skip
-    add(
-        "MLServer, scikit-learn", "mlserver", "its scikit-learn runtime, one worker, as by default",
-        ("mlserver", "start", "."), packages=("mlserver", "mlserver-sklearn"),
-        path="/v2/models/online-sales/infer",
-        body={
-            "parameters": {"content_type": "pd"},
-            "inputs": [
-                {"name": name, "shape": [1], "datatype": "FP64", "data": [value]}
-                for name, value in RECORD.items()
-            ],
-            "outputs": [{"name": "predict"}, {"name": "predict_proba"}],
-        },
-        env={
-            "MLSERVER_MODEL_URI": theirs["MODEL_FILE"], "MLSERVER_HTTP_PORT": "{port}",
-            "MLSERVER_GRPC_PORT": "{port1}", "MLSERVER_METRICS_PORT": "{port2}",
-        },
-    )  # fmt: skip
-    return made
+    return [
+        *_theirs(
+            bundle, "Flask (the book's), gunicorn, scikit-learn", "flask", "one worker of eight threads",
+            ("gunicorn", "--threads=8", "--bind=127.0.0.1:{port}", "flask_app:app"),
+            packages=("flask", "gunicorn"),
+        ),
+        *_theirs(
+            bundle, "LitServe, scikit-learn", "litserve", "accelerator cpu, one worker",
+            ("python", "server.py", "{port}"), packages=("litserve",), path="/predict", body=RECORD,
+        ),
+        *_theirs(
+            bundle, "BentoML, scikit-learn", "bentoml", "bentoml serve, one worker",
+            ("bentoml", "serve", "service:OnlineSales", "--host=127.0.0.1", "--port={port}"),
+            packages=("bentoml",), path="/predict", body=RECORD, env={"BENTOML_DO_NOT_TRACK": "True"},
+        ),
+        *_theirs(
+            bundle, "MLflow, scikit-learn", "mlflow", "mlflow models serve, local environment, one worker",
+            ("mlflow", "models", "serve", f"--model-uri={saved}", "--host=127.0.0.1", "--port={port}",
+             "--env-manager=local", "--workers=1"),
+            packages=("mlflow",), path="/invocations", body={"dataframe_records": [RECORD]},
+            env={"MLFLOW_DISABLE_TELEMETRY": "true"},
+            prepare=("python", "save.py", str(saved)),
+        ),
+        *_theirs(
+            bundle, "MLServer, scikit-learn", "mlserver",
+            "its scikit-learn runtime, one inference worker, as by default",
+            ("mlserver", "start", "."), packages=("mlserver", "mlserver-sklearn"),
+            path="/v2/models/online-sales/infer",
+            body={
+                "parameters": {"content_type": "pd"},
+                "inputs": [
+                    {"name": name, "shape": [1], "datatype": "FP64", "data": [value]}
+                    for name, value in RECORD.items()
+                ],
+                "outputs": [{"name": "predict"}, {"name": "predict_proba"}],
+            },
+            env={
+                "MLSERVER_MODEL_URI": str(bundle / "model.joblib"), "MLSERVER_HTTP_PORT": "{port}",
+                "MLSERVER_GRPC_PORT": "{port1}", "MLSERVER_METRICS_PORT": "{port2}",
+            },
+        ),
+    ]  # fmt: skip
+
+
+def _theirs(
+    bundle: Path,
+    name: str,
+    package: str,
+    told: str,
+    words: Sequence[str],
+    *,
+    packages: Sequence[str],
+    env: Mapping[str, str] | None = None,
+    **more: Any,
+) -> list[Server]:
+    """A server in an environment of its own, of the same pickle; none where that cannot be made."""
+    programs = environment(f"{package}_app")
+    if programs is None:
+        return []
+    path = f"{programs}{os.pathsep}{os.environ['PATH']}"
+    given = {"MODEL_FILE": str(bundle / "model.joblib"), "PATH": path, **(env or {})}
+    settings = f"{told}; {versions(f'{package}_app', *packages, 'scikit-learn')}"
+    command = (str(programs / words[0]), *words[1:])
+    return [Server(name, settings, command, CONTENDERS / f"{package}_app", given, **more)]
 
 
 def _environ(server: Server, *ports: int) -> dict[str, str]:
@@ -180,7 +213,7 @@ def _environ(server: Server, *ports: int) -> dict[str, str]:
     return {**os.environ, "LOG_LEVEL": "ERROR", "OPENBLAS_NUM_THREADS": "1", "PORT": names["port"], **given}
 
 
-def measure(server: Server, *, load: bool = True) -> Served:
+def measure(server: Server) -> Served:
     """Start the server, ask once, then keep ``CONNECTIONS`` busy; raises ``RuntimeError``."""
     with socket.socket() as one, socket.socket() as two, socket.socket() as three:
         for probe in (one, two, three):
@@ -200,8 +233,7 @@ def measure(server: Server, *, load: bool = True) -> Served:
     try:
         answer = _first(port, server, process)
         first = time.perf_counter() - start
-        rate = _rate(port, server) if load else 0.0
-        return Served(first, rate, _peak(os.getsid(process.pid)), answer)
+        return Served(first, _rate(port, server), _peak(os.getsid(process.pid)), answer)
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
