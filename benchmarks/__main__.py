@@ -9,86 +9,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from benchmarks import containers, lambdas, results, servers
+from benchmarks import batches, containers, lambdas, results, servers
 from benchmarks.answers import predicted, same_answers
 from benchmarks.environments import CONTENDERS, ROOT, environment, versions
-
-ROWS = 9_500_000
-#: Starts a command and notes its seconds, peak kilobytes and exit code. A process's peak includes what the
-#: process that started it held at that moment, so this one holds next to nothing.
-MEASURE = """
-import os, sys, time
-start = time.perf_counter()
-child = os.posix_spawn(sys.argv[2], sys.argv[2:], os.environ)
-_, status, usage = os.wait4(child, 0)
-seconds = time.perf_counter() - start
-with open(sys.argv[1], "w") as file:
-    print(seconds, usage.ru_maxrss, os.waitstatus_to_exitcode(status), file=file)
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Contender:
-    """One command line and what the table calls it; the first of a table is its reference."""
-
-    name: str
-    command: Sequence[str]
-    env: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One finished process: seconds, peak megabytes, what it printed."""
-
-    seconds: float
-    megabytes: float
-    output: str
-
-
-def run(contender: Contender) -> Run:
-    """Run a contender once; raises ``RuntimeError`` with its words if it fails."""
-    with tempfile.TemporaryDirectory() as folder:
-        measured = Path(folder) / "measured"
-        done = subprocess.run(
-            [sys.executable, "-S", "-c", MEASURE, str(measured), *contender.command],
-            cwd=ROOT,
-            env={**os.environ, "LOG_LEVEL": "ERROR", **contender.env},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-        )
-        seconds, kilobytes, exit_code = (float(word) for word in measured.read_text().split())
-    if exit_code:
-        raise RuntimeError(f"{contender.name}: {done.stderr[-2000:]}")
-    return Run(seconds, kilobytes / 1024, done.stdout)
-
-
-def side_by_side(
-    name: str,
-    title: str,
-    contenders: Sequence[Contender],
-    runs: int,
-    more: str = "",
-    settings: Mapping[str, str] | None = None,
-) -> None:
-    """Run the contenders in turn, each of them warmed up by its caller, and keep their table."""
-    found: dict[str, list[Run]] = {contender.name: [] for contender in contenders}
-    for _ in range(runs):
-        for contender in contenders:
-            found[contender.name].append(run(contender))
-    seconds = {each: [one.seconds for one in done] for each, done in found.items()}
-    notes = {each: f"{max(one.megabytes for one in done):.0f} MB" for each, done in found.items()}
-    told = f"{more} Medians of {runs}; megabytes are the greatest peak.".strip()
-    results.keep(name, results.table(title, seconds, notes=notes, more=told, settings=settings))
+from benchmarks.processes import Contender, run
 
 
 def start(bundle: Path, forest: Path, pickled: Path, folder: Path, runs: int) -> None:
@@ -193,147 +122,6 @@ def speed(bundle: Path, forest: Path, pickled: Path, runs: int) -> None:
     )
 
 
-def batch(bundle: Path, folder: Path, rows: int, runs: int, *, distinct: bool = False) -> None:
-    """A file of three columns scored from disk to disk."""
-    source = folder / "customers.csv"
-    (write_distinct if distinct else write_customers)(source, rows)
-    coefficients = json.dumps(linear_form(bundle))
-    scored = folder / "scored" / source.name / "predictions.csv"
-
-    def script(name: str, output: str, *words: str) -> tuple[str, ...]:
-        return (sys.executable, str(CONTENDERS / name), str(source), str(folder / output), *words)
-
-    contenders = [
-        scoring("this handler", source, folder / "scored", {"MODEL_DIR": str(bundle)}),
-        Contender(
-            "polars: scan_csv, expression, sink_csv (no row checked)",
-            script("polars_expression.py", "polars.csv", coefficients),
-            {},
-        ),
-        Contender(
-            "pandas chunks and scikit-learn", script("pandas_chunks.py", "pandas.csv", str(bundle)), {}
-        ),
-    ]
-    ours, polars, pandas = (contender.name for contender in contenders)
-    settings = {
-        ours: f"python -m handler score, default settings; {versions('', 'polars', 'onnxruntime')}",
-        polars: f"the streaming engine, all processors; {versions('', 'polars')}",
-        pandas: f"chunks of 250,000 rows; {versions('', 'pandas', 'scikit-learn')}",
-    }
-    others = [folder / "polars.csv", folder / "pandas.csv"]
-    programs = environment("duckdb_sql")
-    if programs is not None:
-        _, *words = script("duckdb_sql/duckdb_expression.py", "duckdb.csv", coefficients)
-        duckdb = Contender(
-            "DuckDB: read_csv, expression, COPY (no row checked)", (str(programs / "python"), *words), {}
-        )
-        contenders.insert(2, duckdb)
-        settings[duckdb.name] = versions("duckdb_sql", "duckdb")
-        others.append(folder / "duckdb.csv")
-    for each in contenders:
-        run(each)
-    same_predictions(scored, *others)
-    read, written = (path.stat().st_size / 1e6 for path in (source, scored))
-    kind = "all different" if distinct else "few of them different, as in the real file"
-    title = f"Batch: {rows:,} rows, {kind}"
-    more = f"{read:.0f} MB in, {written:.0f} MB out, disk to disk, whole processes."
-    side_by_side("distinct" if distinct else "batch", title, contenders, runs, more, settings)
-
-
-def memory(bundle: Path, folder: Path, rows: int) -> None:
-    """Peak memory of scoring a file, and one ten times as large."""
-    peaks, notes = {}, {}
-    for times in (1, 10):
-        source = folder / f"times{times}.csv"
-        write_customers(source, rows * times)
-        contender = scoring("", source, folder / "scored", {"MODEL_DIR": str(bundle)})
-        done = [run(contender) for _ in range(3)]
-        name = f"this handler, {source.stat().st_size / 1e6:,.0f} MB in"
-        peaks[name] = [each.megabytes for each in done]
-        notes[name] = f"{statistics.median(each.seconds for each in done):.1f} s"
-        source.unlink()
-    results.keep("memory", results.table("Peak memory of a batch", peaks, unit="MB", notes=notes))
-
-
-def choices(bundle: Path, folder: Path, rows: int, runs: int) -> None:
-    """The block sizes and workers that the defaults were chosen from."""
-    source = folder / "customers.csv"
-    write_customers(source, rows)
-    contenders = [
-        scoring(
-            f"{workers} workers, blocks of {size / 1048576:g} MiB",
-            source,
-            folder / "scored",
-            {"MODEL_DIR": str(bundle), "WORKERS": str(workers), "BLOCK_BYTES": str(size)},
-        )
-        for workers in (4, 2, 3)
-        for size in (3 << 18, 1 << 19, 1 << 20)
-    ]
-    for each in contenders:
-        run(each)
-    side_by_side("choices", "Block size and workers", contenders, runs)
-
-
-def scoring(name: str, source: Path, output: Path, env: Mapping[str, str]) -> Contender:
-    """Score with the handler, anew each time."""
-    script = (
-        "import shutil, sys; from handler.__main__ import main; "
-        "shutil.rmtree(sys.argv[2], ignore_errors=True); "
-        "sys.exit(main(['score', sys.argv[1], '--output', sys.argv[2]]))"
-    )
-    return Contender(name, (sys.executable, "-c", script, str(source), str(output)), env)
-
-
-def write_customers(path: Path, rows: int) -> None:
-    """The synthetic sample without its target, repeated to so many rows."""
-    from training import sample
-
-    text = sample.rows(555).drop(columns="converted").to_csv(index=False)
-    header, body = text.split("\n", 1)
-    lines = body.splitlines(keepends=True)
-    with path.open("w") as file:
-        file.write(header + "\n")
-        for start in range(0, rows, len(lines)):
-            file.writelines(lines[: rows - start])
-
-
-def write_distinct(path: Path, rows: int) -> None:
-    """As many rows, of which hardly two are the same."""
-    import numpy as np
-    import polars as pl
-
-    random = np.random.default_rng(555)
-    columns = {
-        "age": random.integers(17, 99, rows),
-        "new_user": random.integers(0, 2, rows),
-        "total_pages_visited": random.integers(1, 1_000_000_000, rows),
-    }
-    pl.DataFrame(columns).write_csv(path)
-
-
-def linear_form(bundle: Path) -> dict[str, Any]:
-    """The pickled pipeline as one linear expression over the columns."""
-    import joblib
-
-    pipeline = joblib.load(bundle / "model.joblib")
-    scaler, model = pipeline[0].named_transformers_["numbers"][-1], pipeline[-1]
-    coefficients = model.coef_[0] / scaler.scale_
-    return {
-        "coefficients": dict(zip(pipeline.feature_names_in_, coefficients.tolist(), strict=True)),
-        "intercept": float(model.intercept_[0] - coefficients @ scaler.mean_),
-    }
-
-
-def same_predictions(ours: Path, *others: Path) -> None:
-    """Raise ``AssertionError`` unless all files hold the same predictions."""
-    import polars as pl
-
-    frames = [pl.read_csv(path, columns=["prediction", "probability"]) for path in (ours, *others)]
-    for frame in frames[1:]:
-        assert (frame["prediction"] == frames[0]["prediction"]).all()
-        assert (frame["probability"] - frames[0]["probability"]).abs().max() < 1e-9  # type: ignore[operator]
-
-
 def pickled_copy(bundle: Path, folder: Path) -> Path:
     """The same bundle, with the manifest naming the pickle as what serves."""
     folder.mkdir()
@@ -345,6 +133,7 @@ def pickled_copy(bundle: Path, folder: Path) -> Path:
     return folder
 
 
+ROWS = 9_500_000
 QUICK = ("start", "speed", "servers", "cloudrun", "batch", "memory")
 ALL = (*QUICK, "distinct", "others", "containers")
 
@@ -375,12 +164,12 @@ def main() -> None:
             "speed": lambda: speed(bundle, forest, pickled, many),
             "servers": lambda: servers.compare(bundle, compiled_handler(folder), many),
             "cloudrun": lambda: containers.compare_cloud_run(bundle, folder, many),
-            "batch": lambda: batch(bundle, folder, options.rows, few),
-            "distinct": lambda: batch(bundle, folder, options.rows // 3, few, distinct=True),
-            "memory": lambda: memory(bundle, folder, options.rows),
+            "batch": lambda: batches.batch(bundle, folder, options.rows, few),
+            "distinct": lambda: batches.batch(bundle, folder, options.rows // 3, few, distinct=True),
+            "memory": lambda: batches.memory(bundle, folder, options.rows),
             "others": lambda: servers.compare_others(bundle, compiled_handler(folder), folder, many),
             "containers": lambda: containers.compare_lambda(bundle, forest, pickled, folder, many),
-            "choices": lambda: choices(bundle, folder, options.rows, few),
+            "choices": lambda: batches.choices(bundle, folder, options.rows, few),
         }
         print(f"Python {sys.version.split()[0]}, {os.cpu_count()} processors", flush=True)
         for part in asked:

@@ -79,8 +79,26 @@ def compare_cloud_run(bundle: Path, folder: Path, runs: int) -> None:
     """Measure the Cloud Run image beside FastAPI's."""
     if not engine():
         return
-    repository = build(folder / "image-onnx", bundle, "sklearn-function-bench-onnx")
-    servers(f"{repository}:cloudrun", fastapi_image(), pickle(bundle), runs)
+    ours = build(folder / "image-onnx", bundle, "sklearn-function-bench-onnx")
+    images: dict[str, tuple[str, Sequence[str]]] = {
+        "this handler, Dockerfile.cloudrun": (f"{ours}:cloudrun", ("--env=K_SERVICE=bench",)),
+        "FastAPI, uvicorn, scikit-learn": (fastapi_image(), with_pickle(bundle)),
+    }
+    found: dict[str, list[float]] = {each: [] for each in images}
+    answers = {}
+    for _ in range(runs):
+        for each, (image, options) in images.items():
+            seconds, answer = first_of_server(image, options)
+            found[each].append(seconds)
+            answers[each] = predicted(answer)
+    same_answers(answers)
+    notes = {each: f"{size(image):.0f} MB image" for each, (image, _) in images.items()}
+    settings = {
+        "FastAPI, uvicorn, scikit-learn": "benchmarks/contenders/fastapi_app/Dockerfile; "
+        + versions("fastapi_app", "fastapi", "uvicorn", "scikit-learn")
+    }
+    title, more = "First answer of a server's image, from its process's start", f"Medians of {runs}."
+    results.keep("cloudrun", results.table(title, found, notes=notes, more=more, settings=settings))
 
 
 def compare_lambda(bundle: Path, forest: Path, pickled: Path, folder: Path, runs: int) -> None:
@@ -98,7 +116,7 @@ def compare_lambda(bundle: Path, forest: Path, pickled: Path, folder: Path, runs
     fastapi = fastapi_image()
     code, entry = folder / "empty.py", "handler.app.lambda_handler"
     code.write_text(EMPTY)
-    model = pickle(bundle)
+    model = with_pickle(bundle)
     vendor = CONTENDERS / "vendor_lambda.py"
     handlers = {
         "an empty handler": Handler(f"{ours}:lambda", (*OURS, "empty.handler"), mounted(code)),
@@ -139,29 +157,6 @@ def lambdas(
     results.keep(name, results.table(title, found, notes=notes, more=f"Medians of {runs}."))
 
 
-def servers(ours: str, theirs: str, model: Sequence[str], runs: int) -> None:
-    """First answers of the Cloud Run image and of FastAPI's, in turn."""
-    images: dict[str, tuple[str, Sequence[str]]] = {
-        "this handler, Dockerfile.cloudrun": (ours, ("--env=K_SERVICE=bench",)),
-        "FastAPI, uvicorn, scikit-learn": (theirs, model),
-    }
-    found: dict[str, list[float]] = {each: [] for each in images}
-    answers = {}
-    for _ in range(runs):
-        for each, (image, options) in images.items():
-            seconds, answer = first_of_server(image, options)
-            found[each].append(seconds)
-            answers[each] = predicted(answer)
-    same_answers(answers)
-    notes = {each: f"{size(image):.0f} MB image" for each, (image, _) in images.items()}
-    settings = {
-        "FastAPI, uvicorn, scikit-learn": "benchmarks/contenders/fastapi_app/Dockerfile; "
-        + versions("fastapi_app", "fastapi", "uvicorn", "scikit-learn")
-    }
-    title, more = "First answer of a server's image, from its process's start", f"Medians of {runs}."
-    results.keep("cloudrun", results.table(title, found, notes=notes, more=more, settings=settings))
-
-
 def fastapi_image() -> str:
     """Build FastAPI's image; returns its name."""
     name = "sklearn-function-bench:fastapi"
@@ -169,7 +164,7 @@ def fastapi_image() -> str:
     return name
 
 
-def pickle(bundle: Path) -> tuple[str, ...]:
+def with_pickle(bundle: Path) -> tuple[str, ...]:
     """Words for ``docker run`` that give a contender the bundle's pickle."""
     return f"--volume={bundle / 'model.joblib'}:/model.joblib:ro", "--env=MODEL_FILE=/model.joblib"
 
