@@ -49,7 +49,7 @@ bench-all: ## measure everything: five more servers, rows that all differ, image
 
 estimators: ## train, prove and measure every estimator of docs/estimators.md, and write it anew
 	$(install) dev
-	@WRITE_DOCS=1 $(python) -m pytest -q tests/test_estimators.py
+	@WRITE_DOCS=1 $(python) -m pytest -q tests/training/test_estimators.py
 
 lint: ## ruff (lint and format) and mypy --strict
 	$(install) dev

@@ -138,7 +138,7 @@ def scoring(name: str, source: Path, output: Path, env: Mapping[str, str]) -> Co
 
 def write_customers(path: Path, rows: int) -> None:
     """The synthetic sample without its target, repeated to so many rows."""
-    from training import sample
+    from training.data import sample
 
     text = sample.rows(555).drop(columns="converted").to_csv(index=False)
     header, body = text.split("\n", 1)

@@ -15,10 +15,11 @@ from urllib.parse import urlencode
 from handler import telemetry
 from handler.app import App
 from handler.errors import FunctionError, InvalidRecords, Problem
-from handler.messages import Answer, Request
-from handler.model import Model
+from handler.scoring.model import Model
 from handler.settings import Settings
-from handler.storage import Location, Storage
+from handler.storage.locations import Location
+from handler.storage.storage import Storage
+from handler.web.messages import Answer, Request
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,8 +57,8 @@ def predict(options: argparse.Namespace, settings: Settings) -> int:
 
 def score(options: argparse.Namespace, settings: Settings) -> int:
     """Score a CSV file or object into a folder; 1 if it was refused."""
-    from handler.batch import Batch, beside, into, require
-    from handler.progress import bar
+    from handler.batch.progress import bar
+    from handler.batch.run import Batch, beside, into, require
 
     model, storage = Model.load(settings.model_dir), Storage(settings.allow_http)
     source = Location.parse(options.input)

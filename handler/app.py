@@ -12,19 +12,19 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from handler import telemetry
-from handler.api import Api
 from handler.errors import FunctionError, status_of
-from handler.jobs import Acknowledge, Job, Outcome, Predict, ScoreObject
-from handler.messages import Answer, Request
-from handler.model import Model
+from handler.events.jobs import Acknowledge, Job, Outcome, Predict, ScoreObject
+from handler.events.sources import source_of, sources
+from handler.scoring.model import Model
 from handler.settings import Settings
-from handler.sources import source_of, sources
+from handler.web.api import Api
+from handler.web.messages import Answer, Request
 
 if TYPE_CHECKING:
     import flask
 
-    from handler.batch import Batch
-    from handler.storage import Storage
+    from handler.batch.run import Batch
+    from handler.storage.storage import Storage
 
 #: Bytes of an answer that Cloud Run passes on in one piece, less room for its headers.
 #: https://cloud.google.com/run/quotas
@@ -78,7 +78,7 @@ class App:
                 result, rows = self._api.predict(job.payload)
             elif isinstance(job, ScoreObject):
                 route, told["input"] = "batch", str(job.input)
-                scored = self._batch(remaining).run(job)
+                scored = self._batch(remaining).run(job.input, job.output)
                 rows = scored.rows
                 told |= scored.log_fields
                 result = scored.as_json()
@@ -102,8 +102,8 @@ class App:
         return Outcome(job, result)
 
     def _batch(self, remaining: Remaining) -> Batch:
-        from handler.batch import Batch
-        from handler.storage import Storage
+        from handler.batch.run import Batch
+        from handler.storage.storage import Storage
 
         self._storage = self._storage or Storage(self.settings.allow_http)
         return Batch(self._model, self.settings, self._storage, remaining)

@@ -19,18 +19,19 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from handler import csv_blocks
 from handler.app import App
-from handler.batch import Batch
-from handler.csv_blocks import Layout
+from handler.batch.run import Batch
 from handler.errors import FunctionError, InvalidBody, InvalidCsv, PassingFault, UnknownEvent
-from handler.messages import Answer, Request
-from handler.model import Model
+from handler.scoring.model import Model
 from handler.settings import Settings
-from handler.storage import Location, Storage
-from tests.test_batch import zstd
+from handler.storage.locations import Location
+from handler.storage.storage import Storage
+from handler.tables import csv_blocks
+from handler.tables.csv_blocks import Layout
+from handler.web.messages import Answer, Request
+from tests.support.packing import zstd
 
-EVENTS = Path(__file__).resolve().parent.parent / "events"
+EVENTS = Path(__file__).resolve().parents[1] / "events"
 EVENT = {path.stem: json.loads(path.read_text()) for path in EVENTS.glob("*.json")}
 HTTP = ("apigateway-v1", "apigateway-v2", "function-url", "alb", "alb-multi-value")
 QUEUED = tuple(name for name in EVENT if name.startswith("sqs"))
@@ -59,7 +60,7 @@ def nowhere() -> Iterator[None]:
         }.items():
             patched.setenv(name, value)
         patched.setattr(
-            "handler.storage.RETRIES", {"max_retries": 0, "retry_timeout": timedelta(seconds=1)}
+            "handler.storage.buckets.RETRIES", {"max_retries": 0, "retry_timeout": timedelta(seconds=1)}
         )
         yield
 

@@ -22,9 +22,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from tests.cloud import GCS, S3, FaultyProxy, gcs_server, on, s3_server
-from tests.conftest import trained
-from tests.containers import (
+from tests.support.bundles import trained
+from tests.support.cloud import GCS, S3, FaultyProxy, gcs_server, on, s3_server
+from tests.support.containers import (
     LOCKED,
     PATIENCE,
     checkout,
@@ -39,11 +39,11 @@ from tests.containers import (
     sam_command,
     sam_env,
 )
-from tests.serving import free_port
-from tests.test_sources import DIRECT, EVENTS, GOLDEN, HTTP, comparable, event
-from training import sample
+from tests.support.events import DIRECT, EVENTS, GOLDEN, HTTP, comparable, event
+from tests.support.serving import free_port
+from training.data import sample
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 REPOSITORY = "sklearn-function-test"
 LAMBDA, CLOUD_RUN = f"{REPOSITORY}:lambda", f"{REPOSITORY}:cloudrun"
 CUSTOMERS = b"age,new_user,total_pages_visited\n45,0,5\nold,1,2\n22,1,25\n"

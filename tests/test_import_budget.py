@@ -14,10 +14,12 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 HANDLER = {
-    "", ".api", ".app", ".bundle", ".errors", ".http_events", ".jobs", ".messages", ".model", ".scalar",
-    ".schema", ".settings", ".sources", ".telemetry",
+    "", ".app", ".bundle", ".errors", ".schema", ".settings", ".telemetry",
+    ".events", ".events.http", ".events.jobs", ".events.sources",
+    ".scoring", ".scoring.model", ".scoring.scalar",
+    ".web", ".web.api", ".web.messages",
 }  # fmt: skip
 ALLOWED = {
     "_sha2", "_sha256", "_typing", "typing", "typing.io", "typing.re",

@@ -26,15 +26,15 @@ from urllib.parse import unquote
 import pytest
 
 import handler.__main__ as cli
-from handler import csv_blocks
 from handler.bundle import Manifest
 from handler.settings import Settings
-from tests.cloud import s3_server
-from tests.serving import serve
+from handler.tables import csv_blocks
+from tests.support.cloud import s3_server
+from tests.support.serving import serve
 from training.__main__ import _parser as training_parser
 from training.train import Options, train
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 PAGES = (README, *sorted((ROOT / "docs").glob("*.md")))
 TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text(encoding="utf-8") for page in PAGES}

@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from handler.settings import Settings
-from tests.containers import sam
+from tests.support.containers import sam
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 
 
 class Loader(yaml.SafeLoader):

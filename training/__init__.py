@@ -2,4 +2,5 @@
 
 import os
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is imported; see handler.model
+# Read when onnxruntime is imported; see handler.scoring.model.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

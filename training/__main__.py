@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from handler.errors import FunctionError
-from training.columns import parse_kind
+from training.data.columns import parse_kind
 from training.errors import TrainingError
 
 

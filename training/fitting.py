@@ -22,12 +22,12 @@ from sklearn.model_selection import (
 )
 
 from handler.bundle import Feature
-from handler.model import Scorer
 from handler.schema import Columns
-from training.data import Dataset
+from handler.scoring.model import Scorer
+from training.data.reading import Dataset
 from training.errors import TrainingError, one_line
 from training.pipelines import Choice
-from training.rows import unknown_category
+from training.proof.rows import unknown_category
 
 #: A target of more different whole numbers is a quantity, unless the pipeline classifies.
 MOST_CLASSES = 20

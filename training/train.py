@@ -17,18 +17,21 @@ from sklearn.base import is_classifier
 
 from handler import bundle
 from handler.bundle import Kind, Manifest
-from handler.model import JoblibScorer, Model, OnnxScorer, RowByRow, Scorer
-from handler.scalar import ScalarEngine
 from handler.schema import Columns, Schema
-from training import card, columns, data, fitting, metrics, parity, pipelines, report, rows, sample
-from training.data import Dataset
+from handler.scoring.model import JoblibScorer, Model, OnnxScorer, RowByRow, Scorer
+from handler.scoring.scalar import ScalarEngine
+from training import fitting, pipelines
+from training.data import columns, reading, sample
+from training.data.reading import Dataset
 from training.errors import TrainingError, one_line
-from training.export import NotExportable, decision_threshold, steps_of, to_onnx
+from training.export.graph import NotExportable, decision_threshold, steps_of, to_onnx
+from training.export.scalar import NotTranslatable, to_scalar
 from training.fitting import MOST_CLASSES, Say
-from training.parity import Finding
-from training.pictures import Evidence
-from training.scalar import NotTranslatable, to_scalar
-from training.thresholds import branch_values
+from training.proof import parity, rows
+from training.proof.branches import branch_values
+from training.proof.parity import Finding
+from training.report import card, console, metrics
+from training.report.pictures import Evidence
 
 LIBRARIES = (*bundle.PICKLE_LIBRARIES, "pandas", "skl2onnx", "onnx", "onnxruntime")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
@@ -70,12 +73,12 @@ def train(options: Options, say: Say = print, export: Export = to_onnx) -> Manif
         say(text)
 
     dataset = _read(options, tell)
-    tell(report.columns(dataset, synthetic=options.data is None))
+    tell(console.columns(dataset, synthetic=options.data is None))
     classifies = _classifies(dataset)
     default = "logistic" if classifies else "linear"
     choice = pipelines.choose(options.pipeline or default, dataset.features, classifies=classifies)
     parts = fitting.split(dataset, choice, options.test_size, options.seed)
-    tell(report.split(parts, choice, options.test_size, options.seed))
+    tell(console.split(parts, choice, options.test_size, options.seed))
     if options.threshold is not None:
         fitting.check_classes(choice, parts)
     estimator = fitting.fit(choice, dataset, parts, tell)
@@ -91,7 +94,7 @@ def train(options: Options, say: Say = print, export: Export = to_onnx) -> Manif
     with fitting.users_code("scoring the rows held out fails", tell):
         scores = scorer.score(held_out)
         manifest = manifest._replace(metrics=metrics.measure(manifest, y, scores))
-    tell(report.quality(manifest, y, scores))
+    tell(console.quality(manifest, y, scores))
 
     tell("exporting to ONNX, and comparing the graph with scikit-learn ...")
     typical = tuple(column.typical for column in dataset.columns)
@@ -104,7 +107,7 @@ def train(options: Options, say: Say = print, export: Export = to_onnx) -> Manif
         at_least=parity.ROWS - min(parity.ROWS, len(y)),
     )
     proven = _prove(export, estimator, manifest, scorer, some, adversarial, options.exact)
-    tell(report.parity(proven.finding, proven.scalar_finding))
+    tell(console.parity(proven.finding, proven.scalar_finding))
 
     files = {bundle.JOBLIB: _pickled(estimator), **proven.files}
     manifest = _finished(proven.applied(manifest), files)
@@ -122,7 +125,7 @@ def train(options: Options, say: Say = print, export: Export = to_onnx) -> Manif
     files |= documents
     _rehearse(manifest, files)
     bundle.write(options.out, manifest, files)
-    tell(report.done(manifest, options.out))
+    tell(console.done(manifest, options.out))
     if options.report:
         (options.report / "report.txt").write_text("\n".join(told) + "\n", encoding="utf-8")
         for name, content in documents.items():
@@ -155,9 +158,9 @@ def _read(options: Options, tell: Say) -> Dataset:
     if options.data is None:
         tell(f"making the synthetic sample (seed {options.seed}); --data takes your own CSV")
         content = sample.rows(options.seed).to_csv(index=False).encode()
-        return data.prepare(data.parse(content, f"{sample.NAME}.csv", synthetic=True), flags, file)
+        return reading.prepare(reading.parse(content, f"{sample.NAME}.csv", synthetic=True), flags, file)
     tell(f"reading {options.data} ...")
-    return data.prepare(data.read(options.data), flags, file)
+    return reading.prepare(reading.read(options.data), flags, file)
 
 
 def _classifies(dataset: Dataset) -> bool:

@@ -3,7 +3,7 @@
 from starlette.responses import Response
 
 from handler.app import application
-from handler.messages import Request
+from handler.web.messages import Request
 
 app = application()
 

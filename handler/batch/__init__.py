@@ -1,0 +1,1 @@
+"""An object becomes three: predictions, rejects and a summary. Knows no envelope."""

@@ -1,0 +1,155 @@
+"""Lines that repeat: a run reads, scores and writes each distinct one once.
+
+Equal lines are equal records with equal predictions. Tables of whole numbers and categories are full
+of such lines, and one that was met before costs a look into a table. A block of which few lines
+repeat, or in which a line may be less than a record, is left to ``csv_blocks``.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from handler.scoring.model import Model
+from handler.tables import csv_blocks
+from handler.tables.csv_blocks import Block, Layout, Reject
+
+if TYPE_CHECKING:
+    import polars as pl
+
+#: So many bytes of a block tell whether its lines repeat.
+SAMPLE = 32 * 1024
+#: Distinct lines that a run remembers, about 10 MB of them.
+MOST_LINES = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """A block, scored. ``text``: sound lines with their outputs; ``classes``: (place, lines) of each."""
+
+    total: int
+    rejects: tuple[Reject, ...]
+    text: bytes
+    classes: tuple[tuple[int, int], ...]
+
+
+class Folds:
+    """What one run has learnt of its distinct lines; safe to use from several threads."""
+
+    def __init__(self, model: Model, layout: Layout) -> None:
+        self._model = model
+        self._layout = layout
+        #: A line with its outputs as text, and its class's place; ``_REJECTED`` where it is rejected.
+        self._known: dict[str, tuple[str, int | None]] = {}
+        self._rejects: dict[str, Reject] = {}
+        self._worker = threading.local()
+
+    def fold(self, block: Block) -> Folded | None:
+        """Score a block by its distinct lines; None where that does not serve it."""
+        data = block.data
+        if not repeats(data) or not csv_blocks.is_plain(data) or b'"' in data or b"\r" in data:
+            return None  # a quote or a lone return may end a record elsewhere than the line
+        table = getattr(self._worker, "table", None) or _Table()
+        self._worker.table = None  # until all of its lines have their texts
+        lines = table.read(data)
+        if lines is None:
+            return None
+        new = table.new()
+        known = self._look_up(new)
+        if known is None:
+            return None
+        table.add(known)
+        self._worker.table = table
+        texts, classes = table.of(lines)
+        rejected = classes.is_null().arg_true() if classes.null_count() else []
+        rejects = tuple(self._reject(place, block.line + place, lines[place]) for place in rejected)
+        counts = classes.drop_nulls().value_counts().rows() if self._model.manifest.classes else []
+        return Folded(len(lines), rejects, texts.str.join("").item().encode(), tuple(counts))
+
+    def _look_up(self, lines: list[str]) -> list[tuple[str, int | None]] | None:
+        """What each line comes to; None for a blank one, and where a run would remember too many."""
+        unknown = [line for line in lines if line not in self._known]
+        if len(self._known) + len(unknown) > MOST_LINES or "" in unknown:
+            return None
+        if unknown:
+            self._learn(unknown)
+        return [self._known[line] for line in lines]
+
+    def _learn(self, lines: list[str]) -> None:
+        known: dict[str, tuple[str, int | None]] = dict.fromkeys(lines, _REJECTED)
+        sound, cells, records = [], [], []
+        for line in lines:
+            row = line.split(self._layout.delimiter)
+            found = csv_blocks.judge(0, 0, line, row, self._layout, self._model.schema)
+            if isinstance(found, Reject):
+                self._rejects[line] = found
+            else:
+                sound.append(line)
+                cells.append(row)
+                records.append(found)
+        if records:
+            places, added = zip(*self._model.added(records), strict=True)
+            rows = ([*row, *more] for row, more in zip(cells, added, strict=True))
+            written = (f"{line}\n" for line in csv_blocks.write_lines(rows))
+            known |= zip(sound, zip(written, places, strict=True), strict=True)
+        self._known |= known
+
+    def _reject(self, place: int, line: int, row: str) -> Reject:
+        known = self._rejects[row]
+        return Reject(place, line, known.column, known.code, known.reason, row)
+
+
+class _Table:
+    """A worker's distinct lines, in the order of the codes that polars gives them."""
+
+    def __init__(self) -> None:
+        import polars as pl
+
+        self._lines = pl.Categories.random()
+        self._keep = pl.Series([], dtype=pl.Categorical(self._lines))  # the codes go with their last series
+        self._texts = pl.Series([], dtype=pl.String)
+        self._classes = pl.Series([], dtype=pl.UInt32)
+
+    def read(self, data: bytes) -> pl.Series | None:
+        """The lines of a block as categories; None where polars sees others than there are."""
+        import polars as pl
+
+        try:
+            types = {"line": self._keep.dtype}
+            lines = csv_blocks.frame(data, "\x00", types, quotes=False)["line"]
+        except (pl.exceptions.PolarsError, OSError):
+            return None
+        if lines.null_count() or len(lines) != data.count(b"\n") + (not data.endswith(b"\n")):
+            return None  # a blank line, which is no record
+        return lines
+
+    def new(self) -> list[str]:
+        """The lines that have no texts yet."""
+        return self._lines.to_series()[len(self._texts) :].to_list()
+
+    def add(self, known: Sequence[tuple[str, int | None]]) -> None:
+        """Give the new lines their texts and classes."""
+        if not known:
+            return
+        import polars as pl
+
+        texts, classes = zip(*known, strict=True)
+        self._texts = pl.concat([self._texts, pl.Series(texts, dtype=pl.String)], rechunk=True)
+        self._classes = pl.concat([self._classes, pl.Series(classes, dtype=pl.UInt32)], rechunk=True)
+
+    def of(self, lines: pl.Series) -> tuple[pl.Series, pl.Series]:
+        """The texts and the classes of lines."""
+        codes = lines.to_physical()
+        return self._texts.gather(codes), self._classes.gather(codes)
+
+
+#: What a rejected line comes to: it is not written, and of no class.
+_REJECTED = ("", None)
+
+
+def repeats(data: bytes) -> bool:
+    """Whether at least half of a block's first lines were there before."""
+    lines = data[:SAMPLE].split(b"\n")
+    return len(data) >= SAMPLE and 2 * len(set(lines)) <= len(lines)

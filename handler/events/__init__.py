@@ -1,0 +1,1 @@
+"""An event becomes jobs, and outcomes become a reply: one class per envelope."""

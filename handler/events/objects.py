@@ -1,0 +1,337 @@
+"""The envelopes that name objects: S3 notifications and what carries them, GCS in its three forms.
+
+Each inner format has one parser; an envelope around it calls that parser.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+from urllib.parse import unquote_plus
+
+from handler.errors import Forbidden, FunctionError, UnknownEvent
+from handler.events.jobs import (
+    Acknowledge,
+    Event,
+    Job,
+    Outcome,
+    ScoreObject,
+    Undecodable,
+    keys,
+    member,
+    text,
+)
+from handler.settings import Settings
+from handler.storage.locations import Location
+from handler.web.messages import Answer, Request, answer_json, problem
+
+GCS_FINALIZED = "google.cloud.storage.object.v1.finalized"
+GCS_PREFIX = "google.cloud.storage.object.v1."
+PUBSUB_PUBLISHED = "google.cloud.pubsub.topic.v1.messagePublished"
+STRUCTURED = "application/cloudevents+json"
+
+
+class S3:
+    """A notification that S3 sends to the function itself.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
+    """
+
+    def matches(self, event: Event) -> bool:
+        """See ``Source``."""
+        return _is_s3(keys(event))
+
+    def jobs(self, event: Mapping[str, Any]) -> Iterable[Job]:
+        """See ``Source``."""
+        return _s3_jobs(event)
+
+    def reply(self, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+        """See ``Source``."""
+        return _results(outcomes)
+
+
+class Sns:
+    """S3 notifications that come through SNS to the function.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/with-sns.html
+    """
+
+    def matches(self, event: Event) -> bool:
+        """See ``Source``."""
+        return _all_from(keys(event), "EventSource", "aws:sns")
+
+    def jobs(self, event: Mapping[str, Any]) -> Iterable[Job]:
+        """See ``Source``."""
+        return [job for record in event["Records"] for job in _alone(record, "Sns", "Message")]
+
+    def reply(self, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+        """See ``Source``."""
+        return _results(outcomes)
+
+
+class EventBridge:
+    """An object event that EventBridge passes on; its key is not encoded.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html
+    """
+
+    def matches(self, event: Event) -> bool:
+        """See ``Source``."""
+        return _is_eventbridge(keys(event))
+
+    def jobs(self, event: Mapping[str, Any]) -> Iterable[Job]:
+        """See ``Source``."""
+        return _eventbridge_jobs(event)
+
+    def reply(self, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+        """See ``Source``."""
+        return _results(outcomes)
+
+
+class Sqs:
+    """Messages of a queue, each with an S3, SNS or EventBridge event as its body.
+
+    Replies message by message, which the event source mapping must be told to expect.
+    https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
+    """
+
+    def matches(self, event: Event) -> bool:
+        """See ``Source``."""
+        return _all_from(keys(event), "eventSource", "aws:sqs")
+
+    def jobs(self, event: Mapping[str, Any]) -> Iterable[Job]:
+        """See ``Source``."""
+        for record in event["Records"]:
+            for job in _alone(record, "body"):
+                yield job._replace(id=text(record, "messageId"))
+
+    def reply(self, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+        """See ``Source``."""
+        failed = dict.fromkeys(getattr(each.job, "id", "") for each in outcomes if each.failed)
+        return {"batchItemFailures": [{"itemIdentifier": name} for name in failed]}
+
+
+class CloudEvent:
+    """A GCS event from Eventarc: attributes in headers (binary) or all in the body (structured).
+
+    https://cloud.google.com/eventarc/docs/cloudevents
+    https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def matches(self, event: Event) -> bool:
+        """See ``Source``."""
+        return isinstance(event, Request) and _is_cloudevent(event)
+
+    def jobs(self, event: Request) -> Iterable[Job]:
+        """See ``Source``."""
+        _require_inputs(self._settings)
+        kind, data = event.headers.get("ce-type"), _json(event.body)
+        if kind is None:
+            kind, data = data.get("type"), _structured_data(data)
+        if kind == PUBSUB_PUBLISHED:
+            return _pubsub_jobs(data)
+        if kind == GCS_FINALIZED:
+            return [_gcs_job(data.get("bucket"), data.get("name"), data.get("size"))]
+        if isinstance(kind, str) and kind.startswith(GCS_PREFIX):
+            return [Acknowledge(f"{kind} creates no object")]
+        raise UnknownEvent([f"CloudEvent of type {str(kind)[:100]}"])
+
+    def reply(self, outcomes: Sequence[Outcome]) -> Answer:
+        """See ``Source``."""
+        return _http_results(outcomes)
+
+
+class PubSubPush:
+    """A GCS notification that Pub/Sub pushes to the service's root.
+
+    https://cloud.google.com/pubsub/docs/push
+    https://cloud.google.com/storage/docs/pubsub-notifications
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def matches(self, event: Event) -> bool:
+        """See ``Source``."""
+        return isinstance(event, Request) and _is_pubsub(event)
+
+    def jobs(self, event: Request) -> Iterable[Job]:
+        """See ``Source``."""
+        _require_inputs(self._settings)
+        return _pubsub_jobs(_json(event.body))
+
+    def reply(self, outcomes: Sequence[Outcome]) -> Answer:
+        """See ``Source``."""
+        return _http_results(outcomes)
+
+
+def carries_event(request: Request) -> bool:
+    """Whether an HTTP request carries an object event rather than a call of the API."""
+    return _is_cloudevent(request) or _is_pubsub(request)
+
+
+def _is_cloudevent(request: Request) -> bool:
+    return request.method == "POST" and ("ce-type" in request.headers or request.media_type == STRUCTURED)
+
+
+def _is_pubsub(request: Request) -> bool:
+    return (
+        request.method == "POST"
+        and not request.route
+        and "ce-type" not in request.headers
+        and request.media_type == "application/json"
+        and b'"subscription"' in request.body
+    )
+
+
+def _is_s3(event: Mapping[str, Any]) -> bool:
+    return event.get("Event") == "s3:TestEvent" or _all_from(event, "eventSource", "aws:s3")
+
+
+def _is_eventbridge(event: Mapping[str, Any]) -> bool:
+    return event.get("source") == "aws.s3" and "detail-type" in event
+
+
+def _all_from(event: Mapping[str, Any], member: str, source: str) -> bool:
+    records = event.get("Records")
+    return (
+        isinstance(records, Sequence)
+        and bool(records)
+        and all(isinstance(each, Mapping) and each.get(member) == source for each in records)
+    )
+
+
+def _alone(record: Mapping[str, Any], *path: str) -> list[Any]:
+    """The jobs of the message at ``path``; where it cannot be understood, its neighbours go on."""
+    try:
+        return _message_jobs(text(record, *path))
+    except FunctionError as error:
+        return [Undecodable(error)]
+
+
+def _message_jobs(message: str) -> list[Job]:
+    """The jobs of a message: an S3 or EventBridge event, or an SNS notification of one.
+
+    Raises ``UnknownEvent``.
+    """
+    event = _json(message)
+    if _is_s3(event):
+        return _s3_jobs(event)
+    if _is_eventbridge(event):
+        return _eventbridge_jobs(event)
+    if event.get("Type") == "Notification" and "Message" in event:
+        return _message_jobs(text(event, "Message"))
+    raise UnknownEvent(sorted(str(key)[:100] for key in event))
+
+
+def _s3_jobs(event: Mapping[str, Any]) -> list[Job]:
+    if event.get("Event") == "s3:TestEvent":
+        return [Acknowledge("s3:TestEvent, which S3 sends when notifications are configured")]
+    return [_s3_job(record) for record in event["Records"]]
+
+
+def _s3_job(record: Mapping[str, Any]) -> Job:
+    name = str(record.get("eventName", "")).removeprefix("s3:")
+    if not name.startswith("ObjectCreated:"):
+        return Acknowledge(f"{name[:100]} creates no object")
+    try:
+        # S3 form-encodes keys in records: "red+flower.csv" names "red flower.csv".
+        key = unquote_plus(text(record, "s3", "object", "key"))
+        bucket = text(record, "s3", "bucket", "name")
+        return _job(Location("s3", bucket, key), member(record, "s3", "object", "size"))
+    except FunctionError as error:
+        return Undecodable(error)
+
+
+def _eventbridge_jobs(event: Mapping[str, Any]) -> list[Job]:
+    if event["detail-type"] != "Object Created":
+        return [Acknowledge(f"{str(event['detail-type'])[:100]} creates no object")]
+    bucket, key = text(event, "detail", "bucket", "name"), text(event, "detail", "object", "key")
+    return [_job(Location("s3", bucket, key), member(event, "detail", "object", "size"))]
+
+
+def _pubsub_jobs(event: Mapping[str, Any]) -> list[Job]:
+    message = event.get("message")
+    message = message if isinstance(message, Mapping) else {}
+    attributes = message.get("attributes")
+    if not isinstance(attributes, Mapping) or "eventType" not in attributes:
+        raise UnknownEvent(["message without the attributes of a GCS notification"])
+    if attributes["eventType"] != "OBJECT_FINALIZE":
+        return [Acknowledge(f"{str(attributes['eventType'])[:100]} creates no object")]
+    data = _json(_decoded(text(message, "data"))) if message.get("data") else {}
+    return [_gcs_job(attributes.get("bucketId"), attributes.get("objectId"), data.get("size"))]
+
+
+def _gcs_job(bucket: object, name: object, size: object) -> Job:
+    if not isinstance(bucket, str) or not isinstance(name, str):
+        raise UnknownEvent(["GCS event without a bucket and an object"])
+    return _job(Location("gs", bucket, name), size)
+
+
+def _job(location: Location, size: object) -> Job:
+    """What a created object asks for; ``size`` in bytes, which GCS gives as text."""
+    if location.key.endswith("/"):
+        return Acknowledge(f"{location} is a folder marker")
+    if size is not None and str(size) == "0":
+        return Acknowledge(f"{location} has no bytes")
+    if not location.is_nameable:
+        raise UnknownEvent(
+            ["(an object whose key is over-long, or holds //, ., .. or a control character)"]
+        )
+    return ScoreObject(location)
+
+
+def _structured_data(event: Mapping[str, Any]) -> Mapping[str, Any]:
+    if "data_base64" in event:
+        return _json(_decoded(text(event, "data_base64")))
+    data = event.get("data")
+    return data if isinstance(data, Mapping) else {}
+
+
+def _json(message: str | bytes) -> Mapping[str, Any]:
+    try:
+        document = json.loads(message)
+    except (ValueError, RecursionError) as error:
+        raise UnknownEvent(["(a message that is not JSON)"]) from error
+    if not isinstance(document, Mapping):
+        raise UnknownEvent([f"(a JSON {type(document).__name__}, no object)"])
+    return document
+
+
+def _decoded(data: str) -> bytes:
+    try:
+        return base64.b64decode(data, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise UnknownEvent(["(data that are not base64)"]) from error
+
+
+def _require_inputs(settings: Settings) -> None:
+    """Anyone who reaches the port can forge an event: it may only name what INPUT_URI allows."""
+    if not settings.input_uri:
+        raise Forbidden("events are refused over HTTP until INPUT_URI says which objects may be read")
+
+
+def _results(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """What each job came to; raises the first passing fault, so that the platform tries again."""
+    for outcome in outcomes:
+        if outcome.failed and outcome.error is not None:
+            raise outcome.error
+    return {"results": [_told(outcome) for outcome in outcomes]}
+
+
+def _told(outcome: Outcome) -> Any:
+    return {"refused": str(outcome.error)} if outcome.error is not None else outcome.result
+
+
+def _http_results(outcomes: Sequence[Outcome]) -> Answer:
+    """5xx for a passing fault, 2xx for what trying again cannot mend."""
+    for outcome in outcomes:
+        if outcome.error is not None and (outcome.failed or outcome.job is None):
+            return problem(outcome.error)
+    return answer_json({"results": [_told(outcome) for outcome in outcomes]})

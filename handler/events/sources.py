@@ -1,0 +1,112 @@
+"""Every envelope that is understood, and which of them an event is.
+
+Adding one is a class with the three verbs of ``jobs.Source``, in ``http_events`` or
+``object_events``, and its place in ``sources``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from handler.errors import InvalidBody, UnknownEvent
+from handler.events.http import Alb, AlbMultiValue, ApiGatewayV1, ApiGatewayV2, PlainHttp
+from handler.events.jobs import Event, Job, Outcome, Predict, ScoreObject, Source, keys
+from handler.schema import Schema
+from handler.settings import Settings
+from handler.web.messages import Request
+
+if TYPE_CHECKING:
+    from handler.storage.locations import Location
+
+
+class Direct:
+    """A direct invoke: a record of the model's features, or ``{"instances": [...]}``.
+
+    https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html
+    """
+
+    def __init__(self, schema: Schema) -> None:
+        self._schema = schema
+
+    def matches(self, event: Event) -> bool:
+        """See ``Source``."""
+        members = keys(event)
+        if not members.keys().isdisjoint({"requestContext", "Records", "detail-type"}):
+            return False
+        return "instances" in members or any(name in self._schema for name in members)
+
+    def jobs(self, event: Mapping[str, Any]) -> Iterable[Job]:
+        """See ``Source``."""
+        return [Predict(event)]
+
+    def reply(self, outcomes: Sequence[Outcome]) -> Any:
+        """The body alone; raises the error, so that the caller sees a function error."""
+        return _bare(outcomes)
+
+
+class DirectBatch:
+    """A direct invoke that names an object: ``{"input": "s3://...", "output": "s3://..."}``."""
+
+    def __init__(self, schema: Schema) -> None:
+        self._schema = schema
+
+    def matches(self, event: Event) -> bool:
+        """See ``Source``."""
+        members = keys(event)
+        return "input" in members and members.keys() <= {"input", "output"} and "input" not in self._schema
+
+    def jobs(self, event: Mapping[str, Any]) -> Iterable[Job]:
+        """See ``Source``."""
+        source, output = _remote(event["input"]), event.get("output")
+        folder = _remote(output) if output is not None else None
+        if not source.is_nameable or (folder and not folder.child(source.key).is_nameable):
+            raise InvalidBody(
+                "'input' must name an object, by a key without //, ., .. and control characters"
+            )
+        return [ScoreObject(source, folder)]
+
+    def reply(self, outcomes: Sequence[Outcome]) -> Any:
+        """The summary alone; raises the error, so that the caller sees a function error."""
+        return _bare(outcomes)
+
+
+HTTP: tuple[Source, ...] = (ApiGatewayV2(), ApiGatewayV1(), Alb(), AlbMultiValue(), PlainHttp())
+
+
+def sources(schema: Schema, settings: Settings) -> Iterator[Source]:
+    """Every envelope that is understood; no event is of two of them, so their order is one of speed.
+
+    The first prediction does not wait for the envelopes of uploads.
+    """
+    yield from HTTP
+    yield from (DirectBatch(schema), Direct(schema))
+    from handler.events.objects import S3, CloudEvent, EventBridge, PubSubPush, Sns, Sqs
+
+    yield from (S3(), Sqs(), Sns(), EventBridge(), CloudEvent(settings), PubSubPush(settings))
+
+
+def source_of(event: object, known: Iterable[Source]) -> Source:
+    """The source whose envelope the event declares; raises ``UnknownEvent`` that names its keys."""
+    if not isinstance(event, (dict, Request)):
+        raise UnknownEvent([f"(a JSON {type(event).__name__}, no object)"])
+    for source in known:
+        if source.matches(event):
+            return source
+    raise UnknownEvent(sorted(str(key)[:100] for key in keys(event)))
+
+
+def _bare(outcomes: Sequence[Outcome]) -> Any:
+    for outcome in outcomes:
+        if outcome.error is not None:
+            raise outcome.error
+    return outcomes[0].result
+
+
+def _remote(uri: object) -> Location:
+    """An object's location; the function's own files are none of an event's business."""
+    from handler.storage.locations import SCHEMES, Location
+
+    if not isinstance(uri, str) or not uri.startswith(tuple(f"{scheme}://" for scheme in SCHEMES)):
+        raise InvalidBody("'input' and 'output' must be URIs that start with s3:// or gs://")
+    return Location.parse(uri)

@@ -1,0 +1,1 @@
+"""Columns become scores, and scores become outputs."""

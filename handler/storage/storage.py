@@ -1,0 +1,46 @@
+"""Objects in S3, GCS and local folders: versions, streams, and conditional writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+
+from handler.errors import FunctionError
+from handler.storage.buckets import Buckets
+from handler.storage.folders import Folders
+from handler.storage.locations import Location, Sink, Version
+
+
+class Storage:
+    """Objects in all the places that a URI can name; safe to share between threads."""
+
+    def __init__(self, allow_http: bool = False) -> None:
+        self._buckets, self._folders = Buckets(allow_http), Folders()
+
+    def version(self, location: Location) -> Version | None:
+        """The object's present version; None if there is no such object."""
+        return self._at(location).version(location)
+
+    def stream(self, location: Location, version: Version) -> Iterator[bytes]:
+        """The object's bytes in chunks, if it is still of that version; else raises ``Changed``."""
+        return self._at(location).stream(location, version)
+
+    def read(self, location: Location) -> tuple[bytes, Version] | None:
+        """A small object, whole, with its version; None if there is no such object."""
+        return self._at(location).read(location)
+
+    def replace(self, location: Location, content: bytes, old: Version | None) -> None:
+        """Write a small object where its version is still ``old`` (None: absent); else ``Changed``.
+
+        A local file is replaced in any case: nobody else writes there.
+        """
+        self._at(location).replace(location, content, old)
+
+    def writer(self, location: Location, run: str) -> AbstractContextManager[Sink]:
+        """A stream into an object that appears whole when the block ends, or not at all if it raises."""
+        return self._at(location).writer(location, run)
+
+    def _at(self, location: Location) -> Buckets | Folders:
+        if not location.is_nameable:
+            raise FunctionError(f"{location} is no name that object storage can be asked for")
+        return self._folders if location.scheme == "file" else self._buckets

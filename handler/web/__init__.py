@@ -1,0 +1,1 @@
+"""A request becomes an answer: routes, messages, pages and the OpenAPI document."""

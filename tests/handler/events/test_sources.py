@@ -1,0 +1,219 @@
+"""Every envelope through the one dispatch: the events in ``events/``, each with its golden reply.
+
+``python -m tests.handler.events.test_sources`` writes the replies anew: look at the difference first.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode
+
+import pytest
+
+from handler.app import App
+from handler.errors import InvalidRecords, UnknownEvent
+from handler.events.jobs import Acknowledge, ScoreObject, Source
+from handler.events.sources import sources
+from handler.schema import Schema
+from handler.scoring.model import Model
+from handler.settings import Settings
+from handler.web.messages import Request
+from tests.support.events import DIRECT, EVENTS, GOLDEN, HTTP, comparable, event
+
+S3_OBJECT, GCS_OBJECT = (
+    "s3://example-input/incoming/customers.csv",
+    "gs://example-input/incoming/customers.csv",
+)
+#: What each object event asks for.
+OBJECTS: dict[str, list[Any]] = {
+    "s3-put": [S3_OBJECT],
+    "s3-put-two-records": [S3_OBJECT, "s3://example-input/incoming/more customers.csv"],
+    "s3-test-event": [Acknowledge],
+    "sqs-s3": [S3_OBJECT],
+    "sns-s3": [S3_OBJECT],
+    "sqs-sns-s3": [S3_OBJECT],
+    "sqs-s3-raw-sns": [S3_OBJECT],
+    "eventbridge-s3": [S3_OBJECT],
+    "sqs-eventbridge-s3": [S3_OBJECT],
+    "cloudevent-binary-gcs": [GCS_OBJECT],
+    "cloudevent-structured-gcs": [GCS_OBJECT],
+    "pubsub-push-gcs": [GCS_OBJECT],
+    "direct-batch": [S3_OBJECT],
+}
+GOOD = {"age": "45", "new_user": "0", "total_pages_visited": "5"}
+
+
+@pytest.fixture(scope="module")
+def app(model: Model) -> App:
+    return App(model, Settings(input_uri=("gs://example-input/incoming",)))
+
+
+def known(app: App) -> list[Source]:
+    return list(sources(Schema.of(app._model.manifest), app.settings))
+
+
+@pytest.mark.parametrize("name", [*HTTP, *DIRECT])
+def test_every_event_has_its_golden_reply(app: App, name: str) -> None:
+    assert comparable(app.handle(event(name))) == json.loads((GOLDEN / f"{name}.json").read_text())
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_every_object_event_is_understood_by_one_source(app: App, name: str) -> None:
+    given = as_received(name)
+    (source,) = (source for source in known(app) if source.matches(given))
+    found = [str(job.input) if isinstance(job, ScoreObject) else type(job) for job in source.jobs(given)]
+    assert found == OBJECTS[name]
+
+
+def as_received(name: str) -> Any:
+    """An object event as the handler gets it: from Cloud Run, as an HTTP request."""
+    given = event(name)
+    if "method" not in given:
+        return given
+    headers = {key.lower(): text for key, text in given["headers"].items()}
+    return Request(given["method"], given["path"], headers=headers, body=json.dumps(given["body"]).encode())
+
+
+def test_every_event_file_is_tested() -> None:
+    assert {path.stem for path in EVENTS.glob("*.json")} == {*HTTP, *DIRECT, *OBJECTS}
+
+
+@pytest.mark.parametrize("name", HTTP)
+def test_the_order_of_the_sources_does_not_matter(app: App, name: str) -> None:
+    matching = [source for source in known(app) if source.matches(event(name))]
+    assert len(matching) == 1
+
+
+def get(name: str, path: str, query: dict[str, Any], headers: dict[str, str] | None = None) -> Any:
+    """The named HTTP event, turned into a GET of ``path``; a list in ``query`` repeats a parameter."""
+    found, headers = event(name), headers or {}
+    many = {key: value if isinstance(value, list) else [value] for key, value in query.items()}
+    found["body"], found["isBase64Encoded"] = "", False
+    if name in ("apigateway-v2", "function-url"):
+        found["requestContext"]["http"]["method"] = "GET"
+        found["rawPath"], found["rawQueryString"] = path, urlencode(many, doseq=True)
+        found["headers"] = headers
+        return found
+    found["httpMethod"], found["path"] = "GET", path
+    if name.startswith("alb"):
+        many = {quote(key): [quote(text) for text in texts] for key, texts in many.items()}
+    single = {key: texts[-1] for key, texts in many.items()}
+    found.pop("queryStringParameters", None)
+    found.pop("multiValueQueryStringParameters", None)
+    if name != "alb-multi-value":
+        found["queryStringParameters"], found["headers"] = single, headers
+    if name != "alb":
+        found["multiValueQueryStringParameters"] = many
+        found["multiValueHeaders"] = {key: [text] for key, text in headers.items()}
+    return found
+
+
+@pytest.mark.parametrize("name", HTTP)
+@pytest.mark.parametrize("path", ["/predict", "/predict/", "/prod/predict"])
+def test_one_customer_over_every_envelope(app: App, name: str, path: str) -> None:
+    reply = app.handle(get(name, path, GOOD))
+    assert reply["statusCode"] == 200
+    assert json.loads(reply["body"])["prediction"] == 0
+
+
+@pytest.mark.parametrize("name", [each for each in HTTP if each != "alb"])
+def test_a_repeated_parameter_is_told_over_every_envelope_that_carries_it(app: App, name: str) -> None:
+    reply = app.handle(get(name, "/predict", {**GOOD, "age": ["45", "46"]}))
+    assert [each["code"] for each in json.loads(reply["body"])["errors"]] == ["repeated"]
+
+
+@pytest.mark.parametrize("name", HTTP)
+def test_awkward_names_and_texts_arrive_intact(mixed_model: Model, name: str) -> None:
+    query = {"living area": "80.5", "no.rooms": "3", "garden": "yes", "Straße": "東京",
+             "heating": "heat pump", "âge": "1e1"}  # fmt: skip
+    reply = App(mixed_model, Settings()).handle(get(name, "/predict", query))
+    assert reply["statusCode"] == 200, reply["body"]
+
+
+@pytest.mark.parametrize("name", HTTP)
+def test_errors_and_headers_over_every_envelope(app: App, name: str) -> None:
+    reply = app.handle(get(name, "/predict", {"age": "x"}))
+    assert reply["statusCode"] == 422
+    assert len(json.loads(reply["body"])["errors"]) == 3
+    reply = app.handle(get(name, "/nowhere", {}))
+    headers = reply.get("headers") or {key: texts[0] for key, texts in reply["multiValueHeaders"].items()}
+    assert (reply["statusCode"], headers["content-type"]) == (404, "application/problem+json")
+    assert reply.get("statusDescription") == ("404 Not Found" if name.startswith("alb") else None)
+
+
+@pytest.mark.parametrize("name", HTTP)
+@pytest.mark.parametrize("spelled", ["Accept-Encoding", "accept-encoding"])
+def test_swagger_goes_compressed_as_base64(app: App, name: str, spelled: str) -> None:
+    reply = app.handle(get(name, "/prod/apidocs", {}, {spelled: "gzip"}))
+    assert reply["isBase64Encoded"]
+    assert b"swagger-ui.css" in gzip.decompress(base64.b64decode(reply["body"]))
+    plain = app.handle(get(name, "/prod/apidocs", {}))
+    assert not plain["isBase64Encoded"]
+
+
+@pytest.mark.parametrize("name", HTTP)
+def test_head_has_no_body(app: App, name: str) -> None:
+    asked = get(name, "/healthz", {})
+    if "http" in asked["requestContext"]:
+        asked["requestContext"]["http"]["method"] = "HEAD"
+    else:
+        asked["httpMethod"] = "HEAD"
+    reply = app.handle(asked)
+    assert (reply["statusCode"], reply["body"]) == (200, "")
+
+
+def test_the_openapi_server_is_the_stage_that_the_gateway_took_off(app: App) -> None:
+    asked = get("apigateway-v1", "/openapi.json", {})
+    asked["requestContext"]["path"] = "/prod/openapi.json"
+    assert json.loads(app.handle(asked)["body"])["servers"][0]["url"] == "/prod"
+
+
+def test_an_event_with_nothing_in_it_but_the_essentials(app: App) -> None:
+    asked = {"httpMethod": "GET", "path": "/healthz", "headers": None, "multiValueHeaders": None,
+             "queryStringParameters": None, "multiValueQueryStringParameters": None, "body": None,
+             "requestContext": {}}  # fmt: skip
+    assert app.handle(asked)["statusCode"] == 200
+
+
+def test_a_direct_invoke_raises_on_bad_input(app: App) -> None:
+    with pytest.raises(InvalidRecords, match="'age' is missing; 'agee' is no feature"):
+        app.handle({"agee": 45, "new_user": 0, "total_pages_visited": 5})
+
+
+@pytest.mark.parametrize(
+    "unknown", [{}, {"foo": 1, "bar": 2}, {"Records": []}, {"Records": [{"eventSource": "x"}]}]
+)
+def test_an_unknown_event_names_its_keys_and_is_no_prediction(app: App, unknown: Any) -> None:
+    with pytest.raises(UnknownEvent) as caught:
+        app.handle(unknown)
+    assert caught.value.keys == tuple(sorted(unknown))
+
+
+@pytest.mark.parametrize("unknown", [[], "text", 3, None])
+def test_an_event_that_is_no_object_is_told_so(app: App, unknown: Any) -> None:
+    with pytest.raises(UnknownEvent, match="no object"):
+        app.handle(unknown)
+
+
+def test_a_record_among_several_sources_is_told_apart(app: App) -> None:
+    mixed = {"Records": [{"eventSource": "aws:s3"}, {"eventSource": "aws:sqs"}]}
+    with pytest.raises(UnknownEvent):
+        app.handle(mixed)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "a=1", "a=1&b=", "a", "&&a=1&", "a=1=2", "=1", "a=%C3%A9&b=x+y", "a+b=%2B", "ä=ö&a=;", "a=%zz"],
+)
+def test_a_query_string_is_read_as_pythons_own_library_reads_it(model: Model, text: str) -> None:
+    event = {
+        "version": "2.0", "rawPath": "/predict", "rawQueryString": text,
+        "requestContext": {"http": {"method": "GET"}},
+    }  # fmt: skip
+    (source,) = (each for each in sources(model.schema, Settings()) if each.matches(event))
+    (job,) = source.jobs(event)
+    assert isinstance(job, Request)
+    assert job.query == tuple(parse_qsl(text, keep_blank_values=True))

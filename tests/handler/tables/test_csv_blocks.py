@@ -1,0 +1,266 @@
+"""Reading CSV in blocks gives what Python's csv module and the schema give row by row, whatever the cut."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from handler.bundle import Feature
+from handler.errors import InvalidCsv, InvalidRecords, MissingColumns
+from handler.schema import Record, Schema
+from handler.tables import csv_blocks
+from handler.tables.csv_blocks import Layout
+
+SCHEMA = Schema(
+    [
+        Feature("age", "integer"),
+        Feature("income", "number", nullable=True),
+        Feature("member", "boolean"),
+        Feature("city", "category", nullable=True, categories=("Köln", "Rome, IT"), open=False),
+    ]
+)
+HEADER = ["id", "age", "income", "member", "city"]
+
+
+def by_hand(text: str, delimiter: str, line: int) -> list[tuple[int, Record | tuple[str, str]]]:
+    """The reference: ``csv.reader`` over the lines and ``Schema.from_cells`` over the cells."""
+    consumed = 0
+
+    def lines() -> Iterator[str]:
+        nonlocal consumed
+        for each in io.StringIO(text, newline=""):
+            consumed += 1
+            yield each
+
+    found: list[tuple[int, Record | tuple[str, str]]] = []
+    start = 0
+    for cells in csv.reader(lines(), delimiter=delimiter):
+        at, start = line + start, consumed
+        if not cells:
+            continue
+        if len(cells) != len(HEADER):
+            found.append((at, ("", "too_few_cells" if len(cells) < len(HEADER) else "too_many_cells")))
+            continue
+        try:
+            record = SCHEMA.from_cells(dict(zip(HEADER[1:], cells[1:], strict=True)))
+        except InvalidRecords as error:
+            found.append((at, (error.problems[0].field, error.problems[0].code)))
+        else:
+            found.append((at, record))
+    return found
+
+
+def in_blocks(data: bytes, delimiter: str, size: int) -> list[tuple[int, Record | tuple[str, str]]]:
+    """What the blocks of ``size`` bytes give, in the reference's form (lines of sound rows are 0)."""
+    head = delimiter.join(HEADER).encode() + b"\n" + data
+    layout, start, line = Layout.of(head, SCHEMA)
+    assert layout.delimiter == delimiter
+    chunks = [head[start:][at : at + size] for at in range(0, len(data), size)]
+    found: list[tuple[int, Record | tuple[str, str]]] = []
+    for block in csv_blocks.blocks(chunks, delimiter, line, size):
+        rows = csv_blocks.read(block, layout, SCHEMA)
+        assert_text_kept(block.data.decode(), rows, delimiter)
+        rejected = {each.place: each for each in rows.rejects}
+        sound = zip(*(rows.columns[name].tolist() for name in SCHEMA.names), strict=True)
+        for place in range(rows.total):
+            reject = rejected.get(place)
+            if reject is None:
+                found.append((0, next(sound)))
+            else:
+                found.append((reject.line, (reject.column, reject.code)))
+    return found
+
+
+def assert_text_kept(text: str, rows: csv_blocks.Rows, delimiter: str) -> None:
+    """The written rows are the block's sound rows, cell for cell, with the output at their end."""
+    given = [cells for cells in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if cells]
+    kept = [cells for place, cells in enumerate(given) if place not in rows.rejected]
+    written = csv_blocks.write(rows, [["x, y"] * len(kept)]).decode()
+    assert list(csv.reader(io.StringIO(written, newline=""))) == [[*cells, "x, y"] for cells in kept]
+
+
+def same(one: Record | tuple[str, str], other: Record | tuple[str, str]) -> bool:
+    return len(one) == len(other) and all(
+        a == b or (isinstance(a, float) and isinstance(b, float) and math.isnan(a) and math.isnan(b))
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+def assert_same(data: bytes, delimiter: str, size: int) -> None:
+    expected = by_hand(data.decode(), delimiter, 2)
+    found = in_blocks(data, delimiter, size)
+    assert len(found) == len(expected)
+    for (line, told), (at, says) in zip(found, expected, strict=True):
+        assert same(told, says), (told, says)
+        assert line in (0, at)
+
+
+CELLS = st.sampled_from(
+    ["1", "45", "45.0", "45.5", "", " 7 ", "\t8", "1e3", "1e400", "nan", "-inf", "1_0", "٣", "0x10", "+.5",
+     "007", "9007199254740993", "yes", "No", "TRUE", "t", "2", "Köln", "Rome, IT", "Rom", "x;y", "a|b",
+     "a\tb", 'say "hi"', "line\nbreak", "cr\r\nlf", "lone\rcr", "  ", "\x0b", "\u2028", "'", "\x00"]
+)  # fmt: skip
+ROWS = st.lists(
+    st.one_of(
+        st.lists(CELLS, min_size=0, max_size=7),
+        st.tuples(st.just("id"), st.sampled_from(["1", "45"]), st.sampled_from(["", "2.5"]),
+                  st.sampled_from(["yes", "0"]), st.sampled_from(["Köln", ""])).map(list),
+    ),
+    max_size=12,
+)  # fmt: skip
+
+
+def written(rows: list[list[str]], delimiter: str, end: str, quoting: int) -> bytes:
+    sink = io.StringIO(newline="")
+    writer = csv.writer(sink, delimiter=delimiter, lineterminator=end, quoting=quoting)
+    for row in rows:
+        writer.writerow(row) if row else sink.write(end)
+    return sink.getvalue().encode()
+
+
+@pytest.fixture(autouse=True, params=["row by row", "swept"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test runs both ways: the small-file threshold is the seam between them."""
+    if request.param == "swept":
+        monkeypatch.setattr(csv_blocks, "SMALL", 0)
+
+
+FUNCTION_FIXTURE_IS_FINE = settings(
+    deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@FUNCTION_FIXTURE_IS_FINE
+@given(
+    rows=ROWS,
+    delimiter=st.sampled_from(csv_blocks.DELIMITERS),
+    end=st.sampled_from(["\n", "\r\n"]),
+    quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+    size=st.integers(1, 200),
+)
+def test_written_rows_read_as_the_csv_module_reads_them(
+    rows: list[list[str]], delimiter: str, end: str, quoting: int, size: int
+) -> None:
+    assert_same(written(rows, delimiter, end, quoting), delimiter, size)
+
+
+@FUNCTION_FIXTURE_IS_FINE
+@given(
+    text=st.text(st.sampled_from('1,2;"\n\r ayesKö.'), max_size=80),
+    size=st.integers(1, 60),
+)
+@example(text='1,"2",3,yes,\n5" pipe,2,3,no,\n"a","b\n"', size=7)
+@example(text='a"b,1,,yes,\n"c"d,1,,1,\n', size=3)
+@example(text="1,2,3,yes,Köln\r2,2,3,yes,Köln\r", size=5)
+@example(text="1,2,3,yes,Köln", size=1)
+def test_any_text_reads_as_the_csv_module_reads_it(text: str, size: int) -> None:
+    *_, last = csv.reader(io.StringIO(text + "\nend", newline=""))
+    if last == ["end"]:
+        assert_same(text.encode(), ",", size)
+    else:  # the quote that is open at the end took the line in
+        with pytest.raises(InvalidCsv, match="never closed"):
+            in_blocks(text.encode(), ",", size)
+
+
+def test_every_cut_of_a_nasty_file_gives_the_same_rows() -> None:
+    rows = [
+        ["1", "45", "2.5", "yes", "Köln"],
+        ["two\nlines", "46", "", "no", "Rome, IT"],
+        ["", "x", "1", "1", ""],
+        [],
+        ['"', "47", "1e400", "0", "Köln"],
+        ["short"],
+        ["last", "48", "-1", "f", "Paris"],
+    ]
+    for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL):
+        for end in ("\n", "\r\n"):
+            data = written(rows, ",", end, quoting)
+            for size in range(1, len(data) + 2):
+                assert_same(data, ",", size)
+
+
+def test_the_output_keeps_every_cell_as_it_was() -> None:
+    import numpy as np
+
+    rows = [
+        ["007", "45", "1.50", "yes", "Rome, IT"],
+        [' say "hi"\n', "1", "", "0", ""],
+        [" a ", "2", "3", "t", "Köln"],
+        ["a\nb\r\nc\rd", "2", "3", "t", "Köln"],
+    ]
+    for delimiter in csv_blocks.DELIMITERS:
+        head = delimiter.join(HEADER).encode() + b"\n" + written(rows, delimiter, "\r\n", csv.QUOTE_MINIMAL)
+        layout, start, line = Layout.of(head, SCHEMA)
+        (block,) = csv_blocks.blocks([head[start:]], delimiter, line, 1 << 20)
+        read = csv_blocks.read(block, layout, SCHEMA)
+        assert not read.rejects
+        doubles = np.array([0.1, 1e-300, 1 / 3, -0.0])
+        out = csv_blocks.write(read, [["a,b", "c", 'd"', "e"], doubles]).decode()
+        found = list(csv.reader(io.StringIO(out, newline="")))
+        assert [row[:5] for row in found] == rows
+        assert [row[5] for row in found] == ["a,b", "c", 'd"', "e"]
+        assert [float(row[6]) for row in found] == doubles.tolist()
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "told"),
+    [
+        (b"", "empty", "empty"),
+        (b"\n\n", "empty", "empty"),
+        ("age,income\n".encode("utf-16"), "not_utf8", "UTF-16"),
+        ("age,income\n".encode("utf-16-le"), "not_a_csv", "UTF-16"),
+        (b"\x1f\x8b\x08junk", "not_a_csv", "gzip"),
+        (b"PK\x03\x04junk", "not_a_csv", "Excel"),
+        (b"\x00\x01\x02\x03", "not_a_csv", "binary"),
+        ("größe,age\n".encode("latin-1"), "not_utf8", "Latin-1"),
+        (b"age,age,income,member,city\n", "repeated", "'age'"),
+        (b"id\n", "missing", "age, income, member, city"),
+        (b"id;age;income;member\n", "missing", "4 semicolon-separated columns and lacks: city"),
+    ],
+)
+def test_what_is_no_csv_is_refused_by_name(data: bytes, code: str, told: str) -> None:
+    with pytest.raises(InvalidCsv) as caught:
+        Layout.of(data, SCHEMA)
+    assert caught.value.code == code
+    assert told in str(caught.value)
+    assert isinstance(caught.value, MissingColumns) == (code == "missing")
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "line"),
+    [
+        (b'a,1,2,yes,\nb,"1,2,yes,\nc,1,2,no,\n', "unclosed_quote", 3),
+        (b"a,1,2,yes,\n" + "Kölner,1,2,yes,Köln\n".encode("latin-1"), "not_utf8", 3),
+    ],
+)
+def test_what_stops_being_a_csv_is_told_with_its_line(data: bytes, code: str, line: int) -> None:
+    head = ",".join(HEADER).encode() + b"\n" + data
+    layout, start, first = Layout.of(head, SCHEMA)
+    (block,) = csv_blocks.blocks([head[start:]], ",", first, 1 << 20)
+    with pytest.raises(InvalidCsv) as caught:
+        csv_blocks.read(block, layout, SCHEMA)
+    assert (caught.value.code, caught.value.line) == (code, line)
+
+
+def test_an_unclosed_quote_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_blocks, "LONGEST_RECORD", 1000)
+    chunks = [b'a,"1,2\n', *[b"x,1,2,yes,\n" * 10] * 1000]
+    with pytest.raises(InvalidCsv, match=r"over 1,000 bytes.*\(line 2\)"):
+        list(csv_blocks.blocks(chunks, ",", 2, 100))
+
+
+def test_stray_quotes_and_blanks_in_the_header_are_forgiven() -> None:
+    layout, _, _ = Layout.of(b"\xef\xbb\xbf'age , income,member,city\n1,2,yes,\n", SCHEMA)
+    assert layout.header == ("'age ", " income", "member", "city")
+    assert layout.places == {"age": 0, "income": 1, "member": 2, "city": 3}
+
+
+def test_an_output_name_that_the_input_has_is_named_apart() -> None:
+    names = csv_blocks.output_names(["age", "prediction", "prediction_2"], ["prediction", "probability"])
+    assert names == ("prediction_3", "probability")

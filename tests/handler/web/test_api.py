@@ -1,0 +1,417 @@
+"""The routes, through the one dispatch, with the Flask-free request that functions-framework's becomes."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+from typing import Any
+
+import pytest
+
+from handler.app import App
+from handler.scoring.model import Model
+from handler.settings import Settings
+from handler.web.messages import Answer, Request
+
+GOOD = {"age": 45, "new_user": 0, "total_pages_visited": 5}
+CSV = b"age,new_user,total_pages_visited\n45,0,5\n"
+
+
+@pytest.fixture(scope="module")
+def app(model: Model) -> App:
+    return App(model, Settings())
+
+
+def ask(app: App, method: str, path: str, body: Any = b"", query: Any = (), **headers: str) -> Answer:
+    named = {name.replace("_", "-"): text for name, text in headers.items()}
+    if not isinstance(body, bytes):
+        body, named = json.dumps(body).encode(), {"content-type": "application/json", **named}
+    pairs = tuple((name, str(text)) for name, text in (query.items() if isinstance(query, dict) else query))
+    answer: Answer = app.handle(Request(method, path, pairs, named, body))
+    return answer
+
+
+def said(answer: Answer) -> Any:
+    return json.loads(answer.body)
+
+
+def codes(answer: Answer) -> list[tuple[str, str]]:
+    assert answer.headers["content-type"] == "application/problem+json"
+    document = said(answer)
+    assert document["status"] == answer.status
+    assert document["type"] == "about:blank"
+    return [(each["field"], each["code"]) for each in document["errors"]]
+
+
+def multipart(*parts: tuple[str, str | None, bytes], boundary: str = "b o") -> tuple[bytes, str]:
+    lines = []
+    for name, filename, content in parts:
+        file = f'; filename="{filename}"' if filename is not None else ""
+        head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"{file}\r\n\r\n'
+        lines += [head.encode(), content, b"\r\n"]
+    return b"".join(lines) + f"--{boundary}--\r\n".encode(), f'multipart/form-data; boundary="{boundary}"'
+
+
+def test_one_customer_in_the_query(app: App, model: Model) -> None:
+    answer = ask(app, "GET", "/predict", query={"age": "45", "new_user": "0", "total_pages_visited": "5"})
+    assert answer.status == 200
+    assert answer.headers["content-type"] == "application/json"
+    document = said(answer)
+    assert document["prediction"] == 0
+    assert list(document["probabilities"]) == ["0", "1"]
+    assert sum(document["probabilities"].values()) == pytest.approx(1)
+    assert document["model"] == {"name": "sales", "version": model.manifest.version}
+
+
+def test_query_json_and_csv_say_the_same_to_the_last_bit(app: App) -> None:
+    query = said(ask(app, "GET", "/predict", query={name: str(value) for name, value in GOOD.items()}))
+    record = said(ask(app, "POST", "/predict", GOOD))
+    (listed,) = said(ask(app, "POST", "/predict", [GOOD]))["predictions"]
+    (instance,) = said(ask(app, "POST", "/predict", {"instances": [GOOD]}))["predictions"]
+    (row,) = said(ask(app, "POST", "/predict", CSV, content_type="text/csv"))["predictions"]
+    joined = ask(
+        app, "POST", "/predict_file", CSV, content_type="text/csv", accept="text/csv"
+    ).body.decode()
+    (cells,) = csv.DictReader(io.StringIO(joined))
+    assert query == record
+    assert {**listed, "model": record["model"]} == record
+    assert listed == instance == row
+    assert float(cells["probability"]) == record["probabilities"]["1"]
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ({"new_user": "0", "total_pages_visited": "5"}, [("age", "missing")]),
+        ({"age": "", "new_user": "0", "total_pages_visited": "5"}, [("age", "missing")]),
+        ({"age": "x", "new_user": "0.5", "total_pages_visited": "nan"},
+         [("age", "not_a_number"), ("new_user", "not_an_integer"), ("total_pages_visited", "not_finite")]),
+        ({"agee": "45", **{name: str(value) for name, value in GOOD.items()}}, [("agee", "unknown_field")]),
+        ({"age": "1e300", "new_user": "-inf", "total_pages_visited": "1_0"},
+         [("age", "out_of_range"), ("new_user", "not_finite"), ("total_pages_visited", "not_a_number")]),
+        ([("age", "1"), ("age", "1"), ("new_user", "0"), ("total_pages_visited", "5")],
+         [("age", "repeated")]),
+    ],
+)  # fmt: skip
+def test_all_that_is_wrong_with_a_query_is_told_at_once(app: App, query: Any, expected: Any) -> None:
+    answer = ask(app, "GET", "/predict", query=query)
+    assert answer.status == 422
+    assert codes(answer) == expected
+
+
+@pytest.mark.parametrize("text", ["45", "45.0", " 45 ", "+45", "4.5e1"])
+def test_ways_to_spell_a_whole_number_in_text(app: App, text: str) -> None:
+    assert ask(app, "GET", "/predict", query={**GOOD, "age": text}).status == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ({**GOOD, "age": "45"}, [("age", "not_a_number")]),
+        ({**GOOD, "age": True}, [("age", "not_a_number")]),
+        ({**GOOD, "age": None}, [("age", "missing")]),
+        ({**GOOD, "age": 45.5}, [("age", "not_an_integer")]),
+        ({**GOOD, "age": 10**400}, [("age", "out_of_range")]),
+        ({**GOOD, "age": [45]}, [("age", "not_a_number")]),
+        ([GOOD, 3, {}], [("", "not_a_record"), ("age", "missing"), ("new_user", "missing"),
+                         ("total_pages_visited", "missing")]),
+        ({"instances": GOOD}, [("instances", "not_a_list")]),
+        ({"instances": [GOOD], "parameters": {}}, [("parameters", "unknown_field")]),
+        ("text", [("", "not_a_record")]),
+    ],
+)  # fmt: skip
+def test_json_that_does_not_fit_the_schema(app: App, body: Any, expected: Any) -> None:
+    answer = ask(app, "POST", "/predict", body)
+    assert answer.status == 422
+    assert codes(answer) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b'{"age": NaN, "new_user": 0, "total_pages_visited": 5}', 422, "not_finite"),
+        (b'{"age": 1e999, "new_user": 0, "total_pages_visited": 5}', 422, "not_finite"),
+        (b'{"age": 1, "age": 2, "new_user": 0, "total_pages_visited": 5}', 422, "repeated"),
+        (b"", 400, None),
+        (b"{", 400, None),
+        (b"\xff", 400, None),
+        (b"[" * 100_000, 400, None),
+        (b"1" * 5000, 400, None),
+    ],
+)
+def test_json_that_is_odd_or_broken(app: App, body: bytes, status: int, code: str | None) -> None:
+    answer = ask(app, "POST", "/predict", body, content_type="application/json; charset=utf-8")
+    assert answer.status == status
+    assert [each for _, each in codes(answer)] == ([code] if code else [])
+
+
+def test_a_near_miss_is_suggested_and_no_value_is_echoed(app: App) -> None:
+    answer = ask(app, "POST", "/predict", {**GOOD, "Total_Pages_visited": 5, "age": "s3cret"})
+    assert "did you mean 'total_pages_visited'?" in said(answer)["detail"]
+    assert b"s3cret" not in answer.body
+
+
+def test_a_list_of_none_has_no_predictions(app: App) -> None:
+    assert said(ask(app, "POST", "/predict", []))["predictions"] == []
+
+
+def test_rows_as_csv_are_predicted_all_or_none(app: App) -> None:
+    body = CSV + b"x,0,5\n46,0\n"
+    answer = ask(app, "POST", "/predict", body, content_type="text/csv")
+    assert answer.status == 422
+    assert [(each["line"], each["code"]) for each in said(answer)["errors"]] == [
+        (3, "not_a_number"),
+        (4, "too_few_cells"),
+    ]
+
+
+def test_a_file_is_predicted_row_by_row(app: App) -> None:
+    body = b"new_user;age;note;total_pages_visited\r\n0;45;a;5\r\n0;x;b;5\r\n1;25;c;29\r\n\r\n0;45\r\n"
+    document = said(ask(app, "POST", "/predict_file", body, content_type="text/csv"))
+    assert document["predictions"] == [0, None, 1, None]
+    assert [(each["line"], each["column"], each["code"]) for each in document["rejected"]] == [
+        (3, "age", "not_a_number"),
+        (6, "", "too_few_cells"),
+    ]
+    assert set(document["model"]) == {"name", "version"}
+
+
+def test_a_joined_file_keeps_every_row_and_cell(app: App) -> None:
+    body = b'age,note,new_user,total_pages_visited\n045,"a, ""b""",0,5\nx,c,0,5\n46\n'
+    answer = ask(app, "POST", "/predict_file", body, content_type="text/csv", accept="text/csv")
+    assert answer.headers["content-type"].startswith("text/csv")
+    assert answer.headers["x-rows-rejected"] == "2"
+    header, one, two, three = csv.reader(io.StringIO(answer.body.decode()))
+    assert header == ["age", "note", "new_user", "total_pages_visited", "prediction", "probability"]
+    assert one[:5] == ["045", 'a, "b"', "0", "5", "0"]
+    assert two == ["x", "c", "0", "5", "", ""]
+    assert three == ["46", "", "", "", "", ""]
+
+
+@pytest.mark.parametrize("accept", ["application/json", "*/*", "", "text/csv;q=0.5, application/json"])
+def test_json_is_the_answer_unless_csv_is_preferred(app: App, accept: str) -> None:
+    answer = ask(app, "POST", "/predict_file", CSV, content_type="text/csv", accept=accept)
+    assert answer.headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [("file", "a.csv", CSV)],
+        [("file", None, CSV)],
+        [("file", 'C:\\x\\"quoted"; name="other".csv'.replace('"', "%22"), CSV)],
+        [("comment", None, b"first"), ("file", "b.csv", CSV), ("more", "c.csv", b"x")],
+    ],
+)
+def test_multipart_as_clients_send_it(app: App, parts: Any) -> None:
+    body, content_type = multipart(*parts)
+    answer = ask(app, "POST", "/predict_file", body, content_type=content_type)
+    assert said(answer)["predictions"] == [0]
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "status"),
+    [
+        (multipart(("data", "a.csv", CSV))[0], multipart()[1], 400),
+        (multipart(("file", "a.csv", CSV))[0][:-30], multipart()[1], 400),
+        (multipart(("file", "a.csv", CSV))[0], "multipart/form-data", 400),
+        (b"", multipart()[1], 400),
+        (multipart(("file", "a.csv", b""))[0], multipart()[1], 400),
+        (b"", "text/csv", 400),
+        (b"\x1f\x8b\x08", "text/csv", 400),
+        (b"age\n1\n", "text/csv", 422),
+        (CSV, "application/x-www-form-urlencoded", 415),
+        (CSV, "application/json", 415),
+    ],
+)
+def test_files_that_cannot_be_read(app: App, body: bytes, content_type: str, status: int) -> None:
+    answer = ask(app, "POST", "/predict_file", body, content_type=content_type)
+    assert answer.status == status
+    codes(answer)
+
+
+def test_curl_without_a_header_is_told_which_one(app: App) -> None:
+    form = "application/x-www-form-urlencoded"
+    answer = ask(app, "POST", "/predict", json.dumps(GOOD).encode(), content_type=form)
+    assert (answer.status, "-H 'content-type: application/json'" in said(answer)["detail"]) == (415, True)
+
+
+def test_a_header_only_file_has_no_rows(app: App) -> None:
+    document = said(ask(app, "POST", "/predict_file", CSV[:33], content_type="text/csv"))
+    assert (document["predictions"], document["rejected"]) == ([], [])
+
+
+def test_a_body_over_the_limit_is_shown_the_batch_path(model: Model) -> None:
+    app = App(model, Settings(max_body_bytes=50))
+    for request in (
+        Request("POST", "/predict_file", headers={"content-type": "text/csv"}, body=CSV * 2),
+        Request("POST", "/predict", headers={"content-type": "application/json"}, size=51),
+    ):
+        answer = app.handle(request)
+        assert answer.status == 413
+        assert "batch" in said(answer)["detail"]
+
+
+def test_an_answer_over_the_platforms_limit_is_an_error_and_not_a_platform_failure(app: App) -> None:
+    request = Request("POST", "/predict", headers={"content-type": "application/json"}, most=2000)
+    assert app.handle(request._replace(body=json.dumps([GOOD] * 5).encode())).status == 200
+    answer = app.handle(request._replace(body=json.dumps([GOOD] * 50).encode()))
+    assert answer.status == 413
+    assert "the answer" in said(answer)["detail"]
+
+
+def test_the_root_leads_to_the_page(app: App) -> None:
+    answer = ask(app, "GET", "/")
+    assert (answer.status, answer.headers["location"]) == (302, "apidocs")
+
+
+def test_unknown_routes_and_methods(app: App) -> None:
+    answer = ask(app, "GET", "/nowhere")
+    assert (answer.status, "/predict_file" in said(answer)["detail"]) == (404, True)
+    answer = ask(app, "DELETE", "/predict")
+    assert (answer.status, answer.headers["allow"]) == (405, "GET, POST, HEAD, OPTIONS")
+    answer = ask(app, "OPTIONS", "/predict_file")
+    assert (answer.status, answer.headers["allow"], answer.body) == (204, "POST, OPTIONS", b"")
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/healthz/", "/prod/healthz", "/a/b/healthz"])
+def test_what_stands_before_the_route_belongs_to_the_platform(app: App, model: Model, path: str) -> None:
+    document = said(ask(app, "GET", path))
+    assert document == {"status": "ok", "model": {"name": "sales", "version": model.manifest.version}}
+
+
+def test_the_model_page_is_the_manifest_without_file_hashes(app: App, model: Model) -> None:
+    document = said(ask(app, "GET", "/model"))
+    assert "files" not in document
+    assert document["features"][0]["name"] == "age"
+    assert document["version"] == model.manifest.version
+
+
+def test_swagger_is_sent_compressed_and_points_beside_itself(app: App) -> None:
+    packed = ask(app, "GET", "/prod/apidocs", accept_encoding="gzip, br")
+    assert packed.headers["content-encoding"] == "gzip"
+    plain = ask(app, "GET", "/apidocs")
+    assert "content-encoding" not in plain.headers
+    assert b"<html" in plain.body
+    assert b'"/' not in plain.body.replace(b'"//', b"")
+    slash = ask(app, "GET", "/prod/apidocs/")
+    assert (slash.status, slash.headers["location"]) == (308, "../apidocs")
+    server = said(app.handle(Request("GET", "/openapi.json", prefix="/prod")))["servers"][0]["url"]
+    assert server == "/prod"
+
+
+def test_cors_is_off_unless_configured(app: App, model: Model) -> None:
+    asked = Request(
+        "OPTIONS",
+        "/predict",
+        headers={"origin": "https://a.example", "access-control-request-method": "POST"},
+    )
+    assert not any(name.startswith("access-control") for name in app.handle(asked).headers)
+    open_app = App(model, Settings(cors_origins=("https://a.example",)))
+    assert open_app.handle(asked).headers["access-control-allow-origin"] == "https://a.example"
+    assert "POST" in open_app.handle(asked).headers["access-control-allow-methods"]
+    stranger = asked._replace(headers={**asked.headers, "origin": "https://b.example"})
+    assert "access-control-allow-origin" not in open_app.handle(stranger).headers
+
+
+def test_every_kind_of_feature_through_every_door(mixed_model: Model) -> None:
+    app = App(mixed_model, Settings())
+    record = {
+        "living area": None,
+        "no.rooms": 3,
+        "garden": True,
+        "Straße": "東京",
+        "heating": "",
+        "âge": 12.5,
+    }
+    first = said(ask(app, "POST", "/predict", record))
+    assert set(first["probabilities"]) == {"low", "middle", "high"}
+    text = {name: "" if value is None else str(value) for name, value in record.items()}
+    for spelled in ("true", "1", "yes", "Y"):
+        query = {**text, "garden": spelled}
+        assert said(ask(app, "GET", "/predict", query=query)) == first
+    for spelled_json in (1, "yes", "true"):
+        assert said(ask(app, "POST", "/predict", {**record, "garden": spelled_json})) == first
+    for wrong, code in ((2, "not_a_boolean"), ("maybe", "not_a_boolean"), (None, "missing")):
+        assert codes(ask(app, "POST", "/predict", {**record, "garden": wrong})) == [("garden", code)]
+    assert codes(ask(app, "POST", "/predict", {**record, "Straße": 5})) == [("Straße", "not_a_string")]
+    sink = io.StringIO()
+    writer = csv.DictWriter(sink, list(text))
+    writer.writeheader()
+    writer.writerow(text)
+    joined = ask(
+        app, "POST", "/predict_file", sink.getvalue().encode(), content_type="text/csv", accept="text/csv"
+    )
+    (row,) = csv.DictReader(io.StringIO(joined.body.decode()))
+    assert row["prediction"] == first["prediction"]
+    assert float(row["probability_low"]) == first["probabilities"]["low"]
+
+
+def test_a_regression_has_a_value_and_no_probabilities(regression_model: Model) -> None:
+    record = regression_model.manifest.golden[0]["record"]
+    answer = said(ask(App(regression_model, Settings()), "POST", "/predict", record))
+    assert set(answer) == {"prediction", "model"}
+    assert isinstance(answer["prediction"], float)
+
+
+def test_a_joblib_model_answers_alike(joblib_model: Model) -> None:
+    assert joblib_model.manifest.runtime == "joblib"
+    app = App(joblib_model, Settings())
+    assert said(ask(app, "POST", "/predict", GOOD))["prediction"] in (0, 1)
+    assert (
+        len(said(ask(app, "POST", "/predict_file", CSV * 1, content_type="text/csv"))["predictions"]) == 1
+    )
+
+
+def test_a_bug_answers_500_without_a_trace_and_logs_no_value(
+    model: Model, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Broken:
+        def score(self, columns: Any) -> Any:
+            raise ValueError(f"could not convert {columns['age'][0]}")
+
+    from handler import telemetry
+
+    telemetry.configure(Settings())
+    answer = ask(
+        App(Model.of(model.manifest, Broken()), Settings()), "POST", "/predict", {**GOOD, "age": 31337}
+    )
+    assert (answer.status, codes(answer)) == (500, [])
+    log = capfd.readouterr().err
+    assert "31337" not in answer.body.decode() + log
+    assert "ValueError" in log
+    assert "test_api.py" in log
+
+
+def test_the_log_line_of_a_request(model: Model, capfd: pytest.CaptureFixture[str]) -> None:
+    from handler import telemetry
+
+    telemetry.configure(Settings(platform="lambda"))
+    app = App(model, Settings())
+    event = {"instances": [GOOD, GOOD]}
+    app.handle(event, "id-1")
+    app.handle(event, "id-2")
+    first, second = (json.loads(line) for line in capfd.readouterr().err.splitlines())
+    assert first["severity"] == "INFO"
+    assert (first["request_id"], first["route"], first["status"], first["rows"]) == (
+        "id-1",
+        "invoke",
+        200,
+        2,
+    )
+    assert (first["cold_start"], second["cold_start"]) == (True, False)
+    assert first["model_version"] == model.manifest.version
+    assert first["milliseconds"] > 0
+
+
+def test_base64_that_is_none_is_a_bad_request(app: App) -> None:
+    event = {
+        "version": "2.0", "rawPath": "/predict", "rawQueryString": "", "headers": {},
+        "requestContext": {"http": {"method": "POST"}}, "body": "%%%", "isBase64Encoded": True,
+    }  # fmt: skip
+    assert app.handle(event)["statusCode"] == 400
+    good = {**event, "headers": {"Content-Type": "application/json"},
+            "body": base64.b64encode(json.dumps(GOOD).encode()).decode()}  # fmt: skip
+    assert app.handle(good)["statusCode"] == 200

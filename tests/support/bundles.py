@@ -1,0 +1,55 @@
+"""Rows that tests make up, and the bundles that training makes of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from training.train import Options, train
+
+
+def quiet(_: str) -> None:
+    """Where ``train`` reports to, in tests that do not look at it."""
+
+
+def mixed_rows(rows: int = 3000, seed: int = 7) -> pd.DataFrame:
+    """Made-up offers with every kind of feature, names of every kind, and gaps.
+
+    ``class`` has three texts as its values, ``price`` is a number; each is a target.
+    """
+    random = np.random.default_rng(seed)
+    area = random.normal(80, 25, rows).round(2)
+    rooms = random.integers(1, 7, rows)
+    garden = random.random(rows) < 0.4
+    city = random.choice(["Zürich", "Łódź", "東京", "Oslo"], rows, p=[0.4, 0.3, 0.2, 0.1])
+    heating = random.choice(["gas", "oil", "heat pump", ""], rows, p=[0.4, 0.3, 0.2, 0.1])
+    age = random.gamma(2, 15, rows).round(1)
+    price = (
+        3 * area + 20 * rooms + 60 * garden + 90 * (city == "Zürich") - age + random.normal(0, 25, rows)
+    ).round(3)
+    label = np.array(["low", "middle", "high"])[np.digitize(price, np.quantile(price, [0.4, 0.75]))]
+    frame = pd.DataFrame(
+        {
+            "living area": area,
+            "no.rooms": rooms,
+            "garden": np.where(garden, "yes", "no"),
+            "Straße": city,
+            "heating": heating,
+            "âge": age,
+            "class": label,
+            "price": price,
+        }
+    )
+    frame.loc[random.random(rows) < 0.1, "living area"] = np.nan
+    frame.loc[random.random(rows) < 0.05, "âge"] = np.nan
+    return frame
+
+
+def trained(folder: Path, frame: pd.DataFrame, name: str, **options: Any) -> Path:
+    """The bundle that training makes of the rows, in ``folder``."""
+    frame.to_csv(folder / f"{name}.csv", index=False)
+    train(Options(data=folder / f"{name}.csv", out=folder / "model", **options), quiet)
+    return folder / "model"

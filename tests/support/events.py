@@ -1,0 +1,53 @@
+"""The events of ``events/``, and the golden replies to them in ``tests/golden``.
+
+``python -m tests.support.events`` writes the replies anew: look at the difference first.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+EVENTS = Path(__file__).resolve().parents[2] / "events"
+GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+HTTP = ("apigateway-v1", "apigateway-v2", "function-url", "alb", "alb-multi-value")
+DIRECT = ("direct", "direct-instances")
+
+
+def event(name: str) -> Any:
+    return json.loads((EVENTS / f"{name}.json").read_text())
+
+
+def comparable(reply: Any) -> Any:
+    """A reply with its body parsed, and what another training would change made plain."""
+    reply = copy.deepcopy(reply)
+    if isinstance(reply.get("body"), str) and reply["body"].startswith("{"):
+        reply["body"] = json.loads(reply["body"])
+    return json.loads(json.dumps(reply), object_hook=_plain)
+
+
+def _plain(document: dict[str, Any]) -> dict[str, Any]:
+    if document.keys() == {"name", "version"}:
+        return {**document, "version": "VERSION"}
+    return {
+        name: round(value, 6) if isinstance(value, float) else value for name, value in document.items()
+    }
+
+
+if __name__ == "__main__":
+    import tempfile
+
+    from handler.app import App
+    from handler.scoring.model import Model
+    from handler.settings import Settings
+    from tests.support.bundles import trained
+    from training.data import sample
+
+    with tempfile.TemporaryDirectory() as folder:
+        rows = sample.rows(555, rows=20_000, converted=645)
+        fresh = App(Model.load(trained(Path(folder), rows, "sales")), Settings())
+        for each in (*HTTP, *DIRECT):
+            text = json.dumps(comparable(fresh.handle(event(each))), indent=2, ensure_ascii=False)
+            (GOLDEN / f"{each}.json").write_text(text + "\n")

@@ -1,0 +1,167 @@
+"""Pipelines that only tests train, named on the command line as ``tests.support.pipelines:function``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.cluster import KMeans
+from sklearn.compose import ColumnTransformer, make_column_selector
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    GradientBoostingRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.svm import SVC, LinearSVC
+
+from handler.bundle import Feature
+from training.pipelines import scaled
+
+Features = tuple[Feature, ...]
+
+NO_FUNCTION = "a text"
+
+
+def squared(values: Any) -> Any:
+    """An ordinary Python function, of which no ONNX graph can be made."""
+    return np.hstack([values, np.square(values)])
+
+
+def unexportable(features: Features) -> Pipeline:
+    """A sound classifier that joblib must serve."""
+    return make_pipeline(
+        scaled(features),
+        FunctionTransformer(squared),
+        LogisticRegression(class_weight="balanced", max_iter=1000),
+    )
+
+
+def encoded(features: Features) -> ColumnTransformer:
+    """Categories as ordinals first, then numbers imputed: an order in which types differ."""
+    numbers = [feature.name for feature in features if feature.kind != "category"]
+    categories = [feature.name for feature in features if feature.kind == "category"]
+    ordinals = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
+    return ColumnTransformer([("categories", ordinals, categories), ("numbers", SimpleImputer(), numbers)])
+
+
+def random_forest(features: Features) -> Pipeline:
+    return make_pipeline(
+        encoded(features), RandomForestClassifier(20, max_depth=6, n_jobs=2, random_state=0)
+    )
+
+
+def gradient_boosting(features: Features) -> Pipeline:
+    return make_pipeline(encoded(features), GradientBoostingClassifier(n_estimators=20, random_state=0))
+
+
+def hist_gradient_boosting(features: Features) -> Pipeline:
+    return make_pipeline(encoded(features), HistGradientBoostingClassifier(max_iter=5, random_state=0))
+
+
+def random_forest_regressor(features: Features) -> Pipeline:
+    return make_pipeline(encoded(features), RandomForestRegressor(20, max_depth=6, random_state=0))
+
+
+def gradient_boosting_regressor(features: Features) -> Pipeline:
+    return make_pipeline(encoded(features), GradientBoostingRegressor(n_estimators=20, random_state=0))
+
+
+def hist_gradient_boosting_regressor(features: Features) -> Pipeline:
+    return make_pipeline(encoded(features), HistGradientBoostingRegressor(max_iter=5, random_state=0))
+
+
+def without_probabilities(features: Features) -> Pipeline:
+    return make_pipeline(scaled(features), LinearSVC())
+
+
+def kernel(features: Features) -> Pipeline:
+    """Of which the graph computes in float32."""
+    return make_pipeline(scaled(features), CalibratedClassifierCV(SVC(), ensemble=False, cv=2))
+
+
+def tuned(features: Features) -> TunedThresholdClassifierCV:
+    return TunedThresholdClassifierCV(make_pipeline(scaled(features), LogisticRegression()), scoring="f1")
+
+
+def fixed(features: Features) -> FixedThresholdClassifier:
+    return FixedThresholdClassifier(make_pipeline(scaled(features), LogisticRegression()), threshold=0.25)
+
+
+def by_decision(features: Features) -> FixedThresholdClassifier:
+    """Its threshold is no probability."""
+    return FixedThresholdClassifier(
+        make_pipeline(scaled(features), LogisticRegression()),
+        threshold=0.25,
+        response_method="decision_function",
+    )
+
+
+def bare() -> LogisticRegression:
+    """No preparation at all; takes no features, and numbers only."""
+    return LogisticRegression(max_iter=1000)
+
+
+def closed(features: Features) -> Pipeline:
+    """Refuses categories that it was not fitted on."""
+    categories = [feature.name for feature in features if feature.kind == "category"]
+    return make_pipeline(
+        ColumnTransformer([("categories", OneHotEncoder(), categories)]), LogisticRegression()
+    )
+
+
+def selecting() -> Pipeline:
+    """Finds its columns by their type, as scikit-learn's own examples do."""
+    numbers = make_pipeline(SimpleImputer(), StandardScaler())
+    encoder = OneHotEncoder(handle_unknown="ignore")
+    parts = [
+        ("categories", encoder, make_column_selector(dtype_include=object)),
+        ("numbers", numbers, make_column_selector(dtype_include="number")),
+    ]
+    return make_pipeline(ColumnTransformer(parts), LogisticRegression(max_iter=1000))
+
+
+def hurried(features: Features) -> Pipeline:
+    """Warns that it did not converge."""
+    return make_pipeline(scaled(features), LogisticRegression(max_iter=1))
+
+
+def unfit(features: Features) -> Pipeline:
+    """Fails when it is fitted."""
+    return make_pipeline(scaled(features), LogisticRegression(C=-1))
+
+
+class Fickle(ClassifierMixin, BaseEstimator):
+    """A classifier that never gives the same answer twice."""
+
+    def fit(self, _: Any, y: Any) -> Fickle:
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict(self, rows: Any) -> Any:
+        return self.classes_[np.random.default_rng().integers(0, 2, len(rows))]
+
+
+def unpicklable(features: Features) -> Pipeline:
+    return make_pipeline(scaled(features), FunctionTransformer(lambda values: values), LogisticRegression())
+
+
+def broken() -> Pipeline:
+    raise RuntimeError("first line\nsecond line")
+
+
+def no_estimator() -> str:
+    return "a text"
+
+
+def clusterer() -> KMeans:
+    return KMeans(2)

@@ -1,0 +1,1 @@
+"""A file becomes a dataset: cells become features and a target."""

@@ -1,0 +1,346 @@
+"""A CSV file as typed columns.
+
+What a column holds is inferred from all of its cells, by the rules that serving applies to requests
+(``handler.schema``), so that the two cannot differ.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import polars as pl
+
+from handler.bundle import Feature, Kind
+from handler.schema import MEANING, InvalidValue, Schema, Value, clean_name, parse_text
+from training.data.columns import Columns as Told
+from training.data.columns import near
+from training.errors import TrainingError
+
+DEFAULT_TARGET = "converted"
+DELIMITERS = ",;\t|"
+#: Words that other tools write where nothing is known. Here only the empty cell is missing, since
+#: requests have one way to leave a value out, too.
+MISSING_WORDS = frozenset({"na", "n/a", "#n/a", "nan", "null", "none", "nil", "?", "-"})
+BOOLEAN_WORDS = frozenset({"true", "false", "yes", "no", "t", "f", "y", "n"})
+DATE = re.compile(
+    r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4})"
+    r"([T ]\d{1,2}:\d{2}.*)?",
+    re.ASCII,
+)
+#: A text column with more distinct values than this, most of them in a single row, is no category.
+MANY_CATEGORIES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A CSV's cells as text, under cleaned names; ``cleaned`` holds the header cells that were changed."""
+
+    source: str
+    sha256: str
+    rows: int
+    columns: Mapping[str, pl.Series]
+    cleaned: tuple[tuple[str, str], ...]
+    synthetic: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One feature's values, as a scorer takes them: float64 with NaN where missing, or ``str`` objects."""
+
+    feature: Feature
+    values: np.ndarray
+    missing: int
+    distinct: int
+    note: str = ""
+
+    @property
+    def typical(self) -> Value:
+        """The most frequent category, or the median (of a boolean and an integer, one of its values)."""
+        if self.feature.kind == "category":
+            (most,) = Counter(self.values[self.values != ""].tolist()).most_common(1)
+            return str(most[0])
+        median = float(np.nanmedian(self.values))
+        return median if self.feature.kind == "number" else float(math.floor(median))
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is to be predicted; ``numbers`` where every cell is one, ``whole`` where all are whole."""
+
+    name: str
+    texts: np.ndarray
+    numbers: np.ndarray | None
+    whole: bool
+    distinct: int
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The rows' classes: int64 where all are whole numbers, else the text as it stands."""
+        if self.numbers is not None and self.whole:
+            return self.numbers.astype(np.int64)
+        return self.texts
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A table with its target told apart from its features."""
+
+    table: Table
+    columns: tuple[Column, ...]
+    target: Target
+    ids: tuple[str, ...] = ()
+
+    @property
+    def features(self) -> tuple[Feature, ...]:
+        return tuple(column.feature for column in self.columns)
+
+    def take(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """The features' values in ``rows`` (indices), as a scorer takes them."""
+        return {column.feature.name: column.values[rows] for column in self.columns}
+
+
+def read(path: Path) -> Table:
+    """The CSV file at ``path``; raises ``TrainingError``."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise TrainingError(f"{path} does not exist") from error
+    except OSError as error:
+        raise TrainingError(f"{path} cannot be read: {error.strerror}") from error
+    return parse(content, path.name)
+
+
+def parse(content: bytes, source: str, *, synthetic: bool = False) -> Table:
+    """The CSV in ``content``; ``source`` names it in messages. Raises ``TrainingError``."""
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise TrainingError(
+            f"{source} is not a CSV in UTF-8 (byte {error.start:,}); save it as UTF-8"
+        ) from error
+    if not text.strip():
+        raise TrainingError(f"{source} is empty")
+    if "\0" in text:
+        raise TrainingError(f"{source} is not a CSV in UTF-8: it holds NUL bytes")
+    try:
+        header, delimiter = _header(text)
+        if len(header) < 2:
+            raise TrainingError(
+                f"{source} has one column only; a CSV has commas, semicolons, tabs or pipes between columns"
+            )
+        names = _names(header, source)
+        _check_shape(text, delimiter, len(names), source)
+        frame = pd.read_csv(
+            io.StringIO(text),
+            sep=delimiter,
+            names=names,
+            header=0,
+            index_col=False,
+            dtype=str,
+            na_filter=False,
+        )
+    except (csv.Error, pd.errors.ParserError) as error:
+        raise TrainingError(f"{source} is not a CSV: {error}") from error
+    if not len(frame):
+        raise TrainingError(f"{source} has a header and no rows")
+    return Table(
+        source=source,
+        sha256=hashlib.sha256(content).hexdigest(),
+        rows=len(frame),
+        columns={name: pl.Series(name, frame[name].tolist(), dtype=pl.String) for name in names},
+        cleaned=tuple((cell, name) for cell, name in zip(header, names, strict=True) if cell != name),
+        synthetic=synthetic,
+    )
+
+
+def _header(text: str) -> tuple[list[str], str]:
+    """The header's cells and the delimiter: the one that makes most of them."""
+    start = text[: 1 << 20]
+
+    def cells(delimiter: str) -> list[str]:
+        return next(row for row in csv.reader(io.StringIO(start, newline=""), delimiter=delimiter) if row)
+
+    delimiter = max(DELIMITERS, key=lambda each: len(cells(each)))
+    return cells(delimiter), delimiter
+
+
+def _names(header: list[str], source: str) -> list[str]:
+    names = [clean_name(cell) for cell in header]
+    for place, name in enumerate(names, start=1):
+        if not name:
+            raise TrainingError(f"{source}: column {place} has no name; name it or remove it")
+        if name in names[: place - 1]:
+            raise TrainingError(f"{source}: the column name '{name}' occurs twice")
+    return names
+
+
+def _check_shape(text: str, delimiter: str, width: int, source: str) -> None:
+    """Raise for rows of another width than the header's: pandas would fill or cut them in silence."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    for row in reader:
+        if row and len(row) != width:
+            raise TrainingError(
+                f"{source}: line {reader.line_num} has {len(row)} cells and the header has {width}"
+            )
+
+
+def prepare(table: Table, flags: Told, file: Told | None = None) -> Dataset:
+    """Tell features from target and infer the kinds that are not told; raises ``TrainingError``."""
+    file = file or Told()
+    told = file.with_flags(flags)
+    target = told.target or DEFAULT_TARGET
+    if target not in table.columns:
+        where = "" if flags.target or not file.target else f" ({file.where('target')})"
+        hint = _hint(table, told)
+        raise TrainingError(f"{table.source} has no column '{target}' to predict{where}; {hint}")
+    for each in (file, flags):
+        each.check(list(table.columns), target, table.source)
+    left_out = {target, *told.drop, *told.ids}
+    columns = tuple(
+        forced(name, told.kinds[name], cells) if name in told.kinds else infer(name, cells)
+        for name, cells in table.columns.items()
+        if name not in left_out
+    )
+    if not columns:
+        raise TrainingError(f"{table.source} has no column left to predict '{target}' from")
+    return Dataset(table, columns, _target(target, table.columns[target]), told.ids)
+
+
+def _hint(table: Table, told: Told) -> str:
+    hint = near(told.target or DEFAULT_TARGET, list(table.columns))
+    if told.target is None:
+        return f"name the column to predict with --target; {hint}"
+    return f"it is the synthetic sample, and --data takes your own CSV; {hint}" if table.synthetic else hint
+
+
+def _target(name: str, cells: pl.Series) -> Target:
+    missing = int((cells.str.strip_chars() == "").sum())
+    if missing:
+        raise TrainingError(f"the target '{name}' is missing in {missing:,} rows; fill or remove them")
+    numbers, refused = _parse(name, "number", cells)
+    distinct = cells.n_unique() if refused else len(np.unique(numbers))
+    if distinct == 1:
+        raise TrainingError(f"the target '{name}' has the same value in every row; nothing can be learnt")
+    return Target(
+        name=name,
+        texts=np.array(cells.to_list(), dtype=object),
+        numbers=None if refused else numbers,
+        whole=not refused and not _parse(name, "integer", cells)[1],
+        distinct=distinct,
+    )
+
+
+def forced(name: str, kind: Kind, cells: pl.Series) -> Column:
+    """One feature of the kind that the user says; raises ``TrainingError`` for cells that are not of it."""
+    if kind == "category":
+        known = cells.filter(cells != "")
+        if not len(known):
+            raise TrainingError(f"column '{name}' is empty; drop it: --drop '{name}'")
+        feature = Feature(name, kind, len(known) < len(cells), categories=tuple(sorted(known.unique())))
+        values = np.array(cells.to_list(), dtype=object)
+        return Column(feature, values, len(cells) - len(known), len(feature.categories))
+    values, refused = _parse(name, kind, cells)
+    if refused:
+        count = int(cells.is_in(list(refused)).sum())
+        raise TrainingError(
+            f"column '{name}' is to be {MEANING[kind]} (--kind), and {count:,} of its cells are not, "
+            f"such as '{min(refused)}'"
+        )
+    if np.isnan(values).all():
+        raise TrainingError(f"column '{name}' is empty; drop it: --drop '{name}'")
+    return _numeric(name, kind, values)
+
+
+def infer(name: str, cells: pl.Series) -> Column:
+    """One feature from its cells; raises ``TrainingError`` for a column that cannot be one."""
+    numbers, refused = _parse(name, "number", cells)
+    if not refused:
+        if np.isnan(numbers).all():
+            raise TrainingError(f"column '{name}' is empty; leave it out: --drop '{name}'")
+        return _numeric(name, "number" if _parse(name, "integer", cells)[1] else "integer", numbers)
+    mixed = not np.isnan(numbers).all()
+    if mixed:
+        _check_numbers(name, refused)
+    truths, no_truths = _parse(name, "boolean", cells)
+    words = set(cells.unique().str.strip_chars().str.to_lowercase()) - {""}
+    if not no_truths and words <= BOOLEAN_WORDS and len(np.unique(truths[~np.isnan(truths)])) == 2:
+        return _numeric(name, "boolean", truths)
+    return _category(name, cells, min(refused) if mixed else None)
+
+
+def _numeric(name: str, kind: Kind, values: np.ndarray) -> Column:
+    known = values[~np.isnan(values)]
+    missing = len(values) - len(known)
+    distinct = len(np.unique(known))
+    feature = Feature(name, kind, missing > 0, minimum=float(known.min()), maximum=float(known.max()))
+    numbered = kind == "integer" and distinct == len(values) > MANY_CATEGORIES
+    note = (
+        f"'{name}' differs in every row; if it only identifies the row, name it with --id"
+        if numbered
+        else ""
+    )
+    return Column(feature, values, missing, distinct, note)
+
+
+def _category(name: str, cells: pl.Series, no_number: str | None) -> Column:
+    """A column of text; ``no_number`` is a text in it where others are numbers."""
+    known = cells.filter(cells != "")
+    categories = sorted(known.unique())
+    if sum(DATE.fullmatch(text) is not None for text in categories) > len(categories) / 2:
+        raise TrainingError(
+            f"column '{name}' holds dates such as {categories[0]}, which are no feature as they stand: "
+            "remove the column from the file, or replace it by numbers (a year, a number of days)"
+        )
+    if len(categories) > max(MANY_CATEGORIES, len(known) / 2):
+        if no_number is not None:
+            raise TrainingError(
+                f"column '{name}' holds numbers, and also '{no_number}': mend or empty such cells"
+            )
+        raise TrainingError(
+            f"column '{name}' holds free text or identifiers ({len(categories):,} different texts in "
+            f"{len(known):,} rows), which are seldom a feature: leave it out (--drop '{name}'), carry it "
+            f"through (--id '{name}'), or take it all the same (--kind '{name}=category')"
+        )
+    missing = len(cells) - len(known)
+    feature = Feature(name, "category", missing > 0, categories=tuple(categories))
+    note = "" if no_number is None else f"'{name}' is taken as a category, since '{no_number}' is no number"
+    return Column(feature, np.array(cells.to_list(), dtype=object), missing, len(categories), note)
+
+
+def _check_numbers(name: str, refused: Mapping[str, str]) -> None:
+    """Raise where a column of numbers holds other words for "missing", or numbers too large."""
+    others = {text: code for text, code in refused.items() if text.strip().lower() not in MISSING_WORDS}
+    if not others:
+        raise TrainingError(
+            f"column '{name}' holds numbers and '{min(refused)}': leave the cells of missing values empty"
+        )
+    if set(others.values()) <= {"not_finite", "out_of_range"}:
+        raise TrainingError(f"column '{name}' holds '{min(others)}', which is no number up to 3.4e38")
+
+
+def _parse(name: str, kind: Kind, cells: pl.Series) -> tuple[np.ndarray, dict[str, str]]:
+    """The cells' values as serving reads them, and the texts that it refuses, each with its code."""
+    feature = Feature(name, kind, nullable=True)
+    values, doubtful = Schema((feature,)).parse_series(feature, cells)
+    if doubtful is None:
+        return values, {}
+    sound: dict[str, float] = {}
+    refused: dict[str, str] = {}
+    for text in cells.filter(pl.Series(doubtful)).unique():
+        try:
+            sound[text] = float(parse_text(feature, text))
+        except InvalidValue as error:
+            refused[text] = error.code
+    if sound:
+        values = np.array([sound.get(text, value) for text, value in zip(cells, values, strict=True)])
+    return values, refused

@@ -1,0 +1,471 @@
+"""The exported graph written down as a program for one row, which ``handler.scoring.scalar`` runs.
+
+One row is sent through onnxruntime with every tensor in between as an output. Since a row's shapes do
+not depend on its values, that fixes where each member of a flat list comes from: broadcasting,
+transposing and concatenating become lists of places, and what depends on the number of rows alone
+becomes a constant.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from array import array
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import numpy_helper
+
+from handler.bundle import Manifest
+from handler.schema import Columns
+from handler.scoring.model import input_names
+from handler.scoring.scalar import BINARY, FORMAT, REDUCTIONS, UNARY
+
+#: Longer lists of numbers are written as binary arrays.
+LONG = 64
+#: Of multiplications, and of branches on the ways through trees: above it, Python takes milliseconds a row.
+MOST_WORK = 50_000
+MOST_BRANCHES = 500_000
+#: Operators that change shapes alone.
+SHAPING = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze")
+#: Operators whose results need no rounding to float32: they move members, or round themselves.
+EXACT = (
+    *SHAPING, "Abs", "ArrayFeatureExtractor", "Cast", "Concat", "Gather", "LabelEncoder", "OneHotEncoder",
+    "Transpose", "Where",
+)  # fmt: skip
+#: The first branch, the one after the last, the first leaf and the one after the last.
+Tree = tuple[int, int, int, int]
+
+
+class NotTranslatable(Exception):
+    """The graph has what no program for one row can do; ``str()`` names it."""
+
+
+def to_scalar(graph: bytes, manifest: Manifest, row: Columns) -> bytes:
+    """The content of ``model.scalar``; ``row`` is any one row. Raises ``NotTranslatable``."""
+    model = onnx.load_from_string(graph)
+    try:
+        return _Translation(model, manifest, row).content()
+    except (KeyError, IndexError, ValueError, AttributeError) as error:
+        raise NotTranslatable(f"{type(error).__name__} {error}") from error
+
+
+class _Translation:
+    def __init__(self, model: onnx.ModelProto, manifest: Manifest, row: Columns) -> None:
+        self._graph = model.graph
+        self._tensors = _every_tensor(model, manifest, row)
+        self._constants = {each.name: numpy_helper.to_array(each) for each in self._graph.initializer}
+        self._slots: dict[str, int] = {}
+        self._start: dict[int, list[Any]] = {}
+        self._steps: list[list[Any]] = []
+        self._arrays: list[array[Any]] = []
+        self._next = 1
+        self._work = 0
+        places = {name: feature for feature, name in input_names(manifest).items()}
+        order = [feature.name for feature in manifest.features]
+        #: Tensors that are columns of the record, by the columns' places.
+        self._columns = {
+            each.name: [order.index(places[each.name])] for each in self._graph.input if each.name in places
+        }
+
+    def content(self) -> bytes:
+        for node in self._graph.node:
+            self._node(node)
+        if self._work > MOST_WORK:
+            raise NotTranslatable(f"a model so large ({self._work:,} operations a row)")
+        label, *probabilities = (self._slot(each.name) for each in self._graph.output)
+        document = {
+            "format": FORMAT,
+            "slots": self._next,
+            "constants": self._start,
+            "steps": self._steps,
+            "label": label,
+            "probabilities": probabilities[0] if probabilities else None,
+            "arrays": [[each.typecode, len(each)] for each in self._arrays],
+        }
+        head = json.dumps(document, ensure_ascii=False).encode()
+        return head + b"\n" + b"".join(_little_endian(each) for each in self._arrays)
+
+    # What a node reads and writes.
+
+    def _slot(self, name: str) -> int:
+        """The slot that holds a tensor; constants and columns of the record get theirs when first read."""
+        if name not in self._slots:
+            self._slots[name] = self._new()
+            if name in self._constants:
+                self._start[self._slots[name]] = _plain(self._constants[name])
+            else:
+                self._emit("pick", name, [0], places=self._columns[name])
+        return self._slots[name]
+
+    def _new(self) -> int:
+        self._next += 1
+        return self._next - 1
+
+    def _emit(self, kind: str, output: str, given: Sequence[int], **parameters: Any) -> None:
+        slot = self._slots.get(output)
+        if slot is None:
+            slot = self._slots[output] = self._new()
+        told = {name: self._stored(value) for name, value in parameters.items()}
+        self._steps.append([kind, slot, list(given), told])
+
+    def _stored(self, value: Any) -> Any:
+        """A parameter as JSON has it; long lists of numbers go to the arrays."""
+        if not isinstance(value, list):
+            return value
+        if len(value) >= LONG and all(type(each) in (int, float) for each in value):
+            kind = "d" if any(type(each) is float for each in value) else "i"
+            self._arrays.append(array(kind, value))
+            return {"array": len(self._arrays) - 1}
+        if value and all(isinstance(each, list) and len(each) >= LONG for each in value):
+            return [self._stored(each) for each in value]
+        return value
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        value = self._constants.get(name)
+        return self._tensors[name].shape if value is None else value.shape
+
+    def _same(self, output: str, source: str) -> None:
+        """The output is the source: only its shape differs, or nothing."""
+        if source in self._columns:
+            self._columns[output] = self._columns[source]
+        elif source in self._constants:
+            self._constants[output] = self._constants[source].reshape(self._shape(output))
+        else:
+            self._slots[output] = self._slot(source)
+
+    def _node(self, node: onnx.NodeProto) -> None:
+        attributes = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
+        kind = node.op_type
+        if kind in ("Shape", "ConstantOfShape", "Constant") or all(
+            name in self._constants for name in node.input
+        ):
+            for name in node.output:  # it depends on the number of rows alone, which is one
+                self._constants[name] = self._tensors[name]
+            return
+        handlers: Mapping[str, Callable[[onnx.NodeProto, dict[str, Any]], None]] = {
+            **dict.fromkeys(SHAPING, self._identity),
+            **dict.fromkeys(UNARY, self._unary),
+            **dict.fromkeys((*BINARY, "Sum"), self._binary),
+            **dict.fromkeys((*REDUCTIONS, "ArgMax"), self._reduce),
+            **dict.fromkeys(("MatMul", "Gemm"), self._matmul),
+            **dict.fromkeys(("Gather", "ArrayFeatureExtractor"), self._gather),
+            "Cast": self._cast,
+            "Concat": self._concat,
+            "LinearClassifier": self._linear_classifier,
+            "LabelEncoder": self._label_encoder,
+            "OneHotEncoder": self._one_hot,
+            "Softmax": self._softmax,
+            "Transpose": self._transpose,
+            "TreeEnsemble": self._trees,
+            "Where": self._where,
+        }
+        if kind not in handlers:
+            raise NotTranslatable(f"the operator {kind}")
+        handlers[kind](node, attributes)
+        self._round(node)
+
+    def _round(self, node: onnx.NodeProto) -> None:
+        """Round to float32 where the graph computes in it."""
+        for name in node.output:
+            if (
+                name in self._slots
+                and self._tensors[name].dtype == np.float32
+                and node.op_type not in EXACT
+            ):
+                slot = self._slots[name]
+                self._steps.append(["single", slot, [slot], {}])
+
+    def _identity(self, node: onnx.NodeProto, _: dict[str, Any]) -> None:
+        self._same(node.output[0], node.input[0])
+
+    def _unary(self, node: onnx.NodeProto, _: dict[str, Any]) -> None:
+        self._emit("unary", node.output[0], [self._slot(node.input[0])], name=node.op_type)
+
+    def _binary(self, node: onnx.NodeProto, _: dict[str, Any]) -> None:
+        (output,), (first, *others) = node.output, node.input
+        if self._tensors[output].dtype.kind in "iu" and node.op_type in ("Div", "Pow"):
+            raise NotTranslatable(f"{node.op_type} of whole numbers")
+        if not others:
+            self._same(output, first)
+        for place, other in enumerate(others):
+            target = output if place == len(others) - 1 else f"{output} {place}"
+            shape = np.broadcast_shapes(self._shape(first), self._shape(other))
+            maps = {
+                side: places
+                for side, name in (("left", first), ("right", other))
+                if (places := _repeated(self._shape(name), shape)) is not None
+            }
+            name = "Add" if node.op_type == "Sum" else node.op_type
+            self._emit("binary", target, [self._slot(first), self._slot(other)], name=name, **maps)
+            self._tensors.setdefault(target, np.empty(shape, self._tensors[output].dtype))
+            first = target
+
+    def _reduce(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
+        source = node.input[0]
+        shape = self._shape(source)
+        if node.op_type == "ArgMax":
+            axes = [attributes.get("axis", 0)]
+        elif len(node.input) > 1:
+            axes = self._constants[node.input[1]].reshape(-1).tolist()
+        else:
+            axes = list(attributes.get("axes", range(len(shape))))
+        groups = _groups(shape, [axis % len(shape) for axis in axes])
+        name = {} if node.op_type == "ArgMax" else {"name": node.op_type}
+        kind = "argmax" if node.op_type == "ArgMax" else "reduce"
+        self._emit(kind, node.output[0], [self._slot(source)], groups=groups, **name)
+
+    def _matmul(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
+        row, matrix, *addend = node.input
+        (output,) = node.output
+        if matrix not in self._constants or row in self._constants or attributes.get("transA"):
+            raise NotTranslatable(f"{node.op_type} of two values")
+        weights = self._constants[matrix] * attributes.get("alpha", 1.0)
+        weights = weights.T if attributes.get("transB") else weights
+        if weights.ndim != 2 or math.prod(self._shape(row)) != weights.shape[0]:
+            raise NotTranslatable(f"{node.op_type} of more than one row")
+        self._work += weights.size
+        target = f"{output} product" if addend else output
+        self._emit("matmul", target, [self._slot(row)], columns=weights.T.tolist())
+        if addend:
+            bias = self._constants[addend[0]] * attributes.get("beta", 1.0)
+            self._constants[f"{output} bias"] = np.broadcast_to(bias, self._shape(output))
+            self._emit("binary", output, [self._slot(target), self._slot(f"{output} bias")], name="Add")
+
+    def _linear_classifier(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
+        """Its label alone: the class of the highest score, or of one score's sign."""
+        label, scores = node.output
+        if any(scores in other.input for other in self._graph.node):
+            raise NotTranslatable("LinearClassifier with scores")
+        classes = _member(attributes, "classlabels_")
+        intercepts = [float(each) for each in attributes["intercepts"]]
+        columns = np.reshape(attributes["coefficients"], (len(intercepts), -1)).astype(float).tolist()
+        self._emit("matmul", f"{label} product", [self._slot(node.input[0])], columns=columns)
+        self._constants |= {
+            f"{label} intercepts": np.array(intercepts),
+            f"{label} classes": np.array(classes),
+        }
+        given = [self._slot(f"{label} product"), self._slot(f"{label} intercepts")]
+        self._emit("binary", f"{label} score", given, name="Add")
+        score = self._slot(f"{label} score")
+        if len(intercepts) == 1:
+            self._constants[f"{label} zero"] = np.zeros(1)
+            given = [score, self._slot(f"{label} zero")]
+            self._emit("binary", f"{label} above", given, name="Greater")
+            self._emit("unary", f"{label} place", [self._slot(f"{label} above")], name="int")
+        else:
+            groups = [list(range(len(intercepts)))]
+            self._emit("argmax", f"{label} place", [score], groups=groups)
+        self._emit("at", label, [self._slot(f"{label} classes"), self._slot(f"{label} place")])
+
+    def _gather(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
+        source, where = node.input
+        (output,) = node.output
+        shape = self._shape(source)
+        last = len(shape) - 1
+        axis = last if node.op_type == "ArrayFeatureExtractor" else attributes.get("axis", 0) % len(shape)
+        if where in self._constants:
+            places = np.arange(math.prod(shape)).reshape(shape)
+            taken = np.take(places, self._constants[where].reshape(-1), axis=axis).reshape(-1).tolist()
+            if source in self._columns:
+                self._columns[output] = [self._columns[source][place] for place in taken]
+            else:
+                self._emit("pick", output, [self._slot(source)], places=taken)
+        elif math.prod(shape) == shape[axis]:  # in one dimension
+            self._emit("at", output, [self._slot(source), self._slot(where)])
+        else:
+            raise NotTranslatable("Gather by places that depend on the row")
+
+    def _cast(self, node: onnx.NodeProto, _: dict[str, Any]) -> None:
+        (source,), (output,) = node.input, node.output
+        before, after = self._tensors[source].dtype, self._tensors[output].dtype
+        if before == after or (before == np.float32 and after == np.float64):
+            self._same(output, source)
+        elif before.kind in "OU" or after.kind in "OU":
+            raise NotTranslatable("Cast of texts")
+        elif after == np.float32:
+            self._emit("single", output, [self._slot(source)])
+        else:
+            name = {"f": "double", "i": "int", "b": "bool"}[after.kind]
+            self._emit("unary", output, [self._slot(source)], name=name)
+
+    def _concat(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
+        (output,) = node.output
+        if all(name in self._columns for name in node.input):
+            self._columns[output] = [place for name in node.input for place in self._columns[name]]
+            if self._columns[output] == list(range(len(self._graph.input))):
+                self._slots[output] = 0
+            return
+        shapes = [self._shape(name) for name in node.input]
+        axis = attributes["axis"] % len(shapes[0])
+        if any(math.prod(shape[:axis]) != 1 for shape in shapes):
+            raise NotTranslatable("Concat along an inner axis")
+        self._emit("concat", output, [self._slot(name) for name in node.input])
+
+    def _label_encoder(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
+        keys, values = (_member(attributes, f"{side}_") for side in ("keys", "values"))
+        kind = (
+            "float" if isinstance(values[0], float) else "string" if isinstance(values[0], str) else "int64"
+        )
+        default = attributes.get(f"default_{kind}", {"float": -0.0, "string": "_Unused", "int64": -1}[kind])
+        if "default_tensor" in attributes:
+            default = numpy_helper.to_array(attributes["default_tensor"]).reshape(-1).tolist()[0]
+        default = default.decode() if isinstance(default, bytes) else default
+        source = self._slot(node.input[0])
+        self._emit("look_up", node.output[0], [source], keys=keys, values=values, default=default)
+
+    def _one_hot(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
+        if not attributes.get("zeros", 1):
+            raise NotTranslatable("OneHotEncoder that refuses unknown values")
+        source = self._slot(node.input[0])
+        self._emit("one_hot", node.output[0], [source], categories=_member(attributes, "cats_"))
+
+    def _softmax(self, node: onnx.NodeProto, _: dict[str, Any]) -> None:
+        self._emit("softmax", node.output[0], [self._slot(node.input[0])])
+
+    def _transpose(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
+        shape = self._shape(node.input[0])
+        places = np.arange(math.prod(shape)).reshape(shape).transpose(attributes.get("perm"))
+        self._emit("pick", node.output[0], [self._slot(node.input[0])], places=places.reshape(-1).tolist())
+
+    def _where(self, node: onnx.NodeProto, _: dict[str, Any]) -> None:
+        shape = self._shape(node.output[0])
+        maps = [_repeated(self._shape(name), shape) for name in node.input]
+        self._emit("where", node.output[0], [self._slot(name) for name in node.input], maps=maps)
+
+    def _trees(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
+        """Branches keep their numbers; a leaf's is told as its complement."""
+        if attributes.get("post_transform", 0) or attributes.get("aggregate_function", 1) != 1:
+            raise NotTranslatable("TreeEnsemble with another end than a sum")
+        if any(numpy_helper.to_array(attributes["nodes_modes"])):
+            raise NotTranslatable("TreeEnsemble with other branches than 'at most'")
+        feature = np.array(attributes["nodes_featureids"])
+        split = numpy_helper.to_array(attributes["nodes_splits"]).astype(np.float64)
+        missing = np.array(
+            attributes.get("nodes_missing_value_tracks_true", np.zeros(len(feature))), np.int64
+        )
+        sides = []
+        for side in ("true", "false"):
+            ids, leaf = (np.array(attributes[f"nodes_{side}{what}"]) for what in ("nodeids", "leafs"))
+            sides.append(np.where(leaf == 1, ~ids, ids))
+        weights = numpy_helper.to_array(attributes["leaf_weights"]).astype(np.float64)
+        target_of_leaf = np.array(attributes["leaf_targetids"])
+        roots = [*attributes["tree_roots"], len(feature)]
+        trees = []
+        for start, end in itertools.pairwise(roots):
+            leaves = np.concatenate([side[start:end][side[start:end] < 0] for side in sides])
+            trees.append((start, end, int((~leaves).min()), int((~leaves).max()) + 1))
+        groups = _alike(trees, feature, split, *sides, missing)
+        kept = [group[0] for group in groups]
+        self._work += sum(2 * (end - start).bit_length() for start, end, _, _ in kept)
+        if len(feature) > MOST_BRANCHES:
+            raise NotTranslatable(f"a model so large ({len(feature):,} branches)")
+        branches = np.concatenate([np.arange(start, end) for start, end, _, _ in kept])
+        # Numbers anew, as the trees that are alike drop out.
+        moved_branch, moved_leaf, new_roots = np.zeros(len(feature), int), np.zeros(len(weights), int), []
+        next_branch = next_leaf = 0
+        for start, end, first, last in kept:
+            new_roots.append(next_branch)
+            moved_branch[start:end] = np.arange(next_branch, next_branch + end - start)
+            moved_leaf[first:last] = np.arange(next_leaf, next_leaf + last - first)
+            next_branch += end - start
+            next_leaf += last - first
+        for ways in sides:
+            ends = ways < 0
+            ways[ends] = ~moved_leaf[~ways[ends]]
+            ways[~ends] = moved_branch[ways[~ends]]
+        yes, no = (ways[branches] for ways in sides)
+        self._emit(
+            "trees",
+            node.output[0],
+            [self._slot(node.input[0])],
+            roots=new_roots,
+            feature=feature[branches].tolist(),
+            split=split[branches].tolist(),
+            yes=yes.tolist(),
+            no=no.tolist(),
+            missing=missing[branches].tolist() if missing.any() else None,
+            targets=[[int(target_of_leaf[group[k][2]]) for group in groups] for k in range(len(groups[0]))],
+            weights=[
+                np.concatenate([weights[group[k][2] : group[k][3]] for group in groups]).tolist()
+                for k in range(len(groups[0]))
+            ],
+            size=int(attributes["n_targets"]),
+        )
+
+
+def _alike(
+    trees: Sequence[tuple[int, int, int, int]], *parts: np.ndarray
+) -> list[list[tuple[int, int, int, int]]]:
+    """Runs of trees, all of one length, that differ in their leaves' weights alone."""
+    feature, split, yes, no, missing = parts
+
+    def form(tree: tuple[int, int, int, int]) -> bytes:
+        start, end, first, _ = tree
+        inner = slice(start, end)
+        sides = [np.where(side[inner] < 0, side[inner] + first, side[inner] - start) for side in (yes, no)]
+        return b"".join(each.tobytes() for each in (feature[inner], split[inner], missing[inner], *sides))
+
+    forms = [form(tree) for tree in trees]
+    length = 1
+    while length < len(trees) and forms[length] == forms[0]:
+        length += 1
+    starts = range(0, len(trees), length)
+    if len(trees) % length or any(len(set(forms[start : start + length])) > 1 for start in starts):
+        length, starts = 1, range(len(trees))
+    return [list(trees[start : start + length]) for start in starts]
+
+
+def _every_tensor(model: onnx.ModelProto, manifest: Manifest, row: Columns) -> dict[str, np.ndarray]:
+    """Every tensor of the graph for one row, by name."""
+    wide = onnx.ModelProto()
+    wide.CopyFrom(model)
+    del wide.graph.output[:]
+    names = [name for node in model.graph.node for name in node.output if name]
+    wide.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        wide.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    features = {name: feature for feature, name in input_names(manifest).items()}
+    feed = {each.name: row[features[each.name]].reshape(1, 1) for each in session.get_inputs()}
+    found = dict(zip(names, session.run(names, feed), strict=True))
+    return {**feed, **found}
+
+
+def _plain(values: np.ndarray) -> list[Any]:
+    flat = values.reshape(-1).tolist()
+    return [each.decode() if isinstance(each, bytes) else each for each in flat]
+
+
+def _member(attributes: Mapping[str, Any], prefix: str) -> list[Any]:
+    """The list among the attributes whose name starts so."""
+    (value,) = (each for name, each in attributes.items() if name.startswith(prefix))
+    if isinstance(value, onnx.TensorProto):
+        return _plain(numpy_helper.to_array(value))
+    return [each.decode() if isinstance(each, bytes) else each for each in value]
+
+
+def _repeated(shape: Sequence[int], to: Sequence[int]) -> list[int] | None:
+    """Where each member comes from when ``shape`` is broadcast; None where that changes nothing."""
+    places = np.broadcast_to(np.arange(math.prod(shape)).reshape(shape), to).reshape(-1).tolist()
+    return None if places == list(range(math.prod(shape))) else places
+
+
+def _groups(shape: Sequence[int], axes: Sequence[int]) -> list[list[int]]:
+    """The places that each member of a reduction over ``axes`` is made of."""
+    places = np.arange(math.prod(shape)).reshape(shape)
+    kept = [axis for axis in range(len(shape)) if axis not in axes]
+    sizes = [shape[axis] for axis in kept]
+    grouped: list[list[int]] = places.transpose([*kept, *axes]).reshape(math.prod(sizes), -1).tolist()
+    return grouped
+
+
+def _little_endian(values: array[Any]) -> bytes:
+    return np.array(values).astype(np.dtype(values.typecode).newbyteorder("<")).tobytes()

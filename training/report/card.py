@@ -1,0 +1,234 @@
+"""The model report: what a model is, how good it is and where it ends, as Markdown and as a page.
+
+The headings are those of a model card. https://arxiv.org/abs/1810.03993
+The page is one file: no script, no address, its pictures within.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+from collections.abc import Iterable, Iterator, Sequence
+
+from handler import bundle
+from handler.bundle import Feature, Manifest
+from training.report.pictures import Evidence, Picture, draw
+
+#: Features that tables list at most.
+SHOWN = 100
+Section = tuple[str, list[str | list[Sequence[str]]]]
+NAMES = {
+    "roc_auc": "ROC area",
+    "log_loss": "log loss",
+    "f1": "F1",
+    "r2": "R²",
+    "mae": "mean absolute error",
+    "rmse": "root mean squared error",
+}
+STYLE = """
+:root { color-scheme: light dark; --ink: #1b1f24; --paper: #fff; --line: #d0d7de; --soft: #57606a; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e6edf3; --paper: #0d1117; --line: #30363d; --soft: #9198a1; }
+}
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
+  max-width: 60rem; margin: 2rem auto; padding: 0 1rem; overflow-wrap: anywhere; }
+h1, h2 { line-height: 1.2; }
+h2 { margin-top: 2.2rem; border-bottom: 1px solid var(--line); padding-bottom: .3rem; }
+table { border-collapse: collapse; font-size: .9rem; }
+th, td { text-align: left; padding: .25rem .8rem .25rem 0; vertical-align: top;
+  border-bottom: 1px solid var(--line); }
+th { color: var(--soft); font-weight: 600; }
+.pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(22rem, 1fr)); gap: 1.5rem; }
+figure { margin: 0; break-inside: avoid; }
+figure img { max-width: 100%; background: #fff; border-radius: 6px; }
+figcaption { color: var(--soft); font-size: .9rem; }
+pre { overflow-x: auto; padding: .8rem; border: 1px solid var(--line); border-radius: 6px;
+  font-size: .85rem; white-space: pre-wrap; }
+"""
+
+
+def documents(evidence: Evidence) -> dict[str, bytes]:
+    """The bundle's ``MODEL_CARD.md`` and ``report.html``; a picture that fails is left out, with a word."""
+    sections = list(_sections(evidence.manifest, len(evidence.y)))
+    title = f"{evidence.manifest.name}: model report"
+    return {
+        bundle.CARD: "\n".join(_markdown(title, sections)).encode(),
+        bundle.REPORT: "\n".join(_page(title, sections, draw(evidence))).encode(),
+    }
+
+
+def _sections(manifest: Manifest, held_out: int) -> Iterator[Section]:
+    """Headings, each with paragraphs and tables (rows of cells, the header first)."""
+    yield "Model details", [_summary(manifest, held_out), _details(manifest)]
+    yield (
+        "Intended use",
+        [
+            f"Predicting '{manifest.target}' for rows that are like those it was trained on. It is no "
+            "judgement on a person: whoever acts on a prediction answers for what follows from it."
+        ],
+    )
+    yield (
+        "Metrics",
+        [
+            f"On {held_out:,} rows held out, which it was not fitted on.",
+            [("metric", "value"), *_metrics(manifest)],
+        ],
+    )
+    features = manifest.features
+    more = [f"And {len(features) - SHOWN} more."] if len(features) > SHOWN else []
+    yield (
+        "Features",
+        [
+            [("feature", "kind", "may be missing", "seen in training"), *map(_feature, features[:SHOWN])],
+            *more,
+        ],
+    )
+    yield "Limits", list(_limits(manifest))
+    yield (
+        "How to call",
+        [f"    curl localhost:8080/predict -H 'content-type: application/json' -d '{_example(manifest)}'"],
+    )
+
+
+def _summary(manifest: Manifest, held_out: int) -> str:
+    if manifest.task == "regression":
+        what = f"a number, '{manifest.target}',"
+    else:
+        shown = ", ".join(str(label) for label in manifest.classes[:6])
+        what = f"'{manifest.target}' ({shown}{', ...' if len(manifest.classes) > 6 else ''})"
+    training = manifest.training
+    made_up = " They are synthetic: no real customer is among them." if training["synthetic"] else ""
+    count = len(manifest.features)
+    return (
+        f"It predicts {what} from {count} feature{'s' if count > 1 else ''}. It was trained on "
+        f"{training['rows'] - held_out:,} of {training['rows']:,} rows, and tried on the others.{made_up}"
+    )
+
+
+def _details(manifest: Manifest) -> list[Sequence[str]]:
+    training, parity = manifest.training, manifest.parity
+    served = {"scalar": "Python alone", "onnx": "onnxruntime", "joblib": "scikit-learn"}
+    rows: list[Sequence[str]] = [
+        ("what", "value"),
+        ("model", f"{manifest.name}, version {manifest.version}, trained {manifest.created}"),
+        ("pipeline", str(training["pipeline"])),
+        ("data", f"{training['data']}, sha256 {training['sha256']}"),
+        ("split", f"{training['test_size']:g} held out, seed {training['seed']}"),
+        ("one row is served by", served[manifest.engines["one"]]),
+        ("many rows are served by", served[manifest.engines["many"]]),
+    ]
+    if manifest.threshold is not None:
+        rows.append(
+            ("threshold", f"'{manifest.classes[1]}' is said from a probability of {manifest.threshold:.6g}")
+        )
+    if manifest.runtime == "onnx":
+        tried = parity["rows"] + parity["adversarial_rows"]
+        told = f"{tried:,} rows, largest difference {parity['largest_difference']:.1e} from scikit-learn"
+        rows.append(("exported graph", told))
+    else:
+        rows.append(("no exported graph, since", str(parity.get("reason", ""))))
+    rows.append(
+        ("libraries", ", ".join(f"{name} {version}" for name, version in manifest.libraries.items()))
+    )
+    return rows
+
+
+def _metrics(manifest: Manifest) -> Iterator[Sequence[str]]:
+    for name, value in manifest.metrics.items():
+        if not isinstance(value, list):
+            yield NAMES.get(name, name), f"{value:.4f}"
+
+
+def _feature(feature: Feature) -> Sequence[str]:
+    if feature.kind == "category":
+        shown = ", ".join(feature.categories[:8])
+        more = f", ... ({len(feature.categories):,} in all)" if len(feature.categories) > 8 else ""
+        others = "; others are taken" if feature.open else "; no others"
+        seen = f"{shown}{more}{others}"
+    elif feature.kind == "boolean":
+        seen = "true, false"
+    else:
+        seen = f"{feature.minimum:,.6g} to {feature.maximum:,.6g}"
+    return feature.name, feature.kind, "yes" if feature.nullable else "no", seen
+
+
+def _limits(manifest: Manifest) -> Iterator[str]:
+    if manifest.training["synthetic"]:
+        yield "It was trained on made-up rows, to show how it is done: do not use what it says."
+    yield (
+        "The rows held out come from the same file: how good it is on later or other rows, they do not "
+        "tell. Values beyond those seen in training are answered, without any promise."
+    )
+    yield "No fairness was measured: nobody has compared how it does for different groups of people."
+    if manifest.task == "binary" and "roc_auc" in manifest.metrics:
+        yield "Its probabilities are as good as the picture of the calibration shows."
+
+
+def _example(manifest: Manifest) -> str:
+    record = manifest.golden[0]["record"] if manifest.golden else {}
+    return json.dumps(record, ensure_ascii=False).replace("'", "'\\''")
+
+
+def _markdown(title: str, sections: Iterable[Section]) -> Iterator[str]:
+    yield f"# {_plain(title)}\n"
+    for heading, parts in sections:
+        yield f"## {heading}\n"
+        for part in parts:
+            if isinstance(part, str):
+                yield f"{part if part.startswith('    ') else _plain(part)}\n"
+                continue
+            cells = [[_plain(cell).replace("|", "\\|") for cell in row] for row in part]
+            widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+            rule = ["-" * width for width in widths]
+            for row in (cells[0], rule, *cells[1:]):
+                yield (
+                    "| "
+                    + " | ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True))
+                    + " |"
+                )
+            yield ""
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it stands, on one line."""
+    text = " ".join(text.split())
+    return "".join(f"\\{letter}" if letter in "\\`*[]<>#" else letter for letter in text)
+
+
+def _page(title: str, sections: Sequence[Section], pictures: Sequence[Picture]) -> Iterator[str]:
+    yield "<!doctype html>"
+    yield '<html lang="en"><head><meta charset="utf-8">'
+    yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    yield f"<title>{html.escape(title)}</title><style>{STYLE}</style></head><body>"
+    yield f"<h1>{html.escape(title)}</h1>"
+    for heading, parts in sections:
+        yield f"<h2>{heading}</h2>"
+        for part in parts:
+            yield from _html(part)
+        if heading == "Metrics":
+            yield '<div class="pictures">'
+            yield from map(_figure, pictures)
+            yield "</div>"
+    yield "</body></html>\n"
+
+
+def _html(part: str | list[Sequence[str]]) -> Iterator[str]:
+    if isinstance(part, str):
+        code = part.startswith("    ")
+        yield f"<pre>{html.escape(part.strip())}</pre>" if code else f"<p>{html.escape(part)}</p>"
+        return
+    header, *rows = ([html.escape(cell) for cell in row] for row in part)
+    yield "<table><thead><tr>" + "".join(f"<th>{cell}</th>" for cell in header) + "</tr></thead><tbody>"
+    for row in rows:
+        yield "<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>"
+    yield "</tbody></table>"
+
+
+def _figure(picture: Picture) -> str:
+    title, caption = html.escape(picture.title), html.escape(picture.caption)
+    image = ""
+    if picture.png is not None:
+        data = base64.b64encode(picture.png).decode()
+        image = f'<img alt="{title}" src="data:image/png;base64,{data}">'
+    return f"<figure><h3>{title}</h3>{image}<figcaption>{caption}</figcaption></figure>"

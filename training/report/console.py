@@ -1,0 +1,192 @@
+"""What training tells a person, a stage at a time; each function returns text of one line or more."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from handler.bundle import Label, Manifest
+from handler.scoring.model import Scores
+from training.data.reading import Column, Dataset
+from training.fitting import Split
+from training.pipelines import Choice
+from training.proof.parity import Finding
+from training.report import metrics
+
+#: Below this share of an even one, a class counts as rare.
+RARE = 0.4
+#: Tables of classes, and of columns, are cut after as many.
+SHOWN = 20
+SHOWN_COLUMNS = 40
+
+
+def columns(dataset: Dataset, *, synthetic: bool) -> str:
+    """Shape, and what each column holds."""
+    table, target = dataset.table, dataset.target
+    made_up = " (synthetic: made up, no real customers)" if synthetic else ""
+    if target.numbers is None:
+        values = _listed(sorted(set(target.texts)))
+    else:
+        values = _range(target.numbers.min(), target.numbers.max())
+    rows = [
+        (
+            column.feature.name,
+            column.feature.kind,
+            f"{column.missing:,}",
+            f"{column.distinct:,}",
+            _values(column),
+        )
+        for column in dataset.columns
+    ]
+    return "\n".join(
+        [
+            f"data: {table.source}{made_up}: {table.rows:,} rows x {len(table.columns)} columns",
+            *(f'  the header cell "{cell}" is read as "{name}"' for cell, name in table.cleaned),
+            *_grid(
+                ("column", "kind", "missing", "distinct", "values"),
+                [*rows[:SHOWN_COLUMNS], (target.name, "target", "0", f"{target.distinct:,}", values)],
+                "<<>><",
+            ),
+            *([f"  and {len(rows) - SHOWN_COLUMNS} more columns"] if len(rows) > SHOWN_COLUMNS else []),
+            *([f"  carried through: {', '.join(dataset.ids)}"] if dataset.ids else []),
+            *(f"note: {column.note}" for column in dataset.columns if column.note),
+        ]
+    )
+
+
+def _values(column: Column) -> str:
+    feature = column.feature
+    if feature.kind == "category":
+        return _listed(feature.categories)
+    if feature.kind == "boolean":
+        return "false, true"
+    return _range(feature.minimum, feature.maximum)
+
+
+def _range(low: Any, high: Any) -> str:
+    return f"{low:,.6g} to {high:,.6g}"
+
+
+def _listed(texts: Sequence[str]) -> str:
+    shown = ", ".join(texts[:6])
+    return (shown if len(shown) <= 60 else shown[:57] + "...") + (", ..." if len(texts) > 6 else "")
+
+
+def split(parts: Split, choice: Choice, test_size: float, seed: int) -> str:
+    """Both sides of the split; of a classifier also the classes' sizes, with a word on imbalance."""
+    stratified = ", stratified" if choice.classifies else ""
+    head = (
+        f"split: {len(parts.train):,} rows to fit on, {len(parts.held_out):,} held out "
+        f"(test size {test_size:g}, seed {seed}{stratified})"
+    )
+    return "\n".join([head, *_balance(parts, choice)] if choice.classifies else [head])
+
+
+def _balance(parts: Split, choice: Choice) -> list[str]:
+    classes, counts = np.unique(parts.y, return_counts=True)
+    rows = [
+        (
+            str(label),
+            f"{count:,}",
+            f"{count / len(parts.y):.1%}",
+            *(f"{(parts.y[side] == label).sum():,}" for side in (parts.train, parts.held_out)),
+        )
+        for label, count in list(zip(classes, counts, strict=True))[:SHOWN]
+    ]
+    lines = _grid(("class", "rows", "share", "to fit on", "held out"), rows, "<>>>>")
+    if len(classes) > SHOWN:
+        lines.append(f"  and {len(classes) - SHOWN} more classes")
+    rare, common = counts.argmin(), counts.argmax()
+    if counts[rare] / len(parts.y) < RARE / len(classes):
+        lines.append(
+            f"  imbalanced: {counts[rare] / len(parts.y):.1%} of the rows are '{classes[rare]}', so always "
+            f"answering '{classes[common]}' would be right in {counts[common] / len(parts.y):.1%}.\n"
+            "  Judge by precision and recall, not by accuracy."
+        )
+        parameters = choice.estimator.get_params().items()
+        if any(name.endswith("class_weight") and value == "balanced" for name, value in parameters):
+            lines.append(
+                "  class_weight='balanced' lets each class count the same: more of the rare one is found\n"
+                "  (recall), with more false alarms (precision)."
+            )
+    return lines
+
+
+def quality(manifest: Manifest, y: np.ndarray, scores: Scores) -> str:
+    """The metrics on the rows held out, for a classifier with its confusion matrix."""
+    numbers = manifest.metrics
+    named = ", ".join(
+        f"{name} {value:.4f}" for name, value in numbers.items() if not isinstance(value, list)
+    )
+    lines = [f"on the {len(y):,} rows held out: {named}"]
+    if manifest.task != "regression" and len(manifest.classes) <= SHOWN:
+        lines.append(metrics.table(manifest, y, scores))
+        lines += _confusion(manifest.classes, numbers["confusion_matrix"])
+    if manifest.threshold is not None and scores.probabilities is not None:
+        lines += _thresholds(manifest.classes[1], manifest.threshold, y, scores.probabilities[:, 1])
+    return "\n".join(lines)
+
+
+def _confusion(classes: Sequence[Label], matrix: Sequence[Sequence[int]]) -> list[str]:
+    names = [str(label) for label in classes]
+    rows = [
+        (f"is {name}", *(f"{count:,}" for count in row)) for name, row in zip(names, matrix, strict=True)
+    ]
+    return _grid(
+        ("confusion matrix", *(f"predicted {name}" for name in names)), rows, "<" + ">" * len(names)
+    )
+
+
+def _thresholds(label: Label, chosen: float, y: np.ndarray, probability: np.ndarray) -> list[str]:
+    """How well ``label`` is told at the chosen threshold, and at one half."""
+    rows = []
+    for threshold in dict.fromkeys((0.5, chosen)):
+        found = metrics.at_threshold(y == label, probability, threshold)
+        mark = " (chosen)" if threshold == chosen else ""
+        rows.append((f"{threshold:.4g}{mark}", *(f"{value:.4f}" for value in found)))
+    return _grid((f"'{label}' from", "precision", "recall", "f1"), rows, "<>>>")
+
+
+def parity(finding: Finding, scalar: Finding | None) -> str:
+    """Which runtime serves many rows, and which engine one, and why."""
+    if finding.reason is not None:
+        return f"runtime: joblib (scikit-learn itself, slower to start). No ONNX graph: {finding.reason}"
+    same = "identical labels, " if finding.labels_identical else ""
+    lines = [
+        f"runtime: onnx. The graph was found equal on {finding.rows:,} rows held out and "
+        f"{finding.adversarial_rows:,} adversarial rows:",
+        f"  {same}largest difference {finding.largest_difference:.1e} (tolerance {finding.tolerance:.0e})",
+    ]
+    if scalar is not None and scalar.reason is None:
+        difference = f"largest difference {scalar.largest_difference:.1e}"
+        lines.append(f"one row: Python alone, found equal on the same rows ({difference})")
+    elif scalar is not None:
+        lines.append(f"one row: onnx too, since {scalar.reason}")
+    return "\n".join(lines)
+
+
+def done(manifest: Manifest, out: Path) -> str:
+    """Where the bundle is, and what to do next."""
+    where = "" if out == Path("handler/model") else f"MODEL_DIR={shlex.quote(str(out))} "
+    synthetic = " (trained on synthetic data)" if manifest.training["synthetic"] else ""
+    return (
+        f"bundle: {out}, model {manifest.name} version {manifest.version}{synthetic}\n"
+        f"next: {where}make serve"
+    )
+
+
+def _grid(header: Sequence[str], rows: Sequence[Sequence[str]], align: str) -> list[str]:
+    """Lines of cells in columns; ``align`` holds ``<`` or ``>`` for each column."""
+    table = [header, *rows]
+    widths = [max(len(row[place]) for row in table) for place in range(len(header))]
+    return [
+        "  "
+        + "  ".join(
+            f"{cell:{side}{width}}" for cell, side, width in zip(row, align, widths, strict=True)
+        ).rstrip()
+        for row in table
+    ]

@@ -1,0 +1,417 @@
+"""Pictures of how good a model is, on the rows held out: scikit-learn's displays, as PNG images."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from sklearn import metrics as sk
+from sklearn.calibration import CalibrationDisplay
+
+from handler.bundle import Feature, Manifest
+from handler.schema import Columns
+from handler.scoring.model import Scorer, Scores, class_index
+from training.errors import one_line
+
+#: Rows, at most, that are scored again for importances and effects, and drawn as points.
+ROWS = 2000
+#: Features, at most, in a picture of importances, and with a picture of their effect.
+MOST_IMPORTANT, EFFECTS = 15, 4
+#: Above so many classes a matrix or a curve for each is a blot.
+MOST_CLASSES, MOST_CURVES = 30, 6
+#: Told apart by the colour-blind too. https://jfly.uni-koeln.de/color/
+BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#777777"
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The rows held out: what they are, what they were scored, and what scores them."""
+
+    manifest: Manifest
+    scorer: Scorer
+    columns: Columns
+    y: np.ndarray
+    scores: Scores
+    all_labels: np.ndarray
+
+    @property
+    def places(self) -> np.ndarray:
+        """Each row's true class, as its place among the classes."""
+        index = class_index(self.manifest.classes)
+        assert index is not None
+        return index(self.y)
+
+    @property
+    def names(self) -> list[str]:
+        """The classes' names, cut to fit beside an axis."""
+        return [_short(str(label), 18) for label in self.manifest.classes]
+
+    @property
+    def positive(self) -> np.ndarray:
+        """The probabilities of the second of two classes."""
+        assert self.scores.probabilities is not None
+        return self.scores.probabilities[:, 1].astype(np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """``caption`` says how to read it; without ``png``, it could not be drawn, and ``caption`` says why."""
+
+    title: str
+    caption: str
+    png: bytes | None = None
+
+
+def draw(evidence: Evidence) -> list[Picture]:
+    """Every picture that suits the model's task; one that fails says so in its place."""
+    return [_drawn(*each, evidence) for each in _chosen(evidence)]
+
+
+Draw = Callable[[Evidence], Figure]
+
+
+def _chosen(evidence: Evidence) -> Iterator[tuple[str, str, Draw]]:
+    manifest = evidence.manifest
+    if manifest.task == "regression":
+        yield "Predicted and actual", "The closer to the diagonal, the better.", _predicted
+        yield "Residuals", "Actual less predicted; a slope or a funnel is something not learnt.", _residuals
+        yield (
+            "Distribution of residuals",
+            "Centred on zero, where the model has no lean.",
+            _residual_histogram,
+        )
+    else:
+        yield "Class balance", "Rows of each class, in the whole file.", _balance
+        if len(manifest.classes) <= MOST_CLASSES:
+            told = "Rows held out by their class and the predicted one; shares are of the class."
+            yield "Confusion matrix", told, _confusion
+        probabilities = evidence.scores.probabilities is not None
+        if probabilities and manifest.task == "binary":
+            yield "ROC", "True against false alarms over all thresholds; the dot is the one used.", _roc
+            told = "What is found against how much of what is said is right; the dot is the threshold used."
+            yield "Precision and recall", told, _precision_recall
+            told = "What another threshold would give; the line is the one used."
+            yield "Threshold", told, _thresholds
+            told = "On the diagonal, 30 % of the rows given 30 % are positive; weighing classes bends it."
+            yield "Calibration", told, _calibration
+        elif probabilities and len(manifest.classes) <= MOST_CURVES:
+            yield "ROC, each class against the others", "True against false alarms.", _roc_of_each
+    told = f"How much the {_score_name(evidence)} falls when a column is shuffled; lines span its shuffles."
+    yield "Permutation importance", told, _importance
+    told = "The mean prediction over held-out rows when one feature takes each value and the others stay."
+    yield "Effects", told, _effects
+
+
+def _drawn(title: str, caption: str, make: Draw, evidence: Evidence) -> Picture:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            figure = make(evidence)
+            sink = io.BytesIO()
+            figure.savefig(sink, format="png", dpi=110, metadata={"Software": None})
+        return Picture(title, caption, sink.getvalue())
+    except Exception as error:  # noqa: BLE001 - whatever an odd model does, the bundle is sound without
+        return Picture(title, f"This picture could not be drawn: {one_line(error)}")
+
+
+def _figure(width: float = 6.0, height: float = 4.2) -> tuple[Figure, Any]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _short(text: str, most: int = 28) -> str:
+    text = text.replace("$", r"\$").replace("\n", " ")  # $ would start a formula
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _balance(evidence: Evidence) -> Figure:
+    index = class_index(evidence.manifest.classes)
+    assert index is not None
+    counts = np.bincount(index(evidence.all_labels), minlength=len(evidence.names))
+    shown = np.argsort(counts, kind="stable")[-MOST_CLASSES:]
+    figure, axes = _figure(height=max(1.6, 0.8 + 0.32 * len(shown)))
+    bars = axes.barh([evidence.names[place] for place in shown], counts[shown], color=BLUE)
+    shares = [f"{counts[place]:,} ({counts[place] / counts.sum():.1%})" for place in shown]
+    axes.bar_label(bars, shares, padding=4, fontsize=9)
+    axes.set_xlim(0, counts.max() * 1.3)
+    axes.set_xlabel("rows")
+    return figure
+
+
+def _confusion(evidence: Evidence) -> Figure:
+    size = len(evidence.names)
+    edge = min(11.0, 3.4 + 0.42 * size)
+    figure, axes = _figure(edge + 0.8, edge)
+    matrix = sk.confusion_matrix(evidence.places, evidence.scores.values, labels=range(size))
+    shares = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
+    display = sk.ConfusionMatrixDisplay(shares, display_labels=evidence.names)
+    display.plot(ax=axes, cmap="Blues", include_values=False, xticks_rotation="vertical" if size > 3 else 0)
+    display.im_.set_clim(0, 1)
+    if size <= 12:
+        for row in range(size):
+            for column in range(size):
+                text = f"{matrix[row, column]:,}" + (f"\n{shares[row, column]:.1%}" if size <= 6 else "")
+                colour = "white" if shares[row, column] > 0.5 else "black"
+                axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("actual")
+    axes.spines[:].set_visible(True)
+    return figure
+
+
+def _threshold(evidence: Evidence) -> float:
+    return 0.5 if evidence.manifest.threshold is None else evidence.manifest.threshold
+
+
+def _roc(evidence: Evidence) -> Figure:
+    figure, axes = _figure(5.2, 4.6)
+    truth, said = evidence.places, evidence.positive >= _threshold(evidence)
+    sk.RocCurveDisplay.from_predictions(
+        truth,
+        evidence.positive,
+        ax=axes,
+        plot_chance_level=True,
+        curve_kwargs={"color": BLUE},
+        name="model",
+    )
+    alarms, found = said[truth == 0].mean(), said[truth == 1].mean()
+    axes.plot(alarms, found, "o", color=ORANGE, markersize=9, label=f"threshold {_threshold(evidence):.3g}")
+    axes.set(xlabel="false alarms (share of negatives)", ylabel="found (share of positives)", aspect="auto")
+    axes.legend(loc="lower right", fontsize=9)
+    return figure
+
+
+def _precision_recall(evidence: Evidence) -> Figure:
+    figure, axes = _figure(5.2, 4.6)
+    truth, said = evidence.places, evidence.positive >= _threshold(evidence)
+    sk.PrecisionRecallDisplay.from_predictions(
+        truth, evidence.positive, ax=axes, curve_kwargs={"color": BLUE}, name="model"
+    )
+    recall, precision = said[truth == 1].mean(), truth[said].mean() if said.any() else 0.0
+    axes.axhline(truth.mean(), color=GREY, linestyle="--", linewidth=1, label="chance")
+    axes.plot(
+        recall, precision, "o", color=ORANGE, markersize=9, label=f"threshold {_threshold(evidence):.3g}"
+    )
+    axes.set(xlabel="recall (positives that are found)", ylabel="precision (found that are right)")
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="auto")
+    axes.legend(loc="best", fontsize=9)
+    return figure
+
+
+def _thresholds(evidence: Evidence) -> Figure:
+    figure, axes = _figure()
+    precision, recall, thresholds = sk.precision_recall_curve(evidence.places, evidence.positive)
+    precision, recall = precision[:-1], recall[:-1]
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+    some = np.linspace(0, len(thresholds) - 1, min(500, len(thresholds))).astype(int)
+    for values, name, colour in (
+        (precision, "precision", BLUE),
+        (recall, "recall", GREEN),
+        (f1, "F1", ORANGE),
+    ):
+        axes.plot(thresholds[some], values[some], color=colour, label=name)
+    used = _threshold(evidence)
+    axes.axvline(used, color=GREY, linestyle="--", label=f"threshold {used:.3g}")
+    axes.set(xlabel="threshold", xlim=(0, 1), ylim=(-0.02, 1.02))
+    axes.legend(loc="best", fontsize=9)
+    return figure
+
+
+def _calibration(evidence: Evidence) -> Figure:
+    figure = Figure(figsize=(5.2, 5.2), layout="constrained")
+    axes, below = figure.subplots(2, height_ratios=[3, 1], sharex=True)
+    CalibrationDisplay.from_predictions(
+        evidence.places,
+        evidence.positive,
+        n_bins=10,
+        strategy="quantile",
+        ax=axes,
+        color=BLUE,
+        name="model",
+    )
+    axes.set(xlabel="", ylabel="share of positives")
+    axes.legend(loc="upper left", fontsize=9)
+    below.hist(evidence.positive, bins=40, range=(0, 1), color=BLUE)
+    below.set(xlabel="predicted probability", ylabel="rows")
+    for each in (axes, below):
+        each.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _roc_of_each(evidence: Evidence) -> Figure:
+    figure, axes = _figure(5.6, 4.8)
+    assert evidence.scores.probabilities is not None
+    for place, name in enumerate(evidence.names):
+        truth = evidence.places == place
+        sk.RocCurveDisplay.from_predictions(
+            truth, evidence.scores.probabilities[:, place], ax=axes, name=name
+        )
+    axes.set(
+        xlabel="false alarms (share of the others)", ylabel="found (share of the class)", aspect="auto"
+    )
+    axes.legend(loc="lower right", fontsize=9)
+    return figure
+
+
+def _some(evidence: Evidence, most: int = ROWS) -> np.ndarray:
+    """Places of rows held out, at most so many, the same each time."""
+    count = len(evidence.y)
+    return np.sort(np.random.default_rng(0).permutation(count)[:most])
+
+
+def _predicted(evidence: Evidence) -> Figure:
+    return _error(evidence, "actual_vs_predicted")
+
+
+def _residuals(evidence: Evidence) -> Figure:
+    return _error(evidence, "residual_vs_predicted")
+
+
+def _error(evidence: Evidence, kind: str) -> Figure:
+    figure, axes = _figure(5.4, 4.6)
+    some = _some(evidence)
+    sk.PredictionErrorDisplay(y_true=evidence.y[some], y_pred=evidence.scores.values[some]).plot(
+        ax=axes,
+        kind=kind,
+        scatter_kwargs={"s": 10, "alpha": 0.35, "color": BLUE, "linewidths": 0},
+        line_kwargs={"color": ORANGE},
+    )
+    axes.set(xlabel="predicted", ylabel="actual" if kind.startswith("actual") else "actual less predicted")
+    return figure
+
+
+def _residual_histogram(evidence: Evidence) -> Figure:
+    figure, axes = _figure()
+    axes.hist(evidence.y - evidence.scores.values, bins=50, color=BLUE)
+    axes.axvline(0, color=ORANGE)
+    axes.set(xlabel="actual less predicted", ylabel="rows")
+    return figure
+
+
+def _score_name(evidence: Evidence) -> str:
+    if evidence.manifest.task == "regression":
+        return "R²"
+    return "ROC area" if _by_area(evidence) else "accuracy"
+
+
+def _by_area(evidence: Evidence) -> bool:
+    return evidence.manifest.task == "binary" and evidence.scores.probabilities is not None
+
+
+def importances(evidence: Evidence) -> list[tuple[Feature, np.ndarray]]:
+    """How much the score falls when a feature is shuffled, shape (shuffles,), the most important first.
+
+    https://scikit-learn.org/stable/modules/permutation_importance.html
+    """
+    features = evidence.manifest.features
+    repeats = 5 if len(features) <= 40 else 1
+    some = _some(evidence, ROWS if len(features) <= 100 else ROWS // 4)
+    columns = {name: values[some] for name, values in evidence.columns.items()}
+    truth = evidence.y[some] if evidence.manifest.task == "regression" else evidence.places[some]
+
+    def score(columns: Columns) -> float:
+        found = evidence.scorer.score(columns)
+        if evidence.manifest.task == "regression":
+            return float(sk.r2_score(truth, found.values))
+        if _by_area(evidence) and found.probabilities is not None:
+            return float(sk.roc_auc_score(truth, found.probabilities[:, 1]))
+        return float((found.values == truth).mean())
+
+    whole = score(columns)
+    random = np.random.default_rng(0)
+    found = []
+    for feature in features:
+        shuffled = [
+            score({**columns, feature.name: random.permutation(columns[feature.name])})
+            for _ in range(repeats)
+        ]
+        found.append((feature, whole - np.array(shuffled)))
+    return sorted(found, key=lambda each: -each[1].mean())
+
+
+def _importance(evidence: Evidence) -> Figure:
+    shown = importances(evidence)[:MOST_IMPORTANT][::-1]
+    figure, axes = _figure(6.4, max(1.8, 0.9 + 0.34 * len(shown)))
+    names = [_short(feature.name) for feature, _ in shown]
+    means = [falls.mean() for _, falls in shown]
+    spans = [(falls.max() - falls.min()) / 2 for _, falls in shown]
+    axes.barh(range(len(shown)), means, xerr=spans, color=BLUE, ecolor=GREY, capsize=2)
+    axes.set_yticks(range(len(shown)), names)
+    axes.set_xlabel(f"fall of the {_score_name(evidence)}")
+    return figure
+
+
+def _effects(evidence: Evidence) -> Figure:
+    features = [feature for feature, _ in importances(evidence)[:EFFECTS]]
+    rows = (len(features) + 1) // 2
+    figure = Figure(figsize=(7.6, 2.9 * rows), layout="constrained")
+    grid = np.atleast_1d(figure.subplots(rows, min(2, len(features)))).reshape(-1)
+    for axes in grid[len(features) :]:
+        axes.set_visible(False)
+    some = _some(evidence, 200)
+    columns = {name: values[some] for name, values in evidence.columns.items()}
+    for feature, axes in zip(features, grid, strict=False):
+        values = _grid(feature, evidence.columns[feature.name])
+        means = np.array(
+            [_mean(evidence, {**columns, feature.name: _all(value, some)}) for value in values]
+        )
+        _draw_effect(axes, feature, values, means, evidence)
+    return figure
+
+
+def _draw_effect(
+    axes: Any, feature: Feature, values: Sequence[Any], means: np.ndarray, evidence: Evidence
+) -> None:
+    numeric = feature.kind in ("integer", "number")
+    texts = [_short(str(value), 14) for value in values]
+    for place in range(means.shape[1]):
+        colour = (BLUE, ORANGE, GREEN, "#cc79a7", "#e69f00", "#56b4e9")[place % 6]
+        label = evidence.names[place] if means.shape[1] > 1 else None
+        if numeric:
+            axes.plot(values, means[:, place], color=colour, marker=".", label=label)
+        else:
+            axes.plot(range(len(values)), means[:, place], "o", color=colour, label=label)
+    if not numeric:
+        axes.set_xticks(range(len(values)), texts, rotation=30 if len(values) > 3 else 0)
+        axes.margins(x=0.15)
+    if means.shape[1] > 1:
+        axes.legend(fontsize=8)
+    axes.set_xlabel(_short(feature.name, 36))
+    what = "value" if evidence.manifest.task == "regression" else "probability"
+    axes.set_ylabel(
+        f"mean {what}" if evidence.scores.probabilities is not None or what == "value" else "share"
+    )
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _grid(feature: Feature, values: np.ndarray) -> list[Any]:
+    """Some values of a feature: quantiles of a number, the most frequent categories."""
+    if feature.kind == "category":
+        known, counts = np.unique(values[values != ""].astype(str), return_counts=True)
+        return [str(each) for each in known[np.argsort(-counts, kind="stable")][:8]]
+    if feature.kind == "boolean":
+        return [0.0, 1.0]
+    return [float(each) for each in np.unique(np.nanquantile(values, np.linspace(0.01, 0.99, 24)))]
+
+
+def _all(value: Any, some: np.ndarray) -> np.ndarray:
+    return np.full(len(some), value, dtype=object if isinstance(value, str) else np.float64)
+
+
+def _mean(evidence: Evidence, columns: Columns) -> list[float]:
+    """The mean prediction: a value, the second class's probability, or each class's."""
+    found = evidence.scorer.score(columns)
+    if evidence.manifest.task == "regression":
+        return [float(found.values.mean())]
+    if found.probabilities is None:
+        shares = np.bincount(found.values, minlength=len(evidence.names)) / len(found.values)
+    else:
+        shares = found.probabilities.mean(axis=0)
+    return [float(each) for each in (shares[1:] if len(shares) == 2 else shares[:MOST_CURVES])]
