@@ -191,11 +191,28 @@ def sam(*words: str, python: bool = False, **options: Any) -> str:
 
 def sam_command(python: bool = False) -> str:
     """The path of ``sam``, or of the Python that it is installed in."""
-    found = shutil.which("sam")
-    if found is None:
-        missing("sam is missing: pip install aws-sam-cli, in an environment of its own")
-    assert found is not None
-    return Path(found).read_text().splitlines()[0].removeprefix("#!") if python else found
+    command = tool("sam", "aws-sam-cli")
+    return Path(command).read_text().splitlines()[0].removeprefix("#!") if python else command
+
+
+def tool(command: str, package: str) -> str:
+    """The path of a command whose pins are not ours."""
+    path = shutil.which(command)
+    if path is None:
+        missing(f"{command} is missing: pip install {package}, in an environment of its own")
+    assert path is not None
+    return path
+
+
+def checkov(*files: str) -> dict[str, Any]:
+    """What checkov, which asks nobody, finds in files of the checkout: its results by framework."""
+    done = subprocess.run(
+        [tool("checkov", "checkov"), "--skip-download", "--compact", "--output=json",
+         "--framework", "cloudformation", "dockerfile", "--file", *files],
+        capture_output=True, text=True, cwd=ROOT,
+    )  # fmt: skip
+    assert done.returncode in (0, 1), done.stderr[-4000:]
+    return {each["check_type"]: each["results"] for each in json.loads(done.stdout)}
 
 
 def sam_env() -> dict[str, str]:
