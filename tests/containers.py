@@ -192,7 +192,7 @@ def sam(*words: str, python: bool = False, **options: Any) -> str:
 def sam_command(python: bool = False) -> str:
     """The path of ``sam``, or of the Python that it is installed in."""
     command = tool("sam", "aws-sam-cli")
-    return Path(command).read_text().splitlines()[0].removeprefix("#!") if python else command
+    return python_of(command) if python else command
 
 
 def tool(command: str, package: str) -> str:
@@ -204,6 +204,11 @@ def tool(command: str, package: str) -> str:
     return path
 
 
+def python_of(command: str) -> str:
+    """The Python that a command is installed in."""
+    return Path(command).read_text().splitlines()[0].removeprefix("#!")
+
+
 def checkov(*files: str) -> dict[str, Any]:
     """What checkov, which asks nobody, finds in files of the checkout: its results by framework."""
     done = subprocess.run(
@@ -213,6 +218,20 @@ def checkov(*files: str) -> dict[str, Any]:
     )  # fmt: skip
     assert done.returncode in (0, 1), done.stderr[-4000:]
     return {each["check_type"]: each["results"] for each in json.loads(done.stdout)}
+
+
+def faults_of_bill(bill: str) -> str:
+    """What CycloneDX's own schema for 1.6 finds wrong; its library comes with checkov."""
+    validate = """
+import sys
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+print(JsonStrictValidator(SchemaVersion.V1_6).validate_str(sys.stdin.read()) or "")
+"""
+    python = python_of(tool("checkov", "checkov"))
+    return subprocess.run(
+        [python, "-c", validate], input=bill, capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 def sam_env() -> dict[str, str]:

@@ -65,8 +65,8 @@ def test_sam_and_cfn_lint_find_nothing() -> None:
 
 
 def test_checkov_finds_nothing() -> None:
-    """Exceptions stand beside what they are about. service.yaml is not looked at: checkov takes Knative's Service for
-    the one of Kubernetes, and has one check for that, its namespace."""
+    """Each exception stands beside its resource, with its reason. service.yaml is left out: checkov takes
+    Knative's Service for that of Kubernetes, and has one check for it, of the namespace."""
     report = checkov("template.yaml", "Dockerfile.lambda", "Dockerfile.cloudrun")
     assert set(report) == {"cloudformation", "dockerfile"}
     for found in report.values():
@@ -198,7 +198,7 @@ def test_services_are_trusted_for_this_account_only(resources: dict[str, Any]) -
 
 
 def test_every_object_that_may_be_read_may_be_listed_and_no_other(resources: dict[str, Any]) -> None:
-    """S3 says "not found" of an object that may be listed, with its key as s3:prefix, and "forbidden" of others."""
+    """A missing object is "not found" to those who may list it, with its key as s3:prefix, else "forbidden"."""
     listable = set()
     readable = set()
     for each in policy_of(resources, "BatchRole"):
