@@ -1,10 +1,10 @@
-"""Print an image's bill of materials in CycloneDX 1.6: the libraries of this Python, which serve one bundle.
+"""Print an image's bill of materials, in CycloneDX 1.6: the libraries that serve its bundle.
 
     python sbom.py model.json REPORT...
 
 Each report is pip's own of an installation from a lock, and has the hash of every wheel, which the lock
-demanded (https://pip.pypa.io/en/stable/reference/installation-report/). Neither a time nor a random number is
-in the bill, so the same locks and bundle give the same bytes (https://cyclonedx.org/docs/1.6/json/).
+demanded (https://pip.pypa.io/en/stable/reference/installation-report/). The bill has neither a time nor a
+random number, so the same locks and bundle give the same bytes (https://cyclonedx.org/docs/1.6/json/).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""containers/build.sh without an engine: what it asks ``docker build`` for."""
+"""Building images, without an engine: what build.sh asks ``docker build`` for, what sbom.py refuses."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -112,3 +113,15 @@ def test_a_checkout_gives_its_commit_and_its_address_without_a_password(checkout
     with (checkout / "Dockerfile.lambda").open("a") as file:
         file.write("# edited")
     assert labels(builds(checkout)[-1])["revision"] == f"{head}-dirty"
+
+
+def test_a_library_that_no_lock_asked_for_is_not_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "model.json").write_text('{"name": "sales", "version": "0123456789ab"}')
+    (tmp_path / "report.json").write_text('{"install": []}')
+    done = subprocess.run(
+        [sys.executable, ROOT / "containers" / "sbom.py", "model.json", "report.json"],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("not as the locks say: ")
+    assert "'numpy'" in done.stderr
