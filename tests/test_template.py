@@ -144,22 +144,29 @@ def test_no_policy_has_a_wildcard_but_for_keys_below_a_prefix(resources: dict[st
 
 
 def test_storage_and_queues_are_closed_to_whoever_comes_without_tls(resources: dict[str, Any]) -> None:
-    def closed(policy: str) -> list[Any]:
+    def closed(policy: str) -> Any:
         (deny,) = (
             each for each in resources[policy]["PolicyDocument"]["Statement"] if each["Effect"] == "Deny"
         )
         assert deny["Principal"] == "*"
         assert deny["Action"] == ("sqs:*" if policy == "QueuePolicy" else "s3:*")
         assert deny["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
-        return list(deny["Resource"])
+        return deny["Resource"]
 
     for bucket in ("InputBucket", "OutputBucket"):
         policy = f"{bucket}Policy"
         assert resources[policy]["Bucket"] == {"Ref": bucket}
         assert closed(policy) == [{"Fn::GetAtt": f"{bucket}.Arn"}, {"Fn::Sub": f"${{{bucket}.Arn}}/*"}]
-    queues = ("UploadQueue", "DeadLetterQueue")
-    assert resources["QueuePolicy"]["Queues"] == [{"Ref": queue} for queue in queues]
-    assert closed("QueuePolicy") == [{"Fn::GetAtt": f"{queue}.Arn"} for queue in queues]
+    assert resources["QueuePolicy"]["Queues"] == [
+        {"Ref": queue} for queue in ("UploadQueue", "DeadLetterQueue")
+    ]
+    assert closed("QueuePolicy") == "*"
+
+
+def test_a_queue_policy_has_one_resource_per_statement(resources: dict[str, Any]) -> None:
+    """SQS refuses a list of several, and with it the stack."""
+    for each in resources["QueuePolicy"]["PolicyDocument"]["Statement"]:
+        assert isinstance(each["Resource"], str)
 
 
 def test_a_bucket_that_outlives_the_stack_keeps_its_policy(template: Any) -> None:
