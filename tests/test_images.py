@@ -27,9 +27,11 @@ from tests.support.cloud import GCS, S3, FaultyProxy, gcs_server, on, s3_server
 from tests.support.containers import (
     LOCKED,
     PATIENCE,
+    PYTHON,
     checkout,
     docker,
     emulator,
+    faults_of_bill,
     has_engine,
     missing,
     on_lambda,
@@ -162,6 +164,7 @@ def test_an_image_holds_what_serving_needs_and_no_more(project: Path, image: str
     assert config["User"] == "65532:65532"
     assert config["Labels"]["org.opencontainers.image.title"] == manifest["name"]
     assert config["Labels"]["org.opencontainers.image.version"] == manifest["version"]
+    assert config["Labels"]["org.opencontainers.image.base.name"] == "python:3.13-slim-trixie"
     look = """
         id -u
         command -v pip pip3 gcc cc make
@@ -178,6 +181,49 @@ def test_an_image_holds_what_serving_needs_and_no_more(project: Path, image: str
     )
     base = int(docker("inspect", "--format", "{{.Size}}", "python:3.13-slim-trixie"))
     assert int(docker("inspect", "--format", "{{.Size}}", image)) - base < 400e6
+
+
+def bill_of(image: str) -> str:
+    """The image's bill of materials, which CycloneDX's schema has nothing against."""
+    bill = docker("run", "--rm", "--entrypoint=cat", *LOCKED, image, "/opt/function/sbom.cdx.json")
+    assert faults_of_bill(bill) == ""
+    return bill
+
+
+def listed(bill: str) -> dict[str, str]:
+    """Version and hash of each component, as a lock spells them."""
+    return {
+        f"{each['name']}=={each['version']}": f"--hash=sha256:{each['hashes'][0]['content']}"
+        for each in json.loads(bill)["components"]
+    }
+
+
+def test_the_bill_of_materials_is_what_is_installed_and_what_the_lock_says(project: Path) -> None:
+    """A bill has no time and no random number, and a library that both images have is the same file."""
+    manifest = json.loads((project / "handler" / "model" / "model.json").read_text())
+    bills = {}
+    for image in (LAMBDA, CLOUD_RUN):
+        bill = bill_of(image)
+        look = (
+            "import importlib.metadata as m; print(*(f'{d.name}=={d.version}' for d in m.distributions()))"
+        )
+        installed = docker("run", "--rm", f"--entrypoint={PYTHON}", *LOCKED, image, "-c", look).split()
+        entries = bills[image] = listed(bill)
+        names = [re.sub(r"[-_.]+(?=.*==)", "-", each).lower() for each in installed]
+        assert sorted(entries) == sorted(names)
+        lock = (ROOT / "requirements" / f"{image.partition(':')[2]}.txt").read_text()
+        for entry, hashed in entries.items():
+            (locked,) = (each for each in re.split(r"\n(?=\S)", lock) if each.startswith(f"{entry} "))
+            assert hashed in locked.split()
+        assert "awslambdaric" in bill or "functions-framework" in bill
+        component = json.loads(bill)["metadata"].pop("component")
+        assert (component["name"], component["version"]) == (manifest["name"], manifest["version"])
+        assert not {"serialNumber", "timestamp"} & {*json.loads(bill), *json.loads(bill)["metadata"]}
+    shared = bills[LAMBDA].keys() & bills[CLOUD_RUN].keys()
+    assert shared >= {
+        each for each in bills[LAMBDA] if each.startswith(("numpy==", "onnxruntime==", "polars=="))
+    }
+    assert {bills[LAMBDA][each] for each in shared} == {bills[CLOUD_RUN][each] for each in shared}
 
 
 def test_a_bundle_that_does_not_predict_as_it_did_ends_the_build(bundle_dir: Path, tmp_path: Path) -> None:
@@ -210,6 +256,7 @@ def test_a_model_that_only_scikit_learn_can_serve_brings_it_along(
     with on_lambda(image) as container:
         assert container.invoke(event("direct"))["model"]["name"] == "squared"
     assert "joblib" in docker("run", "--rm", "--entrypoint=ls", image, "handler/model")
+    assert any(each.startswith("scikit-learn==") for each in listed(bill_of(image)))
 
 
 def test_another_data_set_is_served_by_the_same_image(tmp_path: Path) -> None:

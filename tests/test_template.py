@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import yaml
 
 from handler.settings import Settings
-from tests.support.containers import sam
+from tests.support.containers import checkov, sam
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -43,10 +44,16 @@ def resources(template: Any) -> dict[str, Any]:
 
 def statements(resources: dict[str, Any], role: str) -> Iterator[tuple[list[str], list[Any]]]:
     """The actions and resources that a role allows."""
-    for policy in resources[role]["Policies"]:
-        for each in policy["PolicyDocument"]["Statement"]:
-            assert each["Effect"] == "Allow"
-            yield listed(each["Action"]), listed(each["Resource"])
+    for each in policy_of(resources, role):
+        assert each["Effect"] == "Allow"
+        yield listed(each["Action"]), listed(each["Resource"])
+
+
+def policy_of(resources: dict[str, Any], role: str) -> list[dict[str, Any]]:
+    """The statements of a role's policies."""
+    return [
+        each for policy in resources[role]["Policies"] for each in policy["PolicyDocument"]["Statement"]
+    ]
 
 
 def listed(value: Any) -> list[Any]:
@@ -55,6 +62,19 @@ def listed(value: Any) -> list[Any]:
 
 def test_sam_and_cfn_lint_find_nothing() -> None:
     assert "is a valid SAM Template" in sam("validate", "--lint", cwd=ROOT)
+
+
+def test_checkov_finds_nothing() -> None:
+    """Each exception stands beside its resource, with its reason. service.yaml is left out: checkov takes
+    Knative's Service for that of Kubernetes, and has one check for it, of the namespace."""
+    report = checkov("template.yaml", "Dockerfile.lambda", "Dockerfile.cloudrun")
+    assert set(report) == {"cloudformation", "dockerfile"}
+    for found in report.values():
+        assert found["failed_checks"] == []
+        assert found["parsing_errors"] == []
+        assert found["passed_checks"]
+        reasons = [each["check_result"]["suppress_comment"] for each in found["skipped_checks"]]
+        assert all(reason.endswith(".") for reason in reasons)
 
 
 def test_both_functions_are_one_image(template: Any) -> None:
@@ -123,6 +143,87 @@ def test_no_policy_has_a_wildcard_but_for_keys_below_a_prefix(resources: dict[st
         assert "Policies" not in resources[name]
 
 
+def test_storage_and_queues_are_closed_to_whoever_comes_without_tls(resources: dict[str, Any]) -> None:
+    def closed(policy: str) -> Any:
+        (deny,) = (
+            each for each in resources[policy]["PolicyDocument"]["Statement"] if each["Effect"] == "Deny"
+        )
+        assert deny["Principal"] == "*"
+        assert deny["Action"] == ("sqs:*" if policy == "QueuePolicy" else "s3:*")
+        assert deny["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+        return deny["Resource"]
+
+    for bucket in ("InputBucket", "OutputBucket"):
+        policy = f"{bucket}Policy"
+        assert resources[policy]["Bucket"] == {"Ref": bucket}
+        assert closed(policy) == [{"Fn::GetAtt": f"{bucket}.Arn"}, {"Fn::Sub": f"${{{bucket}.Arn}}/*"}]
+    assert resources["QueuePolicy"]["Queues"] == [
+        {"Ref": queue} for queue in ("UploadQueue", "DeadLetterQueue")
+    ]
+    assert closed("QueuePolicy") == "*"
+
+
+def test_a_queue_policy_has_one_resource_per_statement(resources: dict[str, Any]) -> None:
+    """SQS refuses a list of several, and with it the stack."""
+    for each in resources["QueuePolicy"]["PolicyDocument"]["Statement"]:
+        assert isinstance(each["Resource"], str)
+
+
+def test_a_bucket_that_outlives_the_stack_keeps_its_policy(template: Any) -> None:
+    for bucket in ("InputBucket", "OutputBucket"):
+        for policy in ("DeletionPolicy", "UpdateReplacePolicy"):
+            assert template["Resources"][bucket][policy] == "Retain"
+            assert template["Resources"][f"{bucket}Policy"][policy] == "Retain"
+
+
+def test_services_are_trusted_for_this_account_only(resources: dict[str, Any]) -> None:
+    """By the account's number, or by the ARN of a resource of this stack, which has the number in it."""
+    documents = [
+        each[key]
+        for each in resources.values()
+        for key in ("AssumeRolePolicyDocument", "PolicyDocument")
+        if key in each
+    ]
+    trusting = [
+        each
+        for document in documents
+        for each in document["Statement"]
+        if "Service" in each.get("Principal", "*")
+    ]
+    assert sorted(each["Principal"]["Service"] for each in trusting) == [
+        "events.amazonaws.com",
+        "lambda.amazonaws.com",
+        "lambda.amazonaws.com",
+    ]
+    for each in trusting:
+        assert each["Condition"] == (
+            {"ArnEquals": {"aws:SourceArn": {"Fn::GetAtt": "UploadRule.Arn"}}}
+            if each["Principal"]["Service"] == "events.amazonaws.com"
+            else {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
+        )
+    assert "${AWS::AccountId}:${Api}/*" in resources["ApiPermission"]["SourceArn"]["Fn::Sub"]
+
+
+def test_every_object_that_may_be_read_may_be_listed_and_no_other(resources: dict[str, Any]) -> None:
+    """To those who may not list it, with its key as s3:prefix, a missing object is "forbidden"."""
+    listable = set()
+    readable = set()
+    for each in policy_of(resources, "BatchRole"):
+        actions = listed(each["Action"])
+        if actions == ["s3:ListBucket"]:
+            ((operator, condition),) = each["Condition"].items()
+            assert (operator, set(condition)) == ("StringLike", {"s3:prefix"})
+            bucket = each["Resource"]["Fn::GetAtt"].removesuffix(".Arn")
+            listable.add((bucket, condition["s3:prefix"]["Fn::Sub"]))
+        elif "s3:GetObject" in actions:
+            assert "Condition" not in each
+            bucket, keys = each["Resource"]["Fn::Sub"].removeprefix("${").split(".Arn}/", 1)
+            readable.add((bucket, keys))
+    assert (
+        listable == readable == {("InputBucket", "${InputPrefix}/*"), ("OutputBucket", "${OutputPrefix}/*")}
+    )
+
+
 def test_the_batch_function_reads_inputs_and_writes_outputs_only(resources: dict[str, Any]) -> None:
     allowed = {
         (action, target["Fn::Sub"])
@@ -164,13 +265,48 @@ def test_nobody_calls_the_api_unsigned_unless_a_parameter_says_so(
     assert template["Parameters"]["ApiAuthorization"]["Default"] == "AWS_IAM"
 
 
+def test_the_api_sheds_load_before_the_functions_do(template: Any, resources: dict[str, Any]) -> None:
+    assert resources["Api"]["DefaultRouteSettings"] == {
+        "ThrottlingRateLimit": {"Ref": "RequestRate"},
+        "ThrottlingBurstLimit": {"Ref": "RequestBurst"},
+    }
+    concurrency = {"Ref": "RequestConcurrency"}
+    assert resources["RequestFunction"]["ReservedConcurrentExecutions"] == concurrency
+    defaults = {name: each.get("Default") for name, each in template["Parameters"].items()}
+    # A burst that the function cannot take is answered 503 by the API, and 429 is what it is.
+    assert defaults["RequestBurst"] <= defaults["RequestConcurrency"]
+
+
+def test_the_access_log_says_who_and_how_but_not_what(resources: dict[str, Any]) -> None:
+    settings = resources["Api"]["AccessLogSettings"]
+    assert settings["DestinationArn"] == {"Fn::GetAtt": "ApiLog.Arn"}
+    line = json.loads(settings["Format"])
+    assert set(line.values()) == {
+        "$context.error.responseType",
+        "$context.httpMethod",
+        "$context.identity.sourceIp",
+        "$context.identity.userArn",
+        "$context.integration.requestId",
+        "$context.requestId",
+        "$context.requestTime",
+        "$context.responseLatency",
+        "$context.responseLength",
+        "$context.status",
+    }
+
+
 def test_every_parameter_is_used_and_logs_end(template: Any, resources: dict[str, Any]) -> None:
     used = (ROOT / "template.yaml").read_text()
     for name in template["Parameters"]:
         assert re.search(rf"!Ref {name}\b|\$\{{{name}\}}", used), name
     for function, log in (("RequestFunction", "RequestLog"), ("BatchFunction", "BatchLog")):
         assert resources[function]["LoggingConfig"] == {"LogGroup": {"Ref": log}}
-        assert resources[log]["RetentionInDays"] == {"Ref": "LogRetention"}
+    logs = [
+        each["Properties"]
+        for each in template["Resources"].values()
+        if each["Type"] == "AWS::Logs::LogGroup"
+    ]
+    assert logs == [{"RetentionInDays": {"Ref": "LogRetention"}}] * 3
     assert set(template["Outputs"]) == {"Url", "InputBucket", "OutputBucket", "DeadLetterQueue"}
 
 

@@ -191,11 +191,47 @@ def sam(*words: str, python: bool = False, **options: Any) -> str:
 
 def sam_command(python: bool = False) -> str:
     """The path of ``sam``, or of the Python that it is installed in."""
-    found = shutil.which("sam")
-    if found is None:
-        missing("sam is missing: pip install aws-sam-cli, in an environment of its own")
-    assert found is not None
-    return Path(found).read_text().splitlines()[0].removeprefix("#!") if python else found
+    command = tool("sam", "aws-sam-cli")
+    return python_of(command) if python else command
+
+
+def tool(command: str, package: str) -> str:
+    """The path of a command whose pins are not ours."""
+    path = shutil.which(command)
+    if path is None:
+        missing(f"{command} is missing: pip install {package}, in an environment of its own")
+    assert path is not None
+    return path
+
+
+def python_of(command: str) -> str:
+    """The Python that a command is installed in."""
+    return Path(command).read_text().splitlines()[0].removeprefix("#!")
+
+
+def checkov(*files: str) -> dict[str, Any]:
+    """What checkov, which asks nobody, finds in files of the checkout: its results by framework."""
+    done = subprocess.run(
+        [tool("checkov", "checkov"), "--skip-download", "--compact", "--output=json",
+         "--framework", "cloudformation", "dockerfile", "--file", *files],
+        capture_output=True, text=True, cwd=ROOT,
+    )  # fmt: skip
+    assert done.returncode in (0, 1), done.stderr[-4000:]
+    return {each["check_type"]: each["results"] for each in json.loads(done.stdout)}
+
+
+def faults_of_bill(bill: str) -> str:
+    """What CycloneDX's own schema for 1.6 finds wrong; its library comes with checkov."""
+    validate = """
+import sys
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+print(JsonStrictValidator(SchemaVersion.V1_6).validate_str(sys.stdin.read()) or "")
+"""
+    python = python_of(tool("checkov", "checkov"))
+    return subprocess.run(
+        [python, "-c", validate], input=bill, capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 def sam_env() -> dict[str, str]:

@@ -1,0 +1,127 @@
+"""Building images, without an engine: what build.sh asks ``docker build`` for, what sbom.py refuses."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PINNED = "sha256:" + "1" * 64
+PULLED = "sha256:" + "2" * 64
+#: An engine that knows the digest of any base that it is asked for, and writes down what it shall build.
+DOCKER = f"""#!/bin/sh
+case "$1 $2" in
+"image inspect") echo "elsewhere/python@{PINNED}"; echo "${{5%:*}}@{PULLED}" ;;
+"build "*) printf '%s\\n' "$@" --- >>"$BUILDS" ;;
+esac
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """What the script reads: itself, a Dockerfile, a manifest, and an engine that only takes notes."""
+    for name in ("containers", "handler/model", "bin"):
+        (tmp_path / name).mkdir(parents=True)
+    shutil.copy(ROOT / "containers" / "build.sh", tmp_path / "containers")
+    shutil.copy(ROOT / "Dockerfile.lambda", tmp_path)
+    manifest = {"name": "spring sales", "version": "0123456789ab"}
+    (tmp_path / "handler" / "model" / "model.json").write_text(json.dumps(manifest))
+    (tmp_path / "bin" / "docker").write_text(DOCKER)
+    (tmp_path / "bin" / "docker").chmod(0o755)
+    return tmp_path
+
+
+def builds(checkout: Path, *words: str) -> list[list[str]]:
+    """The words of each ``docker build``."""
+    notes = checkout / "builds.txt"
+    environ = {**os.environ, "PATH": f"{checkout / 'bin'}:{os.environ['PATH']}", "BUILDS": str(notes)}
+    subprocess.run(
+        [checkout / "containers" / "build.sh", *words], env=environ, check=True, capture_output=True
+    )
+    return [each.splitlines() for each in notes.read_text().split("---\n")[:-1]]
+
+
+def labels(words: list[str]) -> dict[str, str]:
+    given = [after for word, after in itertools.pairwise(words) if word == "--label"]
+    return dict(each.removeprefix("org.opencontainers.image.").split("=", 1) for each in given)
+
+
+def base(words: list[str]) -> str:
+    """The last one given, as for docker."""
+    return [word for word in words if word.startswith("BASE=")][-1].removeprefix("BASE=")
+
+
+def test_both_images_are_labelled_with_the_model_and_the_base(checkout: Path) -> None:
+    one, other = builds(checkout)
+    assert ("Dockerfile.lambda" in one, "Dockerfile.cloudrun" in other) == (True, True)
+    for words in (one, other):
+        assert labels(words) == {
+            "title": "spring sales",
+            "version": "0123456789ab",
+            "base.name": "python:3.13-slim-trixie",
+            "base.digest": PULLED,
+        }
+        assert base(words) == f"python:3.13-slim-trixie@{PULLED}"
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "digest"),
+    [
+        (["--build-arg", "BASE=registry:5000/python:3.12"], "registry:5000/python:3.12", PULLED),
+        ([f"--build-arg=BASE=python:3.12@{PINNED}"], "python:3.12", PINNED),
+    ],
+)
+def test_the_base_is_built_on_by_the_digest_that_the_label_names(
+    checkout: Path, given: list[str], name: str, digest: str
+) -> None:
+    for words in builds(checkout, *given):
+        assert (labels(words)["base.name"], labels(words)["base.digest"]) == (name, digest)
+        assert base(words) == f"{name}@{digest}"
+
+
+def test_a_base_whose_digest_nobody_knows_is_built_on_by_its_name(checkout: Path) -> None:
+    engine = checkout / "bin" / "docker"
+    engine.write_text(engine.read_text().replace('"image inspect")', '"image inspect") exit 1;'))
+    for words in builds(checkout):
+        assert "base.digest" not in labels(words)
+        assert not [word for word in words if word.startswith("BASE=")]
+
+
+def test_a_checkout_gives_its_commit_and_its_address_without_a_password(checkout: Path) -> None:
+    def git(*words: str) -> str:
+        identity = ("-c", "user.name=a", "-c", "user.email=a@example.com")
+        done = subprocess.run(
+            ["git", *identity, *words], cwd=checkout, check=True, capture_output=True, text=True
+        )
+        return done.stdout.strip()
+
+    git("init", "--quiet")
+    git("remote", "add", "origin", "https://me:secret@example.com/sklearn-function.git")
+    git("add", "Dockerfile.lambda")
+    git("commit", "--quiet", "--message=one")
+    head = git("rev-parse", "HEAD")
+    (words, _) = builds(checkout)
+    assert labels(words)["revision"] == head
+    assert labels(words)["source"] == "https://example.com/sklearn-function.git"
+    with (checkout / "Dockerfile.lambda").open("a") as file:
+        file.write("# edited")
+    assert labels(builds(checkout)[-1])["revision"] == f"{head}-dirty"
+
+
+def test_a_library_that_no_lock_asked_for_is_not_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "model.json").write_text('{"name": "sales", "version": "0123456789ab"}')
+    (tmp_path / "report.json").write_text('{"install": []}')
+    done = subprocess.run(
+        [sys.executable, ROOT / "containers" / "sbom.py", "model.json", "report.json"],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("not as the locks say: ")
+    assert "'numpy'" in done.stderr
