@@ -51,19 +51,21 @@ class Scores(NamedTuple):
     probabilities: np.ndarray | None
 
 
-class ModelFailure(Exception):
-    """What a model raised, as its cause: the estimator's own code or onnxruntime, never this project's."""
-
-
 @contextlib.contextmanager
 def models_code() -> Iterator[None]:
-    """Where a model's code runs: what it raises for the values it is given becomes a ``ModelFailure``."""
+    """Where a model's own code runs: an exception that comes out of it is marked, for ``is_models``."""
     try:
         yield
-    except (MemoryError, ImportError, OSError):  # whatever the values
+    except (MemoryError, ImportError, OSError):  # whatever the values are
         raise
     except Exception as error:
-        raise ModelFailure(f"{type(error).__name__}: {error}") from error
+        vars(error)["is_models"] = True
+        raise
+
+
+def is_models(error: Exception) -> bool:
+    """Whether the estimator or onnxruntime raised the error on its values, and not this project."""
+    return bool(vars(error).get("is_models"))
 
 
 class Scorer(Protocol):
@@ -72,7 +74,7 @@ class Scorer(Protocol):
     def score(self, columns: Columns) -> Scores:
         """Score the rows; ``columns`` holds one array of equal length a feature.
 
-        Raises ``ModelFailure`` where the model fails on one of them; other models give NaN or infinity.
+        Where the model cannot score one, it gives NaN or infinity, or raises an error that ``is_models``.
         """
         ...
 
@@ -124,7 +126,8 @@ class RowByRow:
 
         index = class_index(self._classes)
         records = zip(*(columns[name].tolist() for name in self._names), strict=True)
-        labels, probabilities = zip(*(run(self._engine, record) for record in records), strict=True)
+        with models_code():
+            labels, probabilities = zip(*map(self._engine.run, records), strict=True)
         if index is None:
             return Scores(np.array(labels, np.float64), None)
         given = None if probabilities[0] is None else np.array(probabilities)
@@ -172,14 +175,6 @@ class JoblibScorer:
         if self._index is None:
             return Scores(values.reshape(-1).astype("float64", copy=False), None)
         return Scores(self._index(values), probabilities)
-
-
-def run(engine: ScalarEngine, record: Record) -> tuple[Any, Sequence[float] | None]:
-    """The engine's label or value of a record, and its probabilities; raises ``ModelFailure``."""
-    try:
-        return engine.run(record)
-    except (ArithmeticError, ValueError) as error:  # where IEEE 754 has NaN
-        raise ModelFailure(f"{type(error).__name__}: {error}") from error
 
 
 def length(columns: Columns) -> int:
@@ -274,9 +269,9 @@ class Model(NamedTuple):
         """What the engine makes of a record, None where it is not predictable."""
         assert self.engine is not None
         try:
-            label, probabilities = run(self.engine, record)
-        except ModelFailure as failure:
-            _log(failure)
+            label, probabilities = self.engine.run(record)
+        except (ArithmeticError, ValueError) as error:
+            _log(error)
             return None
         total = label if probabilities is None else sum(probabilities)
         return (label, probabilities) if isinstance(total, str) or math.isfinite(total) else None
@@ -295,9 +290,11 @@ class Model(NamedTuple):
             return none, np.ones(0, bool)
         try:
             scores = self.scorer.score(columns)
-        except ModelFailure as failure:
+        except Exception as error:
+            if not is_models(error):
+                raise
             if rows == 1:
-                _log(failure)
+                _log(error)
                 return none, np.zeros(1, bool)
         else:
             sound = finite(scores)
@@ -467,9 +464,8 @@ def unpickle(content: bytes) -> Any:
 _logged: set[tuple[object, ...]] = set()
 
 
-def _log(failure: ModelFailure) -> None:
+def _log(error: Exception) -> None:
     """Log the type and place of what a model raised, each once in a process."""
-    error = failure.__cause__ or failure
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

@@ -130,6 +130,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None
     """Every test runs both ways: the small-file threshold is the seam between them."""
     if request.param == "swept":
         monkeypatch.setattr(csv_blocks, "SMALL", 0)
+        monkeypatch.setattr(csv_blocks, "FEW_ROWS", 0)
 
 
 FUNCTION_FIXTURE_IS_FINE = settings(
