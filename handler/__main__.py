@@ -50,7 +50,7 @@ def predict(options: argparse.Namespace, settings: Settings) -> int:
             raise InvalidRecords([Problem(name, "no_value", f"'{name}' has no value; write {name}=...")])
         pairs.append((name, text))
     record = model.schema.from_query(pairs)
-    (prediction,) = model.predict([record])
+    prediction = model.predict_one(record)
     _print({**prediction, **model.schema.carried(dict(pairs)), "model": model.manifest.identity})
     return 0
 

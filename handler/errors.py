@@ -25,6 +25,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+#: Problems that an error lists; the others are counted.
+MOST_PROBLEMS = 100
+#: Characters of a name that a caller sent, or of a feature's, as far as a problem repeats it.
+LONGEST_NAME = 100
+#: Problems and names that the one line of an error names.
+NAMED = 20
+
 BATCH_INSTEAD = (
     "score it as a batch, which takes a CSV of any size: upload it to the input bucket, or run "
     "'python -m handler score'; or send it in parts"
@@ -52,7 +59,7 @@ class UnknownEvent(FunctionError):
 
     def __init__(self, keys: Sequence[str]) -> None:
         self.keys = tuple(keys)
-        named = ", ".join(self.keys[:20]) or "none"
+        named = ", ".join(self.keys[:NAMED]) or "none"
         super().__init__(
             f"unknown event with the keys: {named}. Expected an HTTP or storage event, a record of "
             'the model\'s features, or {"instances": [...]}'
@@ -83,11 +90,44 @@ class Problem(NamedTuple):
         return f"{self.message}{place}"
 
 
-class RequestError(FunctionError):
-    """A request that cannot be answered as it stands; ``problems`` has the details, field by field."""
+class Problems:
+    """The problems of one request, up to ``MOST_PROBLEMS``: ``more`` counts those beyond.
 
-    def __init__(self, message: str, problems: Sequence[Problem] = ()) -> None:
-        self.problems = tuple(problems)
+    ``hints``: for how many more unknown names a similar one may be looked for.
+    """
+
+    def __init__(self) -> None:
+        self.listed: list[Problem] = []
+        self.more = 0
+        self.hints = 5
+
+    def __bool__(self) -> bool:
+        return bool(self.listed)
+
+    @property
+    def full(self) -> bool:
+        """Whether a further problem is counted alone."""
+        return len(self.listed) >= MOST_PROBLEMS
+
+    def add(
+        self, field: str, code: str, message: str, record: int | None = None, line: int | None = None
+    ) -> None:
+        """Add a problem of these parts."""
+        if self.full:
+            self.more += 1
+        else:
+            self.listed.append(Problem(field[:LONGEST_NAME], code, message, record, line))
+
+
+class RequestError(FunctionError):
+    """A request that cannot be answered as it stands; ``problems`` has the details, field by field.
+
+    ``more`` counts the problems that are not listed.
+    """
+
+    def __init__(self, message: str, problems: Sequence[Problem] = (), more: int = 0) -> None:
+        self.problems = tuple(problems[:MOST_PROBLEMS])
+        self.more = more + len(problems) - len(self.problems)
         super().__init__(message)
 
     @property
@@ -145,12 +185,11 @@ class UnsupportedMediaType(RequestError):
 
 
 class InvalidRecords(RequestError):
-    """Records that do not fit the model's schema, all problems at once."""
+    """Records that do not fit the model's schema, or that it cannot predict; all problems at once."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
-        shown = "; ".join(str(problem) for problem in problems[:20])
-        more = f"; and {len(problems) - 20} more" if len(problems) > 20 else ""
-        super().__init__(shown + more, problems)
+    def __init__(self, problems: Sequence[Problem], more: int = 0) -> None:
+        shown = "; ".join(str(problem) for problem in problems[:NAMED])
+        super().__init__(shown + _and_more(len(problems) + more, "; "), problems, more)
 
 
 class InvalidCsv(RequestError):
@@ -169,14 +208,14 @@ class MissingColumns(InvalidCsv):
     def __init__(self, missing: Sequence[str], found: int, delimiter: str) -> None:
         self.missing = tuple(missing)
         named = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}[delimiter]
+        shown = ", ".join(name[:LONGEST_NAME] for name in missing[:NAMED]) + _and_more(len(missing), ", ")
         super().__init__(
-            "missing",
-            f"the header has {found} {named}-separated columns and lacks: {', '.join(missing)}",
-            line=1,
+            "missing", f"the header has {found} {named}-separated columns and lacks: {shown}", line=1
         )
-        self.problems = tuple(
-            Problem(name, "missing", f"the header has no column '{name}'", line=1) for name in missing
-        )
+        problems = Problems()
+        for name in missing:
+            problems.add(name, "missing", f"the header has no column '{name[:LONGEST_NAME]}'", line=1)
+        self.problems, self.more = tuple(problems.listed), problems.more
 
 
 class Forbidden(RequestError):
@@ -221,6 +260,11 @@ class DeadlineNear(PassingFault):
             f"the time limit is near and {uri} is not scored to its end; nothing was written. Raise the "
             "function's timeout or memory, split the file, or run 'python -m handler score' on a machine"
         )
+
+
+def _and_more(count: int, separator: str) -> str:
+    """How many there are beyond those that are named."""
+    return f"{separator}and {count - NAMED:,} more" if count > NAMED else ""
 
 
 STATUS: Mapping[type[FunctionError], int] = {

@@ -5,7 +5,8 @@ missing), a string for ``category`` (empty where missing). Text and JSON differ 
 a value; the rules and their codes are the same:
 
 ``missing``, ``unknown_field``, ``repeated``, ``not_a_number``, ``not_an_integer``, ``not_a_boolean``,
-``not_a_string``, ``not_finite``, ``out_of_range``, ``unknown_category``.
+``not_a_string``, ``not_finite``, ``out_of_range``, ``unknown_category``. What they cost grows no faster
+than the text that is read.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from handler.bundle import Feature, Kind, Manifest
-from handler.errors import InvalidRecords, Problem
+from handler.errors import LONGEST_NAME, InvalidRecords, Problems
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,8 +29,13 @@ Record = tuple[Value, ...]
 #: One array a feature, by name: float64 with NaN where missing, or ``str`` objects.
 Columns = Mapping[str, "np.ndarray"]
 
-#: What spells a number in text: ASCII digits, no digit separators, blanks around it allowed.
-NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
+#: What spells a number in text: ASCII digits, no digit separators, blanks around it allowed. No two
+#: repeats stand side by side that could share digits: a text that does not match is refused in one pass.
+NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
+#: Characters of a text in which a number or a boolean is looked for, blanks around it left out.
+LONGEST_VALUE = 100
+#: Characters of the longest name for which a feature of a similar name is looked for.
+LONGEST_HINTED = 40
 NOT_FINITE = frozenset({"nan", "inf", "infinity"})
 BLANKS = " \t"
 BOOLEANS: Mapping[str, float] = {
@@ -77,6 +83,9 @@ def parse_text(feature: Feature, text: str) -> Value:
         return _missing(feature)
     if feature.kind == "boolean":
         return _boolean(text)
+    if len(text) > LONGEST_VALUE:
+        rule = f"must be {MEANING[feature.kind]}, of at most {LONGEST_VALUE} characters"
+        raise InvalidValue("not_a_number", rule)
     if NUMBER.fullmatch(text):
         return _number(feature, float(text))
     if text.lstrip("+-").lower() in NOT_FINITE:
@@ -124,7 +133,7 @@ def _missing(feature: Feature) -> Value:
 
 def _boolean(text: str) -> float:
     try:
-        return BOOLEANS[text.lower()]
+        return BOOLEANS[text[: LONGEST_VALUE + 1].lower()]
     except KeyError as error:
         raise InvalidValue("not_a_boolean", "must be true or false") from error
 
@@ -155,6 +164,12 @@ def _out_of_range(feature: Feature) -> InvalidValue:
     return InvalidValue("out_of_range", f"must lie between -{limit} and {limit}")
 
 
+def _sound(record: Record, problems: Problems) -> Record:
+    if problems:
+        raise InvalidRecords(problems.listed, problems.more)
+    return record
+
+
 class Schema:
     """The ordered features of one model, and the three readers of a record."""
 
@@ -162,6 +177,7 @@ class Schema:
         self.features = tuple(features)
         self.ids = tuple(ids)
         self.names = tuple(feature.name for feature in self.features)
+        self._needed = sum(not feature.nullable for feature in self.features)
         self._by_name = {feature.name: feature for feature in self.features}
 
     @classmethod
@@ -175,41 +191,69 @@ class Schema:
     def from_query(self, pairs: Iterable[tuple[str, str]]) -> Record:
         """A record from decoded query parameters; raises ``InvalidRecords`` with all problems."""
         values: dict[str, str] = {}
-        problems = []
+        problems = Problems()
         for name, text in pairs:
             if name in values:
-                problems.append(Problem(name, "repeated", f"'{name}' is given more than once"))
+                shown = name[:LONGEST_NAME]
+                problems.add(shown, "repeated", f"'{shown}' is given more than once")
             values[name] = text
-        return self._record(values, parse_text, problems)
+        return _sound(self._record(values, parse_text, problems), problems)
 
     def from_json(self, value: object, index: int | None = None) -> Record:
         """A record from a JSON object; ``index`` is its place in a list.
 
         Raises ``InvalidRecords`` with all problems.
         """
+        problems = Problems()
+        return _sound(self.judge_json(value, problems, index) or (), problems)
+
+    def judge_json(self, value: object, problems: Problems, index: int | None = None) -> Record | None:
+        """``from_json`` that adds to ``problems`` what is wrong, and then returns None."""
         if not isinstance(value, Mapping):
-            raise InvalidRecords(
-                [Problem("", "not_a_record", "a record must be a JSON object of features", index)]
-            )
-        problems = []
+            problems.add("", "not_a_record", "a record must be a JSON object of features", index)
+            return None
+        if problems.full:
+            problems.more += self._count(value)
+            return None
+        before = len(problems.listed)
         for name in self.ids:
             try:
                 _check_id(value.get(name))
             except InvalidValue as error:
-                problems.append(Problem(name, error.code, f"'{name}' {error.rule}", index))
-        return self._record(value, parse_json, problems, index)
+                problems.add(name, error.code, f"'{name[:LONGEST_NAME]}' {error.rule}", index)
+        record = self._record(value, parse_json, problems, index)
+        return record if len(problems.listed) == before else None
+
+    def _count(self, values: Mapping[str, object]) -> int:
+        """How many problems a JSON record has, in time that grows with its members, not the features."""
+        count, absent = 0, self._needed
+        for name, value in values.items():
+            feature = self._by_name.get(name)
+            try:
+                if feature is not None:
+                    absent -= not feature.nullable
+                    parse_json(feature, value)
+                elif name in self.ids:
+                    _check_id(value)
+                else:
+                    count += 1
+            except InvalidValue:
+                count += 1
+        return count + absent
 
     def from_cells(self, cells: Mapping[str, str]) -> Record:
         """A record from CSV cells by feature name; raises ``InvalidRecords`` with all problems."""
-        return self._record(cells, parse_text, [])
+        problems = Problems()
+        return _sound(self._record(cells, parse_text, problems), problems)
 
     def _record(
         self,
         values: Mapping[str, _T],
         parse: Callable[[Feature, _T], Value],
-        problems: list[Problem],
+        problems: Problems,
         index: int | None = None,
     ) -> Record:
+        """The values that are sound: a whole record where nothing was added to ``problems``."""
         record = []
         for feature in self.features:
             try:
@@ -218,14 +262,17 @@ class Schema:
                 else:
                     record.append(_missing(feature))
             except InvalidValue as error:
-                message = f"'{feature.name}' {error.rule}"
-                problems.append(Problem(feature.name, error.code, message, index))
+                shown = feature.name[:LONGEST_NAME]
+                problems.add(shown, error.code, f"'{shown}' {error.rule}", index)
         if len(values) > len(self.features) or not values.keys() <= self._by_name.keys():
-            problems.extend(
-                self._unknown(name, index) for name in values if name not in self and name not in self.ids
-            )
-        if problems:
-            raise InvalidRecords(problems)
+            for name in values:
+                if name not in self and name not in self.ids:
+                    shown, hint = name[:LONGEST_NAME], ""
+                    if problems.hints and len(name) <= LONGEST_HINTED:
+                        hint = self._hint(name)
+                        problems.hints -= 1
+                    message = f"'{shown}' is not a feature of this model{hint}"
+                    problems.add(shown, "unknown_field", message, index)
         return tuple(record)
 
     def carried(self, values: Mapping[str, object]) -> dict[str, dict[str, object]]:
@@ -233,14 +280,13 @@ class Schema:
         ids = {name: values[name] for name in self.ids if name in values}
         return {"ids": ids} if ids else {}
 
-    def _unknown(self, name: str, index: int | None) -> Problem:
+    def _hint(self, name: str) -> str:
+        """The question whether a feature of a similar name was meant, where there is one."""
         import difflib
 
-        near = difflib.get_close_matches(name.lower(), [each.lower() for each in self.names], 1)
-        meant = next((each for each in self.names if near and each.lower() == near[0]), None)
-        hint = f"; did you mean '{meant}'?" if meant else ""
-        shown = name[:100]
-        return Problem(shown, "unknown_field", f"'{shown}' is no feature of this model{hint}", index)
+        names = {each.lower(): each for each in self.names if len(each) <= 2 * LONGEST_HINTED}
+        near = difflib.get_close_matches(name.lower(), names, 1)
+        return f"; did you mean '{names[near[0]]}'?" if near else ""
 
     def columns(self, records: Sequence[Record]) -> Columns:
         """Records side by side, as a scorer takes them."""
@@ -284,4 +330,6 @@ class Schema:
         if feature.nullable:
             missing = cells.is_null() if cells.dtype.is_numeric() else cells == ""
             doubtful &= ~missing.to_numpy()
+        if not cells.dtype.is_numeric():
+            doubtful |= (cells.str.len_bytes() > LONGEST_VALUE).to_numpy()
         return values, doubtful if doubtful.any() else None

@@ -17,7 +17,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "": ("errors", "settings", "telemetry", "bundle", "schema"),
     "storage": ("locations", "buckets", "folders", "storage"),
     "tables": ("compression", "csv_blocks"),
-    "scoring": ("scalar", "model"),
+    "scoring": ("scalar", "model", "table"),
     "batch": ("progress", "folding", "run"),
     "web": ("messages", "openapi", "api"),
     "events": ("jobs", "objects", "http", "sources"),

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from handler.scoring.model import Model
+from handler.scoring.model import NOT_PREDICTABLE, UNPREDICTABLE, Model
 from handler.tables import csv_blocks
 from handler.tables.csv_blocks import Block, Layout, Reject
 
@@ -90,10 +90,16 @@ class Folds:
                 cells.append(row)
                 records.append(found)
         if records:
-            places, added = zip(*self._model.added(records), strict=True)
-            rows = ([*row, *more] for row, more in zip(cells, added, strict=True))
+            added = list(self._model.added(records))
+            places = [each[0] for each in added if each is not None]
+            rows = ([*row, *each[1]] for row, each in zip(cells, added, strict=True) if each is not None)
             written = (f"{line}\n" for line in csv_blocks.write_lines(rows))
-            known |= zip(sound, zip(written, places, strict=True), strict=True)
+            scored = zip(written, places, strict=True)
+            for line, each in zip(sound, added, strict=True):
+                if each is not None:
+                    known[line] = next(scored)
+                else:
+                    self._rejects[line] = Reject(0, 0, "", NOT_PREDICTABLE, UNPREDICTABLE, line)
         self._known |= known
 
     def _reject(self, place: int, line: int, row: str) -> Reject:

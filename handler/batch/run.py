@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import itertools
 import json
 import time
 import uuid
@@ -31,12 +30,13 @@ from handler.batch.folding import Folds
 from handler.bundle import Label
 from handler.errors import Changed, DeadlineNear, Forbidden, InvalidCsv, NoObject, SettingError
 from handler.scoring.model import Model
+from handler.scoring.table import score_block
 from handler.settings import Settings
 from handler.storage.locations import Location, Version
 from handler.storage.storage import Storage
 from handler.tables import csv_blocks
 from handler.tables.compression import inflated
-from handler.tables.csv_blocks import LONGEST_RECORD, Block, Layout, Reject, boundary
+from handler.tables.csv_blocks import Block, Layout, Reject
 
 PREDICTIONS, REJECTED, SUMMARY = "predictions.csv", "rejected.csv", "summary.json"
 OUTPUTS = (PREDICTIONS, REJECTED, SUMMARY)
@@ -237,16 +237,9 @@ class Batch:
 
         chunks = inflated(counted())
         size = self._settings.block_bytes
-        head = b""
-        for chunk in chunks:
-            head += chunk
-            if len(head) >= size and (boundary(head, ",") or len(head) > LONGEST_RECORD):
-                break  # the header is whole
         schema, names = self._model.schema, self._model.output_names
-        layout, start, line = Layout.of(head, schema)
+        layout, data, line = csv_blocks.header(chunks, schema)
         yield _csv_lines([*layout.header, *csv_blocks.output_names(layout.header, names)]), ()
-        data = itertools.chain([head[start:]], chunks)
-        del head
         blocks = csv_blocks.blocks(data, layout.delimiter, line, size)
         for part in self._in_order(blocks, layout):
             tally.read += part.total
@@ -284,10 +277,9 @@ class Batch:
         if folded is not None:
             classes = {str(model.manifest.classes[place]): count for place, count in folded.classes}
             return Part(folded.total, folded.rejects, folded.text, classes)
-        rows = csv_blocks.read(block, layout, model.schema)
+        rows, scores = score_block(model, block, layout)
         if rows.total == len(rows.rejects):
             return Part(rows.total, rows.rejects, b"", {})
-        scores = model.scorer.score(rows.columns)
         text = csv_blocks.write(rows, model.outputs(scores))
         return Part(rows.total, rows.rejects, text, _by_class(scores.values, model.manifest.classes))
 

@@ -6,14 +6,17 @@ columns (one array a feature) and give ``Scores``, with the same labels and the 
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from handler import bundle as bundles
+from handler import telemetry
 from handler.bundle import Bundle, Label, Manifest
-from handler.errors import BundleError
+from handler.errors import BundleError, InvalidRecords, Problem, Problems
 from handler.schema import Columns, Record, Schema
 from handler.scoring.scalar import ScalarEngine
 
@@ -26,6 +29,13 @@ if TYPE_CHECKING:
 FEW = 16
 #: Lines of a file up to which each is scored alone: by then onnxruntime would have been imported.
 MANY = 4096
+#: The code and the reason of a row that the schema takes and the model cannot score.
+NOT_PREDICTABLE = "not_predictable"
+UNPREDICTABLE = (
+    "the model cannot predict these values: it fails on them, or its answer is not a finite number"
+)
+#: Different failures of models that a process logs.
+FAILURES_LOGGED = 100
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else onnxruntime writes a device id, and calls home
 
 
@@ -41,11 +51,31 @@ class Scores(NamedTuple):
     probabilities: np.ndarray | None
 
 
+@contextlib.contextmanager
+def models_code() -> Iterator[None]:
+    """Where a model's own code runs: an exception that comes out of it is marked, for ``is_models``."""
+    try:
+        yield
+    except (MemoryError, ImportError, OSError):  # whatever the values are
+        raise
+    except Exception as error:
+        vars(error)["is_models"] = True
+        raise
+
+
+def is_models(error: Exception) -> bool:
+    """Whether the estimator or onnxruntime raised the error on its values, and not this project."""
+    return bool(vars(error).get("is_models"))
+
+
 class Scorer(Protocol):
     """A model that scores many rows at once."""
 
     def score(self, columns: Columns) -> Scores:
-        """Score the rows; ``columns`` holds one array of equal length a feature."""
+        """Score the rows; ``columns`` holds one array of equal length a feature.
+
+        Where the model cannot score one, it gives NaN or infinity, or raises an error that ``is_models``.
+        """
         ...
 
 
@@ -74,7 +104,8 @@ class OnnxScorer:
     def score(self, columns: Columns) -> Scores:
         """See ``Scorer``."""
         feed = {name: columns[feature].reshape(-1, 1) for name, feature in self._inputs}
-        outputs = self._session.run(self._outputs, feed)
+        with models_code():
+            outputs = self._session.run(self._outputs, feed)
         if self._index is None:
             return Scores(outputs[0].reshape(-1).astype("float64", copy=False), None)
         probabilities = outputs[1] if len(outputs) > 1 else None
@@ -95,7 +126,8 @@ class RowByRow:
 
         index = class_index(self._classes)
         records = zip(*(columns[name].tolist() for name in self._names), strict=True)
-        labels, probabilities = zip(*map(self._engine.run, records), strict=True)
+        with models_code():
+            labels, probabilities = zip(*map(self._engine.run, records), strict=True)
         if index is None:
             return Scores(np.array(labels, np.float64), None)
         given = None if probabilities[0] is None else np.array(probabilities)
@@ -114,7 +146,7 @@ class BySize:
 
     def score(self, columns: Columns) -> Scores:
         """See ``Scorer``."""
-        if 0 < len(next(iter(columns.values()))) <= FEW:
+        if length(columns) <= FEW:
             return self._few.score(columns)
         if self._many is None:
             with self._loading:
@@ -132,28 +164,31 @@ class JoblibScorer:
 
     def score(self, columns: Columns) -> Scores:
         """See ``Scorer``."""
+        import numpy as np
         import pandas as pd
 
         frame = pd.DataFrame({name: columns[name] for name in self._names})
-        if frame.empty:
-            return self._none()
-        values = self._estimator.predict(frame)
+        with models_code(), np.errstate(all="ignore"):  # what is not finite is seen in the scores
+            values = self._estimator.predict(frame)
+            has = self._index is not None and hasattr(self._estimator, "predict_proba")
+            probabilities = self._estimator.predict_proba(frame) if has else None
         if self._index is None:
             return Scores(values.reshape(-1).astype("float64", copy=False), None)
-        probabilities = (
-            self._estimator.predict_proba(frame) if hasattr(self._estimator, "predict_proba") else None
-        )
         return Scores(self._index(values), probabilities)
 
-    def _none(self) -> Scores:
-        """The scores of no rows, which an estimator refuses to give."""
-        import numpy as np
 
-        if self._index is None:
-            return Scores(np.empty(0), None)
-        shape = (0, len(self._estimator.classes_))
-        probabilities = np.empty(shape) if hasattr(self._estimator, "predict_proba") else None
-        return Scores(np.empty(0, np.int64), probabilities)
+def length(columns: Columns) -> int:
+    """How many rows the columns have."""
+    return len(next(iter(columns.values())))
+
+
+def finite(scores: Scores) -> np.ndarray:
+    """Which rows' value and probabilities are all finite, shape (n,)."""
+    import numpy as np
+
+    if scores.probabilities is None:
+        return np.asarray(np.isfinite(scores.values))
+    return np.asarray(np.isfinite(scores.probabilities).all(axis=1))
 
 
 def input_names(manifest: Manifest) -> dict[str, str]:
@@ -199,13 +234,84 @@ class Model(NamedTuple):
         """A model from its parts."""
         return cls(manifest, Schema.of(manifest), scorer, engine)
 
+    def predict_one(self, record: Record) -> dict[str, Any]:
+        """The prediction of a record, as JSON has it; raises ``InvalidRecords`` where there is none."""
+        (prediction,) = self._predict([record])
+        if prediction is None:
+            raise InvalidRecords([Problem("", NOT_PREDICTABLE, UNPREDICTABLE)])
+        return prediction
+
     def predict(self, records: Sequence[Record]) -> list[dict[str, Any]]:
-        """A prediction a record, as JSON has it; up to ``FEW`` of them without onnxruntime."""
-        if not records:
-            return []
+        """One prediction per record, as JSON has it; up to ``FEW`` of them without onnxruntime.
+
+        Raises ``InvalidRecords`` with the records that are not predictable.
+        """
+        predictions = self._predict(records)
+        sound = [prediction for prediction in predictions if prediction is not None]
+        if len(sound) < len(records):
+            problems = Problems()
+            for index, prediction in enumerate(predictions):
+                if prediction is None:
+                    problems.add("", NOT_PREDICTABLE, UNPREDICTABLE, index)
+            raise InvalidRecords(problems.listed, problems.more)
+        return sound
+
+    def _predict(self, records: Sequence[Record]) -> list[dict[str, Any] | None]:
+        """One prediction per record, None where it is not predictable."""
         if self.engine is None or len(records) > FEW:
-            return self.predictions(self.score(records))
-        return [self._prediction(*self.engine.run(record)) for record in records]
+            scores, sound = self.attempt(self.schema.columns(records))
+            predictions = iter(self.predictions(scores))
+            return [next(predictions) if each else None for each in sound.tolist()]
+        scored = (self._run(record) for record in records)
+        return [None if each is None else self._prediction(*each) for each in scored]
+
+    def _run(self, record: Record) -> tuple[Any, Sequence[float] | None] | None:
+        """What the engine makes of a record, None where it is not predictable."""
+        assert self.engine is not None
+        try:
+            label, probabilities = self.engine.run(record)
+        except (ArithmeticError, ValueError) as error:
+            _log(error)
+            return None
+        total = label if probabilities is None else sum(probabilities)
+        return (label, probabilities) if isinstance(total, str) or math.isfinite(total) else None
+
+    def attempt(self, columns: Columns) -> tuple[Scores, np.ndarray]:
+        """The scores of the rows that are predictable, and which rows these are, shape (n,).
+
+        A row is not predictable if the model fails on it, or if its value or one of its probabilities is
+        not finite. The rows on which a model fails are found by halving: at most two calls per row.
+        """
+        import numpy as np
+
+        rows = length(columns)
+        none = Scores(np.empty(0, np.int64 if self.manifest.classes else np.float64), None)
+        if rows == 0:
+            return none, np.ones(0, bool)
+        try:
+            scores = self.scorer.score(columns)
+        except Exception as error:
+            if not is_models(error):
+                raise
+            if rows == 1:
+                _log(error)
+                return none, np.zeros(1, bool)
+        else:
+            sound = finite(scores)
+            if sound.all():
+                return scores, sound
+            given = scores.probabilities
+            return Scores(scores.values[sound], None if given is None else given[sound]), sound
+        parts = [
+            self.attempt({name: values[part] for name, values in columns.items()})
+            for part in (slice(rows // 2), slice(rows // 2, rows))
+        ]
+        scored = [scores for scores, _ in parts if len(scores.values)] or [none]
+        some = [scores.probabilities for scores in scored if scores.probabilities is not None]
+        joined = Scores(
+            np.concatenate([scores.values for scores in scored]), np.concatenate(some) if some else None
+        )
+        return joined, np.concatenate([sound for _, sound in parts])
 
     def _prediction(self, label: Any, probabilities: Sequence[float] | None) -> dict[str, Any]:
         if probabilities is None:
@@ -213,23 +319,34 @@ class Model(NamedTuple):
         names = map(str, self.manifest.classes)
         return {"prediction": label, "probabilities": dict(zip(names, probabilities, strict=True))}
 
-    def added(self, records: Sequence[Record]) -> Iterator[tuple[int, list[object]]]:
-        """Of each record, its class's place (0 of a regression) and the cells that scoring adds to it."""
+    def added(self, records: Sequence[Record]) -> Iterator[tuple[int, list[object]] | None]:
+        """The place of each record's class (0 for a regression), and the cells that scoring adds to it.
+
+        None where a record is not predictable.
+        """
         classes = self.manifest.classes
         if self.engine is None or len(records) > MANY:
-            scores = self.score(records)
+            scores, sound = self.attempt(self.schema.columns(records))
             outputs = [each if isinstance(each, list) else each.tolist() for each in self.outputs(scores)]
-            places = scores.values.tolist() if classes else [0] * len(records)
-            yield from zip(places, map(list, zip(*outputs, strict=True)), strict=True)
+            places = scores.values.tolist() if classes else [0] * len(scores.values)
+            scored = zip(places, map(list, zip(*outputs, strict=True)), strict=True)
+            yield from (next(scored) if each else None for each in sound.tolist())
             return
-        places = {label: place for place, label in enumerate(classes)}
-        first = 1 if self.manifest.task == "binary" else 0
-        for record in records:
-            label, probabilities = self.engine.run(record)
-            yield places.get(label, 0), [label, *(probabilities or ())[first:]]
+        place_of = {label: place for place, label in enumerate(classes)}
+        for each in map(self._run, records):
+            if each is None:
+                yield None
+            else:
+                label, probabilities = each
+                yield place_of.get(label, 0), [label, *(probabilities or ())[self._shown]]
+
+    @property
+    def _shown(self) -> slice:
+        """The probabilities that a CSV has: of two classes, that of the positive one."""
+        return slice(1 if self.manifest.task == "binary" else 0, None)
 
     def score(self, records: Sequence[Record]) -> Scores:
-        """Score records that the schema has read."""
+        """Score records that the schema has read, whether or not they are predictable; see ``Scorer``."""
         return self.scorer.score(self.schema.columns(records))
 
     def predictions(self, scores: Scores) -> list[dict[str, Any]]:
@@ -253,12 +370,11 @@ class Model(NamedTuple):
     @property
     def output_names(self) -> tuple[str, ...]:
         """The columns that scoring adds to a CSV."""
-        classes = self.manifest.classes
         if not self.manifest.probabilities:
             return ("prediction",)
-        if self.manifest.task == "binary":
-            return ("prediction", "probability")
-        return ("prediction", *(f"probability_{label}" for label in classes))
+        shown = self.manifest.classes[self._shown]
+        names = ("probability",) if len(shown) == 1 else (f"probability_{label}" for label in shown)
+        return ("prediction", *names)
 
     def outputs(self, scores: Scores) -> list[np.ndarray | list[str]]:
         """The columns that scoring adds to a CSV, shape (n,) each; text labels as a list."""
@@ -274,8 +390,7 @@ class Model(NamedTuple):
             labels = [str(classes[place]) for place in scores.values.tolist()]
         if scores.probabilities is None:
             return [labels]
-        first = 1 if self.manifest.task == "binary" else 0
-        return [labels, *np.ascontiguousarray(scores.probabilities.T)[first:]]
+        return [labels, *np.ascontiguousarray(scores.probabilities.T)[self._shown]]
 
     def check(self) -> list[str]:
         """Predict the golden rows again, alone and together; one line a row that differs from training.
@@ -288,13 +403,12 @@ class Model(NamedTuple):
             self.schema.from_json(golden["record"], place)
             for place, golden in enumerate(self.manifest.golden)
         ]
-        crowd = records * (FEW + 1)  # more than the engine scores
-        together = self.predictions(self.score(crowd))[: len(records)] if records else []
+        together = self.predict(records * (FEW + 1))[: len(records)]  # more than the engine scores
         differences = []
         for place, (golden, record, scored) in enumerate(
             zip(self.manifest.golden, records, together, strict=True)
         ):
-            for found in (self.predict([record])[0], scored):
+            for found in (self.predict_one(record), scored):
                 if not _agree(golden, found, tolerance):
                     told = {key: golden[key] for key in found}
                     differences.append(f"golden row {place}: training said {told}, this says {found}")
@@ -344,6 +458,21 @@ def unpickle(content: bytes) -> Any:
             f"{bundles.JOBLIB} needs code that is not here ({error}): put the module that defines "
             "your pipeline beside the handler"
         ) from error
+
+
+#: What models raised and the log has: the type, and the code and line that raised it.
+_logged: set[tuple[object, ...]] = set()
+
+
+def _log(error: Exception) -> None:
+    """Log the type and place of what a model raised, each once in a process."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    met = (type(error), *((trace.tb_frame.f_code, trace.tb_lineno) if trace is not None else ()))
+    if met not in _logged and len(_logged) < FAILURES_LOGGED:
+        _logged.add(met)
+        telemetry.failure("the model fails on a row, which is rejected", error)
 
 
 def _agree(golden: Mapping[str, Any], found: Mapping[str, Any], tolerance: float) -> bool:

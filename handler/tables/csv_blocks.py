@@ -11,15 +11,18 @@ which a record starts; the header's is 1.
 
 from __future__ import annotations
 
+import collections
 import csv
 import io
+import itertools
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from handler.errors import InvalidCsv, InvalidRecords, MissingColumns
-from handler.schema import Columns, Record, Schema, clean_name
+from handler.errors import LONGEST_NAME, InvalidCsv, InvalidRecords, MissingColumns
+from handler.schema import LONGEST_VALUE, Columns, Record, Schema, clean_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,8 +31,14 @@ if TYPE_CHECKING:
 DELIMITERS = (",", ";", "\t", "|")
 #: A record over this many bytes is taken for a quote that was never closed.
 LONGEST_RECORD = 16 * 1024 * 1024
+#: Columns of a header. A file with so many takes 70 MB to score, and one with ten times as many 130 MB.
+MOST_COLUMNS = 100_000
+#: Bytes in which a header is sought first.
+FIRST = 64 * 1024
 #: Below this size, reading row by row is over before polars would be imported.
 SMALL = 64 * 1024
+#: Rows of a block from which on polars is worth what it takes for each column, some 30 microseconds.
+FEW_ROWS = 32
 #: First bytes of files that are often mistaken for a CSV, and what to call them.
 SIGNATURES: Mapping[bytes, tuple[str, str]] = {
     b"\xff\xfe": ("not_utf8", "is UTF-16; save it as UTF-8"),
@@ -56,39 +65,167 @@ class Layout:
     delimiter: str
     places: Mapping[str, int]
 
-    @classmethod
-    def of(cls, head: bytes, schema: Schema) -> tuple[Layout, int, int]:
-        """Read the header from the first bytes of a file.
 
-        Returns the layout, the offset of the first byte after the header and the number of the
-        line there. The delimiter is the one under which the header names the most features.
-        Raises ``InvalidCsv`` for what is no UTF-8 CSV, ``MissingColumns`` where features are absent.
-        """
-        for signature, (code, what) in SIGNATURES.items():
-            if head.startswith(signature):
-                raise InvalidCsv(code, f"the file {what}")
-        start = len(BOM) if head.startswith(BOM) else 0
-        text = head[start:].decode("utf-8", errors="surrogateescape")
-        first = _first_record(text, ",")
-        if first is None:
+def header(chunks: Iterable[bytes], schema: Schema) -> tuple[Layout, Iterator[bytes], int]:
+    """Read the header of a stream of bytes: as many of them as it takes, up to ``LONGEST_RECORD``.
+
+    Returns the layout, the bytes after the header as a stream, and the number of the line there. The
+    delimiter is the one under which the header names the most features. Raises ``InvalidCsv`` for what
+    is no UTF-8 CSV, ``MissingColumns`` where features are absent.
+    """
+    chunks = iter(chunks)
+    head, enough, ended = b"", FIRST, False
+    while True:
+        parts, length = [head], len(head)
+        while length < enough and not ended:
+            chunk = next(chunks, None)
+            ended = chunk is None
+            parts.append(chunk or b"")
+            length += len(parts[-1])
+        head = b"".join(parts)
+        read = _header(head[:enough], schema, whole=ended and length <= enough)
+        if read is not None:
+            layout, start, line = read
+            return layout, itertools.chain([head[start:]], chunks), line
+        enough *= 4
+
+
+class _Header(NamedTuple):
+    """The first record that is not blank, under one delimiter.
+
+    ``raw``: its text with the line end, from ``start`` on; ``places``: the features' columns, of each the
+    first; ``closed``: whether no quote is open at its end; ``ends``: whether text follows it.
+    """
+
+    delimiter: str
+    cells: list[str]
+    places: Mapping[str, int]
+    line: int
+    start: int
+    raw: str
+    closed: bool
+    ends: bool
+
+
+def _header(head: bytes, schema: Schema, whole: bool) -> tuple[Layout, int, int] | None:
+    """The layout, and the offset and line after it; None where more of the file than ``head`` is needed.
+
+    ``whole``: there is no more.
+    """
+    for signature, (code, what) in SIGNATURES.items():
+        if head.startswith(signature):
+            raise InvalidCsv(code, f"the file {what}")
+    mark = len(BOM) if head.startswith(BOM) else 0
+    text = head[mark:].decode("utf-8", errors="surrogateescape")
+    _refuse_many_columns(text)
+    headers = [
+        each for each in (_header_under(delimiter, text, schema) for delimiter in DELIMITERS) if each
+    ]
+    full = len(head) >= LONGEST_RECORD
+    if not headers:
+        if whole or full:
             raise InvalidCsv("empty", "the file is empty; a header line is needed")
-        best = cls((), ",", {})
-        for delimiter in DELIMITERS:
-            line, raw, cells = _first_record(text, delimiter) or first
-            layout = cls(tuple(cells), delimiter, _places(cells, schema))
-            if (len(layout.places), len(cells)) > (len(best.places), len(best.header)):
-                best, end, after = layout, text.index(raw) + len(raw), line + _lines(raw)
-        raw = text[:end]
-        if "\x00" in raw:
-            raise InvalidCsv("not_a_csv", "the file is binary, or UTF-16; save it as CSV in UTF-8")
-        try:
-            raw.encode()
-        except UnicodeEncodeError as error:
-            raise _not_utf8(1) from error
-        missing = [name for name in schema.names if name not in best.places]
-        if missing:
-            raise MissingColumns(missing, len(best.header), best.delimiter)
-        return best, start + len(raw.encode()), after
+        return None
+    best = max(headers, key=lambda each: (len(each.places), each.closed, len(each.cells)))
+    complete = best.closed and len(best.places) == len(schema.names)
+    if not (whole or (complete and best.ends) or all(each.ends for each in headers)):
+        if not full:
+            return None
+        if best.closed:
+            raise InvalidCsv("record_too_long", f"the header is over {LONGEST_RECORD:,} bytes", best.line)
+    raw = best.raw if best.closed else best.raw.splitlines()[0]
+    if "\x00" in raw:
+        raise InvalidCsv("not_a_csv", "the file is binary, or UTF-16; save it as CSV in UTF-8")
+    try:
+        raw.encode()
+    except UnicodeEncodeError as error:
+        raise _not_utf8(best.line) from error
+    if not complete and any(not each.closed and len(each.places) == len(best.places) for each in headers):
+        raise InvalidCsv("unclosed_quote", "a quote is opened in the header and never closed", best.line)
+    if _swallows_rows(best, schema):
+        raise InvalidCsv(
+            "unclosed_quote",
+            "a quote is opened in the header, and the lines up to the next quote may be rows; close it, or "
+            "write the header on one line",
+            best.line,
+        )
+    if len(best.cells) > MOST_COLUMNS:
+        raise _too_many_columns(best.line)
+    missing = [name for name in schema.names if name not in best.places]
+    if missing:
+        raise MissingColumns(missing, len(best.cells), best.delimiter)
+    _refuse_repeated(best.cells, schema)
+    end = mark + len(text[: best.start + len(best.raw)].encode())
+    return Layout(tuple(best.cells), best.delimiter, best.places), end, best.line + _lines(best.raw)
+
+
+def _header_under(delimiter: str, text: str, schema: Schema) -> _Header | None:
+    """The header under a delimiter; None where all lines are blank."""
+    gap = "" if text.endswith(("\n", "\r")) else "\n"
+    records = _records(f"{text}{gap}{_SENTINEL}", delimiter, 1)
+    start = 0
+    while not (record := next(records))[2]:
+        start += len(record[1])
+    line, raw, cells = record
+    if cells == [_SENTINEL]:
+        return None
+    closed = not raw.endswith(_SENTINEL)
+    raw = text[start : start + len(raw)] if closed else text[start:]
+    places: dict[str, int] = {}
+    for place, cell in enumerate(cells):
+        places.setdefault(_feature_name(cell, schema), place)
+    places.pop("", None)
+    return _Header(delimiter, cells, places, line, start, raw, closed, start + len(raw) < len(text))
+
+
+def _feature_name(cell: str, schema: Schema) -> str:
+    """The feature that a header cell names; empty where it names none."""
+    name = cell if cell in schema else clean_name(cell)
+    return name if name in schema else ""
+
+
+def _swallows_rows(header: _Header, schema: Schema) -> bool:
+    """Whether a quoted cell with line ends in it may come of a stray quote, and hold rows.
+
+    It may where text follows the closing quote in its cell, and where the first line without the quote
+    has all the features that the header has, and a later line as many cells.
+    """
+    first, *others = io.StringIO(header.raw, newline="")
+    if not others:
+        return False
+    try:
+        collections.deque(csv.reader([first, *others], delimiter=header.delimiter, strict=True), maxlen=0)
+    except csv.Error:
+        return True
+    before, _, after = first.rpartition('"')
+    alone = next(csv.reader([before + after], delimiter=header.delimiter), [])
+    named = {_feature_name(cell, schema) for cell in alone} - {""}
+    return len(named) >= len(header.places) and any(
+        len(next(csv.reader([line], delimiter=header.delimiter), [])) == len(alone)
+        for line in others
+        if line.count(header.delimiter) + 1 >= len(alone)
+    )
+
+
+def _refuse_many_columns(text: str) -> None:
+    """Raise ``InvalidCsv`` for too many columns before there is a list of them."""
+    line = re.search(r"[^\r\n]+", text)
+    unquoted = re.sub('"[^"]*"?', "", line[0]) if line else ""
+    if max(map(unquoted.count, DELIMITERS)) >= MOST_COLUMNS:
+        raise _too_many_columns(1)
+
+
+def _too_many_columns(line: int) -> InvalidCsv:
+    return InvalidCsv("too_many_columns", f"the header has over {MOST_COLUMNS:,} columns", line)
+
+
+def _refuse_repeated(cells: Sequence[str], schema: Schema) -> None:
+    """Raise ``InvalidCsv`` for a feature that has two columns."""
+    names = collections.Counter(_feature_name(cell, schema) for cell in cells)
+    repeated = next((name for name, count in names.items() if name and count > 1), None)
+    if repeated is not None:
+        shown = repeated[:LONGEST_NAME]
+        raise InvalidCsv("repeated", f"the header has the column '{shown}' more than once", 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +262,7 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """A block, read: ``columns`` and ``sound`` rows go to the scorer, the others are ``rejects``.
+    """A block, read: ``columns`` of the sound rows go to the scorer, the others are ``rejects``.
 
     ``total``: the records of the block. ``columns``: one array a feature over the sound rows.
     ``text``: the cells of every record, rejected ones too (a list), or the sound rows as a frame:
@@ -141,6 +278,28 @@ class Rows:
     def rejected(self) -> frozenset[int]:
         """The places of the rejected rows."""
         return frozenset(reject.place for reject in self.rejects)
+
+    def without(self, out: np.ndarray, block: Block, delimiter: str, code: str, reason: str) -> Rows:
+        """The rows, of which the sound ones that ``out``, shape (sound rows,), marks are rejects too.
+
+        ``block`` is the one that they were read from.
+        """
+        rejected = self.rejected
+        sound = (place for place in range(self.total) if place not in rejected)
+        places = set(itertools.compress(sound, out.tolist()))
+        text = block.data.decode()
+        records = (each for each in _records(text, delimiter, block.line) if each[2])
+        more = (
+            Reject(place, line, "", code, reason, raw.rstrip("\r\n"))
+            for place, (line, raw, _) in enumerate(records)
+            if place in places
+        )
+        return Rows(
+            self.total,
+            {name: values[~out] for name, values in self.columns.items()},
+            tuple(sorted([*self.rejects, *more], key=lambda reject: reject.place)),
+            self.text if isinstance(self.text, list) else self.text.filter(~out),
+        )
 
 
 def blocks(chunks: Iterable[bytes], delimiter: str, line: int, size: int) -> Iterator[Block]:
@@ -202,7 +361,7 @@ def read(block: Block, layout: Layout, schema: Schema, row_by_row: bool = False)
     Raises ``InvalidCsv`` where the bytes are not UTF-8 or a quote is never closed.
     """
     rows = None
-    if not row_by_row and len(block.data) >= SMALL:
+    if not row_by_row and len(block.data) >= SMALL and block.data.count(b"\n") >= FEW_ROWS:
         rows = _sweep(block, layout, schema)
     return rows or _walk(block, layout, schema)
 
@@ -293,19 +452,6 @@ def output_names(header: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...
     return tuple(names)
 
 
-def _places(cells: Sequence[str], schema: Schema) -> dict[str, int]:
-    """Where each feature's column is; raises ``InvalidCsv`` for a feature that stands there twice."""
-    places: dict[str, int] = {}
-    for place, cell in enumerate(cells):
-        name = cell if cell in schema else clean_name(cell)
-        if name not in schema:
-            continue
-        if name in places:
-            raise InvalidCsv("repeated", f"the header has the column '{name}' more than once", 1)
-        places[name] = place
-    return places
-
-
 def _records(text: str, delimiter: str, line: int) -> Iterator[tuple[int, str, list[str]]]:
     """Each record's line, its raw text with line end, and its cells; blank lines have no cells."""
     consumed: list[str] = []
@@ -319,10 +465,6 @@ def _records(text: str, delimiter: str, line: int) -> Iterator[tuple[int, str, l
         yield line, "".join(consumed), cells
         line += len(consumed)
         consumed.clear()
-
-
-def _first_record(text: str, delimiter: str) -> tuple[int, str, list[str]] | None:
-    return next((each for each in _records(text, delimiter, 1) if each[2]), None)
 
 
 def _lines(data: bytes | str) -> int:
@@ -394,7 +536,8 @@ def _sweep(block: Block, layout: Layout, schema: Schema) -> Rows | None:
     try:
         if as_lines:
             try:  # cells first: after the lines, this takes twice as long
-                cells = frame(data, layout.delimiter, {**texts, **numbers}, quotes)
+                typed = {} if _has_long_cell(data, layout.delimiter) else numbers
+                cells = frame(data, layout.delimiter, {**texts, **typed}, quotes)
             except pl.exceptions.ComputeError:
                 cells = frame(data, layout.delimiter, texts, quotes)
             text = frame(data, "\x00", {"line": pl.String}, quotes)
@@ -415,6 +558,15 @@ def _sweep(block: Block, layout: Layout, schema: Schema) -> Rows | None:
     if not as_lines:
         return None
     return _settle(np.flatnonzero(doubts), block, layout, schema, columns, text)
+
+
+def _has_long_cell(data: bytes, delimiter: str) -> bool:
+    """Whether a cell is longer than a number may be, in a block without quotes."""
+    import numpy as np
+
+    codes = np.frombuffer(data, np.uint8)
+    marks = np.flatnonzero((codes == ord(delimiter)) | (codes == 0x0A))
+    return bool(np.diff(marks, prepend=-1).max(initial=0) > LONGEST_VALUE)
 
 
 def _settle(

@@ -6,12 +6,13 @@ balancer's rule) belongs to the platform. Errors answer as RFC 9457 problem docu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 from handler import telemetry
 from handler.bundle import CARD, REPORT
 from handler.errors import (
+    LONGEST_NAME,
     AnswerTooLarge,
     BodyTooLarge,
     FunctionError,
@@ -19,10 +20,11 @@ from handler.errors import (
     MethodNotAllowed,
     NotFound,
     Problem,
+    Problems,
     UnsupportedMediaType,
 )
 from handler.schema import Record
-from handler.scoring.model import Model, Scores
+from handler.scoring.model import Model
 from handler.settings import Settings
 from handler.web.messages import (
     CSV,
@@ -42,21 +44,11 @@ from handler.web.messages import (
 )
 
 if TYPE_CHECKING:
-    from handler.tables.csv_blocks import Block, Layout, Reject, Rows
+    from handler.scoring.table import ScoredBlock
+    from handler.tables.csv_blocks import Layout
+
 #: The routes of the model report, and the bundle's files that they send.
 REPORTS = {"report": REPORT, "card": CARD}
-
-
-class Table(NamedTuple):
-    """A scored CSV body, block by block."""
-
-    layout: Layout
-    parts: tuple[tuple[Block, Rows, Scores], ...]
-
-    @property
-    def rejects(self) -> list[Reject]:
-        """Every rejected row, in order."""
-        return [reject for _, rows, _ in self.parts for reject in rows.rejects]
 
 
 class Api:
@@ -73,7 +65,7 @@ class Api:
             if request.most is not None and length_in_json(answer) > request.most:
                 raise AnswerTooLarge(request.most)
         except FunctionError as error:
-            answer = problem(error)
+            answer = problem(error, request.most)
         except Exception as error:  # noqa: BLE001  the caller gets an answer, the log gets the place
             telemetry.failure("request failed", error, route=request.route)
             answer = problem(FunctionError("the server failed on this request; its log says where"))
@@ -93,33 +85,31 @@ class Api:
         ):
             strangers = [name for name in payload if name != "instances"]
             if strangers:
-                raise InvalidRecords(
-                    [
-                        Problem(
-                            name[:100], "unknown_field", f"'{name[:100]}' cannot stand beside 'instances'"
-                        )
-                        for name in strangers
-                    ]
-                )
+                problems = Problems()
+                for name in strangers:
+                    shown = name[:LONGEST_NAME]
+                    problems.add(shown, "unknown_field", f"'{shown}' cannot stand beside 'instances'")
+                raise InvalidRecords(problems.listed, problems.more)
             payload = payload["instances"]
             if not isinstance(payload, list):
                 raise InvalidRecords([Problem("instances", "not_a_list", "'instances' must be a list")])
+        schema = self._model.schema
         if not isinstance(payload, list):
-            record, ids = self._read(payload)
-            return self._one(record, ids), 1
-        read = _all_records(self._read, payload)
-        predictions = self._model.predict([record for record, _ in read])
+            record = schema.from_json(payload)
+            return self._one(record, schema.carried(cast("Mapping[str, object]", payload))), 1
+        problems = Problems()
+        records = [schema.judge_json(each, problems, index) for index, each in enumerate(payload)]
+        if problems:
+            raise InvalidRecords(problems.listed, problems.more)
+        predictions = self._model.predict(cast("list[Record]", records))
         document = {
-            "predictions": [{**told, **ids} for told, (_, ids) in zip(predictions, read, strict=True)],
+            "predictions": [
+                {**prediction, **schema.carried(each)}
+                for prediction, each in zip(predictions, payload, strict=True)
+            ],
             "model": self._model.manifest.identity,
         }
-        return document, len(read)
-
-    def _read(self, payload: object, index: int | None = None) -> tuple[Record, dict[str, Any]]:
-        """A JSON record, and the id columns in it as the answer carries them back."""
-        schema = self._model.schema
-        record = schema.from_json(payload, index)
-        return record, schema.carried(cast("Mapping[str, object]", payload))
+        return document, len(records)
 
     def _dispatch(self, request: Request) -> Answer:
         methods = ROUTES.get(request.route)
@@ -166,12 +156,15 @@ class Api:
         if request.media_type != CSV:
             hint = CURL_HINT.format(JSON) if request.media_type == FORM else ""
             raise UnsupportedMediaType((JSON, CSV), hint)
-        table = self._score_csv(request.body)
-        if table.rejects:
-            raise InvalidRecords(
-                [Problem(each.column, each.code, each.reason, line=each.line) for each in table.rejects]
-            )
-        predictions = [each for _, _, scores in table.parts for each in self._model.predictions(scores)]
+        _, scored = self._score_csv(request.body)
+        problems = Problems()
+        predictions: list[dict[str, Any]] = []
+        for block, scores in scored:
+            for each in block.rejects:
+                problems.add(each.column, each.code, each.reason, line=each.line)
+            predictions += self._model.predictions(scores) if not problems else ()
+        if problems:
+            raise InvalidRecords(problems.listed, problems.more)
         document = {"predictions": predictions, "model": self._model.manifest.identity}
         return answer_json(document, rows=len(predictions))
 
@@ -185,22 +178,24 @@ class Api:
             hint = CURL_HINT.format(CSV) + ", or -F file=@..." if request.media_type == FORM else ""
             raise UnsupportedMediaType((MULTIPART, CSV), hint)
         if prefers_csv(request.headers.get("accept", "")):
-            return self._joined(self._score_csv(body, row_by_row=True))
-        table = self._score_csv(body)
+            return self._joined(*self._score_csv(body, row_by_row=True))
+        _, scored = self._score_csv(body)
         predictions: list[object] = []
-        for _, rows, scores in table.parts:
+        rejects: list[dict[str, object]] = []
+        for rows, scores in scored:
             labels = iter(self._model.labels(scores))
             rejected = rows.rejected
             predictions += [None if place in rejected else next(labels) for place in range(rows.total)]
+            rejects += (
+                {"line": each.line, "column": each.column, "code": each.code, "reason": each.reason}
+                for each in rows.rejects
+            )
         document = {
             "predictions": predictions,
-            "rejected": [
-                {"line": each.line, "column": each.column, "code": each.code, "reason": each.reason}
-                for each in table.rejects
-            ],
+            "rejected": rejects,
             "model": self._model.manifest.identity,
         }
-        return answer_json(document, rows=len(predictions), rejected=len(table.rejects))
+        return answer_json(document, rows=len(predictions), rejected=len(rejects))
 
     def get_model(self, request: Request) -> Answer:  # noqa: ARG002
         """What the model is, takes and achieved."""
@@ -263,38 +258,37 @@ class Api:
         return Answer(200, headers, gzip.decompress(content))
 
     def _one(self, record: Record, ids: Mapping[str, Any]) -> dict[str, Any]:
-        (prediction,) = self._model.predict([record])
-        return {**prediction, **ids, "model": self._model.manifest.identity}
+        return {**self._model.predict_one(record), **ids, "model": self._model.manifest.identity}
 
-    def _score_csv(self, body: bytes, row_by_row: bool = False) -> Table:
-        from handler.tables import csv_blocks  # what one customer's prediction does not wait for
+    def _score_csv(self, body: bytes, row_by_row: bool = False) -> tuple[Layout, Iterator[ScoredBlock]]:
+        """The header of a CSV body, and its blocks, each read and scored when its turn comes."""
+        from handler.scoring.table import score_block  # what one customer's prediction does not wait for
+        from handler.tables import csv_blocks
 
-        schema = self._model.schema
-        layout, start, line = csv_blocks.Layout.of(body, schema)
-        parts = []
-        for block in csv_blocks.blocks([body[start:]], layout.delimiter, line, len(body)):
-            rows = csv_blocks.read(block, layout, schema, row_by_row)
-            parts.append((block, rows, self._model.scorer.score(rows.columns)))
-        return Table(layout, tuple(parts))
+        layout, rest, line = csv_blocks.header([body], self._model.schema)
+        blocks = csv_blocks.blocks(rest, layout.delimiter, line, self._settings.block_bytes)
+        return layout, (score_block(self._model, block, layout, row_by_row) for block in blocks)
 
-    def _joined(self, table: Table) -> Answer:
+    def _joined(self, layout: Layout, scored: Iterable[ScoredBlock]) -> Answer:
         """Every input row with its prediction; a rejected one keeps its cells and gets empty ones."""
         from handler.tables import csv_blocks
 
         names = self._model.output_names
         joined: list[list[object]] = []
-        for _, rows, scores in table.parts:
+        count = 0
+        for rows, scores in scored:
             outputs = zip(*self._model.outputs(scores), strict=True)
             rejected = rows.rejected
+            count += len(rejected)
             for place, cells in enumerate(cast("list[list[str]]", rows.text)):
                 row: Sequence[object] = [""] * len(names) if place in rejected else next(outputs)
-                padding = [""] * (len(table.layout.header) - len(cells))
+                padding = [""] * (len(layout.header) - len(cells))
                 joined.append([*cells, *padding, *row])
-        header = [*table.layout.header, *csv_blocks.output_names(table.layout.header, names)]
+        header = [*layout.header, *csv_blocks.output_names(layout.header, names)]
         lines = csv_blocks.write_lines([header, *joined])
         body = "".join(f"{line}\n" for line in lines).encode()
-        headers = {"content-type": f"{CSV}; charset=utf-8", "x-rows-rejected": str(len(table.rejects))}
-        return Answer(200, headers, body, len(joined), len(table.rejects))
+        headers = {"content-type": f"{CSV}; charset=utf-8", "x-rows-rejected": str(count)}
+        return Answer(200, headers, body, len(joined), count)
 
 
 Route = Callable[[Api, Request], Answer]
@@ -312,19 +306,3 @@ ROUTES: Mapping[str, Mapping[str, Route]] = {
     "swagger-ui-bundle.js": {"GET": Api.get_page},
 }
 PUBLIC = tuple(ROUTES)[:8]
-
-
-def _all_records(
-    read: Callable[[object, int], tuple[Record, dict[str, Any]]], payload: Sequence[object]
-) -> list[tuple[Record, dict[str, Any]]]:
-    """Read every record; raises ``InvalidRecords`` with the problems of all."""
-    records: list[tuple[Record, dict[str, Any]]] = []
-    problems: list[Problem] = []
-    for index, each in enumerate(payload):
-        try:
-            records.append(read(each, index))
-        except InvalidRecords as error:
-            problems += error.problems
-    if problems:
-        raise InvalidRecords(problems)
-    return records

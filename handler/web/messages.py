@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from handler.errors import (
+    LONGEST_NAME,
     FunctionError,
     InvalidBody,
     InvalidRecords,
     Problem,
+    Problems,
     RequestError,
     status_of,
 )
@@ -25,6 +27,7 @@ FORM = "application/x-www-form-urlencoded"
 TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
 #: What curl puts in place of a content type that the caller left out.
 CURL_HINT = "; with curl: -H 'content-type: {}'"
+CONTROLS = bytes(set(range(0x20)) - set(b"\n\r\t"))
 ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 
@@ -74,20 +77,29 @@ def answer_json(
     return Answer(status, headers, body, rows, rejected)
 
 
-def problem(error: FunctionError) -> Answer:
-    """The problem document of an error. https://www.rfc-editor.org/rfc/rfc9457"""
+def problem(error: FunctionError, most: int | None = None) -> Answer:
+    """The problem document of an error, in ``most`` bytes. https://www.rfc-editor.org/rfc/rfc9457
+
+    Its member ``more`` counts the problems that it does not list.
+    """
     import http
 
     status = status_of(error)
-    problems = error.problems if isinstance(error, RequestError) else ()
+    problems, more = (error.problems, error.more) if isinstance(error, RequestError) else ((), 0)
     document = {
         "type": "about:blank",
         "title": TITLES.get(status) or http.HTTPStatus(status).phrase,
         "status": status,
         "detail": str(error),
         "errors": [each.as_json() for each in problems],
+        **({"more": more} if more else {}),
     }
     answer = answer_json(document, status, media_type="application/problem+json")
+    if most is not None and problems and length_in_json(answer) > most:
+        assert isinstance(error, RequestError)
+        fewer = problems[: len(problems) // 2]
+        error.problems, error.more = fewer, more + len(problems) - len(fewer)
+        return problem(error, most)
     owed = error.headers if isinstance(error, RequestError) else {}
     return answer._replace(headers={**answer.headers, **owed})
 
@@ -98,7 +110,7 @@ def read_json(body: bytes) -> object:
     def pairs(members: list[tuple[str, object]]) -> dict[str, object]:
         document = dict(members)
         if len(document) < len(members):
-            raise InvalidRecords(list(_repeated(members)))
+            raise _repeated(members)
         return document
 
     try:
@@ -119,12 +131,15 @@ def read_json(body: bytes) -> object:
         raise InvalidBody("the body holds a number with too many digits") from error
 
 
-def _repeated(members: Sequence[tuple[str, object]]) -> Iterator[Problem]:
+def _repeated(members: Sequence[tuple[str, object]]) -> InvalidRecords:
     seen: set[str] = set()
+    problems = Problems()
     for name, _ in members:
         if name in seen:
-            yield Problem(name[:100], "repeated", f"'{name[:100]}' is given more than once")
+            shown = name[:LONGEST_NAME]
+            problems.add(shown, "repeated", f"'{shown}' is given more than once")
         seen.add(name)
+    return InvalidRecords(problems.listed, problems.more)
 
 
 def multipart_file(request: Request) -> bytes:
@@ -139,14 +154,12 @@ def multipart_file(request: Request) -> bytes:
     if not boundary:
         raise InvalidBody("the multipart content type names no boundary; let the client set the header")
     found: list[bytes] | None = None
-    names = []
     try:
         with multipart.PushMultipartParser(boundary, max_segment_count=128) as parser:
             current: list[bytes] = []
             for part in parser.parse(request.body):
                 if isinstance(part, multipart.MultipartSegment):
                     current = []
-                    names.append(part.name)
                     if part.name == "file" and found is None:
                         found = current
                 elif part is not None:
@@ -183,4 +196,5 @@ def length_in_json(answer: Answer) -> int:
     body = answer.body
     if "content-encoding" in answer.headers:
         return len(body) * 4 // 3 + 4
-    return len(body) + sum(map(body.count, (b'"', b"\\", b"\n", b"\r", b"\t")))
+    controls = len(body) - len(body.translate(None, CONTROLS))  # each becomes \\u and four digits
+    return len(body) + 5 * controls + sum(map(body.count, (b'"', b"\\", b"\n", b"\r", b"\t")))

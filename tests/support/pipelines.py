@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.cluster import KMeans
-from sklearn.compose import ColumnTransformer, make_column_selector
+from sklearn.compose import ColumnTransformer, TransformedTargetRegressor, make_column_selector
 from sklearn.ensemble import (
     GradientBoostingClassifier,
     GradientBoostingRegressor,
@@ -18,7 +18,7 @@ from sklearn.ensemble import (
     RandomForestRegressor,
 )
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
@@ -165,3 +165,13 @@ def no_estimator() -> str:
 
 def clusterer() -> KMeans:
     return KMeans(2)
+
+
+def log_price() -> TransformedTargetRegressor:
+    """A price whose logarithm is learnt: far beyond the data it is infinite."""
+    return TransformedTargetRegressor(LinearRegression(), func=np.log1p, inverse_func=np.expm1)
+
+
+def of_logs() -> Pipeline:
+    """Refuses rows with a value below -1, of which there is no logarithm."""
+    return make_pipeline(FunctionTransformer(np.log1p), StandardScaler(), LogisticRegression())

@@ -356,6 +356,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None
     """Every way of scoring a block; they are chosen between by its size, and by how often lines repeat."""
     if request.param != "row by row":
         monkeypatch.setattr(csv_blocks, "SMALL", 0)
+        monkeypatch.setattr(csv_blocks, "FEW_ROWS", 0)
     if request.param == "folded":
         monkeypatch.setattr(folding, "repeats", lambda _: True)
 

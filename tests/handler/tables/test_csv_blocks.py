@@ -15,7 +15,7 @@ from handler.bundle import Feature
 from handler.errors import InvalidCsv, InvalidRecords, MissingColumns
 from handler.schema import Record, Schema
 from handler.tables import csv_blocks
-from handler.tables.csv_blocks import Layout
+from handler.tables.csv_blocks import header
 
 SCHEMA = Schema(
     [
@@ -59,9 +59,10 @@ def by_hand(text: str, delimiter: str, line: int) -> list[tuple[int, Record | tu
 def in_blocks(data: bytes, delimiter: str, size: int) -> list[tuple[int, Record | tuple[str, str]]]:
     """What the blocks of ``size`` bytes give, in the reference's form (lines of sound rows are 0)."""
     head = delimiter.join(HEADER).encode() + b"\n" + data
-    layout, start, line = Layout.of(head, SCHEMA)
+    layout, rest, line = header([head], SCHEMA)
     assert layout.delimiter == delimiter
-    chunks = [head[start:][at : at + size] for at in range(0, len(data), size)]
+    data = b"".join(rest)
+    chunks = [data[at : at + size] for at in range(0, len(data), size)]
     found: list[tuple[int, Record | tuple[str, str]]] = []
     for block in csv_blocks.blocks(chunks, delimiter, line, size):
         rows = csv_blocks.read(block, layout, SCHEMA)
@@ -129,6 +130,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None
     """Every test runs both ways: the small-file threshold is the seam between them."""
     if request.param == "swept":
         monkeypatch.setattr(csv_blocks, "SMALL", 0)
+        monkeypatch.setattr(csv_blocks, "FEW_ROWS", 0)
 
 
 FUNCTION_FIXTURE_IS_FINE = settings(
@@ -196,8 +198,8 @@ def test_the_output_keeps_every_cell_as_it_was() -> None:
     ]
     for delimiter in csv_blocks.DELIMITERS:
         head = delimiter.join(HEADER).encode() + b"\n" + written(rows, delimiter, "\r\n", csv.QUOTE_MINIMAL)
-        layout, start, line = Layout.of(head, SCHEMA)
-        (block,) = csv_blocks.blocks([head[start:]], delimiter, line, 1 << 20)
+        layout, rest, line = header([head], SCHEMA)
+        (block,) = csv_blocks.blocks(rest, delimiter, line, 1 << 20)
         read = csv_blocks.read(block, layout, SCHEMA)
         assert not read.rejects
         doubles = np.array([0.1, 1e-300, 1 / 3, -0.0])
@@ -226,7 +228,7 @@ def test_the_output_keeps_every_cell_as_it_was() -> None:
 )
 def test_what_is_no_csv_is_refused_by_name(data: bytes, code: str, told: str) -> None:
     with pytest.raises(InvalidCsv) as caught:
-        Layout.of(data, SCHEMA)
+        header([data], SCHEMA)
     assert caught.value.code == code
     assert told in str(caught.value)
     assert isinstance(caught.value, MissingColumns) == (code == "missing")
@@ -241,8 +243,8 @@ def test_what_is_no_csv_is_refused_by_name(data: bytes, code: str, told: str) ->
 )
 def test_what_stops_being_a_csv_is_told_with_its_line(data: bytes, code: str, line: int) -> None:
     head = ",".join(HEADER).encode() + b"\n" + data
-    layout, start, first = Layout.of(head, SCHEMA)
-    (block,) = csv_blocks.blocks([head[start:]], ",", first, 1 << 20)
+    layout, rest, first = header([head], SCHEMA)
+    (block,) = csv_blocks.blocks(rest, ",", first, 1 << 20)
     with pytest.raises(InvalidCsv) as caught:
         csv_blocks.read(block, layout, SCHEMA)
     assert (caught.value.code, caught.value.line) == (code, line)
@@ -256,7 +258,7 @@ def test_an_unclosed_quote_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPa
 
 
 def test_stray_quotes_and_blanks_in_the_header_are_forgiven() -> None:
-    layout, _, _ = Layout.of(b"\xef\xbb\xbf'age , income,member,city\n1,2,yes,\n", SCHEMA)
+    layout, _, _ = header([b"\xef\xbb\xbf'age , income,member,city\n1,2,yes,\n"], SCHEMA)
     assert layout.header == ("'age ", " income", "member", "city")
     assert layout.places == {"age": 0, "income": 1, "member": 2, "city": 3}
 
