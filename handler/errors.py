@@ -7,6 +7,7 @@
     - ``RequestError``: the caller can mend it
         - ``InvalidBody`` 400, ``NotFound`` 404, ``MethodNotAllowed`` 405, ``BodyTooLarge`` and
           ``AnswerTooLarge`` 413, ``UnsupportedMediaType`` 415
+        - ``RequestTooSlow`` 408: the body did not come in time
         - ``InvalidRecords`` 422: readable, but not what the model's schema asks for
         - ``InvalidCsv`` 400: not a CSV that can be read at all
             - ``MissingColumns`` 422: a CSV without the model's columns
@@ -16,6 +17,7 @@
         - ``NoObject``: the object, or its bucket, is not there
         - ``Changed``: an object is no longer of the version that was read
         - ``DeadlineNear``: the platform would stop this run before its end
+        - ``ServerBusy``: as many bodies as memory is meant for are being read
 
 Messages never hold a value that a caller sent: they name fields, lines and rules.
 """
@@ -124,6 +126,13 @@ class BodyTooLarge(RequestError):
         super().__init__(f"the body is over {limit:,} bytes; {BATCH_INSTEAD}")
 
 
+class RequestTooSlow(RequestError):
+    """The body did not come in the time that a request has."""
+
+    def __init__(self) -> None:
+        super().__init__("the body came too slowly; send it again over a faster connection")
+
+
 class AnswerTooLarge(RequestError):
     """The answer would be over what the platform passes on."""
 
@@ -223,6 +232,13 @@ class DeadlineNear(PassingFault):
         )
 
 
+class ServerBusy(PassingFault):
+    """As many bodies as memory is meant for are being read."""
+
+    def __init__(self) -> None:
+        super().__init__("the server is reading as many bodies as it has room for; try again")
+
+
 STATUS: Mapping[type[FunctionError], int] = {
     InvalidRecords: 422,
     MissingColumns: 422,
@@ -231,6 +247,7 @@ STATUS: Mapping[type[FunctionError], int] = {
     UnknownEvent: 400,
     Forbidden: 403,
     NotFound: 404,
+    RequestTooSlow: 408,
     MethodNotAllowed: 405,
     BodyTooLarge: 413,
     AnswerTooLarge: 413,
