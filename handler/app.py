@@ -168,7 +168,11 @@ def http(request: flask.Request) -> tuple[bytes | Iterator[bytes], int, dict[str
         event, headers.get("x-request-id") or trace or None, lambda: end - time.monotonic()
     )
     if max(announced, len(body)) > most:
-        return iter([answer.body]), answer.status, {**answer.headers, "content-length": str(len(answer.body))}
+        return (
+            iter([answer.body]),
+            answer.status,
+            {**answer.headers, "content-length": str(len(answer.body))},
+        )
     return answer.body, answer.status, dict(answer.headers)
 
 

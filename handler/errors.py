@@ -4,9 +4,10 @@
     - ``SettingError``: an environment variable holds a value that cannot be used
     - ``BundleError``: the bundle is absent, altered, or of another format or library version
     - ``UnknownEvent``: no source knows the event's envelope
+        - ``RefusedEvent``: the event is known by name, and asks for what this function does not do
     - ``RequestError``: the caller can mend it
         - ``InvalidBody`` 400, ``NotFound`` 404, ``MethodNotAllowed`` 405, ``BodyTooLarge`` and
-          ``AnswerTooLarge`` 413, ``UnsupportedMediaType`` 415
+          ``AnswerTooLarge`` 413, ``UnsupportedMediaType`` and ``UnsupportedEncoding`` 415
         - ``RequestTooSlow`` 408: the body did not come in time
         - ``InvalidRecords`` 422: readable, but not what the model's schema asks for
         - ``InvalidCsv`` 400: not a CSV that can be read at all
@@ -59,6 +60,14 @@ class UnknownEvent(FunctionError):
             f"unknown event with the keys: {named}. Expected an HTTP or storage event, a record of "
             'the model\'s features, or {"instances": [...]}'
         )
+
+
+class RefusedEvent(UnknownEvent):
+    """The event is known by name, and asks for what this function does not do; ``why`` is the message."""
+
+    def __init__(self, why: str) -> None:
+        self.keys = ()
+        FunctionError.__init__(self, why)
 
 
 class Problem(NamedTuple):
@@ -151,6 +160,18 @@ class UnsupportedMediaType(RequestError):
     @property
     def headers(self) -> Mapping[str, str]:
         return {"accept": ", ".join(self.accepted)}
+
+
+class UnsupportedEncoding(RequestError):
+    """The body's content coding is not one that is read."""
+
+    def __init__(self, accepted: Sequence[str]) -> None:
+        self.accepted = tuple(accepted)
+        super().__init__(f"send the body as it is, or with a content-encoding of {' or '.join(accepted)}")
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {"accept-encoding": ", ".join(self.accepted)}
 
 
 class InvalidRecords(RequestError):
@@ -252,6 +273,7 @@ STATUS: Mapping[type[FunctionError], int] = {
     BodyTooLarge: 413,
     AnswerTooLarge: 413,
     UnsupportedMediaType: 415,
+    UnsupportedEncoding: 415,
     PassingFault: 503,
     FunctionError: 500,
 }

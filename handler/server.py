@@ -1,9 +1,9 @@
 """functions-framework's server, made safe from slow clients: what Cloud Run's image and ``serve`` start.
 
 functions-framework serves with gunicorn's threads, each of which waits for its client without a limit: as
-many slow clients as there are threads stop the server. Here a connection takes a thread once bytes have
-come, a request must come within ``READ_TIMEOUT_SECONDS`` (and a second for each ``SLOWEST`` bytes of it), and
-``THREADS`` requests that have come whole are answered at a time.
+many slow clients as there are threads stop the server. Here a connection takes a thread once it has sent
+something, a request must come within ``READ_TIMEOUT_SECONDS`` (and a second for each ``SLOWEST`` bytes of
+it), and ``THREADS`` requests that have come whole are answered at a time.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ READERS = 128
 SEND_SECONDS = 30
 
 
-class Unreader(SocketUnreader):
+class Unreader(SocketUnreader):  # type: ignore[misc]
     """Reads a connection's bytes, while the request that they make has time left.
 
-    Raises ``NoMoreData`` where a head takes too long, which closes the connection, and ``TimeoutError`` where a
-    body does.
+    Raises ``NoMoreData`` where a head takes too long, which closes the connection, and ``TimeoutError``
+    where a body does.
     """
 
     def __init__(self, sock: Any, seconds: float) -> None:
@@ -133,7 +133,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         """Load the application."""
         super().load_wsgi()
         self._settings = Settings.from_env(os.environ)
-        self.wsgi = Reception(self.wsgi, self.cfg.threads, self._settings)
+        self.wsgi: Any = Reception(self.wsgi, self.cfg.threads, self._settings)
 
     def enqueue_req(self, conn: Any) -> None:
         """Give the connection a thread, once it has sent something; until then the poller watches it."""
@@ -175,7 +175,7 @@ def main() -> None:
     """Serve on ``HOST`` and ``PORT``, as functions-framework does."""
     application = create_app("http", str(Path(__file__).with_name("app.py")))
     server = create_server(application, debug=False, worker_class=Worker)
-    server.run(os.environ.get("HOST", "0.0.0.0"), int(os.environ.get("PORT", "8080")))  # noqa: S104  as in a container
+    server.run(os.environ.get("HOST", "0.0.0.0"), int(os.environ.get("PORT", "8080")))
 
 
 if __name__ == "__main__":

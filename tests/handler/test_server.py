@@ -129,7 +129,12 @@ def framework(bundle_dir: Path) -> Iterator[str]:
     """functions-framework's own command line, which knows nothing of our server."""
     port = free_port()
     command = [sys.executable, "-m", "functions_framework", "--target=http", "--source=handler/app.py"]
-    environ = {"MODEL_DIR": str(bundle_dir), "MAX_BODY_BYTES": "100000", "PYTHONPATH": str(ROOT), "PATH": ""}
+    environ = {
+        "MODEL_DIR": str(bundle_dir),
+        "MAX_BODY_BYTES": "100000",
+        "PYTHONPATH": str(ROOT),
+        "PATH": "",
+    }
     process = subprocess.Popen(
         [*command, "--host=127.0.0.1", f"--port={port}"], cwd=ROOT, env=environ, stderr=subprocess.DEVNULL
     )
@@ -197,7 +202,9 @@ def peak(base: str) -> int:
     most = 0
     for folder in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
-            if folder.name.isdigit() and f"PORT={port}".encode() in (folder / "environ").read_bytes().split(b"\0"):
+            if folder.name.isdigit() and f"PORT={port}".encode() in (folder / "environ").read_bytes().split(
+                b"\0"
+            ):
                 found = re.search(r"VmHWM:\s+(\d+) kB", (folder / "status").read_text())
                 most = max(most, int(found[1]) // 1024 if found else 0)
     assert most
