@@ -133,12 +133,8 @@ def serve(options: argparse.Namespace, settings: Settings) -> int:
     root = Path(__file__).resolve().parent.parent
     paths = [str(root), *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(paths)
-    command = [sys.executable, "-m", "functions_framework", "--target=http"]
-    source = str(root / "handler" / "app.py")
-    os.execv(
-        sys.executable,
-        [*command, f"--source={source}", f"--host={options.host}", f"--port={options.port}"],
-    )
+    os.environ |= {"HOST": options.host, "PORT": str(options.port)}
+    os.execv(sys.executable, [sys.executable, "-m", "handler.server"])
 
 
 def _parser() -> argparse.ArgumentParser:

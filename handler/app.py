@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from handler import telemetry
@@ -140,8 +140,11 @@ def lambda_handler(event: Mapping[str, Any], context: Any = None) -> Any:
     return application().handle(event, getattr(context, "aws_request_id", None), remaining)
 
 
-def http(request: flask.Request) -> tuple[bytes, int, dict[str, str]]:
+def http(request: flask.Request) -> tuple[bytes | Iterator[bytes], int, dict[str, str]]:
     """functions-framework's entry point; takes a Flask request, returns what Flask makes a response of.
+
+    A body over the limit is left where it is. The framework would then read all of it, to the end and into
+    memory, unless the answer is a stream.
 
     https://github.com/GoogleCloudPlatform/functions-framework-python
     """
@@ -150,12 +153,13 @@ def http(request: flask.Request) -> tuple[bytes, int, dict[str, str]]:
     trace = headers.get("x-cloud-trace-context", "").partition("/")[0]
     most = app.settings.max_body_bytes
     announced = request.content_length or 0
+    body = b"" if announced > most else request.stream.read(most + 1)
     event = Request(
         method=request.method,
         path=request.path,
         query=tuple(request.args.items(multi=True)),
         headers=headers,
-        body=b"" if announced > most else request.stream.read(most + 1),
+        body=body,
         size=announced,
         most=CLOUD_RUN_ANSWER if app.settings.platform == "cloud_run" else None,
     )
@@ -163,6 +167,12 @@ def http(request: flask.Request) -> tuple[bytes, int, dict[str, str]]:
     answer: Answer = app.handle(
         event, headers.get("x-request-id") or trace or None, lambda: end - time.monotonic()
     )
+    if max(announced, len(body)) > most:
+        return (
+            iter([answer.body]),
+            answer.status,
+            {**answer.headers, "content-length": str(len(answer.body))},
+        )
     return answer.body, answer.status, dict(answer.headers)
 
 

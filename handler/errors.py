@@ -4,9 +4,11 @@
     - ``SettingError``: an environment variable holds a value that cannot be used
     - ``BundleError``: the bundle is absent, altered, or of another format or library version
     - ``UnknownEvent``: no source knows the event's envelope
+        - ``RefusedEvent``: the event is known by name, and asks for what this function does not do
     - ``RequestError``: the caller can mend it
         - ``InvalidBody`` 400, ``NotFound`` 404, ``MethodNotAllowed`` 405, ``BodyTooLarge`` and
-          ``AnswerTooLarge`` 413, ``UnsupportedMediaType`` 415
+          ``AnswerTooLarge`` 413, ``UnsupportedMediaType`` and ``UnsupportedEncoding`` 415
+        - ``RequestTooSlow`` 408: the body did not come in time
         - ``InvalidRecords`` 422: readable, but not what the model's schema asks for
         - ``InvalidCsv`` 400: not a CSV that can be read at all
             - ``MissingColumns`` 422: a CSV without the model's columns
@@ -16,6 +18,7 @@
         - ``NoObject``: the object, or its bucket, is not there
         - ``Changed``: an object is no longer of the version that was read
         - ``DeadlineNear``: the platform would stop this run before its end
+        - ``ServerBusy``: as many bodies as memory is meant for are being read
 
 Messages never hold a value that a caller sent: they name fields, lines and rules.
 """
@@ -64,6 +67,14 @@ class UnknownEvent(FunctionError):
             f"unknown event with the keys: {named}. Expected an HTTP or storage event, a record of "
             'the model\'s features, or {"instances": [...]}'
         )
+
+
+class RefusedEvent(UnknownEvent):
+    """The event is known by name, and asks for what this function does not do; ``why`` is the message."""
+
+    def __init__(self, why: str) -> None:
+        self.keys = ()
+        FunctionError.__init__(self, why)
 
 
 class Problem(NamedTuple):
@@ -164,6 +175,13 @@ class BodyTooLarge(RequestError):
         super().__init__(f"the body is over {limit:,} bytes; {BATCH_INSTEAD}")
 
 
+class RequestTooSlow(RequestError):
+    """The body did not come in the time that a request has."""
+
+    def __init__(self) -> None:
+        super().__init__("the body came too slowly; send it again over a faster connection")
+
+
 class AnswerTooLarge(RequestError):
     """The answer would be over what the platform passes on."""
 
@@ -182,6 +200,18 @@ class UnsupportedMediaType(RequestError):
     @property
     def headers(self) -> Mapping[str, str]:
         return {"accept": ", ".join(self.accepted)}
+
+
+class UnsupportedEncoding(RequestError):
+    """The body's content coding is not one that is read."""
+
+    def __init__(self, accepted: Sequence[str]) -> None:
+        self.accepted = tuple(accepted)
+        super().__init__(f"send the body as it is, or with a content-encoding of {' or '.join(accepted)}")
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return {"accept-encoding": ", ".join(self.accepted)}
 
 
 class InvalidRecords(RequestError):
@@ -262,9 +292,11 @@ class DeadlineNear(PassingFault):
         )
 
 
-def _and_more(count: int, separator: str) -> str:
-    """How many there are beyond those that are named."""
-    return f"{separator}and {count - NAMED:,} more" if count > NAMED else ""
+class ServerBusy(PassingFault):
+    """As many bodies as memory is meant for are being read."""
+
+    def __init__(self) -> None:
+        super().__init__("the server is reading as many bodies as it has room for; try again")
 
 
 STATUS: Mapping[type[FunctionError], int] = {
@@ -275,10 +307,12 @@ STATUS: Mapping[type[FunctionError], int] = {
     UnknownEvent: 400,
     Forbidden: 403,
     NotFound: 404,
+    RequestTooSlow: 408,
     MethodNotAllowed: 405,
     BodyTooLarge: 413,
     AnswerTooLarge: 413,
     UnsupportedMediaType: 415,
+    UnsupportedEncoding: 415,
     PassingFault: 503,
     FunctionError: 500,
 }
@@ -287,3 +321,8 @@ STATUS: Mapping[type[FunctionError], int] = {
 def status_of(error: FunctionError) -> int:
     """The HTTP status of an error: that of its nearest class in ``STATUS``."""
     return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def _and_more(count: int, separator: str) -> str:
+    """How many there are beyond those that are named."""
+    return f"{separator}and {count - NAMED:,} more" if count > NAMED else ""

@@ -22,6 +22,8 @@ BODY_LIMITS: Mapping[Platform, int] = {
 DEFAULT_MODEL_DIR = os.path.join(os.path.dirname(__file__), "model")
 #: Measured beside 0.5, 1 and 1.5 MiB, as two workers a processor beside one: ``make bench PARTS=choices``.
 BLOCK_BYTES = 768 * 1024
+#: Seconds in which a request is to come, where our own server reads it: ``handler/server.py``.
+READ_TIMEOUT = 20
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 LOG_LEVELS: tuple[LogLevel, ...] = ("DEBUG", "INFO", "WARNING", "ERROR")
 
@@ -39,6 +41,7 @@ class Settings(NamedTuple):
     cors_origins: tuple[str, ...] = ()
     allow_http: bool = False
     timeout: float | None = None
+    read_timeout: float = READ_TIMEOUT
     platform: Platform = "local"
     function_name: str = ""
 
@@ -64,6 +67,7 @@ class Settings(NamedTuple):
                 for variable in ("AWS_ALLOW_HTTP", "GOOGLE_ALLOW_HTTP")
             ),
             timeout=_count(environ, "CLOUD_RUN_TIMEOUT_SECONDS", 0) or None,
+            read_timeout=_count(environ, "READ_TIMEOUT_SECONDS", READ_TIMEOUT),
             platform=platform,
             function_name=environ.get("AWS_LAMBDA_FUNCTION_NAME", ""),
         )

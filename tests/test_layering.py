@@ -21,7 +21,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "batch": ("progress", "folding", "run"),
     "web": ("messages", "openapi", "api"),
     "events": ("jobs", "objects", "http", "sources"),
-    "on top": ("app", "__main__"),
+    "on top": ("app", "server", "__main__"),
 }
 LAYERS = tuple(
     name if room in ("", "on top") else f"{room}.{name}" for room, names in ROOMS.items() for name in names

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from handler.errors import InvalidBody, UnknownEvent
+from handler.errors import InvalidBody, RefusedEvent, UnknownEvent
 from handler.events.jobs import Event, Job, Outcome, context_of, keys, member, text
 from handler.web.messages import Answer, Request, problem
 
@@ -29,7 +29,8 @@ class ApiGatewayV1:
 
     def matches(self, event: Event) -> bool:
         """See ``Source``."""
-        return "httpMethod" in keys(event) and "elb" not in context_of(event)
+        members = keys(event)
+        return "httpMethod" in members and "elb" not in context_of(event) and not _kind(members)
 
     def jobs(self, event: Mapping[str, Any]) -> Iterable[Job]:
         """See ``Source``."""
@@ -60,7 +61,8 @@ class ApiGatewayV2:
 
     def matches(self, event: Event) -> bool:
         """See ``Source``."""
-        return keys(event).get("version") == "2.0" and "http" in context_of(event)
+        members = keys(event)
+        return members.get("version") == "2.0" and "http" in context_of(event) and not _kind(members)
 
     def jobs(self, event: Mapping[str, Any]) -> Iterable[Job]:
         """See ``Source``."""
@@ -125,6 +127,61 @@ class AlbMultiValue(Alb):
         return {**reply, "multiValueHeaders": {name: [value] for name, value in headers.items()}}
 
 
+class VpcLattice:
+    """A target group of VPC Lattice, in both versions of its events.
+
+    Version 1.0 has no ``version``, and spells its members with underscores.
+    https://docs.aws.amazon.com/vpc-lattice/latest/ug/lambda-functions.html
+    """
+
+    def matches(self, event: Event) -> bool:
+        """See ``Source``."""
+        return "serviceArn" in context_of(event) or keys(event).keys() >= {"raw_path", "method", "headers"}
+
+    def jobs(self, event: Mapping[str, Any]) -> Iterable[Job]:
+        """See ``Source``."""
+        if "raw_path" in event:
+            event = {
+                **event,
+                "path": event["raw_path"],
+                "queryStringParameters": event.get("query_string_parameters"),
+                "isBase64Encoded": event.get("is_base64_encoded"),
+            }
+        query = _texts(event, "queryStringParameters") or {}
+        return [
+            Request(
+                method=text(event, "method"),
+                path=text(event, "path").partition("?")[0],
+                query=tuple((name, value) for name, values in query.items() for value in values),
+                headers=_headers(event),
+                body=_body(event),
+                most=LAMBDA_ANSWER,
+            )
+        ]
+
+    def reply(self, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+        """See ``Source``."""
+        return _with_status_line(_reply(outcomes))
+
+
+class NotForUs:
+    """Events that look like a request and are none: they are refused by name."""
+
+    def matches(self, event: Event) -> bool:
+        """See ``Source``."""
+        return bool(_kind(keys(event)))
+
+    def jobs(self, event: Mapping[str, Any]) -> Iterable[Job]:
+        """See ``Source``."""
+        raise RefusedEvent(f"this is {_kind(event)}, and this function answers requests and storage alone")
+
+    def reply(self, outcomes: Sequence[Outcome]) -> Any:
+        """Raises the error, which denies a caller, closes a WebSocket, and tells an agent of a failure."""
+        for outcome in outcomes:
+            if outcome.error is not None:
+                raise outcome.error
+
+
 class PlainHttp:
     """A request that functions-framework received."""
 
@@ -143,6 +200,23 @@ class PlainHttp:
     def reply(self, outcomes: Sequence[Outcome]) -> Answer:
         """See ``Source``."""
         return _answer(outcomes)
+
+
+def _kind(event: Mapping[str, Any]) -> str:
+    """What an event is that has members of a request and is none; empty for any other.
+
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-lambda-authorizer-input.html
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-lambda-authorizer.html
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-websocket-api-route-keys-connect-disconnect.html
+    https://docs.aws.amazon.com/bedrock/latest/userguide/agents-lambda.html
+    """
+    if "type" in event and ("methodArn" in event or "routeArn" in event):
+        return "an event for an API Gateway authorizer"
+    if "messageVersion" in event and "agent" in event:
+        return "an event of a Bedrock agent"
+    if "connectionId" in context_of(event):
+        return "an event of an API Gateway WebSocket"
+    return ""
 
 
 def _query(text: str) -> Pairs:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote_plus
 
-from handler.errors import Forbidden, FunctionError, UnknownEvent
+from handler.errors import Forbidden, FunctionError, RefusedEvent, UnknownEvent
 from handler.events.jobs import (
     Acknowledge,
     Event,
@@ -29,7 +29,6 @@ from handler.storage.locations import Location
 from handler.web.messages import Answer, Request, answer_json, problem
 
 GCS_FINALIZED = "google.cloud.storage.object.v1.finalized"
-GCS_PREFIX = "google.cloud.storage.object.v1."
 PUBSUB_PUBLISHED = "google.cloud.pubsub.topic.v1.messagePublished"
 STRUCTURED = "application/cloudevents+json"
 
@@ -138,9 +137,7 @@ class CloudEvent:
             return _pubsub_jobs(data)
         if kind == GCS_FINALIZED:
             return [_gcs_job(data.get("bucket"), data.get("name"), data.get("size"))]
-        if isinstance(kind, str) and kind.startswith(GCS_PREFIX):
-            return [Acknowledge(f"{kind} creates no object")]
-        raise UnknownEvent([f"CloudEvent of type {str(kind)[:100]}"])
+        return [Acknowledge(f"a CloudEvent of type {str(kind)[:100]} creates no object")]
 
     def reply(self, outcomes: Sequence[Outcome]) -> Answer:
         """See ``Source``."""
@@ -281,8 +278,10 @@ def _job(location: Location, size: object) -> Job:
     if size is not None and str(size) == "0":
         return Acknowledge(f"{location} has no bytes")
     if not location.is_nameable:
-        raise UnknownEvent(
-            ["(an object whose key is over-long, or holds //, ., .. or a control character)"]
+        raise RefusedEvent(
+            "the object cannot be scored under its key, which is empty, over 1,024 bytes long, or holds //, "
+            "a control character, or . or .. between slashes: the storage client cannot name it. Copy the "
+            "object to another key"
         )
     return ScoreObject(location)
 
@@ -330,8 +329,15 @@ def _told(outcome: Outcome) -> Any:
 
 
 def _http_results(outcomes: Sequence[Outcome]) -> Answer:
-    """5xx for a passing fault, 2xx for what trying again cannot mend."""
+    """5xx for a passing fault, 2xx for what trying again cannot mend: 4xx too would bring the event again.
+
+    Events that this deployment takes from nobody are the exception, since no platform may have sent them.
+    https://cloud.google.com/pubsub/docs/push#receive_push
+    https://cloud.google.com/eventarc/docs/retry-events
+    """
     for outcome in outcomes:
-        if outcome.error is not None and (outcome.failed or outcome.job is None):
+        if isinstance(outcome.error, UnknownEvent) or outcome.error is None:
+            continue
+        if outcome.failed or outcome.job is None:
             return problem(outcome.error)
     return answer_json({"results": [_told(outcome) for outcome in outcomes]})

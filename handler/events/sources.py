@@ -10,7 +10,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from handler.errors import InvalidBody, UnknownEvent
-from handler.events.http import Alb, AlbMultiValue, ApiGatewayV1, ApiGatewayV2, PlainHttp
+from handler.events.http import (
+    Alb,
+    AlbMultiValue,
+    ApiGatewayV1,
+    ApiGatewayV2,
+    NotForUs,
+    PlainHttp,
+    VpcLattice,
+)
 from handler.events.jobs import Event, Job, Outcome, Predict, ScoreObject, Source, keys
 from handler.schema import Schema
 from handler.settings import Settings
@@ -71,7 +79,15 @@ class DirectBatch:
         return _bare(outcomes)
 
 
-HTTP: tuple[Source, ...] = (ApiGatewayV2(), ApiGatewayV1(), Alb(), AlbMultiValue(), PlainHttp())
+HTTP: tuple[Source, ...] = (
+    ApiGatewayV2(),
+    ApiGatewayV1(),
+    Alb(),
+    AlbMultiValue(),
+    PlainHttp(),
+    VpcLattice(),
+    NotForUs(),
+)
 
 
 def sources(schema: Schema, settings: Settings) -> Iterator[Source]:

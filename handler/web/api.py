@@ -1,13 +1,13 @@
 """The HTTP routes: one request in, one answer out, whatever carried it.
 
-A route is the last segment of the path; what stands before it (a stage, a base path, a load
-balancer's rule) belongs to the platform. Errors answer as RFC 9457 problem documents.
+A route is the tail of the path; what stands before it (a stage, a base path, a load balancer's rule)
+belongs to the platform. Errors answer as RFC 9457 problem documents.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from handler import telemetry
 from handler.bundle import CARD, REPORT
@@ -29,7 +29,8 @@ from handler.settings import Settings
 from handler.web.messages import (
     CSV,
     CSV_TYPES,
-    CURL_HINT,
+    CURL_CSV,
+    CURL_JSON,
     FORM,
     JSON,
     MULTIPART,
@@ -41,12 +42,15 @@ from handler.web.messages import (
     prefers_csv,
     problem,
     read_json,
+    unpacked,
 )
 
 if TYPE_CHECKING:
     from handler.scoring.table import ScoredBlock
     from handler.tables.csv_blocks import Layout
 
+#: Characters of a path that the OpenAPI document names as its server's.
+LONGEST_FOLDER = 1000
 #: The routes of the model report, and the bundle's files that they send.
 REPORTS = {"report": REPORT, "card": CARD}
 
@@ -83,7 +87,12 @@ class Api:
             and "instances" not in self._model.schema
             and "instances" not in self._model.schema.ids
         ):
-            strangers = [name for name in payload if name != "instances"]
+            # Vertex AI's SDK writes "parameters": null beside the instances.
+            strangers = [
+                name
+                for name, value in payload.items()
+                if name != "instances" and (name != "parameters" or value is not None)
+            ]
             if strangers:
                 problems = Problems()
                 for name in strangers:
@@ -112,20 +121,24 @@ class Api:
         return document, len(records)
 
     def _dispatch(self, request: Request) -> Answer:
-        methods = ROUTES.get(request.route)
         if request.path == "/" and request.method in ("GET", "HEAD"):
             return Answer(302, {"location": "apidocs"})
-        if methods is None:
-            raise NotFound(f"no such route; there are {', '.join('/' + route for route in PUBLIC)}")
-        route = methods.get("GET" if request.method == "HEAD" else request.method)
-        if route is None:
+        route = matching(request.path)
+        methods = route.methods if route else None
+        if not methods:
+            public = ", ".join(f"/{each.tail}" for each in ROUTES if each.public)
+            raise NotFound(f"no such route; there are {public}")
+        respond = methods.get("GET" if request.method == "HEAD" else request.method)
+        if respond is None:
             allowed = (*methods, *(("HEAD",) if "GET" in methods else ()), "OPTIONS")
             if request.method != "OPTIONS":
                 raise MethodNotAllowed(allowed)
             return Answer(204, {"allow": ", ".join(allowed)})
         if max(request.size, len(request.body)) > self._settings.max_body_bytes:
             raise BodyTooLarge(self._settings.max_body_bytes)
-        return route(self, request)
+        if request.body and "content-encoding" in request.headers:
+            request = request._replace(body=unpacked(request, self._settings.max_body_bytes))
+        return respond(self, request)
 
     def _cors(self, request: Request) -> dict[str, str]:
         """https://fetch.spec.whatwg.org/#http-cors-protocol"""
@@ -154,7 +167,7 @@ class Api:
             document, rows = self.predict(read_json(request.body))
             return answer_json(document, rows=rows)
         if request.media_type != CSV:
-            hint = CURL_HINT.format(JSON) if request.media_type == FORM else ""
+            hint = f"{CURL_JSON}, or {CURL_CSV}" if request.media_type == FORM else ""
             raise UnsupportedMediaType((JSON, CSV), hint)
         _, scored = self._score_csv(request.body)
         problems = Problems()
@@ -175,7 +188,7 @@ class Api:
         elif request.media_type in ("", *CSV_TYPES):
             body = request.body
         else:
-            hint = CURL_HINT.format(CSV) + ", or -F file=@..." if request.media_type == FORM else ""
+            hint = f"; with curl: -F file=@f.csv, or {CURL_CSV}" if request.media_type == FORM else ""
             raise UnsupportedMediaType((MULTIPART, CSV), hint)
         if prefers_csv(request.headers.get("accept", "")):
             return self._joined(*self._score_csv(body, row_by_row=True))
@@ -233,8 +246,7 @@ class Api:
         folder = request.prefix + request.path.rstrip("/").rpartition("/")[0]
         from handler.web import openapi
 
-        server = "/" + folder.strip("/")  # never //host, which would name another
-        return answer_json(openapi.document(self._model.manifest, server))
+        return answer_json(openapi.document(self._model.manifest, _server(folder)))
 
     def get_page(self, request: Request) -> Answer:
         """The Swagger page and the files that it loads."""
@@ -291,18 +303,68 @@ class Api:
         return Answer(200, headers, body, len(joined), count)
 
 
-Route = Callable[[Api, Request], Answer]
-ROUTES: Mapping[str, Mapping[str, Route]] = {
-    "predict": {"GET": Api.get_predict, "POST": Api.post_predict},
-    "predict_file": {"POST": Api.post_predict_file},
-    "apidocs": {"GET": Api.get_page},
-    "openapi.json": {"GET": Api.get_openapi},
-    "model": {"GET": Api.get_model},
-    "healthz": {"GET": Api.get_health},
-    "report": {"GET": Api.get_report},
-    "card": {"GET": Api.get_report},
-    "apidocs.js": {"GET": Api.get_page},
-    "swagger-ui.css": {"GET": Api.get_page},
-    "swagger-ui-bundle.js": {"GET": Api.get_page},
-}
-PUBLIC = tuple(ROUTES)[:8]
+class Route(NamedTuple):
+    """What answers the paths that end in ``tail``, by method; ``{}`` in it is any one segment.
+
+    A route without methods keeps its paths from the shorter tails that they end in, too. ``public``: the
+    answer to an unknown path names it.
+    """
+
+    tail: str
+    methods: Mapping[str, Callable[[Api, Request], Answer]]
+    public: bool = True
+
+
+#: The tails that end in a parameter are those of the inference protocols: a model may be called "model".
+#: https://github.com/kserve/open-inference-protocol/blob/main/specification/protocol/inference_rest.md
+ROUTES = (
+    Route("predict", {"GET": Api.get_predict, "POST": Api.post_predict}),
+    Route("predict_file", {"POST": Api.post_predict_file}),
+    Route("apidocs", {"GET": Api.get_page}),
+    Route("openapi.json", {"GET": Api.get_openapi}),
+    Route("model", {"GET": Api.get_model}),
+    Route("healthz", {"GET": Api.get_health}),
+    Route("report", {"GET": Api.get_report}),
+    Route("card", {"GET": Api.get_report}),
+    Route("apidocs.js", {"GET": Api.get_page}, public=False),
+    Route("swagger-ui.css", {"GET": Api.get_page}, public=False),
+    Route("swagger-ui-bundle.js", {"GET": Api.get_page}, public=False),
+    Route("v1/models/{}", {}, public=False),
+    Route("v2/models/{}", {}, public=False),
+    Route("v2/models/{}/{}", {}, public=False),
+    Route("v2/models/{}/versions/{}", {}, public=False),
+    Route("v2/models/{}/versions/{}/{}", {}, public=False),
+)
+#: Each route's tail in segments, under the first of them.
+_TAILS: dict[str, list[tuple[list[str], Route]]] = {}
+for _route in ROUTES:
+    _segments = _route.tail.split("/")
+    _TAILS.setdefault(_segments[0], []).append((_segments, _route))
+
+
+def matching(path: str) -> Route | None:
+    """The route with the longest tail that the path ends in."""
+    segments = path.strip("/").split("/")
+    for start, first in enumerate(segments):
+        for tail, route in _TAILS.get(first, ()):
+            if len(tail) == len(segments) - start and all(map(_fits, tail, segments[start:])):
+                return route
+    return None
+
+
+def _fits(pattern: str, segment: str) -> bool:
+    return pattern in ("{}", segment)
+
+
+def _server(folder: str) -> str:
+    """The URL of a path's folder on this very server; its root where browsers could read another from it.
+
+    https://url.spec.whatwg.org/#path-state
+    """
+    from urllib.parse import quote, unquote
+
+    segments = unquote(folder).strip("/").split("/")
+    sound = all(each.isprintable() and "\\" not in each and each.strip(".") for each in segments)
+    if not sound or len(folder) > LONGEST_FOLDER:
+        return "/"
+    return "/" + "/".join(map(quote, segments))

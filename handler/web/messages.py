@@ -8,12 +8,14 @@ from typing import NamedTuple
 
 from handler.errors import (
     LONGEST_NAME,
+    BodyTooLarge,
     FunctionError,
     InvalidBody,
     InvalidRecords,
     Problem,
     Problems,
     RequestError,
+    UnsupportedEncoding,
     status_of,
 )
 
@@ -25,9 +27,12 @@ MULTIPART = "multipart/form-data"
 FORM = "application/x-www-form-urlencoded"
 #: RFC 9110's names, where Python's differ by version.
 TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
-#: What curl puts in place of a content type that the caller left out.
-CURL_HINT = "; with curl: -H 'content-type: {}'"
 CONTROLS = bytes(set(range(0x20)) - set(b"\n\r\t"))
+#: For those who meet curl's own content type, that of forms; its -d also takes the line ends out of a file.
+CURL_JSON = "; with curl: -H 'content-type: application/json' -d ..."
+CURL_CSV = "-H 'content-type: text/csv' --data-binary @f.csv, since -d takes the line ends out"
+#: Content codings that bodies may have. https://www.rfc-editor.org/rfc/rfc9110#section-8.4.1
+CODINGS = ("gzip", "x-gzip", "deflate")
 ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 
@@ -102,6 +107,31 @@ def problem(error: FunctionError, most: int | None = None) -> Answer:
         return problem(error, most)
     owed = error.headers if isinstance(error, RequestError) else {}
     return answer._replace(headers={**answer.headers, **owed})
+
+
+def unpacked(request: Request, most: int) -> bytes:
+    """The request's body without its content coding.
+
+    Raises ``UnsupportedEncoding``, ``InvalidBody``, and ``BodyTooLarge`` past ``most`` bytes, unpacking
+    no more of it.
+    """
+    coding = request.headers["content-encoding"].strip().lower()
+    if coding in ("", "identity"):
+        return request.body
+    if coding not in CODINGS:
+        raise UnsupportedEncoding(("gzip", "deflate"))
+    import zlib
+
+    stream = zlib.decompressobj(zlib.MAX_WBITS + 32)  # of gzip or zlib, as its first bytes say
+    try:
+        body = stream.decompress(request.body, most + 1)
+    except zlib.error as error:
+        raise InvalidBody(f"the body is not {coding}, as its content-encoding header says") from error
+    if len(body) > most:
+        raise BodyTooLarge(most)
+    if not stream.eof or stream.unused_data:
+        raise InvalidBody(f"the body is not one whole {coding} stream")
+    return body
 
 
 def read_json(body: bytes) -> object:

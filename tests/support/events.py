@@ -13,6 +13,7 @@ from typing import Any
 EVENTS = Path(__file__).resolve().parents[2] / "events"
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 HTTP = ("apigateway-v1", "apigateway-v2", "function-url", "alb", "alb-multi-value")
+LATTICE = ("vpc-lattice-v1", "vpc-lattice-v2")
 DIRECT = ("direct", "direct-instances")
 
 
@@ -48,6 +49,6 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         rows = sample.rows(555, rows=20_000, converted=645)
         fresh = App(Model.load(trained(Path(folder), rows, "sales")), Settings())
-        for each in (*HTTP, *DIRECT):
+        for each in (*HTTP, *LATTICE, *DIRECT):
             text = json.dumps(comparable(fresh.handle(event(each))), indent=2, ensure_ascii=False)
             (GOLDEN / f"{each}.json").write_text(text + "\n")

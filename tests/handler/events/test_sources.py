@@ -14,14 +14,14 @@ from urllib.parse import parse_qsl, quote, urlencode
 import pytest
 
 from handler.app import App
-from handler.errors import InvalidRecords, UnknownEvent
+from handler.errors import InvalidRecords, RefusedEvent, UnknownEvent
 from handler.events.jobs import Acknowledge, ScoreObject, Source
 from handler.events.sources import sources
 from handler.schema import Schema
 from handler.scoring.model import Model
 from handler.settings import Settings
 from handler.web.messages import Request
-from tests.support.events import DIRECT, EVENTS, GOLDEN, HTTP, comparable, event
+from tests.support.events import DIRECT, EVENTS, GOLDEN, HTTP, LATTICE, comparable, event
 
 S3_OBJECT, GCS_OBJECT = (
     "s3://example-input/incoming/customers.csv",
@@ -43,6 +43,18 @@ OBJECTS: dict[str, list[Any]] = {
     "pubsub-push-gcs": [GCS_OBJECT],
     "direct-batch": [S3_OBJECT],
 }
+#: What looks like a request and is none, with what the refusal calls it.
+REFUSED = {
+    "authorizer-token": "API Gateway authorizer",
+    "authorizer-request": "API Gateway authorizer",
+    "authorizer-http-v1": "API Gateway authorizer",
+    "authorizer-http-v2": "API Gateway authorizer",
+    "websocket-connect": "WebSocket",
+    "websocket-disconnect": "WebSocket",
+    "websocket-message": "WebSocket",
+    "bedrock-agent-api": "Bedrock agent",
+    "bedrock-agent-function": "Bedrock agent",
+}
 GOOD = {"age": "45", "new_user": "0", "total_pages_visited": "5"}
 
 
@@ -55,7 +67,7 @@ def known(app: App) -> list[Source]:
     return list(sources(Schema.of(app._model.manifest), app.settings))
 
 
-@pytest.mark.parametrize("name", [*HTTP, *DIRECT])
+@pytest.mark.parametrize("name", [*HTTP, *LATTICE, *DIRECT])
 def test_every_event_has_its_golden_reply(app: App, name: str) -> None:
     assert comparable(app.handle(event(name))) == json.loads((GOLDEN / f"{name}.json").read_text())
 
@@ -78,10 +90,10 @@ def as_received(name: str) -> Any:
 
 
 def test_every_event_file_is_tested() -> None:
-    assert {path.stem for path in EVENTS.glob("*.json")} == {*HTTP, *DIRECT, *OBJECTS}
+    assert {path.stem for path in EVENTS.glob("*.json")} == {*HTTP, *LATTICE, *DIRECT, *OBJECTS, *REFUSED}
 
 
-@pytest.mark.parametrize("name", HTTP)
+@pytest.mark.parametrize("name", [*HTTP, *LATTICE, *REFUSED])
 def test_the_order_of_the_sources_does_not_matter(app: App, name: str) -> None:
     matching = [source for source in known(app) if source.matches(event(name))]
     assert len(matching) == 1
@@ -92,6 +104,12 @@ def get(name: str, path: str, query: dict[str, Any], headers: dict[str, str] | N
     found, headers = event(name), headers or {}
     many = {key: value if isinstance(value, list) else [value] for key, value in query.items()}
     found["body"], found["isBase64Encoded"] = "", False
+    if name in LATTICE:
+        old = name == "vpc-lattice-v1"
+        found |= {"method": "GET", "raw_path" if old else "path": path, "is_base64_encoded": False}
+        found["headers"] = headers if old else {key: [text] for key, text in headers.items()}
+        found["query_string_parameters" if old else "queryStringParameters"] = query if old else many
+        return found
     if name in ("apigateway-v2", "function-url"):
         found["requestContext"]["http"]["method"] = "GET"
         found["rawPath"], found["rawQueryString"] = path, urlencode(many, doseq=True)
@@ -111,7 +129,7 @@ def get(name: str, path: str, query: dict[str, Any], headers: dict[str, str] | N
     return found
 
 
-@pytest.mark.parametrize("name", HTTP)
+@pytest.mark.parametrize("name", [*HTTP, *LATTICE])
 @pytest.mark.parametrize("path", ["/predict", "/predict/", "/prod/predict"])
 def test_one_customer_over_every_envelope(app: App, name: str, path: str) -> None:
     reply = app.handle(get(name, path, GOOD))
@@ -119,13 +137,13 @@ def test_one_customer_over_every_envelope(app: App, name: str, path: str) -> Non
     assert json.loads(reply["body"])["prediction"] == 0
 
 
-@pytest.mark.parametrize("name", [each for each in HTTP if each != "alb"])
+@pytest.mark.parametrize("name", [*(each for each in HTTP if each != "alb"), "vpc-lattice-v2"])
 def test_a_repeated_parameter_is_told_over_every_envelope_that_carries_it(app: App, name: str) -> None:
     reply = app.handle(get(name, "/predict", {**GOOD, "age": ["45", "46"]}))
     assert [each["code"] for each in json.loads(reply["body"])["errors"]] == ["repeated"]
 
 
-@pytest.mark.parametrize("name", HTTP)
+@pytest.mark.parametrize("name", [*HTTP, *LATTICE])
 def test_awkward_names_and_texts_arrive_intact(mixed_model: Model, name: str) -> None:
     query = {"living area": "80.5", "no.rooms": "3", "garden": "yes", "Straße": "東京",
              "heating": "heat pump", "âge": "1e1"}  # fmt: skip
@@ -133,7 +151,7 @@ def test_awkward_names_and_texts_arrive_intact(mixed_model: Model, name: str) ->
     assert reply["statusCode"] == 200, reply["body"]
 
 
-@pytest.mark.parametrize("name", HTTP)
+@pytest.mark.parametrize("name", [*HTTP, *LATTICE])
 def test_errors_and_headers_over_every_envelope(app: App, name: str) -> None:
     reply = app.handle(get(name, "/predict", {"age": "x"}))
     assert reply["statusCode"] == 422
@@ -141,10 +159,10 @@ def test_errors_and_headers_over_every_envelope(app: App, name: str) -> None:
     reply = app.handle(get(name, "/nowhere", {}))
     headers = reply.get("headers") or {key: texts[0] for key, texts in reply["multiValueHeaders"].items()}
     assert (reply["statusCode"], headers["content-type"]) == (404, "application/problem+json")
-    assert reply.get("statusDescription") == ("404 Not Found" if name.startswith("alb") else None)
+    assert reply.get("statusDescription") == ("404 Not Found" if name.startswith(("alb", "vpc")) else None)
 
 
-@pytest.mark.parametrize("name", HTTP)
+@pytest.mark.parametrize("name", [*HTTP, *LATTICE])
 @pytest.mark.parametrize("spelled", ["Accept-Encoding", "accept-encoding"])
 def test_swagger_goes_compressed_as_base64(app: App, name: str, spelled: str) -> None:
     reply = app.handle(get(name, "/prod/apidocs", {}, {spelled: "gzip"}))
@@ -163,6 +181,71 @@ def test_head_has_no_body(app: App, name: str) -> None:
         asked["httpMethod"] = "HEAD"
     reply = app.handle(asked)
     assert (reply["statusCode"], reply["body"]) == (200, "")
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_an_event_that_only_looks_like_a_request_is_refused_by_name(app: App, name: str) -> None:
+    with pytest.raises(RefusedEvent, match=REFUSED[name]):
+        app.handle(event(name))
+
+
+def test_an_authorizer_is_none_whatever_it_asks_for(app: App) -> None:
+    asked = get("apigateway-v1", "/predict", GOOD)
+    assert app.handle(asked)["statusCode"] == 200
+    with pytest.raises(RefusedEvent, match="authorizer"):
+        app.handle(
+            {**asked, "type": "REQUEST", "methodArn": "arn:aws:execute-api:us-east-1:1:a/prod/GET/predict"}
+        )
+
+
+@pytest.mark.parametrize("name", LATTICE)
+def test_a_binary_body_through_vpc_lattice(app: App, name: str) -> None:
+    asked = get(name, "/predict?age=1", {}, {"content-type": "text/csv"})
+    sent = base64.b64encode(b"age,new_user,total_pages_visited\n45,0,5\n").decode()
+    asked |= {"method": "POST", "body": sent, "isBase64Encoded": True, "is_base64_encoded": True}
+    assert len(json.loads(app.handle(asked)["body"])["predictions"]) == 1
+
+
+def test_an_answer_through_vpc_lattice_keeps_its_limit(app: App) -> None:
+    record = {name: int(text) for name, text in GOOD.items()}
+    asked = {**event("vpc-lattice-v1"), "body": json.dumps([record] * 75_000), "is_base64_encoded": False}
+    assert app.handle(asked)["statusCode"] == 413
+
+
+@pytest.mark.parametrize("key", ["incoming//a.csv", "a/../b.csv", "a%0Ab.csv", "", "x" * 1025])
+def test_a_key_that_storage_cannot_name_is_said_to_be_the_fault(app: App, key: str) -> None:
+    asked = event("s3-put")
+    asked["Records"][0]["s3"]["object"]["key"] = key
+    with pytest.raises(RefusedEvent, match="under its key") as caught:
+        app.handle(asked)
+    assert "unknown event" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("google.cloud.storage.object.v1.deleted", b"{}"),
+        ("google.cloud.audit.log.v1.written", b"{}"),
+        ("com.example.other", b"not JSON"),
+        ("google.cloud.storage.object.v1.finalized", b"not JSON"),
+        ("google.cloud.storage.object.v1.finalized", b"{}"),
+        ("google.cloud.storage.object.v1.finalized", b'{"bucket": "b", "name": "incoming//a.csv"}'),
+        ("google.cloud.pubsub.topic.v1.messagePublished", b'{"message": {}}'),
+    ],
+)
+def test_a_cloudevent_that_can_never_be_scored_is_not_sent_again(
+    app: App, model: Model, kind: str, body: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    asked = Request("POST", "/", headers={"ce-type": kind, "content-type": "application/json"}, body=body)
+    assert app.handle(asked).status == 200
+    assert App(model, Settings()).handle(asked).status == 403
+
+
+def test_a_push_that_can_never_be_scored_is_not_sent_again(app: App) -> None:
+    body = b'{"message": {"data": "%%%"}, "subscription": "projects/p/subscriptions/s"}'
+    asked = Request("POST", "/", headers={"content-type": "application/json"}, body=body)
+    answer = app.handle(asked)
+    assert (answer.status, "refused" in json.loads(answer.body)["results"][0]) == (200, True)
 
 
 def test_the_openapi_server_is_the_stage_that_the_gateway_took_off(app: App) -> None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import base64
 import csv
+import gzip
 import io
 import json
+import re
+import tracemalloc
+import zlib
 from typing import Any
 
 import pytest
@@ -232,6 +236,68 @@ def test_files_that_cannot_be_read(app: App, body: bytes, content_type: str, sta
     codes(answer)
 
 
+@pytest.mark.parametrize("path", ["/predict", "/predict_file"])
+def test_curl_that_takes_the_line_ends_out_is_told_of_data_binary(app: App, path: str) -> None:
+    form = "application/x-www-form-urlencoded"
+    answer = ask(app, "POST", path, CSV.replace(b"\n", b""), content_type=form)
+    assert (answer.status, "--data-binary @f.csv" in said(answer)["detail"]) == (415, True)
+
+
+def test_parameters_may_be_null_beside_instances(app: App) -> None:
+    answer = ask(app, "POST", "/predict", {"instances": [GOOD], "parameters": None})
+    assert len(said(answer)["predictions"]) == 1
+    for wrong in ({"x": 1}, 0, False, "", [None]):
+        answer = ask(app, "POST", "/predict", {"instances": [GOOD], "parameters": wrong})
+        assert codes(answer) == [("parameters", "unknown_field")]
+
+
+PACKED = {"gzip": gzip.compress, "x-gzip": gzip.compress, "GZIP ": gzip.compress, "deflate": zlib.compress,
+          "identity": bytes}  # fmt: skip
+
+
+@pytest.mark.parametrize("coding", PACKED)
+@pytest.mark.parametrize(
+    ("path", "content_type", "body"),
+    [("/predict", "application/json", json.dumps([GOOD]).encode()), ("/predict", "text/csv", CSV),
+     ("/predict_file", "text/csv", CSV), ("/predict_file", multipart()[1], multipart(("file", "a.csv", CSV))[0])],
+)  # fmt: skip
+def test_a_packed_body_is_read(app: App, coding: str, path: str, content_type: str, body: bytes) -> None:
+    packed = PACKED[coding](body)
+    answer = ask(app, "POST", path, packed, content_type=content_type, content_encoding=coding)
+    assert (answer.status, len(said(answer)["predictions"])) == (200, 1)
+
+
+@pytest.mark.parametrize(
+    ("coding", "body", "status"),
+    [
+        ("gzip", CSV, 400),
+        ("gzip", gzip.compress(CSV)[:-9], 400),
+        ("gzip", gzip.compress(CSV) + b"x", 400),
+        ("gzip", gzip.compress(b"")[:5], 400),
+        ("br", CSV, 415),
+        ("gzip, gzip", gzip.compress(gzip.compress(CSV)), 415),
+    ],
+)
+def test_a_packed_body_that_cannot_be_read(app: App, coding: str, body: bytes, status: int) -> None:
+    answer = ask(app, "POST", "/predict_file", body, content_type="text/csv", content_encoding=coding)
+    assert (answer.status, codes(answer)) == (status, [])
+    assert answer.headers.get("accept-encoding") == ("gzip, deflate" if status == 415 else None)
+
+
+def test_a_packed_body_is_unpacked_to_the_limit(model: Model) -> None:
+    bomb = gzip.compress(b"\n" * 300_000_000, 9)
+    tracemalloc.start()
+    app = App(model, Settings(max_body_bytes=1_000_000))
+    answer = ask(app, "POST", "/predict", bomb, content_type="text/csv", content_encoding="gzip")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (answer.status, peak < 10_000_000) == (413, True)
+
+
+def test_a_query_needs_no_body_to_unpack(app: App) -> None:
+    assert ask(app, "GET", "/predict", query=GOOD, content_encoding="br").status == 200
+
+
 def test_curl_without_a_header_is_told_which_one(app: App) -> None:
     form = "application/x-www-form-urlencoded"
     answer = ask(app, "POST", "/predict", json.dumps(GOOD).encode(), content_type=form)
@@ -280,6 +346,44 @@ def test_unknown_routes_and_methods(app: App) -> None:
 def test_what_stands_before_the_route_belongs_to_the_platform(app: App, model: Model, path: str) -> None:
     document = said(ask(app, "GET", path))
     assert document == {"status": "ok", "model": {"name": "sales", "version": model.manifest.version}}
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/v2/models/model", "/v2/models/healthz/", "/prod/v2/models/model", "/v1/models/model", "/v2/models/m/model",
+     "/v2/models/m/versions/model", "/v2/models/m/versions/1/model"],
+)  # fmt: skip
+def test_the_paths_of_the_inference_protocols_are_no_base_paths(app: App, path: str) -> None:
+    assert ask(app, "GET", path).status == 404
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/healthz", "/v2/healthz", "/models/healthz", "/v2/models/a/b/c/d/healthz"]
+)
+def test_a_base_path_may_be_a_version(app: App, path: str) -> None:
+    assert ask(app, "GET", path).status == 200
+
+
+FOREIGN = ["/\\evil.example", "/%5Cevil.example", "//evil.example", "/%2F%2Fevil.example", "///evil.example",
+           "/\t/evil.example", "/%09//evil.example", "/\n\\evil.example", "/x/..//evil.example",
+           "/%2e%2e//evil.example", "/.\\evil.example", "/\u2028/evil.example", "/https://evil.example",
+           "/\\\\evil.example", "/@evil.example", "/{scheme}://evil.example", "/" + "a" * 100_000]  # fmt: skip
+
+
+@pytest.mark.parametrize("prefix", ["", "/", "/prod", "\\", "//evil.example"])
+@pytest.mark.parametrize("folder", FOREIGN, ids=range(len(FOREIGN)))
+def test_the_document_names_no_other_server(app: App, folder: str, prefix: str) -> None:
+    request = Request("GET", f"{folder}/openapi.json", prefix=prefix)
+    (server,) = said(app.handle(request))["servers"]
+    assert re.fullmatch(r"/([\w.~%@:-]+(/[\w.~%@:-]+)*)?", server["url"], re.ASCII)
+    assert not re.search(r"%5c|%0|%2[fF]|/\.\.?(/|$)", server["url"], re.IGNORECASE)
+    assert len(server["url"]) < 4000
+
+
+def test_a_base_path_in_another_alphabet_is_the_documents_server(app: App) -> None:
+    for path in ("/é b/openapi.json", "/%C3%A9%20b/openapi.json"):
+        (server,) = said(ask(app, "GET", path))["servers"]
+        assert server["url"] == "/%C3%A9%20b"
 
 
 def test_the_model_page_is_the_manifest_without_file_hashes(app: App, model: Model) -> None:
