@@ -15,6 +15,7 @@
         - ``StorageDown``: the object store is unreachable, throttled, or refuses access
         - ``NoObject``: the object, or its bucket, is not there
         - ``Changed``: an object is no longer of the version that was read
+        - ``Outranked``: only a run of a model that was created later can mend the outputs
         - ``DeadlineNear``: the platform would stop this run before its end
 
 Messages never hold a value that a caller sent: they name fields, lines and rules.
@@ -210,6 +211,17 @@ class Changed(PassingFault):
     def __init__(self, uri: str) -> None:
         self.uri = uri
         super().__init__(f"{uri} was changed by another run meanwhile")
+
+
+class Outranked(PassingFault):
+    """The tables of a model that was created later are damaged: only a run of that model mends them."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        super().__init__(
+            f"{uri} is of a model that was created later than this one, and its tables were changed since. An "
+            "event that reaches that model mends them; to have this model score the file, delete the summary"
+        )
 
 
 class DeadlineNear(PassingFault):
