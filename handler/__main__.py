@@ -62,7 +62,8 @@ def score(options: argparse.Namespace, settings: Settings) -> int:
 
     model, storage = Model.load(settings.model_dir), Storage(settings.allow_http)
     source = Location.parse(options.input)
-    folder = into(source, Location.parse(options.output)) if options.output else beside(source)
+    output = Location.parse(options.output) if options.output else None
+    folder = into(source, output, settings.input_uri) if output else beside(source)
     shown = os.path.relpath(str(folder)) if not Path(options.input).is_absolute() else str(folder)
     shown = str(folder) if folder.scheme != "file" else shown
     size = require(storage, source).size

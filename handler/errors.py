@@ -17,6 +17,7 @@
         - ``StorageDown``: the object store is unreachable, throttled, or refuses access
         - ``NoObject``: the object, or its bucket, is not there
         - ``Changed``: an object is no longer of the version that was read
+        - ``Outranked``: only a run of a model that was created later can mend the outputs
         - ``DeadlineNear``: the platform would stop this run before its end
         - ``ServerBusy``: as many bodies as memory is meant for are being read
 
@@ -279,6 +280,17 @@ class Changed(PassingFault):
     def __init__(self, uri: str) -> None:
         self.uri = uri
         super().__init__(f"{uri} was changed by another run meanwhile")
+
+
+class Outranked(PassingFault):
+    """The tables of a model that was created later are damaged: only a run of that model mends them."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        super().__init__(
+            f"{uri} is of a model that was created later than this one, and its tables were changed since. An "
+            "event that reaches that model mends them; to have this model score the file, delete the summary"
+        )
 
 
 class DeadlineNear(PassingFault):

@@ -4,14 +4,17 @@ How repeated, late and simultaneous events come to one right result, with no loc
 
 1. A run scores the version of the input that is there now, whichever its event named, and reads it
    under the condition that it stays that version.
-2. It skips a version that ``summary.json`` says this model has scored, if the outputs still are the
-   ones that the summary names.
+2. It skips a version that ``summary.json`` says this model, or one that was created later, has scored,
+   if the outputs still are the ones that the summary names. Where a later model's are not, only that
+   model can mend them: the run raises, and the platform delivers the event again.
 3. It writes both outputs, each whole or not at all, and then the summary under the condition that
    nobody has written one since step 2. Where the condition fails, another run was at work, whose
    outputs may now be mixed with ours: it starts again at step 1, and so mends them.
+4. If the input is another version by now, it starts again too: the newer version's event may have been
+   skipped because of the summary that this run has just replaced.
 
 A run that dies between 3's writes leaves a summary that does not match the outputs; its event comes
-again, and step 2 sees the mismatch.
+again, and step 2 sees the mismatch. ``docs/batch.md`` says what is tested of this, and how.
 """
 
 from __future__ import annotations
@@ -21,14 +24,15 @@ import contextlib
 import json
 import time
 import uuid
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from handler.batch.folding import Folds
 from handler.bundle import Label
-from handler.errors import Changed, DeadlineNear, Forbidden, InvalidCsv, NoObject, SettingError
+from handler.errors import Changed, DeadlineNear, Forbidden, InvalidCsv, NoObject, Outranked, SettingError
 from handler.scoring.model import Model
 from handler.scoring.table import score_block
 from handler.settings import Settings
@@ -42,7 +46,7 @@ PREDICTIONS, REJECTED, SUMMARY = "predictions.csv", "rejected.csv", "summary.jso
 OUTPUTS = (PREDICTIONS, REJECTED, SUMMARY)
 SUFFIXES = (".csv", ".csv.gz", ".csv.zst")
 REJECT_COLUMNS = ("line", "column", "code", "reason", "row")
-#: Each time that a run starts again, another run has come to its end.
+#: Each time that a run starts again, another run has written, or the input has changed.
 ATTEMPTS = 50
 #: Seconds before the platform's deadline at which a run gives up: enough to withdraw its uploads.
 RESERVE = 10.0
@@ -129,7 +133,7 @@ class Batch:
         """Score the object at ``source``, as an event asks; ``output`` None means OUTPUT_URI.
 
         Raises ``Forbidden`` for an object outside INPUT_URI, and ``PassingFault``. Outputs of
-        scoring are skipped.
+        scoring are skipped, and what a model that was created later has scored.
         """
         prefixes = [Location.parse(uri) for uri in self._settings.input_uri]
         if prefixes and not any(source.is_under(prefix) for prefix in prefixes):
@@ -139,23 +143,28 @@ class Batch:
         output = output or Location.parse(str(self._settings.output_uri))
         if is_output(source, output):
             return Scored(skipped="it is an output of scoring")
-        return self.score(source, output.child(source.key))
+        return self._score(source, into(source, output, self._settings.input_uri), defers=True)
 
     def score(self, source: Location, folder: Location) -> Scored:
-        """Score the object at ``source`` into ``folder``; raises ``PassingFault``."""
+        """Score the object at ``source`` into ``folder``, as a person asks: a later model's result is
+        replaced. Raises ``PassingFault``."""
+        return self._score(source, folder, defers=False)
+
+    def _score(self, source: Location, folder: Location, defers: bool) -> Scored:
         for _ in range(ATTEMPTS - 1):
             with contextlib.suppress(Changed):
-                return self._attempt(source, folder)
-        return self._attempt(source, folder)
+                return self._attempt(source, folder, defers)
+        return self._attempt(source, folder, defers)
 
-    def _attempt(self, source: Location, folder: Location) -> Scored:
+    def _attempt(self, source: Location, folder: Location, defers: bool) -> Scored:
         start = time.monotonic()
+        run = uuid.uuid4().hex
         version = self._storage.version(source)
         if version is None:
             return Scored(skipped="it is not there any more")
         seen = self._storage.read(folder.child(SUMMARY))
-        if seen is not None and self._is_done(seen[0], version, folder):
-            return Scored(skipped="this model version has scored it already")
+        if seen is not None and (scorer := self._is_done(seen[0], source, version, folder, defers)):
+            return Scored(skipped=f"{scorer} has scored it already")
         summary: dict[str, Any] = {
             "input": {
                 "uri": str(source),
@@ -163,40 +172,65 @@ class Batch:
                 "generation": version.generation,
                 "size": version.size,
             },
-            "model": dict(self._model.manifest.identity),
+            "model": {**self._model.manifest.identity, "created": self._model.manifest.created},
+            # No two summaries are alike, so that an etag made of the content tells one from another.
+            "run": run,
         }
         old = seen[1] if seen else None
         try:
-            summary |= self._write_outputs(source, version, folder, old)
+            summary |= self._write_outputs(source, version, folder, old, run)
         except InvalidCsv as fault:
             told = {"code": fault.code, "message": str(fault), "line": fault.line}
             summary |= {**Tally().as_json(), "outputs": None, "error": told}
         summary["seconds"] = round(time.monotonic() - start, 3)
         text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
         self._storage.replace(folder.child(SUMMARY), text.encode(), old)
+        if _identity(self._storage.version(source)) != version.identity:
+            raise Changed(str(source))
         return Scored(summary)
 
-    def _is_done(self, summary: bytes, version: Version, folder: Location) -> bool:
-        """Whether this model has scored this version, and the outputs are still that run's."""
+    def _is_done(
+        self, summary: bytes, source: Location, version: Version, folder: Location, defers: bool
+    ) -> str | None:
+        """Which model has scored this version already, in words; None if it is to be scored.
+
+        Raises ``Outranked`` where a later model has, and the outputs are no longer that run's.
+        """
+        manifest = self._model.manifest
         try:
-            told = json.loads(summary)
-            source, model, outputs = told["input"], told["model"], told["outputs"]
-            same = (source["etag"], source["generation"]) == (version.etag, version.generation)
-            if not same or model["version"] != self._model.manifest.version:
-                return False
-            return outputs is None or all(
-                (found := self._storage.version(folder.child(name))) is not None
-                and found.etag == outputs[name]
+            document = json.loads(summary)
+            scored, model, outputs = document["input"], document["model"], document["outputs"]
+            if (scored["uri"], scored["etag"], scored["generation"]) != (
+                str(source),
+                version.etag,
+                version.generation,
+            ):
+                return None
+            same = model["version"] == manifest.version
+            own = _rank(manifest.created, manifest.version)
+            if not same and not (defers and _rank(model.get("created"), model["version"]) > own):
+                return None
+            # Of equal bytes some etags are equal, so the run counts too: one that wrote over these outputs
+            # may have a rival that takes its own for standing, until that one writes a summary.
+            runs = (document.get("run"), None)
+            whole = outputs is None or all(
+                (present := self._storage.version(folder.child(name))) is not None
+                and present.etag == outputs[name]
+                and (present.run in runs or "run" not in document)
                 for name in (PREDICTIONS, REJECTED)
             )
-        except (ValueError, KeyError, TypeError):
-            return False  # not a summary of ours: scoring writes one
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return None  # not a summary of ours: scoring writes one
+        if whole:
+            return "this model version" if same else "a model that was created later"
+        if same:
+            return None
+        raise Outranked(str(folder.child(SUMMARY)))
 
     def _write_outputs(
-        self, source: Location, version: Version, folder: Location, old: Version | None
+        self, source: Location, version: Version, folder: Location, old: Version | None, run: str
     ) -> dict[str, Any]:
         """Score the version into the two tables; returns the counts and the tables' etags."""
-        run = uuid.uuid4().hex
         tally = Tally()
         storage = self._storage
         with (
@@ -213,8 +247,6 @@ class Batch:
             present = storage.read(folder.child(SUMMARY))
             if _identity(present[1] if present else None) != _identity(old):
                 raise Changed(str(folder))
-            if _identity(storage.version(source)) != version.identity:
-                raise Changed(str(source))
         etags = {}
         for name in (PREDICTIONS, REJECTED):
             found = storage.version(folder.child(name))
@@ -300,9 +332,20 @@ def beside(source: Location) -> Location:
     return Location(source.scheme, source.bucket, folder).child("scored", name)
 
 
-def into(source: Location, output: Location) -> Location:
-    """The folder of an input's outputs: its whole key under ``output``; a local one's file name."""
-    return output.child(source.name if source.scheme == "file" else source.key)
+def into(source: Location, output: Location, inputs: Sequence[str]) -> Location:
+    """The folder of an input's outputs: its whole key under ``output``; a local one's file name.
+
+    Where ``inputs`` (INPUT_URI) are in more than one bucket, the bucket's name stands before the key, and
+    the scheme before that where an S3 and a GCS bucket have one name. So no two inputs share a folder:
+    no bucket's name has a slash.
+    """
+    if source.scheme == "file":
+        return output.child(source.name)
+    buckets = {(prefix.scheme, prefix.bucket) for prefix in map(Location.parse, inputs)}
+    if len(buckets) == 1 or not buckets:
+        return output.child(source.key)
+    alike = len({bucket for _, bucket in buckets}) < len(buckets)
+    return output.child(*([source.scheme] if alike else []), source.bucket, source.key)
 
 
 def require(storage: Storage, source: Location) -> Version:
@@ -321,6 +364,18 @@ def _by_class(values: Any, classes: tuple[Label, ...]) -> dict[str, int]:
 
     counts = np.bincount(values, minlength=len(classes)).tolist()
     return {str(label): count for label, count in zip(classes, counts, strict=True)}
+
+
+def _rank(created: object, version: str) -> tuple[datetime, str]:
+    """Orders models by age, those of one second by version; a model without a date is the oldest.
+
+    Summaries had no ``created`` once.
+    """
+    try:
+        date = datetime.fromisoformat(str(created))
+    except ValueError:
+        date = datetime.min
+    return date if date.tzinfo else date.replace(tzinfo=UTC), version
 
 
 def _identity(version: Version | None) -> str | None:
