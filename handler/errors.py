@@ -4,6 +4,7 @@
     - ``SettingError``: an environment variable holds a value that cannot be used
     - ``BundleError``: the bundle is absent, altered, or of another format or library version
     - ``UnknownEvent``: no source knows the event's envelope
+    - ``Unforeseen``: a bug stopped one job of several
     - ``RequestError``: the caller can mend it
         - ``InvalidBody`` 400, ``NotFound`` 404, ``MethodNotAllowed`` 405, ``BodyTooLarge`` and
           ``AnswerTooLarge`` 413, ``UnsupportedMediaType`` 415
@@ -57,6 +58,13 @@ class UnknownEvent(FunctionError):
             f"unknown event with the keys: {named}. Expected an HTTP or storage event, a record of "
             'the model\'s features, or {"instances": [...]}'
         )
+
+
+class Unforeseen(FunctionError):
+    """A bug stopped one job of several; names the exception's type, and the log has its place."""
+
+    def __init__(self, bug: Exception) -> None:
+        super().__init__(f"an unforeseen {type(bug).__name__} stopped this job; the log has its place")
 
 
 class Problem(NamedTuple):
@@ -218,8 +226,8 @@ class DeadlineNear(PassingFault):
     def __init__(self, uri: str) -> None:
         self.uri = uri
         super().__init__(
-            f"the time limit is near and {uri} is not scored to its end; nothing was written. Raise the "
-            "function's timeout or memory, split the file, or run 'python -m handler score' on a machine"
+            f"the time limit is near: the run stopped at {uri} and wrote no summary. Raise the function's "
+            "timeout or memory, split the file, or run 'python -m handler score' on a machine"
         )
 
 
