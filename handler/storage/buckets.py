@@ -254,11 +254,11 @@ class _Upload:
 
     def withdraw(self) -> None:
         """Abort the upload. A call under way may be the one that begins it, and gets a moment."""
-        seconds = self._deadline.last() / 2
-        if self._call is not None and not done_within(self._call, seconds):
+        seconds = self._deadline.last()
+        if self._call is not None and not done_within(self._call, seconds / 4):
             self._call.cancel()
         ended = _started(lambda: self._opened.__aexit__(FunctionError, None, None))
-        if not done_within(ended, seconds):
+        if not done_within(ended, seconds * 3 / 4):
             ended.cancel()
 
     def _wait(self, ask: Callable[[], Awaitable[Any]]) -> None:
