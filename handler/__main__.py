@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import socket
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,16 +16,20 @@ from urllib.parse import urlencode
 
 from handler import telemetry
 from handler.app import App
-from handler.errors import FunctionError, InvalidRecords, Problem
+from handler.errors import DeadlineNear, FunctionError, InvalidRecords, Problem
 from handler.scoring.model import Model
 from handler.settings import Settings
+from handler.storage.deadline import RESERVE, Deadline
 from handler.storage.locations import Location
 from handler.storage.storage import Storage
 from handler.web.messages import Answer, Request
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns its exit code: 0 done, 1 a check failed, 2 bad input or no model."""
+    """Run a command; returns its exit code: 0 done, 1 a check failed, 2 bad input or no model.
+
+    A process that is told to stop ends with 130 (Ctrl-C) or 143 (SIGTERM).
+    """
     parser = _parser()
     options = parser.parse_args(arguments)
     if not hasattr(options, "run"):
@@ -37,7 +43,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
         return 130
+
+
+class Stop:
+    """Ctrl-C and SIGTERM, while the block lasts: either sets a time limit of ``RESERVE`` seconds.
+
+    So a run withdraws its uploads, whatever it waits for. A second signal ends the process at once.
+    """
+
+    def __init__(self) -> None:
+        self.code: int | None = None
+        self._end = float("inf")
+
+    def remaining(self) -> float:
+        """The seconds that are left."""
+        return self._end - time.monotonic()
+
+    def __enter__(self) -> Stop:
+        both = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        # A shell ignores what a command in its background is not to hear.
+        self._before = {number: each for number, each in both.items() if each is not signal.SIG_IGN}
+        for number in self._before:
+            signal.signal(number, self._ask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)
+
+    def _ask(self, number: int, _: object) -> None:
+        self.code, self._end = 128 + number, time.monotonic() + RESERVE
+        for each in self._before:
+            signal.signal(each, signal.SIG_DFL)
 
 
 def predict(options: argparse.Namespace, settings: Settings) -> int:
@@ -56,7 +95,7 @@ def predict(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def score(options: argparse.Namespace, settings: Settings) -> int:
-    """Score a CSV file or object into a folder; 1 if it was refused."""
+    """Score a CSV file or object into a folder; 1 if it was refused, 130 or 143 if it was stopped."""
     from handler.batch.progress import bar
     from handler.batch.run import Batch, beside, into, require
 
@@ -66,9 +105,15 @@ def score(options: argparse.Namespace, settings: Settings) -> int:
     folder = into(source, output, settings.input_uri) if output else beside(source)
     shown = os.path.relpath(str(folder)) if not Path(options.input).is_absolute() else str(folder)
     shown = str(folder) if folder.scheme != "file" else shown
-    size = require(storage, source).size
-    with bar(size) as progress:
-        scored = Batch(model, settings, storage, progress=progress).score(source, folder)
+    with Stop() as stop:
+        deadline = Deadline(stop.remaining)
+        storage = storage.within(deadline)
+        try:
+            with bar(require(storage, source).size) as progress:
+                scored = Batch(model, settings, storage, deadline, progress).score(source, folder)
+        except DeadlineNear:
+            print(f"stopped: {options.input} is not scored; its uploads were withdrawn", file=sys.stderr)
+            return stop.code or 1
     if scored.summary is None:
         print(f"{options.input}: {scored.skipped}; see {shown}")
         return 0

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from handler import telemetry
-from handler.errors import FunctionError, status_of
+from handler.errors import FunctionError, Unforeseen, status_of
 from handler.events.jobs import Acknowledge, Job, Outcome, Predict, ScoreObject
 from handler.events.sources import source_of, sources
 from handler.scoring.model import Model
@@ -38,31 +38,40 @@ def forever() -> float:
 
 
 class App:
-    """A loaded model behind every envelope."""
+    """A loaded model behind every envelope; ``storage`` None is made when it is first needed."""
 
-    def __init__(self, model: Model, settings: Settings) -> None:
+    def __init__(self, model: Model, settings: Settings, storage: Storage | None = None) -> None:
         self.settings = settings
         self._model = model
         self._api = Api(model, settings)
-        self._storage: Storage | None = None
+        self._storage = storage
         self._cold = True
 
     def handle(self, event: object, request_id: str | None = None, remaining: Remaining = forever) -> Any:
         """Dispatch an event: find its source, run its jobs, reply.
 
-        ``remaining`` gives the seconds until the platform's deadline. Raises ``UnknownEvent``, and
-        whatever the source's platform wants raised.
+        ``remaining`` gives the seconds until the platform's deadline. Raises ``UnknownEvent``,
+        whatever the source's platform wants raised, and a bug in an event's only job.
         """
+        most = remaining()
         source = source_of(event, sources(self._model.schema, self.settings))
         try:
-            outcomes = [self._run(job, request_id, remaining) for job in source.jobs(event)]
+            jobs = list(source.jobs(event))
+            alone = len(jobs) == 1
+            outcomes = [self._run(job, request_id, remaining, most, alone) for job in jobs]
         except FunctionError as error:
             self._log("event", request_id, time.perf_counter(), status=status_of(error), problem=str(error))
             outcomes = [Outcome(None, error=error)]
         return source.reply(outcomes)
 
-    def _run(self, job: Job, request_id: str | None, remaining: Remaining) -> Outcome:
-        """Run one job; the project's own errors become its outcome, a bug goes through."""
+    def _run(
+        self, job: Job, request_id: str | None, remaining: Remaining, most: float, alone: bool
+    ) -> Outcome:
+        """Run one job; the project's own errors become its outcome.
+
+        So does a bug, unless the job is ``alone`` in its envelope: its neighbours are not to be delivered
+        again for it. ``most``: the seconds that remained when the invocation began.
+        """
         start = time.perf_counter()
         if isinstance(job, Request):
             answer = self._api.respond(job)
@@ -78,7 +87,7 @@ class App:
                 result, rows = self._api.predict(job.payload)
             elif isinstance(job, ScoreObject):
                 route, told["input"] = "batch", str(job.input)
-                scored = self._batch(remaining).run(job.input, job.output)
+                scored = self._batch(remaining, most).run(job.input, job.output)
                 rows = scored.rows
                 told |= scored.log_fields
                 result = scored.as_json()
@@ -88,25 +97,34 @@ class App:
             else:
                 raise job.error
         except FunctionError as error:
-            self._log(
-                route,
-                request_id,
-                start,
-                status=status_of(error),
-                error=type(error).__name__,
-                problem=str(error),
-                **told,
-            )
-            return Outcome(job, error=error)
-        self._log(route, request_id, start, status=200, rows=rows, **told)
-        return Outcome(job, result)
+            fault = error
+        except Exception as bug:
+            if alone:
+                raise
+            telemetry.failure("a bug stopped a job, and the others go on", bug, request_id=request_id)
+            fault = Unforeseen(bug)
+        else:
+            self._log(route, request_id, start, status=200, rows=rows, **told)
+            return Outcome(job, result)
+        self._log(
+            route,
+            request_id,
+            start,
+            status=status_of(fault),
+            error=type(fault).__name__,
+            problem=str(fault),
+            **told,
+        )
+        return Outcome(job, error=fault)
 
-    def _batch(self, remaining: Remaining) -> Batch:
+    def _batch(self, remaining: Remaining, most: float) -> Batch:
         from handler.batch.run import Batch
+        from handler.storage.deadline import Deadline
         from handler.storage.storage import Storage
 
         self._storage = self._storage or Storage(self.settings.allow_http)
-        return Batch(self._model, self.settings, self._storage, remaining)
+        deadline = Deadline(remaining, most)
+        return Batch(self._model, self.settings, self._storage.within(deadline), deadline)
 
     def _log(self, route: str, request_id: str | None, start: float, status: int, **told: object) -> None:
         """The one line of an invocation's job."""

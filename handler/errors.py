@@ -5,6 +5,7 @@
     - ``BundleError``: the bundle is absent, altered, or of another format or library version
     - ``UnknownEvent``: no source knows the event's envelope
         - ``RefusedEvent``: the event is known by name, and asks for what this function does not do
+    - ``Unforeseen``: a bug stopped one job of several
     - ``RequestError``: the caller can mend it
         - ``InvalidBody`` 400, ``NotFound`` 404, ``MethodNotAllowed`` 405, ``BodyTooLarge`` and
           ``AnswerTooLarge`` 413, ``UnsupportedMediaType`` and ``UnsupportedEncoding`` 415
@@ -76,6 +77,13 @@ class RefusedEvent(UnknownEvent):
     def __init__(self, why: str) -> None:
         self.keys = ()
         FunctionError.__init__(self, why)
+
+
+class Unforeseen(FunctionError):
+    """A bug stopped one job of several; names the exception's type, and the log has its place."""
+
+    def __init__(self, bug: Exception) -> None:
+        super().__init__(f"an unforeseen {type(bug).__name__} stopped this job; the log has its place")
 
 
 class Problem(NamedTuple):
@@ -299,8 +307,8 @@ class DeadlineNear(PassingFault):
     def __init__(self, uri: str) -> None:
         self.uri = uri
         super().__init__(
-            f"the time limit is near and {uri} is not scored to its end; nothing was written. Raise the "
-            "function's timeout or memory, split the file, or run 'python -m handler score' on a machine"
+            f"the time limit is near: the run stopped at {uri} and wrote no summary. Raise the function's "
+            "timeout or memory, split the file, or run 'python -m handler score' on a machine"
         )
 
 

@@ -11,7 +11,6 @@ import gzip
 import json
 import tempfile
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from handler.batch.run import Batch
 from handler.errors import FunctionError, InvalidBody, InvalidCsv, PassingFault, UnknownEvent
 from handler.scoring.model import Model
 from handler.settings import Settings
+from handler.storage.buckets import Retries
 from handler.storage.locations import Location
 from handler.storage.storage import Storage
 from handler.tables import csv_blocks
@@ -44,6 +44,10 @@ BOUNDED = settings(
 )
 
 
+#: Asked once, and no more.
+AWAY = Storage(allow_http=True, retries=Retries(tries=1))
+
+
 @pytest.fixture(scope="module", autouse=True)
 def nowhere() -> Iterator[None]:
     """Storage that nobody serves: an event that names an object gets a passing fault, and soon."""
@@ -59,24 +63,20 @@ def nowhere() -> Iterator[None]:
             "GOOGLE_SERVICE_ACCOUNT_KEY": json.dumps(google),
         }.items():
             patched.setenv(name, value)
-        patched.setattr(
-            "handler.storage.buckets.RETRIES", {"max_retries": 0, "retry_timeout": timedelta(seconds=1)}
-        )
         yield
 
 
 @pytest.fixture(scope="module")
 def app(model: Model) -> App:
-    return App(model, Settings(output_uri="s3://example-output/scored", allow_http=True))
+    return App(model, Settings(output_uri="s3://example-output/scored"), AWAY)
 
 
 @pytest.fixture(scope="module")
 def cloud_run(model: Model) -> App:
     return App(
         model,
-        Settings(
-            input_uri=("gs://example-input/",), output_uri="gs://example-output/scored", allow_http=True
-        ),
+        Settings(input_uri=("gs://example-input/",), output_uri="gs://example-output/scored"),
+        AWAY,
     )
 
 

@@ -32,10 +32,11 @@ from typing import Any
 
 from handler.batch.folding import Folds
 from handler.bundle import Label
-from handler.errors import Changed, DeadlineNear, Forbidden, InvalidCsv, NoObject, Outranked, SettingError
+from handler.errors import Changed, Forbidden, InvalidCsv, NoObject, Outranked, SettingError
 from handler.scoring.model import Model
 from handler.scoring.table import score_block
 from handler.settings import Settings
+from handler.storage.deadline import Deadline
 from handler.storage.locations import Location, Version
 from handler.storage.storage import Storage
 from handler.tables import csv_blocks
@@ -48,8 +49,6 @@ SUFFIXES = (".csv", ".csv.gz", ".csv.zst")
 REJECT_COLUMNS = ("line", "column", "code", "reason", "row")
 #: Each time that a run starts again, another run has written, or the input has changed.
 ATTEMPTS = 50
-#: Seconds before the platform's deadline at which a run gives up: enough to withdraw its uploads.
-RESERVE = 10.0
 
 Progress = Callable[[int, int, int], None]
 
@@ -111,8 +110,8 @@ class Part:
 class Batch:
     """Scores objects with one loaded model.
 
-    ``remaining`` gives the seconds until the platform's deadline; ``progress`` is told the bytes
-    read, the rows read and the rows rejected, as totals.
+    ``deadline`` says when a run gives up, which ``storage`` is to know too (``Storage.within``);
+    ``progress`` is told the bytes read, the rows read and the rows rejected, as totals.
     """
 
     def __init__(
@@ -120,13 +119,13 @@ class Batch:
         model: Model,
         settings: Settings,
         storage: Storage,
-        remaining: Callable[[], float] = lambda: float("inf"),
+        deadline: Deadline = Deadline(),  # noqa: B008
         progress: Progress = lambda *_: None,
     ) -> None:
         self._model = model
         self._settings = settings
         self._storage = storage
-        self._remaining = remaining
+        self._deadline = deadline
         self._progress = progress
 
     def run(self, source: Location, output: Location | None = None) -> Scored:
@@ -267,23 +266,28 @@ class Batch:
                 done += len(chunk)
                 yield chunk
 
-        chunks = inflated(counted())
+        # Many packed bytes may hold nothing, and few very much: time is looked at on both sides.
+        chunks = self._in_time(inflated(self._in_time(counted(), source)), source)
         size = self._settings.block_bytes
         schema, names = self._model.schema, self._model.output_names
         layout, data, line = csv_blocks.header(chunks, schema)
         yield _csv_lines([*layout.header, *csv_blocks.output_names(layout.header, names)]), ()
         blocks = csv_blocks.blocks(data, layout.delimiter, line, size)
-        for part in self._in_order(blocks, layout):
+        for part in self._in_order(blocks, layout, source):
             tally.read += part.total
             tally.scored += part.total - len(part.rejects)
             tally.rejects.update(reject.code for reject in part.rejects)
             tally.classes.update(part.classes)
             self._progress(done, tally.read, tally.rejects.total())
             yield part.predictions, part.rejects
-            if self._remaining() < RESERVE:
-                raise DeadlineNear(str(source))
 
-    def _in_order(self, blocks: Iterator[Block], layout: Layout) -> Iterator[Part]:
+    def _in_time(self, chunks: Iterator[bytes], source: Location) -> Iterator[bytes]:
+        """The chunks, as long as there is time for the next."""
+        for chunk in chunks:
+            self._deadline.check(source)
+            yield chunk
+
+    def _in_order(self, blocks: Iterator[Block], layout: Layout, source: Location) -> Iterator[Part]:
         """Score blocks on all workers, and give the parts in the blocks' order.
 
         At most one block more than there are workers is under way, so memory stays bounded.
@@ -296,11 +300,11 @@ class Batch:
             for block in blocks:
                 under_way.append(pool.submit(self._part, block, layout, folds))
                 if len(under_way) > workers:
-                    yield under_way.popleft().result()
+                    yield self._deadline.result(under_way.popleft(), source)
             while under_way:
-                yield under_way.popleft().result()
+                yield self._deadline.result(under_way.popleft(), source)
         finally:
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown(wait=False, cancel_futures=True)  # a run that gives up has no time to wait
 
     def _part(self, block: Block, layout: Layout, folds: Folds) -> Part:
         """Read, score and write one block."""

@@ -1,20 +1,34 @@
-"""Objects in S3 and GCS, through obstore; its errors leave here as the project's own."""
+"""Objects in S3 and GCS, through obstore; its errors leave here as the project's own.
+
+Calls run on an event loop in a thread of its own: there, one that the deadline overtakes can be cancelled,
+which one that blocks its thread cannot.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import copy
+import functools
 import os
 import re
-from collections.abc import Iterator, Mapping
+import threading
+import uuid
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from handler.errors import Changed, FunctionError, StorageDown
+from handler.errors import Changed, DeadlineNear, FunctionError, StorageDown
+from handler.storage.deadline import Deadline, done_within
 from handler.storage.locations import Location, Sink, Version
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+    from concurrent.futures import Future
+
     from obstore.store import ObjectStore
+
+T = TypeVar("T")
 
 #: A part of a multipart upload: 10,000 of them (the limit of S3) make 80 GB.
 PART = 8 * 1024 * 1024
@@ -22,56 +36,112 @@ PART = 8 * 1024 * 1024
 CHUNK = 1024 * 1024
 #: The object's metadata key that says which run wrote it.
 RUN = "run"
-#: The client tries again by itself; past this the platform does.
-RETRIES: Mapping[str, Any] = {
-    "max_retries": 3,
-    "retry_timeout": timedelta(seconds=20),
-    "backoff": {
-        "init_backoff": timedelta(milliseconds=100),
-        "max_backoff": timedelta(seconds=2),
-        "base": 2,
-    },
-}
+
+
+class Retries(NamedTuple):
+    """How often a call is made before it counts as failed, and the seconds between two of them.
+
+    The first pause is ``first``; each later one is chosen at random between that and three times the one
+    before, and is never over ``longest``.
+    https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+    """
+
+    tries: int = 10
+    first: float = 0.1
+    longest: float = 5.0
+
+    def pauses(self) -> Iterator[float]:
+        """The seconds before each further try."""
+        import random
+
+        pause = self.first
+        for _ in range(self.tries - 1):
+            yield pause
+            pause = min(self.longest, random.uniform(self.first, 3 * pause))
+
+    def of_client(self) -> dict[str, Any]:
+        """The same, as obstore's client is configured."""
+        return {
+            "max_retries": self.tries - 1,
+            "retry_timeout": timedelta(minutes=3),
+            "backoff": {
+                "init_backoff": timedelta(seconds=self.first),
+                "max_backoff": timedelta(seconds=self.longest),
+                "base": 3,
+            },
+        }
 
 
 class Buckets:
-    """Objects in S3 and GCS, through one client a bucket."""
+    """Objects in S3 and GCS, through two clients a bucket.
 
-    def __init__(self, allow_http: bool) -> None:
+    The client tries the requests of an upload again, as only it can. Any other call is tried again here:
+    the client would neither read a body again that was cut after some minutes, nor one of an object that
+    was replaced meanwhile, and it knows no deadline.
+    """
+
+    def __init__(self, allow_http: bool, retries: Retries) -> None:
         self._allow_http = allow_http
-        self._stores: dict[tuple[str, str], ObjectStore] = {}
+        self._retries = retries
+        self._deadline = Deadline()
+        self._clients: dict[tuple[str, str, int], ObjectStore] = {}
+
+    def within(self, deadline: Deadline) -> Buckets:
+        """The same, with the same clients, as long as ``deadline`` allows."""
+        other = copy.copy(self)
+        other._deadline = deadline
+        return other
 
     def version(self, location: Location) -> Version | None:
         import obstore
 
-        with _translated(location):
+        async def head() -> Version | None:
             try:
-                found = obstore.get(self._store(location), location.key, options={"head": True})
+                return _version(await obstore.get_async(client, location.key, options={"head": True}))
             except FileNotFoundError:
                 return None
-            return _version(found)
+
+        client = self._client(location)
+        return self._ask(location, head)
 
     def stream(self, location: Location, version: Version) -> Iterator[bytes]:
         import obstore
 
-        with _translated(location):
-            try:
-                found = obstore.get(self._store(location), location.key, options={"if_match": version.etag})
-            except FileNotFoundError as error:
-                raise Changed(str(location)) from error
-            if _version(found).identity != version.identity:
-                raise Changed(str(location))
-            yield from map(bytes, found.stream(min_chunk_size=CHUNK))
+        client, offset, body = self._client(location), 0, None
+
+        async def chunk() -> bytes:
+            nonlocal offset, body
+            if body is None:  # the first, or again from where a body was cut
+                options: Any = {"if_match": version.etag}
+                if offset:
+                    options["range"] = {"offset": offset}
+                try:
+                    answer = await obstore.get_async(client, location.key, options=options)
+                except FileNotFoundError as error:
+                    raise Changed(str(location)) from error
+                if _version(answer).identity != version.identity:
+                    raise Changed(str(location))
+                body = answer.stream(min_chunk_size=CHUNK)
+            reader, body = body, None
+            data = bytes(await anext(reader, b""))
+            offset, body = offset + len(data), reader
+            return data
+
+        while offset < version.size and (data := self._ask(location, chunk)):
+            yield data
 
     def read(self, location: Location) -> tuple[bytes, Version] | None:
         import obstore
 
-        with _translated(location):
+        async def get() -> tuple[bytes, Version] | None:
             try:
-                found = obstore.get(self._store(location), location.key)
+                answer = await obstore.get_async(client, location.key)
             except FileNotFoundError:
                 return None
-            return bytes(found.bytes()), _version(found)
+            return bytes(await answer.bytes_async()), _version(answer)
+
+        client = self._client(location)
+        return self._ask(location, get)
 
     def replace(self, location: Location, content: bytes, old: Version | None) -> None:
         import obstore
@@ -79,43 +149,143 @@ class Buckets:
         mode: Any = "create"
         if old is not None:
             mode = {"e_tag": old.etag, **({"version": old.generation} if old.generation else {})}
-        attributes: Any = {"Content-Type": "application/json"}
-        with _translated(location):
-            obstore.put(self._store(location), location.key, content, mode=mode, attributes=attributes)
+        run = uuid.uuid4().hex
+        attributes: Any = {"Content-Type": "application/json", RUN: run}
+        client = self._client(location)
+
+        async def put() -> None:
+            await obstore.put_async(client, location.key, content, mode=mode, attributes=attributes)
+
+        with self._unless_written(location, run):
+            self._ask(location, put)
 
     @contextlib.contextmanager
     def writer(self, location: Location, run: str) -> Iterator[Sink]:
         import obstore
 
         attributes: Any = {"Content-Type": "text/csv; charset=utf-8", RUN: run}
-        with (
-            _translated(location),
-            obstore.open_writer(
-                self._store(location),
-                location.key,
-                buffer_size=PART,
-                max_concurrency=1,
-                attributes=attributes,
-            ) as sink,
-        ):
-            yield sink
+        client = self._client(location, self._retries.tries)
+        opened = obstore.open_writer_async(
+            client, location.key, buffer_size=PART, max_concurrency=1, attributes=attributes
+        )
+        upload = _Upload(opened, location, self._deadline)
+        try:
+            yield upload
+            with self._unless_written(location, run):
+                upload.close()
+        except BaseException:
+            upload.withdraw()
+            raise
 
-    def _store(self, location: Location) -> ObjectStore:
-        place = location.scheme, location.bucket
-        if place not in self._stores:
-            self._stores[place] = self._open(*place)
-        return self._stores[place]
+    @contextlib.contextmanager
+    def _unless_written(self, location: Location, run: str) -> Iterator[None]:
+        """Raise the block's fault, unless the object is what this run has written.
 
-    def _open(self, scheme: str, bucket: str) -> ObjectStore:
+        The answer to a write may be lost: then a second try sees a changed object, or a lost upload.
+        """
+        try:
+            yield
+        except (Changed, StorageDown):
+            present = self.version(location)
+            if present is None or present.run != run:
+                raise
+
+    def _ask(self, location: Location, ask: Callable[[], Awaitable[T]]) -> T:
+        """What a call comes to, tried again while its fault may pass and time is left."""
+        with _translated(location):
+            for pause in self._retries.pauses():
+                try:
+                    return self._once(location, ask)
+                except Exception as error:
+                    if not _may_pass(error) or pause >= self._deadline.left():
+                        raise
+                self._deadline.pause(pause, location)
+            return self._once(location, ask)
+
+    def _once(self, location: Location, ask: Callable[[], Awaitable[T]]) -> T:
+        self._deadline.check(location)
+        call = _started(ask)
+        try:
+            return self._deadline.result(call, location)
+        finally:
+            call.cancel()
+
+    def _client(self, location: Location, tries: int = 1) -> ObjectStore:
+        place = location.scheme, location.bucket, tries
+        if place not in self._clients:
+            self._clients[place] = self._open(*place)
+        return self._clients[place]
+
+    def _open(self, scheme: str, bucket: str, tries: int) -> ObjectStore:
         from obstore.store import GCSStore, S3Store
 
         options: Any = {
             "client_options": {"allow_http": self._allow_http, "timeout": "1h", "read_timeout": "30s"},
-            "retry_config": RETRIES,
+            "retry_config": self._retries._replace(tries=tries).of_client(),
         }
         if scheme == "gs":
             return GCSStore(bucket, **options)
         return S3Store(bucket, **options, **_profile())
+
+
+class _Upload:
+    """An object that is being written: what ``Sink`` asks for, to its end or to none."""
+
+    def __init__(self, opened: Any, location: Location, deadline: Deadline) -> None:
+        self._opened = opened
+        self._location = location
+        self._deadline = deadline
+        self._call: Future[Any] | None = None
+
+    def write(self, data: bytes, /) -> int:
+        self._wait(lambda: self._opened.write(data))
+        return len(data)
+
+    def close(self) -> None:
+        """Complete the object; it is visible then."""
+        try:
+            self._wait(self._opened.close)
+        except DeadlineNear:
+            # The client aborts no upload that it completes, so that cancelling would leave it pending.
+            if self._call is None or not done_within(self._call, self._deadline.last()):
+                raise
+            with _translated(self._location):
+                self._call.result()
+
+    def withdraw(self) -> None:
+        """Abort the upload. A call under way may be the one that begins it, and gets a moment."""
+        seconds = self._deadline.last()
+        if self._call is not None and not done_within(self._call, seconds / 4):
+            self._call.cancel()
+        ended = _started(lambda: self._opened.__aexit__(FunctionError, None, None))
+        if not done_within(ended, seconds * 3 / 4):
+            ended.cancel()
+
+    def _wait(self, ask: Callable[[], Awaitable[Any]]) -> None:
+        self._deadline.check(self._location)
+        with _translated(self._location):
+            self._call = _started(ask)
+            self._deadline.result(self._call, self._location)
+
+
+@functools.cache
+def _loop() -> AbstractEventLoop:
+    """The event loop of this process's storage calls."""
+    import asyncio
+
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="storage", daemon=True).start()
+    return loop
+
+
+def _started(ask: Callable[[], Awaitable[T]]) -> Future[T]:
+    """The call, under way."""
+    import asyncio
+
+    async def call() -> T:
+        return await ask()
+
+    return asyncio.run_coroutine_threadsafe(call(), _loop())
 
 
 def _version(found: Any) -> Version:
@@ -153,6 +323,17 @@ def _profile() -> Mapping[str, Any]:
             "AWS_SECRET_ACCESS_KEY ('aws configure export-credentials --format env' prints them)"
         ) from error
     return {"credential_provider": Boto3CredentialProvider(boto3.Session())}
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether another try may succeed: the storage is throttled, down, or hung up, and refused nothing."""
+    from obstore import exceptions
+
+    if isinstance(error, FileNotFoundError):
+        return False
+    if not isinstance(error, (exceptions.GenericError, exceptions.JoinError, OSError)):
+        return False
+    return not re.search(r"status code: 4(?!08|29)\d\d|redirect without LOCATION", str(error))
 
 
 def _reason(error: Exception) -> str:

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from handler.errors import Changed, StorageDown
+from handler.errors import Changed, FunctionError, StorageDown
 from handler.storage.locations import Location, Sink, Version
 
 #: Bytes read at once.
 CHUNK = 1024 * 1024
+#: What a path may name that is not a file; reading some of them would wait for ever.
+KINDS: Mapping[int, str] = {
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFDIR: "a folder",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 class Folders:
@@ -23,6 +32,9 @@ class Folders:
                 found = Path(str(location)).stat()
             except FileNotFoundError:
                 return None
+            if not stat.S_ISREG(found.st_mode):
+                kind = KINDS.get(stat.S_IFMT(found.st_mode), "something else")
+                raise FunctionError(f"{location} is {kind}, not a regular file; name a file with the rows")
             return Version(f"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}", None, found.st_size)
 
     def stream(self, location: Location, version: Version) -> Iterator[bytes]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
 from handler.errors import FunctionError
-from handler.storage.buckets import Buckets
+from handler.storage.buckets import Buckets, Retries
+from handler.storage.deadline import Deadline
 from handler.storage.folders import Folders
 from handler.storage.locations import Location, Sink, Version
 
@@ -14,8 +16,14 @@ from handler.storage.locations import Location, Sink, Version
 class Storage:
     """Objects in all the places that a URI can name; safe to share between threads."""
 
-    def __init__(self, allow_http: bool = False) -> None:
-        self._buckets, self._folders = Buckets(allow_http), Folders()
+    def __init__(self, allow_http: bool = False, retries: Retries = Retries()) -> None:  # noqa: B008
+        self._buckets, self._folders = Buckets(allow_http, retries), Folders()
+
+    def within(self, deadline: Deadline) -> Storage:
+        """The same storage, of which every call raises ``DeadlineNear`` once the time is up."""
+        other = copy.copy(self)
+        other._buckets = self._buckets.within(deadline)
+        return other
 
     def version(self, location: Location) -> Version | None:
         """The object's present version; None if there is no such object."""

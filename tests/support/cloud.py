@@ -17,6 +17,7 @@ import logging
 import os
 import re
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -422,7 +423,7 @@ class Call:
 
 
 When = Callable[[Call], bool]
-Mode = Literal["status", "drop", "late", "cut"]
+Mode = Literal["status", "drop", "reset", "late", "cut"]
 Lasting = Literal["once", "call", "ever"]
 
 
@@ -526,10 +527,10 @@ class FaultyProxy:
         """Fail the ``n``-th call.
 
         Modes: ``status`` answers with ``status`` and does nothing else; ``drop`` closes the connection and
-        does nothing else; ``late`` lets the server act, then closes the connection; ``cut`` passes on half
-        of the answer's body. Lasting: ``once``; ``call``: and every repetition of that method and target,
-        so that no retry succeeds, while other calls, such as those that clean up, do; ``ever``: and every
-        call after.
+        does nothing else; ``reset`` resets it; ``late`` lets the server act, then closes the connection;
+        ``cut`` passes on half of the answer's body. Lasting: ``once``; ``call``: and every repetition of
+        that method and target, so that no retry succeeds, while other calls, such as those that clean up,
+        do; ``ever``: and every call after.
         """
         return self._add(Fault(n, mode, status, lasting, when))
 
@@ -619,6 +620,10 @@ class _ProxyHandler(BaseHTTPRequestHandler):
         if fault:
             fault.reached.set()
         if mode == "drop":
+            return
+        if mode == "reset":
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            os.close(self.connection.detach())
             return
         if fault and mode == "status":
             for _ in self.body():

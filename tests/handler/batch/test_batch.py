@@ -9,17 +9,17 @@ import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from handler.app import App
 from handler.batch.run import Batch, Scored, is_output
-from handler.errors import DeadlineNear, PassingFault, StorageDown
+from handler.errors import PassingFault, StorageDown
 from handler.scoring.model import Model
 from handler.settings import Settings
-from handler.storage.buckets import PART
+from handler.storage.buckets import PART, Retries
+from handler.storage.deadline import Deadline
 from handler.storage.locations import Location
 from handler.storage.storage import Storage
 from handler.web.messages import Request
@@ -27,6 +27,8 @@ from tests.support.cloud import GCS, S3, FaultyProxy, Post, gcs_server, on, s3_s
 from tests.support.packing import zstd
 
 CUSTOMERS = b"age,note,new_user,total_pages_visited\n45,a,0,5\n25,b,1,29\n030, c ,0,1\n"
+#: Two tries and no waiting, for faults that last.
+QUICK = Retries(tries=2, first=0.001, longest=0.005)
 AWKWARD = ("a b.csv", "a+b.csv", "100%.csv", "año/ü.csv")
 
 
@@ -61,7 +63,7 @@ def app_on(model: Model, bucket: str, scheme: str = "s3", **settings: Any) -> Ap
     """The handler, reading ``incoming/`` and writing ``scored/`` of a bucket."""
     root = f"{scheme}://{bucket}"
     chosen = Settings(input_uri=(f"{root}/incoming/",), output_uri=f"{root}/scored", allow_http=True)
-    return App(model, chosen._replace(**settings))
+    return App(model, chosen._replace(**settings), Storage(allow_http=True, retries=QUICK))
 
 
 def outputs(cloud: S3 | GCS, bucket: str, key: str = "incoming/c.csv") -> tuple[Any, Any, Any]:
@@ -73,8 +75,10 @@ def outputs(cloud: S3 | GCS, bucket: str, key: str = "incoming/c.csv") -> tuple[
     return tables[0], tables[1], json.loads(cloud.get(bucket, f"scored/{key}/summary.json"))
 
 
-def batch_on(model: Model, **options: Any) -> Batch:
-    return Batch(model, Settings(workers=2), Storage(allow_http=True), **options)
+def batch_on(model: Model, retries: Retries = QUICK, deadline: Deadline | None = None) -> Batch:
+    deadline = deadline or Deadline()
+    storage = Storage(allow_http=True, retries=retries).within(deadline)
+    return Batch(model, Settings(workers=2), storage, deadline)
 
 
 def score(
@@ -466,7 +470,6 @@ def test_storage_that_fails_at_any_call(
 ) -> None:
     with FaultyProxy(cloud.url) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
-        monkeypatch.setattr("handler.storage.buckets.RETRIES", {**FAST_RETRIES})
         n, failed = 0, True
         while failed:
             n += 1
@@ -489,17 +492,6 @@ def test_storage_that_fails_at_any_call(
         assert n > 8
 
 
-FAST_RETRIES = {
-    "max_retries": 1,
-    "retry_timeout": timedelta(seconds=5),
-    "backoff": {
-        "init_backoff": timedelta(milliseconds=1),
-        "max_backoff": timedelta(milliseconds=5),
-        "base": 2,
-    },
-}
-
-
 def test_a_failure_in_the_middle_of_a_large_file_leaves_no_pending_upload(
     cloud: S3, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -508,7 +500,6 @@ def test_a_failure_in_the_middle_of_a_large_file_leaves_no_pending_upload(
     cloud.put(bucket, "incoming/c.csv", CUSTOMERS + line * (3 * PART // len(line)))
     with FaultyProxy(cloud.url) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
-        monkeypatch.setattr("handler.storage.buckets.RETRIES", {**FAST_RETRIES})
         fault = proxy.fail(1, "status", lasting="call", when=on("PUT", "partNumber=2"))
         with pytest.raises(StorageDown):
             score(model, bucket)
@@ -521,21 +512,11 @@ def test_a_failure_in_the_middle_of_a_large_file_leaves_no_pending_upload(
     assert summary["rows"]["rejected"] == 0
 
 
-def test_a_deadline_near_leaves_nothing_and_says_what_to_do(cloud: S3, model: Model) -> None:
-    bucket = cloud.bucket()
-    cloud.put(bucket, "incoming/c.csv", CUSTOMERS * 1 + b"45,a,0,5\n" * 5000)
-    with pytest.raises(DeadlineNear, match="Raise the function's timeout"):
-        score(model, bucket, remaining=lambda: 3.0)
-    assert cloud.keys(bucket) == ["incoming/c.csv"]
-    assert cloud.pending(bucket) == []
-
-
 def test_storage_that_is_away_is_a_passing_fault_everywhere(
     model: Model, monkeypatch: pytest.MonkeyPatch, gcs: GCS
 ) -> None:
     for name, value in {**S3("http://127.0.0.1:9").env, **gcs.env}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("handler.storage.buckets.RETRIES", {**FAST_RETRIES})
     record = {
         "eventSource": "aws:s3",
         "eventName": "ObjectCreated:Put",
