@@ -282,7 +282,9 @@ def _are_texts(value: object) -> bool:
 
 
 def _are_classes(value: object) -> bool:
-    whole = isinstance(value, list) and all(type(each) is int and abs(each) < 2**63 for each in value)
+    whole = isinstance(value, list) and all(
+        type(each) is int and -(2**63) <= each < 2**63 for each in value
+    )
     return _are_texts(value) or (whole and len(set(value)) == len(value))  # type: ignore[call-overload,arg-type]
 
 
