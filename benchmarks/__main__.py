@@ -18,6 +18,7 @@ from benchmarks import batches, containers, lambdas, results, servers
 from benchmarks.answers import predicted, same_answers
 from benchmarks.environments import CONTENDERS, ROOT, environment, versions
 from benchmarks.processes import Contender, run
+from handler.bundle import content_version
 
 
 def start(bundle: Path, forest: Path, pickled: Path, folder: Path, runs: int) -> None:
@@ -129,6 +130,7 @@ def pickled_copy(bundle: Path, folder: Path) -> Path:
         (folder / file.name).write_bytes(file.read_bytes())
     manifest = json.loads((bundle / "model.json").read_text())
     manifest |= {"runtime": "joblib", "engines": {"one": "joblib", "many": "joblib"}}
+    manifest["version"] = content_version(manifest)
     (folder / "model.json").write_text(json.dumps(manifest))
     return folder
 

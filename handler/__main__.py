@@ -1,4 +1,4 @@
-"""The handler from a terminal: predict, score, invoke, check, serve."""
+"""The handler from a terminal: predict, score, invoke, check, sign, serve."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 
 from handler import telemetry
 from handler.app import App
+from handler.bundle import MANIFEST, SIGNATURE, Bundle
 from handler.errors import DeadlineNear, FunctionError, InvalidRecords, Problem
 from handler.scoring.model import Model
 from handler.settings import Settings
@@ -81,7 +82,7 @@ class Stop:
 
 def predict(options: argparse.Namespace, settings: Settings) -> int:
     """Predict one record given as name=value arguments."""
-    model = Model.load(settings.model_dir)
+    model = _model(settings)
     pairs = []
     for word in options.values:
         name, equals, text = word.partition("=")
@@ -99,7 +100,7 @@ def score(options: argparse.Namespace, settings: Settings) -> int:
     from handler.batch.progress import bar
     from handler.batch.run import Batch, beside, into, require
 
-    model, storage = Model.load(settings.model_dir), Storage(settings.allow_http)
+    model, storage = _model(settings), Storage(settings.allow_http)
     source = Location.parse(options.input)
     output = Location.parse(options.output) if options.output else None
     folder = into(source, output, settings.input_uri) if output else beside(source)
@@ -137,7 +138,7 @@ def invoke(options: argparse.Namespace, settings: Settings) -> int:
         raise FunctionError(f"{options.event} cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise FunctionError(f"{options.event} is not JSON ({error})") from error
-    reply = App(Model.load(settings.model_dir), settings).handle(event)
+    reply = App(_model(settings), settings).handle(event)
     if isinstance(reply, Answer):
         reply = {"status": reply.status, "headers": reply.headers, "body": reply.body.decode()}
     _print(reply)
@@ -154,7 +155,7 @@ def received(event: Any) -> Any:
 
 def check(options: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001
     """Predict the golden rows again and compare."""
-    model = Model.load(settings.model_dir)
+    model = _model(settings)
     differences = model.check()
     for difference in differences:
         print(f"error: {difference}", file=sys.stderr)
@@ -165,9 +166,23 @@ def check(options: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG0
     return 1 if differences else 0
 
 
+def sign(options: argparse.Namespace, settings: Settings) -> int:
+    """Sign the bundle, once every file of it was found to be the manifest's."""
+    from handler import signing
+
+    bundle = Bundle.open(settings.model_dir)
+    for name in bundle.manifest.files:
+        bundle.read(name)
+    folder = Path(settings.model_dir)
+    content = (folder / MANIFEST).read_bytes()
+    (folder / SIGNATURE).write_bytes(signing.sign(options.key, content))
+    print(f"{bundle.manifest.name} {bundle.manifest.version}: signed, in {folder / SIGNATURE}")
+    return 0
+
+
 def serve(options: argparse.Namespace, settings: Settings) -> int:
     """Serve over HTTP with functions-framework, as Cloud Run does."""
-    model = Model.load(settings.model_dir)  # a bad bundle is told here, in one line
+    model = _model(settings)  # a bad bundle is told here, in one line
     _require_free(options.host, options.port)
     base = f"http://{options.host}:{options.port}"
     example = model.manifest.golden[0]["record"]
@@ -198,6 +213,9 @@ def _parser() -> argparse.ArgumentParser:
     each.set_defaults(run=invoke)
     each = commands.add_parser("check", help="the bundle reproduces its golden predictions")
     each.set_defaults(run=check)
+    each = commands.add_parser("sign", help="vouch for the bundle with a private key of yours")
+    each.add_argument("--key", type=Path, required=True, metavar="PRIVATE.pem", help="Ed25519, in PEM")
+    each.set_defaults(run=sign)
     each = commands.add_parser("serve", help="over HTTP, with functions-framework")
     each.add_argument("--host", default="127.0.0.1", help="the address to listen on (%(default)s)")
     each.add_argument(
@@ -205,6 +223,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     each.set_defaults(run=serve)
     return parser
+
+
+def _model(settings: Settings) -> Model:
+    return Model.load(settings.model_dir, settings.model_public_key)
 
 
 def _require_free(host: str, port: int) -> None:

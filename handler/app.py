@@ -148,7 +148,7 @@ def application() -> App:
     """The one application of this process; raises ``SettingError`` or ``BundleError``."""
     settings = Settings.from_env(os.environ)
     telemetry.configure(settings)
-    return App(Model.load(settings.model_dir), settings)
+    return App(Model.load(settings.model_dir, settings.model_public_key), settings)
 
 
 def lambda_handler(event: Mapping[str, Any], context: Any = None) -> Any:

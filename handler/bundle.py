@@ -1,16 +1,17 @@
 """The bundle: one folder with the fitted model, its ONNX twin, and the manifest that vouches for both.
 
-``model.json`` is the contract between training and serving. Loading trusts no file before its
-sha256 equals the manifest's, and unpickles nothing under other library versions than it was
-pickled with.
+``model.json`` is the contract between training and serving. Loading trusts no manifest whose content
+does not make its ``version``, no file before its sha256 equals the manifest's, and unpickles nothing
+under other library versions than it was pickled with. That finds what was changed by accident; whoever
+may be out to change it is kept out by a signature (``handler.signing``).
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from collections.abc import Callable, Container, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from handler.errors import BundleError
 
@@ -25,15 +26,22 @@ except ImportError:
 #: The manifest's format. Raise it when a reader of the old number would misread a new manifest
 #: (a key renamed, removed, or with another meaning); a new optional key does not raise it. Keep
 #: the old reader as long as bundles of its format are served, with a test on one such manifest.
-FORMAT = 1
+#: 1: ``version`` is over the model's files, features, task, classes and target alone; still read.
+FORMAT = 2
 
 MANIFEST = "model.json"
+SIGNATURE = "model.json.sig"
 ONNX = "model.onnx"
 SCALAR = "model.scalar"
 JOBLIB = "model.joblib"
 CARD = "MODEL_CARD.md"
 REPORT = "report.html"
-FILES = frozenset({MANIFEST, ONNX, SCALAR, JOBLIB, CARD, REPORT})
+FILES = frozenset({MANIFEST, SIGNATURE, ONNX, SCALAR, JOBLIB, CARD, REPORT})
+#: What is written about the model, and names its version.
+DOCUMENTS = frozenset({CARD, REPORT})
+#: The keys that ``version`` leaves out: itself, and those that describe the model and that nothing reads
+#: in order to predict or to check. Their edits are found by a signature only.
+DESCRIPTION = frozenset({"version", "created", "metrics", "training"})
 
 #: A pickle of a fitted estimator is read only under these libraries' very versions.
 #: https://scikit-learn.org/stable/model_persistence.html
@@ -108,30 +116,35 @@ class Manifest(NamedTuple):
 
     @classmethod
     def from_json(cls, document: Any) -> Manifest:
-        """Parse ``model.json``; raises ``BundleError`` that names what is wrong with it."""
+        """Parse ``model.json``; raises ``BundleError`` that names the key at fault, or both versions."""
         if not isinstance(document, dict):
             raise BundleError(f"{MANIFEST} holds no JSON object; train again")
         found = document.get("format")
-        if found != FORMAT:
+        if type(found) is not int or not 1 <= found <= FORMAT:
+            shown = f"format {found}" if type(found) is int and abs(found) < 1000 else "no format"
             raise BundleError(
-                f"{MANIFEST} has format {found!r} and this code reads format {FORMAT}; train again, "
+                f"{MANIFEST} has {shown} that this code reads (1 to {FORMAT}); train again, "
                 "or serve it with the release that made it"
             )
-        try:
-            return cls(
-                **{
-                    **document,
-                    "features": tuple(
-                        Feature(**{**each, "categories": tuple(each.get("categories", ()))})
-                        for each in document["features"]
-                    ),
-                    "classes": tuple(document["classes"]),
-                    "golden": tuple(document["golden"]),
-                    "ids": tuple(document.get("ids", ())),
-                }
+        _check(document)
+        made = content_version(document)
+        if made != document["version"]:
+            raise BundleError(
+                f"{MANIFEST} says version {document['version']!r} and its content makes {made!r}: it was "
+                "changed after training; restore it or train again"
             )
-        except (KeyError, TypeError) as error:
-            raise BundleError(f"{MANIFEST} does not follow its format: {error}") from error
+        return cls(
+            **{
+                **document,
+                "features": tuple(
+                    Feature(**{**each, "categories": tuple(each.get("categories", ()))})
+                    for each in document["features"]
+                ),
+                "classes": tuple(document["classes"]),
+                "golden": tuple(document["golden"]),
+                "ids": tuple(document.get("ids", ())),
+            }
+        )
 
     @property
     def probabilities(self) -> bool:
@@ -143,6 +156,10 @@ class Manifest(NamedTuple):
         """The model's name and version, as every answer carries them."""
         return {"name": self.name, "version": self.version}
 
+    def vouches(self, name: str, content: bytes) -> bool:
+        """Whether ``content`` is what training wrote as the file ``name``."""
+        return bool(sha256(content).hexdigest() == self.files.get(name))
+
 
 class Bundle(NamedTuple):
     """An opened bundle: the manifest is read, no model file is yet."""
@@ -151,19 +168,26 @@ class Bundle(NamedTuple):
     manifest: Manifest
 
     @classmethod
-    def open(cls, folder: str | Path) -> Bundle:
-        """Read the manifest in ``folder``; raises ``BundleError``."""
+    def open(cls, folder: str | Path, public_key: str | None = None) -> Bundle:
+        """Read the manifest in ``folder``; raises ``BundleError``.
+
+        ``public_key``: whose signature the manifest must have; PEM text, or the path of a PEM file.
+        """
         path = os.path.join(folder, MANIFEST)
         try:
-            document = json.loads(_content(path))
+            content = _content(path)
+            if public_key is not None:
+                from handler import signing  # 30 ms that only a key needs
+
+                signing.verify(public_key, content, os.path.join(folder, SIGNATURE))
+            return cls(folder, Manifest.from_json(json.loads(content)))
         except FileNotFoundError as error:
             raise BundleError(
                 f"no model at {folder} ({MANIFEST} is missing): run 'make train', or point MODEL_DIR "
                 "at a bundle"
             ) from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise BundleError(f"{path} cannot be read: {type(error).__name__}") from error
-        return cls(folder, Manifest.from_json(document))
 
     def read(self, name: str) -> bytes:
         """A model file's bytes, only if their sha256 is the manifest's; raises ``BundleError``."""
@@ -175,13 +199,25 @@ class Bundle(NamedTuple):
             content = _content(path)
         except OSError as error:
             raise BundleError(f"{path} cannot be read: {type(error).__name__}") from error
-        found = sha256(content).hexdigest()
-        if found != expected:
+        if not self.manifest.vouches(name, content):
             raise BundleError(
-                f"{path} has sha256 {found} and {MANIFEST} says {expected}: the file was "
-                "changed after training; restore it or train again"
+                f"{path} has sha256 {sha256(content).hexdigest()} and {MANIFEST} says {expected}: the file "
+                "was changed after training; restore it or train again"
             )
         return content
+
+    def documents(self) -> dict[str, bytes]:
+        """The report and the card as they lie in the folder now, unverified: ask ``Manifest.vouches``.
+
+        Hashing them takes over a millisecond, which a first prediction does not wait for.
+        """
+        contents = {}
+        for name in sorted(DOCUMENTS & self.manifest.files.keys()):
+            try:
+                contents[name] = _content(os.path.join(self.folder, name))
+            except OSError:  # a bundle may be served without them
+                continue
+        return contents
 
     def check_libraries(self) -> None:
         """Raise ``BundleError`` unless the pickle's libraries are installed in its very versions."""
@@ -213,10 +249,148 @@ def _content(path: str) -> bytes:
         return file.read()
 
 
-def content_version(files: Mapping[str, str], contract: Any) -> str:
-    """The model's version: 12 hex digits over the files' hashes and ``contract`` (any JSON value)."""
-    text = json.dumps([dict(files), contract], sort_keys=True)
+def content_version(document: Mapping[str, Any]) -> str:
+    """The ``version`` that a manifest's content makes: 12 hex digits over all that is served or checked.
+
+    ``document`` is the JSON of a manifest. Over it are all keys, future ones included, but those in
+    ``DESCRIPTION``, and the hashes of all files but the report and the card, which name the version.
+    """
+    files = {name: digest for name, digest in document["files"].items() if name not in DOCUMENTS}
+    contract: Any
+    if document["format"] == 1:
+        contract = [document[key] for key in ("features", "task", "classes", "target")]
+    else:
+        contract = {key: document[key] for key in document.keys() - DESCRIPTION - {"files"}}
+    text = json.dumps([files, contract], sort_keys=True)
     return str(sha256(text.encode()).hexdigest())[:12]
+
+
+def _is_text(value: object) -> bool:
+    """Whether it is a text that UTF-8 can hold: JSON can spell half of a surrogate pair."""
+    return isinstance(value, str) and (
+        value.isascii() or not any("\ud800" <= each <= "\udfff" for each in value)
+    )
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is a finite number: JSON's reader takes NaN and Infinity too."""
+    return type(value) in (int, float) and abs(value) <= LARGEST_DOUBLE
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value)) and len(set(value)) == len(value)
+
+
+def _are_classes(value: object) -> bool:
+    whole = isinstance(value, list) and all(
+        type(each) is int and -(2**63) <= each < 2**63 for each in value
+    )
+    return _are_texts(value) or (whole and len(set(value)) == len(value))  # type: ignore[call-overload,arg-type]
+
+
+LARGEST_DOUBLE = 1.7976931348623157e308
+#: What the value of a key must be, in words, and whether it is.
+Rule = tuple[str, Callable[[Any], bool]]
+TEXT: Rule = ("a text", _is_text)
+TEXTS: Rule = ("a list of different texts", _are_texts)
+TEXT_BY_NAME: Rule = (
+    "an object of texts",
+    lambda value: isinstance(value, dict) and all(map(_is_text, value.values())),
+)
+NUMBER_OR_NULL: Rule = ("a number or null", lambda value: value is None or _is_number(value))
+BOOLEAN: Rule = ("true or false", lambda value: isinstance(value, bool))
+OBJECT: Rule = ("an object", lambda value: isinstance(value, dict))
+ROWS: Rule = ("a list with one entry or more", lambda value: isinstance(value, list) and value != [])
+
+
+def _one_of(words: Sequence[str]) -> Rule:
+    return (f"one of {', '.join(words)}", lambda value: value in words)
+
+
+RULES: Mapping[str, Rule] = {
+    "format": ("an integer", lambda value: isinstance(value, int)),
+    "name": ("a printable text", lambda value: _is_text(value) and value.isprintable() and value != ""),
+    "version": TEXT,
+    "created": TEXT,
+    "task": _one_of(get_args(Task)),
+    "features": ROWS,
+    "target": TEXT,
+    "classes": ("a list of different texts, or of different integers of 64 bits", _are_classes),
+    "metrics": OBJECT,
+    "runtime": _one_of(("onnx", "joblib")),
+    "parity": OBJECT,
+    "libraries": TEXT_BY_NAME,
+    "training": OBJECT,
+    "files": TEXT_BY_NAME,
+    "golden": ROWS,
+    "threshold": NUMBER_OR_NULL,
+    "ids": TEXTS,
+    "engines": TEXT_BY_NAME,
+}
+FEATURE_RULES: Mapping[str, Rule] = {
+    "name": TEXT,
+    "kind": _one_of(get_args(Kind)),
+    "nullable": BOOLEAN,
+    "minimum": NUMBER_OR_NULL,
+    "maximum": NUMBER_OR_NULL,
+    "categories": TEXTS,
+    "open": BOOLEAN,
+}
+
+
+def _check(document: Mapping[str, Any]) -> None:
+    """Raise ``BundleError`` that names the key, unless ``document`` can be a manifest."""
+    _check_keys(document, RULES, Manifest._field_defaults.keys() - {"golden"}, "")
+    for index, each in enumerate(document["features"]):
+        _check_keys(each, FEATURE_RULES, Feature._field_defaults, f"features[{index}]")
+    names = [each["name"] for each in document["features"]]
+    if len(set(names)) < len(names):
+        raise _wrong("features", "of different names")
+    classes, task = document["classes"], document["task"]
+    if not {"regression": not classes, "binary": len(classes) == 2, "multiclass": bool(classes)}[task]:
+        raise _wrong("classes", f"as many as the task '{task}' has")
+    if not _is_number(document["parity"].get("tolerance")):
+        raise _wrong("parity", "an object with a number as its 'tolerance'")
+    labels = set(map(str, classes))
+    golden_rules: Mapping[str, Rule] = {
+        "record": OBJECT,
+        "prediction": ("one of the classes", lambda value: type(value) in (int, str) and value in classes)
+        if classes
+        else ("a number", _is_number),
+        "probabilities": (
+            "an object with a number for each class",
+            lambda value: (
+                isinstance(value, dict) and value.keys() == labels and all(map(_is_number, value.values()))
+            ),
+        ),
+    }
+    for index, row in enumerate(document["golden"]):
+        _check_keys(row, golden_rules, {"probabilities"}, f"golden[{index}]")
+    if len({"probabilities" in row for row in document["golden"]}) > 1:
+        raise _wrong("golden", "with 'probabilities' in every row, or in none")
+
+
+def _check_keys(value: Any, rules: Mapping[str, Rule], optional: Container[str], where: str) -> None:
+    """Raise ``BundleError`` unless ``value`` is an object with these keys, each as its rule says."""
+    if not isinstance(value, dict):
+        raise _wrong(where, "an object")
+    prefix = f"{where}." if where else ""
+    for key in value:
+        if key not in rules:
+            raise BundleError(
+                f"{MANIFEST} has a key {prefix + key[:40]!r}, which this code does not know; serve it with "
+                "the release that made it, or train again"
+            )
+    for key, (rule, holds) in rules.items():
+        if key in value:
+            if not holds(value[key]):
+                raise _wrong(prefix + key, rule)
+        elif key not in optional:
+            raise BundleError(f"{MANIFEST} lacks '{prefix}{key}'; restore it or train again")
+
+
+def _wrong(key: str, rule: str) -> BundleError:
+    return BundleError(f"'{key}' in {MANIFEST} must be {rule}; restore it or train again")
 
 
 def check_target(folder: Path) -> None:

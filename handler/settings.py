@@ -32,6 +32,7 @@ class Settings(NamedTuple):
     """What the environment says; sizes in bytes, ``timeout`` in seconds (Cloud Run; None: not told)."""
 
     model_dir: str = DEFAULT_MODEL_DIR
+    model_public_key: str | None = None
     input_uri: tuple[str, ...] = ()
     output_uri: str | None = None
     log_level: LogLevel = "INFO"
@@ -55,6 +56,7 @@ class Settings(NamedTuple):
             raise SettingError("LOG_LEVEL", f"must be one of {', '.join(LOG_LEVELS)}")
         return cls(
             model_dir=environ.get("MODEL_DIR") or DEFAULT_MODEL_DIR,
+            model_public_key=environ.get("MODEL_PUBLIC_KEY") or None,
             input_uri=_words(environ, "INPUT_URI"),
             output_uri=environ.get("OUTPUT_URI") or None,
             log_level=level,

@@ -22,7 +22,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from tests.support.bundles import trained
+from tests.support.bundles import resealed, trained
 from tests.support.cloud import GCS, S3, FaultyProxy, gcs_server, on, s3_server
 from tests.support.containers import (
     LOCKED,
@@ -228,10 +228,11 @@ def test_the_bill_of_materials_is_what_is_installed_and_what_the_lock_says(proje
 
 def test_a_bundle_that_does_not_predict_as_it_did_ends_the_build(bundle_dir: Path, tmp_path: Path) -> None:
     folder = checkout(tmp_path, bundle_dir)
-    file = folder / "handler" / "model" / "model.json"
-    manifest = json.loads(file.read_text())
-    manifest["golden"][0]["prediction"] = 1 - manifest["golden"][0]["prediction"]
-    file.write_text(json.dumps(manifest))
+
+    def change(manifest: Any) -> None:
+        manifest["golden"][0]["prediction"] = 1 - manifest["golden"][0]["prediction"]
+
+    resealed(bundle_dir, folder / "handler" / "model", change)
     for name in ("Dockerfile.lambda", "Dockerfile.cloudrun"):
         said = build(folder, name, f"{REPOSITORY}:broken")
         assert "golden rows, 1 differ" in said

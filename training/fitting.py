@@ -24,13 +24,10 @@ from sklearn.model_selection import (
 from handler.bundle import Feature
 from handler.schema import Columns
 from handler.scoring.model import Scorer
-from training.data.reading import Dataset
+from training.data.reading import MOST_CLASSES, Dataset
 from training.errors import TrainingError, one_line
 from training.pipelines import Choice
 from training.proof.rows import unknown_category
-
-#: A target of more different whole numbers is a quantity, unless the pipeline classifies.
-MOST_CLASSES = 20
 
 Say = Callable[[str], None]
 
@@ -58,15 +55,22 @@ def split(dataset: Dataset, choice: Choice, test_size: float, seed: int) -> Spli
             )
         if counts.min() < 2:
             raise TrainingError(
-                f"class '{classes[counts.argmin()]}' of the target '{target.name}' has one row only; "
+                target.mixed
+                or f"class '{classes[counts.argmin()]}' of the target '{target.name}' has one row only; "
                 "a class needs rows to fit on and rows to hold out"
             )
     elif target.numbers is None:
         raise TrainingError(
-            f"the target '{target.name}' holds text, and pipeline '{choice.name}' predicts numbers"
+            target.mixed
+            or f"the target '{target.name}' holds text, and pipeline '{choice.name}' predicts numbers"
         )
     else:
         y = target.numbers
+        if y.min() == y.max():
+            raise TrainingError(
+                f"the target '{target.name}' has one value in every row, as far as a double tells; "
+                "nothing can be learnt"
+            )
     few = f"{len(y):,} rows are too few to hold out a share of {test_size:g}"
     try:
         train, held_out = train_test_split(

@@ -26,7 +26,7 @@ from training.data.reading import Dataset
 from training.errors import TrainingError, one_line
 from training.export.graph import NotExportable, decision_threshold, steps_of, to_onnx
 from training.export.scalar import NotTranslatable, to_scalar
-from training.fitting import MOST_CLASSES, Say
+from training.fitting import Say
 from training.proof import parity, rows
 from training.proof.branches import branch_values
 from training.proof.parity import Finding
@@ -74,7 +74,9 @@ def train(options: Options, say: Say = print, export: Export = to_onnx) -> Manif
 
     dataset = _read(options, tell)
     tell(console.columns(dataset, synthetic=options.data is None))
-    classifies = _classifies(dataset)
+    if dataset.target.mixed and options.pipeline is None:
+        raise TrainingError(dataset.target.mixed)
+    classifies = dataset.target.classifies
     default = "logistic" if classifies else "linear"
     choice = pipelines.choose(options.pipeline or default, dataset.features, classifies=classifies)
     parts = fitting.split(dataset, choice, options.test_size, options.seed)
@@ -110,7 +112,7 @@ def train(options: Options, say: Say = print, export: Export = to_onnx) -> Manif
     tell(console.parity(proven.finding, proven.scalar_finding))
 
     files = {bundle.JOBLIB: _pickled(estimator), **proven.files}
-    manifest = _finished(proven.applied(manifest), files)
+    manifest = proven.applied(manifest)._replace(files=bundle.sha256_of(files))
     served = Model.of(
         manifest,
         OnnxScorer(proven.graph, manifest) if proven.graph is not None else scorer,
@@ -118,6 +120,7 @@ def train(options: Options, say: Say = print, export: Export = to_onnx) -> Manif
     )
     with fitting.users_code("scoring the golden rows fails", tell):
         manifest = manifest._replace(golden=rows.golden(served, typical, options.seed))
+    manifest = manifest._replace(version=bundle.content_version(manifest.as_json()))
     tell("drawing the model report ...")
     evidence = Evidence(manifest, served.scorer, held_out, y, scores, parts.y)
     documents = card.documents(evidence)
@@ -161,12 +164,6 @@ def _read(options: Options, tell: Say) -> Dataset:
         return reading.prepare(reading.parse(content, f"{sample.NAME}.csv", synthetic=True), flags, file)
     tell(f"reading {options.data} ...")
     return reading.prepare(reading.read(options.data), flags, file)
-
-
-def _classifies(dataset: Dataset) -> bool:
-    """Whether the target's few values are to be told apart, rather than many numbers fitted."""
-    target = dataset.target
-    return target.numbers is None or (target.whole and target.distinct <= MOST_CLASSES)
 
 
 def _draft(options: Options, dataset: Dataset, pipeline: str, estimator: Any) -> Manifest:
@@ -274,18 +271,3 @@ def _pickled(estimator: Any) -> bytes:
     except Exception as error:  # pickling runs the estimator's code
         raise TrainingError(f"the fitted pipeline cannot be pickled: {one_line(error)}") from error
     return content.getvalue()
-
-
-def _finished(manifest: Manifest, files: dict[str, bytes]) -> Manifest:
-    """The manifest with what follows from the files."""
-    hashes = bundle.sha256_of(files)
-    contract = [
-        [each.as_json() for each in manifest.features],
-        manifest.task,
-        manifest.classes,
-        manifest.target,
-    ]
-    return manifest._replace(
-        version=bundle.content_version(hashes, contract),
-        files=hashes,
-    )

@@ -11,7 +11,7 @@ import math
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from handler import bundle as bundles
 from handler import telemetry
@@ -140,7 +140,7 @@ class BySize:
 
     def __init__(self, few: Scorer, load: Callable[[], Scorer]) -> None:
         self._few = few
-        self._load = load
+        self._load: Callable[[], Scorer] | None = load
         self._loading = threading.Lock()
         self._many: Scorer | None = None
 
@@ -150,8 +150,9 @@ class BySize:
             return self._few.score(columns)
         if self._many is None:
             with self._loading:
-                self._many = self._many or self._load()
-        return self._many.score(columns)
+                if self._load is not None:
+                    self._many, self._load = self._load(), None  # what it was loaded from is let go
+        return cast("Scorer", self._many).score(columns)
 
 
 class JoblibScorer:
@@ -214,20 +215,27 @@ def class_index(classes: tuple[Label, ...]) -> Callable[[np.ndarray], np.ndarray
 class Model(NamedTuple):
     """A loaded bundle: what it takes, what it says, and the scorers that say it.
 
-    ``engine`` scores one row; where there is none, ``scorer`` does.
+    ``engine`` scores one row; where there is none, ``scorer`` does. ``documents`` are the report and the
+    card as they lay in the folder at the start. No file of the bundle is read after it, so that training
+    into the folder changes no answer.
     """
 
     manifest: Manifest
     schema: Schema
     scorer: Scorer
     engine: ScalarEngine | None = None
+    documents: Mapping[str, bytes] = {}
 
     @classmethod
-    def load(cls, folder: str | Path) -> Model:
-        """Load the bundle in ``folder``, verified; raises ``BundleError``."""
-        bundle = Bundle.open(folder)
+    def load(cls, folder: str | Path, public_key: str | None = None) -> Model:
+        """Load the bundle in ``folder``, verified; raises ``BundleError``.
+
+        ``public_key``: see ``Bundle.open``.
+        """
+        bundle = Bundle.open(folder, public_key)
         engine = load_engine(bundle)
-        return cls.of(bundle.manifest, load_scorer(bundle, engine), engine)
+        model = cls.of(bundle.manifest, load_scorer(bundle, engine), engine)
+        return model._replace(documents=bundle.documents())
 
     @classmethod
     def of(cls, manifest: Manifest, scorer: Scorer, engine: ScalarEngine | None = None) -> Model:
@@ -423,10 +431,11 @@ def load_scorer(bundle: Bundle, engine: ScalarEngine | None = None) -> Scorer:
     """
     manifest = bundle.manifest
     if manifest.runtime == "onnx":
-        graph = bundle.read(bundles.ONNX)  # verified now, whenever it is needed
+        graph = bundle.read(bundles.ONNX)
         if engine is None:
             return OnnxScorer(graph, manifest)
-        return BySize(RowByRow(engine, manifest), lambda: OnnxScorer(bundle.read(bundles.ONNX), manifest))
+        # The graph waits in memory, where it is smaller than the engine: by then the file may be another.
+        return BySize(RowByRow(engine, manifest), lambda: OnnxScorer(graph, manifest))
     content = bundle.read(bundles.JOBLIB)
     bundle.check_libraries()
     return JoblibScorer(unpickle(content), manifest)

@@ -213,18 +213,18 @@ class Api:
     def get_model(self, request: Request) -> Answer:  # noqa: ARG002
         """What the model is, takes and achieved."""
         document = self._model.manifest.as_json()
-        files = document.pop("files")
-        reports = {route: route for route, name in REPORTS.items() if name in files}
+        del document["files"]
+        reports = {route: route for route, name in REPORTS.items() if name in self._model.documents}
         return answer_json({**document, "links": {"openapi": "openapi.json", "page": "apidocs", **reports}})
 
     def get_report(self, request: Request) -> Answer:
         """The model report that training wrote: a page with pictures, or Markdown."""
         name = REPORTS[request.route]
-        if name not in self._model.manifest.files:
+        content = self._model.documents.get(name)
+        if content is None:
             raise NotFound("this bundle has no model report; train again, and it has")
-        from handler.bundle import Bundle
-
-        content = Bundle(self._settings.model_dir, self._model.manifest).read(name)
+        if not self._model.manifest.vouches(name, content):
+            raise NotFound("the model report was changed after training; restore it or train again")
         media_type = "text/html" if name == REPORT else "text/markdown"
         return Answer(
             200,

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from handler.__main__ import main
+from tests.support.bundles import resealed
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -72,11 +73,10 @@ def test_check(capsys: pytest.CaptureFixture[str]) -> None:
 def test_check_fails_on_another_model(
     bundle_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for file in bundle_dir.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    manifest = json.loads((tmp_path / "model.json").read_text())
-    manifest["golden"][0]["probabilities"] = {"0": 0.5, "1": 0.5}
-    (tmp_path / "model.json").write_text(json.dumps(manifest))
+    def change(manifest: Any) -> None:
+        manifest["golden"][0]["probabilities"] = {"0": 0.5, "1": 0.5}
+
+    resealed(bundle_dir, tmp_path, change)
     monkeypatch.setenv("MODEL_DIR", str(tmp_path))
     assert run("check") == 1
     assert "golden row 0" in capsys.readouterr().err

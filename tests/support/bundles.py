@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from handler.bundle import MANIFEST, content_version
 from training.train import Options, train
 
 
@@ -51,5 +54,24 @@ def mixed_rows(rows: int = 3000, seed: int = 7) -> pd.DataFrame:
 def trained(folder: Path, frame: pd.DataFrame, name: str, **options: Any) -> Path:
     """The bundle that training makes of the rows, in ``folder``."""
     frame.to_csv(folder / f"{name}.csv", index=False)
-    train(Options(data=folder / f"{name}.csv", out=folder / "model", **options), quiet)
-    return folder / "model"
+    named = Options(**{"data": folder / f"{name}.csv", "out": folder / "model", **options})
+    train(named, quiet)
+    return named.out
+
+
+def copied(bundle: Path, folder: Path) -> Path:
+    """The files of the bundle, in ``folder``."""
+    folder.mkdir(exist_ok=True)
+    for file in bundle.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    return folder
+
+
+def resealed(bundle: Path, folder: Path, change: Callable[[Any], object]) -> Path:
+    """The bundle in ``folder``, its manifest changed and with the version that its content then makes."""
+    copied(bundle, folder)
+    document = json.loads((folder / MANIFEST).read_text())
+    change(document)
+    document["version"] = content_version(document)
+    (folder / MANIFEST).write_text(json.dumps(document))
+    return folder

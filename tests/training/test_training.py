@@ -150,8 +150,54 @@ def _rows(header: str, row: Callable[[int], str], count: int = 200) -> str:
         pytest.param(",a,y\n1,2,3\n", [], "column 1 has no name", id="no name"),
         pytest.param(FINE, ["--target", "Y"], "did you mean 'y'?", id="target near"),
         pytest.param(FINE, ["--target", "converted"], "the columns are: a, y", id="target missing"),
-        pytest.param("a,y\n1,1\n2,\n", [], "missing in 1 rows", id="target with gaps"),
-        pytest.param("a,y\n1,1\n2,1.0\n", [], "same value in every row", id="constant target"),
+        pytest.param("a,y\n1,1\n2,\n", [], "missing in 1 row;", id="target with gaps"),
+        pytest.param("a,y\n1,1\n2,1\n", [], "same value in every row", id="constant target"),
+        pytest.param("a,y\n" + "1,1.5\n2,1.50\n" * 9, [], "one value in every row", id="one number"),
+        pytest.param(
+            _rows("a,y", lambda i: f"{i},{i % 2 if i > 7 else 'NA'}"),
+            [],
+            "the target 'y' is missing in 8 rows (NA); fill or remove them",
+            id="target NA",
+        ),
+        pytest.param(
+            _rows("a,y", lambda i: f"{i},{i / 7 if i > 7 else 'NULL'}"),
+            [],
+            "the target 'y' is missing in 8 rows (NULL); fill",
+            id="target NULL among numbers",
+        ),
+        pytest.param(
+            _rows("a,y", lambda i: f"{i},{['no', 'yes', 'nan', ' ', ' N/A '][i % 5]}"),
+            [],
+            "the target 'y' is missing in 120 rows (empty, N/A, nan); fill",
+            id="target of texts, with gaps",
+        ),
+        *(
+            pytest.param(
+                _rows("a,y", lambda i, word=word: f"{i},{i / 7 if i else word}"),
+                [],
+                f"missing in 1 row ({word});",
+                id=f"target {word}",
+            )
+            for word in ("Null", "n/a", "#N/A", "nil", "none", "-", "?", ".")
+        ),
+        pytest.param(
+            _rows("a,y", lambda i: f"{i}," + (str(i / 7) if i > 1 else '"12,5"')),
+            [],
+            "'y' holds numbers, and in 2 rows another text, such as '12,5'; mend",
+            id="decimal comma",
+        ),
+        pytest.param(
+            _rows("a,y", lambda i: f"{i},{i / 7 if i else 'x'}"),
+            ["--pipeline", "linear"],
+            "'y' holds numbers, and in 1 row another text, such as 'x'",
+            id="a text for a regressor",
+        ),
+        pytest.param(
+            _rows("a,y", lambda i: f"{i},{i / 7 if i else 'x'}"),
+            ["--pipeline", "logistic"],
+            "'y' holds numbers, and in 1 row another text, such as 'x'",
+            id="a text for a classifier",
+        ),
         pytest.param("a,y\n1,0\n2,0\n3,1\n", [], "class '1'", id="class of one row"),
         pytest.param("a,y\n1,0\n2,0\n3,1\n4,1\n", ["--test-size", "0.1"], "too few", id="too few rows"),
         pytest.param(_rows("a,y", lambda i: f"x{i},{i % 2}"), [], "'a' holds free text", id="free text"),
@@ -390,6 +436,75 @@ def test_the_same_training_gives_the_same_version(run: Run) -> None:
     assert [first.files[name] for name in models] == [second.files[name] for name in models]
     assert first.version == second.version
     assert run(mixed_rows(400), "--seed", "1", target="class").version != first.version
+
+
+LABELS: list[tuple[list[str], list[Any]]] = [
+    (["01", "02", "10"], ["01", "02", "10"]),
+    (["1", "1.0"], ["1", "1.0"]),
+    (["1", "2", "3 "], [1, 2, 3]),
+    (["-1", "0", "1"], [-1, 0, 1]),
+    (["+1", "-1"], ["+1", "-1"]),
+    (["0", "-0"], ["-0", "0"]),
+    (["1e1", "2"], ["1e1", "2"]),
+    (["0.0", "1.0"], ["0.0", "1.0"]),
+    (["9007199254740992", "9007199254740993"], [9007199254740992, 9007199254740993]),
+    (["-9223372036854775808", "9223372036854775807"], [-(2**63), 2**63 - 1]),
+    (["9223372036854775808", "1"], ["1", "9223372036854775808"]),
+    (["yes", "yes ", " no", "no"], ["no", "yes"]),
+    (["low", "none", "-"], ["-", "low", "none"]),
+    (["5", "5a"], ["5", "5a"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "spelled", "classes"),
+    [
+        *(("logistic", *each) for each in LABELS),
+        *(("tests.support.pipelines:random_forest", *each) for each in LABELS[::4]),
+    ],
+)
+def test_a_class_is_the_text_that_stands_there_in_every_answer(
+    pipeline: str, spelled: list[str], classes: list[Any], run: Run, tmp_path: Path
+) -> None:
+    """Unless all are plain integers: then they are numbers in JSON."""
+    stripped = list(dict.fromkeys(text.strip() for text in spelled))
+    lines = [f"{stripped.index(text.strip()) * 10 + i % 3},{text}" for i in range(40) for text in spelled]
+    manifest = run("a,y\n" + "\n".join(lines) + "\n", "--pipeline", pipeline)
+    assert list(manifest.classes) == classes
+    assert [type(label) for label in manifest.classes] == [type(label) for label in classes]
+    assert manifest.runtime == "onnx"
+    counts = [sum(each.strip() == str(label) for each in spelled) * 12 for label in classes]
+    assert [sum(row) for row in manifest.metrics["confusion_matrix"]] == counts
+
+    model = Model.load(tmp_path / "model")
+    assert model.engine is not None
+    app = App(model, Settings())
+    wanted = [next(label for label in classes if str(label) == text) for text in stripped]
+    records = [{"a": place * 10 + 1} for place in range(len(stripped))]
+    for times in (1, 20):  # by the engine of one row, and by the graph
+        body = json.dumps(records * times).encode()
+        answer = app.handle(
+            Request("POST", "/predict", headers={"content-type": "application/json"}, body=body)
+        )
+        predictions = json.loads(answer.body)["predictions"]
+        assert [each["prediction"] for each in predictions] == wanted * times
+        assert [type(each["prediction"]) for each in predictions] == [
+            type(label) for label in wanted
+        ] * times
+        assert all(list(each["probabilities"]) == list(map(str, classes)) for each in predictions)
+    document = json.loads(app.handle(Request("GET", "/openapi.json")).body)
+    assert document["components"]["schemas"]["Prediction"]["properties"]["prediction"]["enum"] == classes
+
+    file = "a,note\n" + "".join(f"{each['a']},x\n" for each in records)
+    for times in (1, 20, 4000):
+        (tmp_path / "in.csv").write_text(file + file.partition("\n")[2] * (times - 1))
+        out = Location.parse(str(tmp_path / f"out-{times}"))
+        Batch(model, Settings(), Storage()).score(Location.parse(str(tmp_path / "in.csv")), out)
+        (folder,) = (tmp_path / f"out-{times}").rglob("predictions.csv")
+        texts = [line.split(",")[2] for line in folder.read_text().splitlines()[1:]]
+        assert texts == list(map(str, wanted)) * times
+        summary = json.loads((folder.parent / "summary.json").read_text())
+        assert summary["predictions"] == dict.fromkeys(map(str, classes), times)
 
 
 def test_the_manifest_says_where_the_model_comes_from(run: Run) -> None:

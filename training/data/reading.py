@@ -31,6 +31,11 @@ DELIMITERS = ",;\t|"
 #: Words that other tools write where nothing is known. Here only the empty cell is missing, since
 #: requests have one way to leave a value out, too.
 MISSING_WORDS = frozenset({"na", "n/a", "#n/a", "nan", "null", "none", "nil", "?", "-"})
+#: The same, of a target of numbers, and of one of texts, where "none" and "-" may be classes.
+MISSING_NUMBERS = MISSING_WORDS | {".", ""}
+MISSING_TEXTS = frozenset({"na", "n/a", "#n/a", "nan", "null", ""})
+#: A target of more different whole numbers is a quantity, unless the pipeline classifies.
+MOST_CLASSES = 20
 BOOLEAN_WORDS = frozenset({"true", "false", "yes", "no", "t", "f", "y", "n"})
 DATE = re.compile(
     r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4})"
@@ -75,20 +80,23 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is to be predicted; ``numbers`` where every cell is one, ``whole`` where all are whole."""
+    """What is to be predicted; ``numbers`` where every cell is one, ``whole`` where all are whole.
+
+    ``labels``: the rows' classes, int64 where every text is a plain integer, else the texts as they stand.
+    ``mixed``: what is wrong with a few cells, where all others are numbers as of a quantity, in a sentence.
+    """
 
     name: str
-    texts: np.ndarray
+    labels: np.ndarray
     numbers: np.ndarray | None
     whole: bool
     distinct: int
+    mixed: str = ""
 
     @property
-    def labels(self) -> np.ndarray:
-        """The rows' classes: int64 where all are whole numbers, else the text as it stands."""
-        if self.numbers is not None and self.whole:
-            return self.numbers.astype(np.int64)
-        return self.texts
+    def classifies(self) -> bool:
+        """Whether its few values are to be told apart, rather than many numbers fitted."""
+        return self.numbers is None or (self.whole and self.distinct <= MOST_CLASSES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,20 +232,51 @@ def _hint(table: Table, told: Told) -> str:
 
 
 def _target(name: str, cells: pl.Series) -> Target:
-    missing = int((cells.str.strip_chars() == "").sum())
-    if missing:
-        raise TrainingError(f"the target '{name}' is missing in {missing:,} rows; fill or remove them")
+    cells = cells.str.strip_chars()
     numbers, refused = _parse(name, "number", cells)
-    distinct = cells.n_unique() if refused else len(np.unique(numbers))
+    others = [text for text in refused if text.lower() not in MISSING_NUMBERS]
+    rows_of_others = int(cells.is_in(others).sum())
+    known = numbers[~np.isnan(numbers)]
+    are_numbers = len(known) > rows_of_others
+    words = MISSING_NUMBERS if are_numbers else MISSING_TEXTS
+    missing = cells.filter(cells.str.to_lowercase().is_in(list(words)))
+    if len(missing):
+        spelled = sorted(missing.unique())
+        shown = f" ({', '.join(text or 'empty' for text in spelled[:5])})" if any(spelled) else ""
+        raise TrainingError(
+            f"the target '{name}' is missing in {_count(len(missing))}{shown}; fill or remove them"
+        )
+    distinct = cells.n_unique()
     if distinct == 1:
         raise TrainingError(f"the target '{name}' has the same value in every row; nothing can be learnt")
+    whole = not (known % 1).any()
+    mixed = ""
+    if others and are_numbers and not (whole and len(np.unique(known)) <= MOST_CLASSES):
+        mixed = (
+            f"the target '{name}' holds numbers, and in {_count(rows_of_others)} another text, such as "
+            f"'{min(others)}'; mend or remove them"
+        )
     return Target(
-        name=name,
-        texts=np.array(cells.to_list(), dtype=object),
-        numbers=None if refused else numbers,
-        whole=not refused and not _parse(name, "integer", cells)[1],
-        distinct=distinct,
+        name, _labels(cells), None if refused else numbers, not refused and whole, distinct, mixed
     )
+
+
+def _count(rows: int) -> str:
+    return f"{rows:,} {'row' if rows == 1 else 'rows'}"
+
+
+def _labels(cells: pl.Series) -> np.ndarray:
+    """The classes: ``01``, ``1.0`` and what 64 bits cannot hold stay texts, and all others with them."""
+    if all(map(_is_plain_integer, cells.unique())):
+        return np.array(list(map(int, cells)), np.int64)
+    return np.array(cells.to_list(), dtype=object)
+
+
+def _is_plain_integer(text: str) -> bool:
+    try:
+        return str(number := int(text)) == text and -(2**63) <= number < 2**63
+    except ValueError:
+        return False
 
 
 def forced(name: str, kind: Kind, cells: pl.Series) -> Column:

@@ -28,8 +28,8 @@ def columns(dataset: Dataset, *, synthetic: bool) -> str:
     """Shape, and what each column holds."""
     table, target = dataset.table, dataset.target
     made_up = " (synthetic: made up, no real customers)" if synthetic else ""
-    if target.numbers is None:
-        values = _listed(sorted(set(target.texts)))
+    if target.numbers is None or (target.classifies and target.labels.dtype == object):
+        values = _listed(sorted(set(target.labels.tolist())))
     else:
         values = _range(target.numbers.min(), target.numbers.max())
     rows = [

@@ -16,7 +16,7 @@ from handler.bundle import Bundle
 from handler.errors import BundleError
 from handler.scoring.model import Model, load_scorer
 from handler.scoring.scalar import ScalarEngine
-from tests.support.bundles import mixed_rows, quiet
+from tests.support.bundles import mixed_rows, quiet, resealed
 from training.train import Options, train
 
 
@@ -89,6 +89,7 @@ def altered(folder: Path, target: Path, content: bytes) -> Path:
     manifest = Bundle.open(folder).manifest
     hashes = {**manifest.files, **bundles.sha256_of({bundles.SCALAR: content})}
     document = manifest._replace(files=hashes).as_json()
+    document["version"] = bundles.content_version(document)
     files[bundles.MANIFEST] = json.dumps(document).encode()
     for name, each in files.items():
         (target / name).write_bytes(each)
@@ -125,11 +126,10 @@ def test_a_changed_file_is_found_when_the_bundle_is_loaded(
 
 
 def test_a_bundle_without_the_program_is_served_by_its_graph(bundle_dir: Path, tmp_path: Path) -> None:
-    for file in bundle_dir.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    document = json.loads((bundle_dir / bundles.MANIFEST).read_text())
-    del document["engines"], document["files"][bundles.SCALAR]
-    (tmp_path / bundles.MANIFEST).write_text(json.dumps(document))
+    def change(document: Any) -> None:
+        del document["engines"], document["files"][bundles.SCALAR]
+
+    resealed(bundle_dir, tmp_path, change)
     (tmp_path / bundles.SCALAR).unlink()
     model = Model.load(tmp_path)
     assert model.engine is None
