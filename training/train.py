@@ -8,7 +8,7 @@ import json
 import re
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,26 +17,29 @@ from sklearn.base import is_classifier
 
 from handler import bundle
 from handler.bundle import Kind, Manifest
-from handler.schema import Columns, Schema
+from handler.schema import Columns
 from handler.scoring.model import JoblibScorer, Model, OnnxScorer, RowByRow, Scorer
 from handler.scoring.scalar import ScalarEngine
 from training import fitting, pipelines
 from training.data import columns, reading, sample
 from training.data.reading import Dataset
 from training.errors import TrainingError, one_line
-from training.export.graph import NotExportable, decision_threshold, steps_of, to_onnx
+from training.export.graph import NotExportable, decision_threshold, to_onnx
 from training.export.scalar import NotTranslatable, to_scalar
 from training.fitting import Say
 from training.proof import parity, rows
-from training.proof.branches import branch_values
-from training.proof.parity import Finding
+from training.proof.parity import Finding, Scale
+from training.proof.thresholds import threshold_values
 from training.report import card, console, metrics
 from training.report.pictures import Evidence
 
 LIBRARIES = (*bundle.PICKLE_LIBRARIES, "pandas", "skl2onnx", "onnx", "onnxruntime")
+#: Rows that an estimator is asked for together and one by one.
+STEADY_ROWS = 50
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 
-Export = Callable[[Any, Manifest], bytes]
+#: ``to_onnx``, or another function with its parameters.
+Export = Callable[..., bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +108,19 @@ def train(options: Options, say: Say = print, export: Export = to_onnx) -> Manif
         manifest.features,
         typical,
         options.seed,
-        branch_values(steps_of(estimator), manifest.features, Schema(manifest.features).columns([typical])),
+        threshold_values(estimator, manifest.features, typical, options.seed),
         at_least=parity.ROWS - min(parity.ROWS, len(y)),
     )
-    proven = _prove(export, estimator, manifest, scorer, some, adversarial, options.exact)
+    scale = None if manifest.classes else Scale.of(parts.y)
+    proven = _prove(export, estimator, manifest, scorer, some, adversarial, scale, options.exact)
     tell(console.parity(proven.finding, proven.scalar_finding))
+    if proven.graph is None:
+        few = {name: values[:: max(1, len(values) // STEADY_ROWS)] for name, values in some.items()}
+        with fitting.users_code("scoring single rows fails", tell):
+            unsteady = parity.unsteadiness(scorer, few, scale)
+        proven = proven.served_by_joblib(unsteady)
+        if unsteady > parity.STEADY:
+            tell(console.unsteady(unsteady, scale))
 
     files = {bundle.JOBLIB: _pickled(estimator), **proven.files}
     manifest = proven.applied(manifest)._replace(files=bundle.sha256_of(files))
@@ -220,6 +231,19 @@ class Proven:
         named = {bundle.ONNX: self.graph, bundle.SCALAR: self.scalar}
         return {name: content for name, content in named.items() if content is not None}
 
+    def served_by_joblib(self, unsteady: float) -> Proven:
+        """The same with a tolerance for an estimator that differs so much from itself.
+
+        Raises ``TrainingError`` where that is more than rounding.
+        """
+        if unsteady > parity.UNSTEADY:
+            raise TrainingError(
+                "the model does not give the same answer twice: the same rows, scored again or one by one, "
+                "get other predictions"
+            )
+        tolerance = max(self.finding.tolerance, 10 * unsteady)
+        return replace(self, finding=replace(self.finding, tolerance=tolerance))
+
     def applied(self, manifest: Manifest) -> Manifest:
         """The manifest with what serves one row and many, and why."""
         told = self.finding.as_json()
@@ -237,22 +261,30 @@ def _prove(
     scorer: Scorer,
     held_out: Columns,
     adversarial: Columns,
+    scale: Scale | None,
     exact: bool,
 ) -> Proven:
+    """Export, and compare; a graph that only answers too much is exported again with a guard."""
+
+    def compared(found: Scorer) -> Finding:
+        return parity.compare(found, scorer, manifest.task, held_out, adversarial, scale=scale, exact=exact)
+
     try:
         graph = export(estimator, manifest)
-        onnx_scorer = OnnxScorer(graph, manifest)
+        finding = compared(OnnxScorer(graph, manifest))
+        if finding.answers_too_much:
+            graph = export(estimator, manifest, guarded=True)
+            finding = compared(OnnxScorer(graph, manifest))
     except NotExportable as error:
-        return Proven(None, parity.untried(str(error)))
-    finding = parity.compare(onnx_scorer, scorer, manifest.task, held_out, adversarial, exact=exact)
+        tolerance = parity.tolerance_of(manifest.task, exact=exact)
+        return Proven(None, parity.untried(str(error), tolerance, scale))
     if finding.reason is not None:
         return Proven(None, finding)
     try:
         scalar = to_scalar(graph, manifest, {name: values[:1] for name, values in adversarial.items()})
     except NotTranslatable as error:
         return Proven(graph, finding, None, parity.untried(f"Python alone cannot do {error}"))
-    alone = RowByRow(ScalarEngine(scalar), manifest)
-    of_one = parity.compare(alone, scorer, manifest.task, held_out, adversarial, exact=exact)
+    of_one = compared(RowByRow(ScalarEngine(scalar), manifest))
     return Proven(graph, finding, scalar if of_one.reason is None else None, of_one)
 
 

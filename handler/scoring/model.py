@@ -404,9 +404,10 @@ class Model(NamedTuple):
         """Predict the golden rows again, alone and together; one line a row that differs from training.
 
         Labels must be equal; probabilities and values may differ by the manifest's tolerance,
-        since another processor may round otherwise.
+        since another processor may round otherwise. A value's difference counts in units of its distance
+        from ``parity.centre``, and at least of ``parity.unit``.
         """
-        tolerance = self.manifest.parity["tolerance"]
+        parity = self.manifest.parity
         records = [
             self.schema.from_json(golden["record"], place)
             for place, golden in enumerate(self.manifest.golden)
@@ -417,7 +418,7 @@ class Model(NamedTuple):
             zip(self.manifest.golden, records, together, strict=True)
         ):
             for found in (self.predict_one(record), scored):
-                if not _agree(golden, found, tolerance):
+                if not _agree(golden, found, parity):
                     told = {key: golden[key] for key in found}
                     differences.append(f"golden row {place}: training said {told}, this says {found}")
                     break
@@ -484,11 +485,12 @@ def _log(error: Exception) -> None:
         telemetry.failure("the model fails on a row, which is rejected", error)
 
 
-def _agree(golden: Mapping[str, Any], found: Mapping[str, Any], tolerance: float) -> bool:
-    tolerance = max(tolerance, 1e-9)
+def _agree(golden: Mapping[str, Any], found: Mapping[str, Any], parity: Mapping[str, Any]) -> bool:
+    tolerance = max(parity["tolerance"], 1e-9)
     value = golden["prediction"]
     if isinstance(value, float):
-        return bool(abs(value - found["prediction"]) <= tolerance * max(1.0, abs(value)))
+        unit = max(parity.get("unit", 1.0), abs(value - parity.get("centre", 0.0)))
+        return bool(abs(value - found["prediction"]) <= tolerance * unit)
     told, says = golden.get("probabilities") or {}, found.get("probabilities") or {}
     return bool(
         value == found["prediction"]

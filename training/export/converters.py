@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 import onnx
+from skl2onnx import update_registered_converter
 from skl2onnx.common._registration import (
     get_converter,
     register_converter,
     register_shape_calculator,
 )
 from skl2onnx.common.data_types import DoubleTensorType
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.linear_model import LogisticRegression
 
@@ -27,6 +29,8 @@ ML = "ai.onnx.ml"
 #: The first version of its operators that walks trees in doubles.
 #: https://onnx.ai/onnx/operators/onnx_aionnxml_TreeEnsemble.html
 ML_VERSION = 5
+#: Nodes of trees in a graph at most: about 50 MB. A forest's trees are there once for each class.
+MOST_NODES = 1_000_000
 
 Converter = Callable[[Any, Any, Any], None]
 
@@ -41,6 +45,7 @@ def register() -> None:
     }
     ours: dict[str, Converter] = {
         **{name: _or_stock(each, get_converter(f"Sklearn{name}")) for name, each in some.items()},
+        "Binarizer": _binarizer,
         "PolynomialFeatures": _polynomial,
         **{f"{name}Classifier": _forest_classifier for name in ("DecisionTree", "RandomForest")},
         **{f"Extra{name}Classifier": _forest_classifier for name in ("Tree", "Trees")},
@@ -56,6 +61,7 @@ def register() -> None:
         options = stock.get_allowed_options() if hasattr(stock, "get_allowed_options") else {}
         register_converter(f"Sklearn{name}", converter, overwrite=True, options=options)
     register_shape_calculator("SklearnFunctionTransformer", _shape_of_function, overwrite=True)
+    update_registered_converter(Entrance, "Entrance", _shape_of_entrance, _entrance)
 
 
 class Nodes:
@@ -192,6 +198,38 @@ def _shape_of_function(operator: Any) -> None:
     operator.outputs[0].type.shape = [given.get_first_dimension(), width]
 
 
+def _binarizer(scope: Any, operator: Any, container: Any) -> None:
+    """``Binarizer``: 1 above the threshold. The stock converter has 1 at the threshold too."""
+    nodes = Nodes(scope, container)
+    above = nodes.add(
+        "Greater", nodes.double(operator), nodes.number(float(operator.raw_operator.threshold))
+    )
+    nodes.add("Cast", above, output=operator.output_full_names[0], to=REAL)
+
+
+class Entrance(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """A step that changes nothing: in the graph, a node by whose name the last step's input is found."""
+
+    NODE = "entrance of the last step"
+
+    def fit(self, _: Any, __: Any = None) -> Entrance:
+        """Nothing is to be fitted."""
+        return self
+
+    def transform(self, rows: Any) -> Any:
+        """The same rows."""
+        return rows
+
+
+def _shape_of_entrance(operator: Any) -> None:
+    operator.outputs[0].type = copy.deepcopy(operator.inputs[0].type)
+
+
+def _entrance(_: Any, operator: Any, container: Any) -> None:
+    (given,), (output,) = operator.input_full_names, operator.output_full_names
+    container.add_node("Identity", [given], [output], name=Entrance.NODE)
+
+
 def _polynomial(scope: Any, operator: Any, container: Any) -> None:
     """``PolynomialFeatures`` as products of columns, one of ones before them, in doubles."""
     powers = operator.raw_operator.powers_
@@ -282,6 +320,11 @@ def ensemble(nodes: Nodes, given: str, trees: Sequence[Tree], targets: int) -> s
 
     https://onnx.ai/onnx/operators/onnx_aionnxml_TreeEnsemble.html
     """
+    if (size := sum(len(tree.left) for tree in trees)) > MOST_NODES:
+        raise NotImplementedError(
+            f"trees of {size:,} nodes, each tree once for each class where it tells classes apart; a graph "
+            f"takes {MOST_NODES:,}"
+        )
     parts: list[tuple[Any, ...]] = []
     leaves: list[np.ndarray] = []
     leaf_targets: list[np.ndarray] = []
@@ -511,3 +554,44 @@ def with_scaled_target(graph: onnx.GraphProto, scale: float, mean: float) -> Non
     make = onnx.helper.make_node
     graph.node.append(make("Mul", [f"{value} before", "target scale"], ["target scaled"]))
     graph.node.append(make("Add", ["target scaled", "target mean"], [value]))
+
+
+def with_guard(graph: onnx.GraphProto, width: int, *, single: bool, missing: bool) -> None:
+    """Make the value, or the probabilities, NaN where the last step's input is not finite.
+
+    scikit-learn refuses such rows, and a graph would answer them. ``single``: finite as float32 too, as
+    trees ask for. ``missing``: NaN is taken, as a missing value. ``graph`` has an ``Entrance``, and
+    ``width`` numbers of each row in its last output.
+    """
+    (entrance,) = [node.output[0] for node in graph.node if node.name == Entrance.NODE]
+    guarded = graph.output[-1]
+    kind = guarded.type.tensor_type.elem_type
+    for node in graph.node:
+        node.output[:] = ["unguarded" if name == guarded.name else name for name in node.output]
+        node.input[:] = ["unguarded" if name == guarded.name else name for name in node.input]
+    make, tensor = onnx.helper.make_node, onnx.helper.make_tensor
+    nodes = [make("Cast", [entrance], ["guard given"], to=REAL)]
+    given = "guard given"
+    if single:
+        nodes.append(make("Cast", [given], ["guard float"], to=onnx.TensorProto.FLOAT))
+        nodes.append(make("Cast", ["guard float"], ["guard single"], to=REAL))
+        given = "guard single"
+    if missing:
+        nodes.append(make("IsNaN", [given], ["guard missing"]))
+        nodes.append(make("Where", ["guard missing", "guard zero", given], ["guard filled"]))
+        given = "guard filled"
+    nodes += [
+        make("Mul", [given, "guard zero"], ["guard zeros"]),
+        make("ReduceSum", ["guard zeros", "guard axis"], ["guard sum"], keepdims=1),
+        make("Cast", ["guard sum"], ["guard"], to=kind),
+        make("Reshape", ["unguarded", "guard shape"], ["guard table"]),
+        make("Add", ["guard table", "guard"], [guarded.name]),
+    ]
+    graph.initializer.extend(
+        [
+            tensor("guard zero", REAL, [], [0.0]),
+            tensor("guard axis", WHOLE, [1], [1]),
+            tensor("guard shape", WHOLE, [2], [-1, width]),
+        ]
+    )
+    graph.node.extend(nodes)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,14 +19,19 @@ import pandas as pd
 from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import DoubleTensorType, StringTensorType
 from skl2onnx.sklapi import CastTransformer
+from sklearn.base import is_classifier
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.ensemble import VotingClassifier
+from sklearn.ensemble._forest import BaseForest
+from sklearn.ensemble._gb import BaseGradientBoosting
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import ElasticNet, Lasso, LinearRegression, LogisticRegression, Ridge
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.tree import BaseDecisionTree
+from sklearn.utils import get_tags
 
 from handler.bundle import Feature, Manifest
 from handler.scoring.model import input_names
@@ -37,16 +42,19 @@ from training.export import converters
 WRAPPERS = (BaseSearchCV, FixedThresholdClassifier, TunedThresholdClassifierCV)
 #: Linear models whose prediction starts with ``coef_`` and ``intercept_`` alone.
 LINEAR = (ElasticNet, Lasso, LinearRegression, LogisticRegression, Ridge)
+#: What looks at its input in float32, and refuses what is infinite there.
+TREES = (BaseDecisionTree, BaseForest, BaseGradientBoosting)
 
 
 class NotExportable(Exception):
     """No ONNX graph can be made of the estimator; ``str()`` is the reason in one line."""
 
 
-def to_onnx(estimator: Any, manifest: Manifest) -> bytes:
+def to_onnx(estimator: Any, manifest: Manifest, *, guarded: bool = False) -> bytes:
     """The graph, with its inputs named by ``input_names(manifest)``; raises ``NotExportable``.
 
-    The last step computes in double precision, or in float32 where it knows nothing else.
+    The last step computes in double precision, or in float32 where it knows nothing else. ``guarded``: the
+    value or the probabilities are NaN where scikit-learn refuses what the last step is given.
     """
     steps, threshold = steps_of(estimator), decision_threshold(estimator)
     reason: Exception | None = None
@@ -54,7 +62,7 @@ def to_onnx(estimator: Any, manifest: Manifest) -> bytes:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about skl2onnx's own code
-                graph = _convert(steps, manifest, threshold, single=single)
+                graph = _convert(steps, manifest, threshold, single=single, guarded=guarded)
             onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
         except Exception as error:  # noqa: BLE001 - converters fail in every way there is
             reason = reason or error
@@ -105,7 +113,9 @@ def steps_of(estimator: Any) -> list[Any]:
     return [estimator]
 
 
-def _convert(steps: Sequence[Any], manifest: Manifest, threshold: float | None, *, single: bool) -> bytes:
+def _convert(
+    steps: Sequence[Any], manifest: Manifest, threshold: float | None, *, single: bool, guarded: bool
+) -> bytes:
     converters.register()
     features, (*before, last) = manifest.features, _without_scalers(steps)
     scaler = None
@@ -116,12 +126,18 @@ def _convert(steps: Sequence[Any], manifest: Manifest, threshold: float | None, 
         before[0] = _encoding_to_double(before[0])
     elif all(each.kind != "category" for each in features):
         before.insert(0, _side_by_side(features))
+    if guarded:
+        before.append(converters.Entrance())
     if single:
         before.append(CastTransformer(dtype=np.float32))
     if isinstance(last, VotingClassifier):  # which skl2onnx refuses for what only its transform() does
         last = copy.copy(last)
         last.flatten_transform = False
     probabilities = hasattr(last, "predict_proba")
+    if guarded and is_classifier(last) and not probabilities:
+        raise NotImplementedError(
+            "a classifier without probabilities, which cannot show that it has no answer"
+        )
     pipeline = Pipeline([(f"step{place}", step) for place, step in enumerate([*before, last])])
     model = convert_sklearn(
         pipeline,
@@ -137,6 +153,8 @@ def _convert(steps: Sequence[Any], manifest: Manifest, threshold: float | None, 
     )
     if len(model.graph.input) != len(features):
         raise NotImplementedError("skl2onnx left a feature out of the graph")
+    if any(node.op_type == "StringNormalizer" for node in model.graph.node):
+        raise NotImplementedError("letters made lower-case by a locale, which not every system has")
     names = input_names(manifest)
     _rename(
         model.graph,
@@ -147,6 +165,13 @@ def _convert(steps: Sequence[Any], manifest: Manifest, threshold: float | None, 
         converters.with_threshold(model.graph, last.classes_, threshold)
     if scaler is not None:
         converters.with_scaled_target(model.graph, *scaler)
+    if guarded:
+        converters.with_guard(
+            model.graph,
+            len(last.classes_) if probabilities else 1,
+            single=isinstance(last, TREES),
+            missing=get_tags(last).input_tags.allow_nan,
+        )
     _prune(model.graph)
     for domain in model.opset_import:
         if domain.domain == converters.ML:
@@ -215,11 +240,24 @@ def _with_double_end(part: Any) -> Any:
     return part
 
 
-def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
-    for each in graph.input:
-        each.name = names[each.name]
-    for node in graph.node:
-        node.input[:] = [names.get(name, name) for name in node.input]
+def _rename(graph: onnx.GraphProto, inputs: Mapping[str, str]) -> None:
+    """Name the inputs so, and all else in a way that no input's name can meet."""
+    names = {"": "", **inputs}
+
+    def renamed(name: str) -> str:
+        return names.setdefault(name, f"v{len(names)}")
+
+    def rename(part: onnx.GraphProto) -> None:
+        for each in (*part.input, *part.initializer, *part.output, *part.value_info):
+            each.name = renamed(each.name)
+        for node in part.node:
+            node.input[:] = map(renamed, node.input)
+            node.output[:] = map(renamed, node.output)
+            for attribute in node.attribute:
+                if attribute.type == onnx.AttributeProto.GRAPH:
+                    rename(attribute.g)
+
+    rename(graph)
 
 
 def _prune(graph: onnx.GraphProto) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,19 +17,48 @@ from training.errors import one_line
 
 #: Absolute, on each probability; trees compute in float32.
 PROBABILITY_TOLERANCE = 1e-6
-#: Of a regression's value, relative to the greater of 1 and its size.
+#: Of a regression's value, in the unit that ``Scale`` states.
 VALUE_TOLERANCE = 1e-5
 #: Of both, where a model is asked to be exact.
 EXACT_TOLERANCE = 1e-12
+#: How far an estimator asked for one row may be from the same asked for many: by what double precision
+#: explains, and by what float32 does.
+STEADY, UNSTEADY = 1e-9, 1e-3
 #: Rows held out that are compared at most, and rows that are compared at least, in all.
 ROWS = 20_000
+#: Cells (rows by features) that are scored at once at most.
+CELLS = 2_000_000
+#: Rows without a number from the graph that the estimator is asked for, one by one, at most.
+ASKED_ALONE = 500
+
+
+class Scale(NamedTuple):
+    """What differences of a regression are measured in: the target's own spread.
+
+    The unit of a value is its distance from ``centre``, the target's mean, and at least ``unit``, its
+    standard deviation. So an error counts by its share of what the model is to tell apart, whatever the
+    target's size and offset, and far outside of what training saw by the value's own size.
+    """
+
+    unit: float
+    centre: float
+
+    @classmethod
+    def of(cls, target: np.ndarray) -> Scale:
+        """The scale of a target's values, shape (n,)."""
+        return cls(float(target.std()), float(target.mean()))
+
+    def units(self, values: np.ndarray) -> np.ndarray:
+        """The unit of each value."""
+        return np.maximum(self.unit, np.abs(values - self.centre))
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What comparing found; ``reason`` says in one line why the graph shall not serve, if it shall not.
+    """What comparing found; ``reason`` says in one line why the graph was rejected, or is None.
 
-    ``largest_difference`` is None where a scorer gave no number, or was not tried.
+    ``largest_difference`` is None where a scorer gave no number, or was not tried. ``answers_too_much``:
+    the graph was rejected since it answers where the estimator gives no finite number, and for that alone.
     """
 
     rows: int
@@ -37,23 +67,33 @@ class Finding:
     largest_difference: float | None
     tolerance: float
     reason: str | None = None
+    scale: Scale | None = None
+    answers_too_much: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """The manifest's ``parity``."""
-        told = {
+        fields = {
             "rows": self.rows,
             "adversarial_rows": self.adversarial_rows,
             "labels_identical": self.labels_identical,
             "largest_difference": self.largest_difference,
             "tolerance": self.tolerance,
             "reason": self.reason,
+            **(self.scale._asdict() if self.scale else {}),
         }
-        return {name: value for name, value in told.items() if value is not None}
+        return {name: value for name, value in fields.items() if value is not None}
 
 
-def untried(reason: str) -> Finding:
+def tolerance_of(task: Task, *, exact: bool) -> float:
+    """By how much two scorers may differ, in probabilities or in units of ``Scale``."""
+    if exact:
+        return EXACT_TOLERANCE
+    return VALUE_TOLERANCE if task == "regression" else PROBABILITY_TOLERANCE
+
+
+def untried(reason: str, tolerance: float = 0.0, scale: Scale | None = None) -> Finding:
     """The finding on a graph that could not be made."""
-    return Finding(0, 0, None, None, 0.0, reason)
+    return Finding(0, 0, None, None, tolerance, reason, scale)
 
 
 def compare(
@@ -63,56 +103,147 @@ def compare(
     held_out: Columns,
     adversarial: Columns,
     *,
+    scale: Scale | None = None,
     exact: bool = False,
 ) -> Finding:
-    """Score both sets of rows with both scorers, who must agree on every one."""
-    regression = task == "regression"
-    tolerance = VALUE_TOLERANCE if regression else PROBABILITY_TOLERANCE
-    tolerance = EXACT_TOLERANCE if exact else tolerance
-    mismatches, differences = 0, [0.0]
+    """Score both sets of rows with both scorers, who must agree on every one.
+
+    They agree too where neither gives a finite number: the estimator may also raise there. ``scale``: a
+    regression's, without which its values count by their own size, and at least by 1.
+    """
+    scale = scale or (Scale(1.0, 0.0) if task == "regression" else None)
+    tolerance = tolerance_of(task, exact=exact)
+    seen = _Seen()
     for columns in (held_out, adversarial):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of overflows, which are what the extremes are for
-                found, true = graph.score(columns), estimator.score(columns)
-            if regression:
-                differences.append(
-                    _largest(found.values, true.values, np.maximum(1.0, np.abs(true.values)))
-                )
-            else:
-                mismatches += int((found.values != true.values).sum())
-                differences.append(_largest_of_probabilities(found, true))
-        except Exception as error:  # noqa: BLE001 - rows that one of them cannot score are no proof
-            return untried(f"scoring the rows to compare fails: {one_line(error)}")
-    largest = float(max(differences))
-    if mismatches:
-        reason = f"{mismatches:,} of the rows tried get another label"
-    elif largest > tolerance:
-        reason = f"its largest difference, {largest:.1e}, is over the tolerance of {tolerance:.0e}"
+        for rows in _slices(columns):
+            try:
+                with warnings.catch_warnings(), np.errstate(all="ignore"):
+                    warnings.simplefilter("ignore")  # of overflows, which are what the extremes are for
+                    seen.compare(graph, estimator, rows, scale)
+            except _Raises as error:
+                reason = f"it answers where scikit-learn raises {one_line(error.__cause__)}"
+                return Finding(0, 0, None, None, tolerance, reason, scale, answers_too_much=True)
+            except Exception as error:  # noqa: BLE001 - rows that the graph cannot score are no proof
+                reason = f"scoring the rows to compare fails: {one_line(error)}"
+                return untried(reason, tolerance, scale)
+    if seen.mismatches:
+        reason = f"{seen.mismatches:,} of the rows tried get another label"
+    elif seen.largest > tolerance:
+        reason = f"its largest difference, {seen.largest:.1e}, is over the tolerance of {tolerance:.0e}"
+    elif seen.too_much:
+        reason = f"it answers {seen.too_much:,} of the rows tried where scikit-learn gives no finite number"
     else:
-        reason = None
+        reason = ""
     return Finding(
-        rows=_rows(held_out),
-        adversarial_rows=_rows(adversarial),
-        labels_identical=None if regression else not mismatches,
-        largest_difference=largest if math.isfinite(largest) else None,
+        rows=rows_of(held_out),
+        adversarial_rows=rows_of(adversarial),
+        labels_identical=None if task == "regression" else not seen.mismatches,
+        largest_difference=seen.largest if math.isfinite(seen.largest) else None,
         tolerance=tolerance,
-        reason=reason,
+        reason=reason or None,
+        scale=scale,
+        answers_too_much=bool(seen.too_much and not seen.mismatches and seen.largest <= tolerance),
     )
 
 
-def _largest_of_probabilities(found: Scores, true: Scores) -> float:
-    if found.probabilities is None or true.probabilities is None:
-        return 0.0 if found.probabilities is true.probabilities else math.inf
-    return _largest(found.probabilities, true.probabilities, np.ones(1))
+def unsteadiness(estimator: Scorer, columns: Columns, scale: Scale | None) -> float:
+    """The largest difference between rows scored together and one by one.
+
+    It is infinite where labels differ, or where the same rows together do not get the same twice.
+    """
+    seen, again = _Seen(), _Seen()
+    together = estimator.score(columns)
+    again.add(estimator.score(columns), together, scale)
+    if again.mismatches or again.largest > STEADY:
+        return math.inf
+    for place in range(rows_of(columns)):
+        alone = estimator.score(_rows_at(columns, np.array([place])))
+        seen.add(alone, _scores_at(together, np.array([place])), scale)
+    return math.inf if seen.mismatches else seen.largest
 
 
-def _largest(found: np.ndarray, true: np.ndarray, unit: np.ndarray) -> float:
-    """The largest difference in ``unit``; infinite where only one of them is a number."""
-    same = (found == true) | (np.isnan(found) & np.isnan(true))
-    difference = np.where(same, 0.0, np.abs(found - true) / unit)
-    return float(np.nan_to_num(difference, nan=math.inf).max(initial=0.0))
+class _Raises(Exception):
+    """The estimator raises, the cause, on a row that the graph answers."""
 
 
-def _rows(columns: Columns) -> int:
+class _Seen:
+    """What comparing has seen so far."""
+
+    def __init__(self) -> None:
+        self.mismatches = 0
+        self.too_much = 0
+        self.largest = 0.0
+
+    def compare(self, graph: Scorer, estimator: Scorer, columns: Columns, scale: Scale | None) -> None:
+        """Score the rows with both; raises ``_Raises``."""
+        found = graph.score(columns)
+        answered = _finite(found)
+        sound, silent = np.flatnonzero(answered), np.flatnonzero(~answered)
+        if len(sound):
+            true = _scored(estimator, _rows_at(columns, sound))
+            right = _finite(true)
+            self.too_much += int((~right).sum())
+            self.add(_scores_at(found, sound[right]), _scores_at(true, np.flatnonzero(right)), scale)
+        step = max(1, len(silent) // ASKED_ALONE)
+        for place in silent[::step]:
+            try:
+                alone = estimator.score(_rows_at(columns, np.array([place])))
+            except Exception:  # noqa: BLE001 - neither answers
+                continue
+            if _finite(alone).all():
+                self.largest = math.inf
+
+    def add(self, found: Scores, true: Scores, scale: Scale | None) -> None:
+        """Compare rows that both have answered."""
+        if scale is not None:
+            self._add(found.values - true.values, scale.units(true.values))
+            return
+        self.mismatches += int((found.values != true.values).sum())
+        if found.probabilities is not None and true.probabilities is not None:
+            self._add(found.probabilities - true.probabilities, np.ones(1))
+        elif found.probabilities is not true.probabilities:
+            self.largest = math.inf
+
+    def _add(self, difference: np.ndarray, units: np.ndarray) -> None:
+        self.largest = max(self.largest, float((np.abs(difference) / units).max(initial=0.0)))
+
+
+def _scored(estimator: Scorer, columns: Columns) -> Scores:
+    """The scores of the rows; raises ``_Raises`` because of the first row found that has none."""
+    try:
+        return estimator.score(columns)
+    except Exception as error:
+        count = rows_of(columns)
+        if count > 1:  # a row that it refuses is in one of the halves, unless it refuses the crowd
+            _scored(estimator, _rows_at(columns, np.arange(count // 2)))
+            _scored(estimator, _rows_at(columns, np.arange(count // 2, count)))
+        raise _Raises from error
+
+
+def _finite(scores: Scores) -> np.ndarray:
+    """Of each row, whether its value and all of its probabilities are finite."""
+    finite: np.ndarray = np.isfinite(scores.values)
+    if scores.probabilities is not None:
+        finite = finite & np.isfinite(scores.probabilities).all(axis=1)
+    return finite
+
+
+def _slices(columns: Columns) -> Iterator[Columns]:
+    count = rows_of(columns)
+    size = max(1, CELLS // len(columns))
+    for start in range(0, count, size):
+        yield {name: values[start : start + size] for name, values in columns.items()}
+
+
+def _rows_at(columns: Columns, places: np.ndarray) -> Columns:
+    return {name: values[places] for name, values in columns.items()}
+
+
+def _scores_at(scores: Scores, places: np.ndarray) -> Scores:
+    probabilities = None if scores.probabilities is None else scores.probabilities[places]
+    return Scores(scores.values[places], probabilities)
+
+
+def rows_of(columns: Columns) -> int:
+    """How many rows they are."""
     return len(next(iter(columns.values())))

@@ -3,33 +3,66 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from handler.bundle import Feature
-from handler.schema import Columns, Record, Schema, Value
+from handler.schema import LARGEST_INTEGER, LARGEST_NUMBER, Columns, Record, Value
 from handler.scoring.model import Model
 
-#: Of a number, beside what training saw: zero, signs, fractions, and far more than was ever seen.
-LARGE = (1e6, -1e6, 1e12, -1e12)
+#: Of a number, beside what training saw: far more than was ever seen, up to the most that is taken.
+LARGE = (1e6, 1e12, 1e15, 1e20, LARGEST_NUMBER)
+LARGE_WHOLE = (1e6, 1e12, 1e15, LARGEST_INTEGER)
+#: What a text may hold beside plain words; libraries part on where a word ends, and on what is lower case.
+PIECES = (
+    "é", "e\u0301", "É", "ñ", "ß", "ẞ", "İ", "ı", "ﬁ", "Σς", "Ж", "中文", "ก", "١", "🙂", "7", "_", "-", "’s", "'s",
+    ".", "/", "&", "@", "a", "I", " é ", " a ", " 7 ", "\t", "\n", "\u00a0", "\u200b", "  ",
+)  # fmt: skip
+#: Texts that are put together for a category at most, and the letters of the longest.
+TEXTS = 120
+LONGEST = 20_000
 GOLDEN = 8
+#: Cells (rows by features) of all probes together at most: 64 MB of doubles.
+CELLS = 8_000_000
 
 
 def edges(feature: Feature) -> list[Value]:
     """The values of a feature that are apt to be treated differently."""
     missing = [null(feature)] if feature.nullable else []
     if feature.kind == "category":
-        unknown = [unknown_category(feature)] if feature.open else []
-        return [*feature.categories, *unknown, *missing]
+        unknown = [unknown_category(feature), *texts(feature.categories)] if feature.open else []
+        return [*dict.fromkeys([*feature.categories, *unknown]), *missing]
     if feature.kind == "boolean":
         return [0.0, 1.0, *missing]
     low, high = bounds(feature)
-    values = [low, high, low - 1, high + 1, 0.0, 1.0, -1.0, *LARGE]
+    values: list[float] = [low, high, low - 1, high + 1, 0.0, 1.0, -1.0]
     if feature.kind == "number":
         values += [math.nextafter(low, -math.inf), math.nextafter(high, math.inf), (low + high) / 2, 1e-9]
-    return [*dict.fromkeys(values), *missing]
+    large = LARGE_WHOLE if feature.kind == "integer" else LARGE
+    values += [sign * value for value in large for sign in (1, -1)]
+    limit = LARGEST_INTEGER if feature.kind == "integer" else LARGEST_NUMBER
+    return [*(value for value in dict.fromkeys(values) if abs(value) <= limit), *missing]
+
+
+def texts(known: Sequence[str]) -> list[str]:
+    """Texts made of the known ones, and of what they do not hold: for models that look inside a text."""
+    some = [known[place] for place in range(0, len(known), max(1, len(known) // TEXTS))]
+    made = []
+    for place, piece in enumerate(PIECES):
+        text, other = some[place % len(some)], some[(place + 1) % len(some)]
+        middle = len(text) // 2
+        made += [text + piece, piece + text, text[:middle] + piece + text[middle:]]
+        made.append(text.replace(" ", piece) if " " in text else text + piece + other)
+    text, other = some[0], some[-1]
+    made += [
+        text.upper(), text.title(), text.swapcase(), f" {text} ", f"{text} {other}", f"{other} a {text}",
+        unicodedata.normalize("NFD", text), unicodedata.normalize("NFC", text),
+        " ".join([text, other, ""] * (LONGEST // (len(text) + len(other) + 2)) or [text]), *PIECES,
+    ]  # fmt: skip
+    return [each for each in dict.fromkeys(made) if each.strip(" ")]
 
 
 def null(feature: Feature) -> Value:
@@ -54,35 +87,81 @@ def adversarial(
     features: Sequence[Feature],
     typical: Record,
     seed: int,
-    branches: Mapping[str, np.ndarray] | None = None,
+    thresholds: Mapping[str, np.ndarray] | None = None,
     at_least: int = 4000,
 ) -> Columns:
     """Every edge of every feature in an else typical row; then random rows that hold one edge or two.
 
-    ``branches``: each number's values at which the model's trees branch; as many random rows hold one
-    of these. There are ``at_least`` so many rows in all.
+    ``thresholds``: numbers' values at which a step of the model changes what it does; they stand in
+    typical rows too, and in as many random rows as edges do. There are ``at_least`` so many rows in all, or
+    as many as ``CELLS`` allows: then a row has several features at an edge, of the like kind.
     """
     random = np.random.default_rng(seed)
-    alone = [
-        (*typical[:place], value, *typical[place + 1 :])
-        for place, feature in enumerate(features)
-        for value in edges(feature)
-    ]
-    parts = [dict(Schema(features).columns(alone))]
-    count = max(4000, at_least - len(alone))
-    if branches:
-        parts.append(likely(features, random, count // 2))
-        for name, values in branches.items():
-            there = random.random(count // 2) < min(0.5, 3 / len(branches))
-            parts[-1][name] = np.where(there, random.choice(values, count // 2), parts[-1][name])
-        count -= count // 2
-    mixed = likely(features, random, count)
-    for feature in features:
-        values = Schema([feature]).columns([(value,) for value in edges(feature)])[feature.name]
-        edge = random.random(count) < min(0.5, 1.5 / len(features))
-        mixed[feature.name][edge] = random.choice(values, edge.sum())
+    probes = {each.name: _column(each, edges(each)) for each in features}
+    count = sum(map(len, probes.values()))
+    total = min(max(at_least, count + 4000), max(400, CELLS // len(features)))
+    parts = [_spread(features, typical, probes, min(count, total // 2), random)]
+    if thresholds:
+        most = min(sum(map(len, thresholds.values())), total // 8)
+        parts.append(_spread(features, typical, thresholds, most, random))
+    left = total - sum(map(_rows, parts))
+    if thresholds:
+        likely_rows = likely(features, random, left // 2)
+        _place(likely_rows, thresholds, min(0.5, 3 / len(thresholds)), random)
+        parts.append(likely_rows)
+        left -= left // 2
+    mixed = likely(features, random, left)
+    _place(mixed, probes, min(0.5, 1.5 / len(features)), random)
     parts.append(mixed)
     return {name: np.concatenate([part[name] for part in parts]) for name in mixed}
+
+
+def _column(feature: Feature, values: Sequence[Value]) -> np.ndarray:
+    return np.array(values, dtype=object if feature.kind == "category" else np.float64)
+
+
+def _spread(
+    features: Sequence[Feature],
+    typical: Record,
+    probes: Mapping[str, np.ndarray],
+    rows: int,
+    random: np.random.Generator,
+) -> dict[str, np.ndarray]:
+    """Typical rows with each probe once: alone, or, where ``rows`` are too few for that, beside others'.
+
+    A feature's probes are spread evenly over the rows, so that those beside each other are of a kind.
+    """
+    columns = {
+        feature.name: np.full(rows, value, object if feature.kind == "category" else np.float64)
+        for feature, value in zip(features, typical, strict=True)
+    }
+    alone, start = sum(map(len, probes.values())) <= rows, 0
+    for name, values in probes.items():
+        if len(values) > rows:
+            values = random.choice(values, rows, replace=False)
+        where = np.arange(len(values)) + start if alone else np.arange(len(values)) * rows // len(values)
+        columns[name][where] = values
+        start += len(values)
+    return columns
+
+
+def _place(
+    columns: Mapping[str, np.ndarray],
+    probes: Mapping[str, np.ndarray],
+    share: float,
+    random: np.random.Generator,
+) -> None:
+    """Put probes into a share of each column's rows; numbers far beyond the others into a quarter of it."""
+    for name, values in probes.items():
+        there = np.flatnonzero(random.random(len(columns[name])) < share)
+        chosen = random.choice(values, len(there))
+        if values.dtype != object and len(near := values[~(np.abs(values) >= LARGE[0])]):
+            chosen = np.where(random.random(len(there)) < 0.75, random.choice(near, len(there)), chosen)
+        columns[name][there] = chosen
+
+
+def _rows(columns: Columns) -> int:
+    return len(next(iter(columns.values())))
 
 
 def likely(features: Sequence[Feature], random: np.random.Generator, rows: int) -> dict[str, np.ndarray]:
@@ -104,7 +183,7 @@ def golden(model: Model, typical: Record, seed: int) -> tuple[dict[str, Any], ..
     """Records that cover the schema and, where they are easily met, the classes, with their predictions."""
     features = model.schema.features
     random = np.random.default_rng(seed)
-    by_column = likely(features, random, 1000).values()
+    by_column = likely(features, random, max(50, min(1000, CELLS // 10 // len(features)))).values()
     drawn = [tuple(record) for record in zip(*(values.tolist() for values in by_column), strict=True)]
     chosen = dict.fromkeys([typical, *_corners(features, typical)])
     known = {each["prediction"] for each in model.predictions(model.score(list(chosen)))}

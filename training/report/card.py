@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from handler import bundle
 from handler.bundle import Feature, Manifest
+from training.report import metrics
 from training.report.pictures import Evidence, Picture, draw
 
 #: Features that tables list at most.
@@ -137,7 +138,7 @@ def _details(manifest: Manifest) -> list[Sequence[str]]:
 def _metrics(manifest: Manifest) -> Iterator[Sequence[str]]:
     for name, value in manifest.metrics.items():
         if not isinstance(value, list):
-            yield NAMES.get(name, name), f"{value:.4f}"
+            yield NAMES.get(name, name), metrics.shown(value)
 
 
 def _feature(feature: Feature) -> Sequence[str]:

@@ -14,7 +14,7 @@ from handler.scoring.model import Scores
 from training.data.reading import Column, Dataset
 from training.fitting import Split
 from training.pipelines import Choice
-from training.proof.parity import Finding
+from training.proof.parity import Finding, Scale
 from training.report import metrics
 
 #: Below this share of an even one, a class counts as rare.
@@ -120,7 +120,7 @@ def quality(manifest: Manifest, y: np.ndarray, scores: Scores) -> str:
     """The metrics on the rows held out, for a classifier with its confusion matrix."""
     numbers = manifest.metrics
     named = ", ".join(
-        f"{name} {value:.4f}" for name, value in numbers.items() if not isinstance(value, list)
+        f"{name} {metrics.shown(value)}" for name, value in numbers.items() if not isinstance(value, list)
     )
     lines = [f"on the {len(y):,} rows held out: {named}"]
     if manifest.task != "regression" and len(manifest.classes) <= SHOWN:
@@ -156,10 +156,12 @@ def parity(finding: Finding, scalar: Finding | None) -> str:
     if finding.reason is not None:
         return f"runtime: joblib (scikit-learn itself, slower to start). No ONNX graph: {finding.reason}"
     same = "identical labels, " if finding.labels_identical else ""
+    unit = f" of the target's standard deviation, {finding.scale.unit:.4g}" if finding.scale else ""
     lines = [
         f"runtime: onnx. The graph was found equal on {finding.rows:,} rows held out and "
         f"{finding.adversarial_rows:,} adversarial rows:",
-        f"  {same}largest difference {finding.largest_difference:.1e} (tolerance {finding.tolerance:.0e})",
+        f"  {same}largest difference {finding.largest_difference:.1e} "
+        f"(tolerance {finding.tolerance:.0e}{unit})",
     ]
     if scalar is not None and scalar.reason is None:
         difference = f"largest difference {scalar.largest_difference:.1e}"
@@ -167,6 +169,15 @@ def parity(finding: Finding, scalar: Finding | None) -> str:
     elif scalar is not None:
         lines.append(f"one row: onnx too, since {scalar.reason}")
     return "\n".join(lines)
+
+
+def unsteady(difference: float, scale: Scale | None) -> str:
+    """A note on an estimator that rounds otherwise in a crowd."""
+    of = "a probability" if scale is None else "the target's standard deviation"
+    return (
+        f"note: the last digits of a prediction depend on how many rows are scored at once, by "
+        f"{difference:.0e} of {of} on the rows tried: the pipeline computes in float32 somewhere"
+    )
 
 
 def done(manifest: Manifest, out: Path) -> str:

@@ -15,6 +15,11 @@ from handler.scoring.model import Scores, class_index
 LARGEST_MATRIX = 50
 
 
+def shown(value: float) -> str:
+    """A metric with four decimals, or, if it is small or large, with four significant digits."""
+    return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e9 else f"{value:.4g}"
+
+
 def measure(manifest: Manifest, y: np.ndarray, scores: Scores) -> dict[str, Any]:
     """The manifest's ``metrics``; precision, recall and f1 are the second class's of two, else macro means.
 

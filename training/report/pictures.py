@@ -6,6 +6,7 @@ import io
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,13 +23,15 @@ from training.errors import one_line
 ROWS = 2000
 #: Features, at most, in a picture of importances, and with a picture of their effect.
 MOST_IMPORTANT, EFFECTS = 15, 4
+#: Columns that are scored for importances at most, all shuffles together.
+MOST_SCORED = 200_000
 #: Above so many classes a matrix or a curve for each is a blot.
 MOST_CLASSES, MOST_CURVES = 30, 6
 #: Told apart by the colour-blind too. https://jfly.uni-koeln.de/color/
 BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#777777"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
     """The rows held out: what they are, what they were scored, and what scores them."""
 
@@ -305,9 +308,11 @@ def _by_area(evidence: Evidence) -> bool:
     return evidence.manifest.task == "binary" and evidence.scores.probabilities is not None
 
 
+@lru_cache(maxsize=1)
 def importances(evidence: Evidence) -> list[tuple[Feature, np.ndarray]]:
     """How much the score falls when a feature is shuffled, shape (shuffles,), the most important first.
 
+    Of very many features, those whose values go most with what is predicted.
     https://scikit-learn.org/stable/modules/permutation_importance.html
     """
     features = evidence.manifest.features
@@ -327,6 +332,9 @@ def importances(evidence: Evidence) -> list[tuple[Feature, np.ndarray]]:
     whole = score(columns)
     random = np.random.default_rng(0)
     found = []
+    most = max(MOST_IMPORTANT, MOST_SCORED // len(features))
+    if len(features) > most:
+        features = tuple(sorted(features, key=lambda each: -_goes_with(evidence, each))[:most])
     for feature in features:
         shuffled = [
             score({**columns, feature.name: random.permutation(columns[feature.name])})
@@ -334,6 +342,18 @@ def importances(evidence: Evidence) -> list[tuple[Feature, np.ndarray]]:
         ]
         found.append((feature, whole - np.array(shuffled)))
     return sorted(found, key=lambda each: -each[1].mean())
+
+
+def _goes_with(evidence: Evidence, feature: Feature) -> float:
+    """How much a number goes with what is predicted, from 0 to 1; a category counts as 1."""
+    if feature.kind == "category":
+        return 1.0
+    probabilities = evidence.scores.probabilities
+    scores = evidence.scores.values if probabilities is None else probabilities[:, -1]
+    values = evidence.columns[feature.name]
+    there = np.isfinite(values) & np.isfinite(scores)
+    with np.errstate(all="ignore"):  # a column of one value goes with nothing
+        return abs(float(np.nan_to_num(np.corrcoef(values[there], scores[there])[0, 1])))
 
 
 def _importance(evidence: Evidence) -> Figure:

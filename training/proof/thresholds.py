@@ -1,0 +1,371 @@
+"""The values of the features at which fitted steps change what they do: there two scorers part first.
+
+A step's thresholds, edges, bins, knots, categories and centres are the numbers that fitting left on it.
+Each is traced back to the feature by running the steps before it: the values on both sides of the
+crossing are found by bisection, so that no step needs to be linear, or to be known here.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+from sklearn.base import BaseEstimator
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
+from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.tree import BaseDecisionTree
+
+from handler.bundle import Feature
+from handler.schema import LARGEST_NUMBER, Record
+
+#: Cells (rows by columns) that are computed at once at most.
+CELLS = 4_000_000
+#: Crossings that are looked for at each step at most; of more, a random share is.
+CROSSINGS = 3000
+#: Of every column, where a logarithm, a root or a ramp begins.
+COMMON = (0.0, 1.0, -1.0)
+#: A level of every column.
+EVERY = -1
+
+#: From a user's rows to what a step is given.
+Inputs = Callable[[pd.DataFrame], Any]
+
+
+class Levels(NamedTuple):
+    """Numbers that a step compares with, each with the column that it is for, or ``EVERY``."""
+
+    columns: np.ndarray
+    values: np.ndarray
+
+
+class Crossing(NamedTuple):
+    """Where a column passes a level between two values of a feature; arrays of one length."""
+
+    feature: np.ndarray
+    column: np.ndarray
+    level: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    low_value: np.ndarray
+    high_value: np.ndarray
+
+
+def threshold_values(
+    estimator: Any, features: Sequence[Feature], typical: Record, seed: int
+) -> Mapping[str, np.ndarray]:
+    """Each number's values on both sides of a threshold of any step, as doubles and as float32.
+
+    The other features are as in ``typical``. A step that cannot be run on such rows gives none.
+    """
+    random = np.random.default_rng(seed)
+    rows = _Rows(features, typical)
+    found: dict[int, list[np.ndarray]] = {}
+    for inputs, levels in _levels_by_input(estimator):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                for feature, values in _traced(rows, inputs, levels, random):
+                    found.setdefault(feature, []).append(values)
+        except Exception:  # noqa: BLE001 - the steps are the user's, and run on odd rows
+            continue
+    return {
+        features[place].name: _allowed(features[place], np.concatenate(parts))
+        for place, parts in found.items()
+    }
+
+
+def close_to(values: np.ndarray) -> np.ndarray:
+    """The values, and the next to them on both sides as doubles and as float32."""
+    with np.errstate(over="ignore"):
+        single = values.astype(np.float32)
+        around = [values, single.astype(np.float64)]
+        for end in (-np.inf, np.inf):
+            around.append(np.nextafter(values, end))
+            around.append(np.nextafter(single, np.float32(end)).astype(np.float64))
+    return np.unique(np.concatenate(around))
+
+
+def _allowed(feature: Feature, values: np.ndarray) -> np.ndarray:
+    values = close_to(values)
+    if feature.kind == "integer":
+        values = np.unique(np.concatenate([np.floor(values), np.ceil(values)]))
+    sound: np.ndarray = values[np.abs(values) <= LARGEST_NUMBER]
+    return sound
+
+
+class _Rows:
+    """Typical rows in which one number of each is another."""
+
+    def __init__(self, features: Sequence[Feature], typical: Record) -> None:
+        self._names = [feature.name for feature in features]
+        self._typical = typical
+        self.numbers = [place for place, each in enumerate(features) if each.kind in ("integer", "number")]
+        self._bounds = {
+            place: (features[place].minimum or 0.0, features[place].maximum or 0.0)
+            for place in self.numbers
+        }
+
+    @property
+    def width(self) -> int:
+        return len(self._names)
+
+    def frame(self, changed: np.ndarray, values: np.ndarray) -> pd.DataFrame:
+        """One row for each value, which the feature at that place of ``changed`` has."""
+        texts = {
+            place: [value] * len(values)
+            for place, value in enumerate(self._typical)
+            if isinstance(value, str)
+        }
+        matrix = np.tile(
+            [0.0 if isinstance(each, str) else each for each in self._typical], (len(values), 1)
+        )
+        matrix[np.arange(len(values)), changed] = values
+        frame = pd.DataFrame(matrix, columns=self._names)
+        for place, column in texts.items():
+            frame.isetitem(place, np.array(column, dtype=object))
+        return frame
+
+    def grid(self, place: int, *, within: bool) -> np.ndarray:
+        """Values of a feature from its least to its greatest, and, unless ``within``, beyond."""
+        low, high = self._bounds[place]
+        span = high - low or 1.0
+        inner = np.linspace(low, low + span, 9)
+        if within:
+            return np.concatenate([inner[:1], inner[:1], inner, inner[-1:], inner[-1:]])
+        beyond = [low - 10 * span, low - span, high + span, high + 10 * span]
+        return np.concatenate([beyond[:2], inner, beyond[2:]])
+
+
+def _traced(
+    rows: _Rows, inputs: Inputs, levels: Levels, random: np.random.Generator
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Features, by their places, and their values at which a column passes one of its levels."""
+    crossings = _crossings(rows, inputs, levels, random)
+    if not len(crossings.level):
+        return
+    low, high = _narrowed(rows, inputs, crossings)
+    for place in np.unique(crossings.feature):
+        own = crossings.feature == place
+        yield int(place), np.concatenate([low[own], high[own]])
+
+
+def _crossings(rows: _Rows, inputs: Inputs, levels: Levels, random: np.random.Generator) -> Crossing:
+    """Where a column passes a level between two points of a feature's grid."""
+    points = 13
+    numbers = np.array(rows.numbers)
+    most = max(1, CELLS // (points * rows.width))
+    if len(numbers) > most:
+        numbers = np.sort(random.choice(numbers, most, replace=False))
+    if not len(numbers):
+        return Crossing(*(np.empty(0) for _ in Crossing._fields))
+    for within in (False, True):
+        grid = np.stack([rows.grid(place, within=within) for place in numbers])
+        frame = rows.frame(np.repeat(numbers, points), grid.reshape(-1))
+        try:
+            matrix, columns = _varying(inputs(frame))
+            break
+        except Exception:
+            if within:
+                raise
+    values = matrix.reshape(len(numbers), points, matrix.shape[1])
+    moved = np.argwhere(np.nanmax(values, axis=1) > np.nanmin(values, axis=1))
+    if len(moved) > CROSSINGS:
+        moved = moved[random.choice(len(moved), CROSSINGS, replace=False)]
+    share = max(10, 4 * CROSSINGS // max(1, len(moved)))
+    parts = []
+    for which, column in moved:
+        own = np.unique(levels.values[(levels.columns == columns[column]) | (levels.columns == EVERY)])
+        own = close_to(random.choice(own, share, replace=False) if len(own) > share else own)
+        before, after = values[which, :-1, column], values[which, 1:, column]
+        level, segment = (
+            each.reshape(-1) for each in np.meshgrid(own, np.arange(points - 1), indexing="ij")
+        )
+        least, most_ = np.minimum(before, after)[segment], np.maximum(before, after)[segment]
+        there = (least < level) & (level <= most_)
+        level, segment = level[there], segment[there]
+        parts.append(
+            Crossing(
+                np.full(len(level), numbers[which]),
+                np.full(len(level), columns[column]),
+                level,
+                grid[which][segment],
+                grid[which][segment + 1],
+                before[segment],
+                after[segment],
+            )
+        )
+    if not parts:
+        return Crossing(*(np.empty(0) for _ in Crossing._fields))
+    every = Crossing(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+    most = max(50, min(CROSSINGS, CELLS // rows.width))
+    if len(every.level) > most:
+        chosen = random.choice(len(every.level), most, replace=False)
+        every = Crossing(*(each[chosen] for each in every))
+    return every
+
+
+def _narrowed(rows: _Rows, inputs: Inputs, crossing: Crossing) -> tuple[np.ndarray, np.ndarray]:
+    """The two values next to each other between which each level is passed.
+
+    A straight line is tried first, then wider and wider around it, and then halves.
+    """
+    share = (crossing.level - crossing.low_value) / (crossing.high_value - crossing.low_value)
+    guess = crossing.low + share * (crossing.high - crossing.low)
+    rising = crossing.high_value > crossing.low_value
+
+    def reached(values: np.ndarray) -> np.ndarray:
+        """Whether the level is passed, seen from the lower end."""
+        found = _cells(inputs(rows.frame(crossing.feature, values)), crossing.column)
+        return np.where(rising, found >= crossing.level, found < crossing.level)
+
+    low, high = crossing.low.copy(), crossing.high.copy()
+    width = 4 * np.spacing(np.abs(guess))
+    for _ in range(8):
+        below, above = np.maximum(crossing.low, guess - width), np.minimum(crossing.high, guess + width)
+        there = ~reached(below) & reached(above)
+        better = there & (above - below < high - low)
+        low, high = np.where(better, below, low), np.where(better, above, high)
+        if there.all():
+            break
+        width = np.where(there, width, width * 256)
+    for _ in range(64):
+        middle = low + (high - low) / 2
+        inside = (low < middle) & (middle < high)
+        if not inside.any():
+            break
+        passed = reached(middle)
+        high = np.where(inside & passed, middle, high)
+        low = np.where(inside & ~passed, middle, low)
+    return low, high
+
+
+def _varying(given: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Those columns of a step's input that differ between rows, as doubles, and their places."""
+    if sparse.issparse(given):
+        given = given.tocsc()
+        columns = np.flatnonzero((given.max(axis=0) != given.min(axis=0)).toarray().reshape(-1))
+        return given[:, columns].toarray().astype(np.float64), columns
+    given = _two_dimensional(given)
+    if given.dtype == object:  # texts among the columns
+        whole = [place for place in range(given.shape[1]) if not isinstance(given[0, place], str)]
+        return given[:, whole].astype(np.float64), np.array(whole, int)
+    matrix = given.astype(np.float64)
+    columns = np.flatnonzero((matrix != matrix[:1]).any(axis=0))
+    return matrix[:, columns], columns
+
+
+def _cells(given: Any, columns: np.ndarray) -> np.ndarray:
+    """Of each row the cell in its column."""
+    rows = np.arange(len(columns))
+    if sparse.issparse(given):
+        return np.asarray(given.tocsr()[rows, columns], np.float64).reshape(-1)
+    cells: np.ndarray = _two_dimensional(given)[rows, columns].astype(np.float64)
+    return cells
+
+
+def _two_dimensional(given: Any) -> np.ndarray:
+    matrix = np.asarray(given)
+    return matrix.reshape(-1, 1) if matrix.ndim == 1 else matrix
+
+
+def _levels_by_input(estimator: Any) -> list[tuple[Inputs, Levels]]:
+    """The levels of all fitted parts that are given the same, with what gives it."""
+    groups: dict[int, tuple[Inputs, list[Levels]]] = {}
+    for part, inputs in _parts(estimator, lambda rows: rows, {}):
+        groups.setdefault(id(inputs), (inputs, []))[1].extend(_levels(part))
+    return [
+        (inputs, Levels(*(np.concatenate(each) for each in zip(*levels, strict=True))))
+        for inputs, levels in groups.values()
+    ]
+
+
+def _parts(part: Any, inputs: Inputs, seen: dict[int, Any]) -> Iterator[tuple[Any, Inputs]]:
+    """Each fitted part, with the function that gives it its input."""
+    if isinstance(part, Pipeline):
+        for _, step in part.steps:
+            if isinstance(step, BaseEstimator):
+                yield from _parts(step, inputs, seen)
+                inputs = _after(step, inputs)
+    elif isinstance(part, ColumnTransformer):
+        for _, step, columns in getattr(part, "transformers_", ()):
+            if isinstance(step, BaseEstimator):
+                yield from _parts(step, _columns_of(inputs, columns), seen)
+    elif isinstance(part, FeatureUnion):
+        for _, step in part.transformer_list:
+            if isinstance(step, BaseEstimator):
+                yield from _parts(step, inputs, seen)
+    elif isinstance(part, BaseEstimator | TreePredictor) and id(part) not in seen:
+        seen[id(part)] = part  # kept, or its id might be another's
+        yield part, inputs
+        if not isinstance(part, BaseDecisionTree | TreePredictor):
+            for name, value in vars(part).items():
+                stacked = _after(part, inputs) if name == "final_estimator_" else inputs
+                for each in _held(value):
+                    yield from _parts(each, stacked, seen)
+
+
+def _held(value: Any) -> Iterator[Any]:
+    """The estimators in an attribute, also in lists, and in what calibration wraps around them."""
+    if isinstance(value, BaseEstimator | TreePredictor):
+        yield value
+    elif isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.dtype == object):
+        for each in value:
+            yield from _held(each)
+    elif isinstance(getattr(value, "estimator", None), BaseEstimator):
+        yield value.estimator
+
+
+def _after(step: Any, inputs: Inputs) -> Inputs:
+    return lambda rows: step.transform(inputs(rows))
+
+
+def _columns_of(inputs: Inputs, columns: Any) -> Inputs:
+    def chosen(rows: pd.DataFrame) -> Any:
+        given = inputs(rows)
+        if not isinstance(given, pd.DataFrame):
+            return given[:, columns]
+        by_name = isinstance(columns, str) or (len(columns) and isinstance(columns[0], str))
+        return given[columns] if by_name else given.iloc[:, columns]
+
+    return chosen
+
+
+def _levels(part: Any) -> Iterator[Levels]:
+    """What a part compares its columns with, and other numbers of the same shape, which do no harm."""
+    if isinstance(part, BaseDecisionTree):
+        if hasattr(part, "tree_"):
+            inner = part.tree_.children_left >= 0
+            yield Levels(part.tree_.feature[inner], part.tree_.threshold[inner])
+        return
+    if isinstance(part, TreePredictor):
+        inner = part.nodes[part.nodes["is_leaf"] == 0]
+        yield Levels(inner["feature_idx"].astype(int), inner["num_threshold"])
+        return
+    told = [each for each in part.get_params(deep=False).values() if type(each) in (int, float)]
+    common = np.array([*COMMON, *told], np.float64)
+    yield Levels(np.full(len(common), EVERY), common)
+    width = getattr(part, "n_features_in_", None)
+    for name, value in vars(part).items():
+        if name.endswith("_") and not name.startswith("_") and width:
+            yield from _by_column(value, width)
+
+
+def _by_column(value: Any, width: int) -> Iterator[Levels]:
+    """The numbers of each of ``width`` columns in a fitted attribute, if it has some for each."""
+    if isinstance(value, np.ndarray) and value.dtype.kind in "iuf":
+        if value.ndim == 1 and width == 1:
+            value = value.reshape(-1, 1)
+        if value.ndim in (1, 2) and value.shape[-1] == width:
+            numbers = value.reshape(-1).astype(np.float64)
+            yield Levels(np.resize(np.arange(width), len(numbers)), numbers)
+    elif isinstance(value, list | tuple | np.ndarray) and len(value) == width:
+        for column, each in enumerate(value):
+            numbers = np.asarray(getattr(each, "t", each))  # a spline's knots
+            if numbers.dtype.kind in "iuf":
+                numbers = numbers.reshape(-1).astype(np.float64)
+                yield Levels(np.full(len(numbers), column), numbers)
