@@ -113,9 +113,9 @@ def ours(bundle: Path, handler: Path) -> list[Server]:
         Server(
             "this handler, functions-framework",
             f"WSGI, as Dockerfile.cloudrun runs it; {installed}",
-            (*framework, "--target=http", "--source=handler/app.py"),
+            (sys.executable, "-m", "handler.server"),
             handler,
-            env,
+            {**env, "HOST": "127.0.0.1", "PORT": "{port}"},
         ),
         Server(
             "this handler, functions-framework over ASGI",

@@ -279,9 +279,9 @@ def _job(location: Location, size: object) -> Job:
         return Acknowledge(f"{location} has no bytes")
     if not location.is_nameable:
         raise RefusedEvent(
-            "the object cannot be scored under its key, which is empty, over 1,024 bytes long, or holds //, "
-            "a control character, or . or .. between slashes: the storage client cannot name it. Copy the "
-            "object to another key"
+            "the object cannot be scored under its key, which is empty, over 1,024 bytes long, or holds "
+            "//, a control character, or . or .. between slashes: the storage client cannot name it. "
+            "Copy the object to another key"
         )
     return ScoreObject(location)
 

@@ -6,7 +6,6 @@ import contextlib
 import http.client
 import json
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -116,6 +115,13 @@ def test_a_connection_is_kept_for_the_next_request(impatient: str) -> None:
             assert (status, json.loads(body)["prediction"]) == (200, 0)
 
 
+def test_the_server_stops_although_clients_are_silent(bundle_dir: Path) -> None:
+    with contextlib.ExitStack() as stack, serve(bundle_dir, READ_TIMEOUT_SECONDS=FOREVER) as base:
+        for _ in range(20):
+            stack.enter_context(connect(base))
+        assert healthy(base)  # so they have been accepted; ``serve`` fails where the server does not stop
+
+
 def test_a_head_without_end_is_refused(patient: str) -> None:
     with connect(patient) as client, contextlib.suppress(ConnectionError):
         client.sendall(b"GET /predict?age=" + b"4" * 10_000_000)
@@ -147,8 +153,8 @@ def framework(bundle_dir: Path) -> Iterator[str]:
             time.sleep(0.1)
         yield base
     finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(timeout=15)
+        process.kill()
+        process.wait()
 
 
 @pytest.mark.parametrize("kind", ["patient", "framework"])

@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 import pytest
 
+from handler import telemetry
 from handler.app import App
 from handler.errors import InvalidRecords, RefusedEvent, UnknownEvent
 from handler.events.jobs import Acknowledge, ScoreObject, Source
@@ -234,18 +235,22 @@ def test_a_key_that_storage_cannot_name_is_said_to_be_the_fault(app: App, key: s
     ],
 )
 def test_a_cloudevent_that_can_never_be_scored_is_not_sent_again(
-    app: App, model: Model, kind: str, body: bytes, capfd: pytest.CaptureFixture[str]
+    app: App, model: Model, kind: str, body: bytes
 ) -> None:
     asked = Request("POST", "/", headers={"ce-type": kind, "content-type": "application/json"}, body=body)
     assert app.handle(asked).status == 200
     assert App(model, Settings()).handle(asked).status == 403
 
 
-def test_a_push_that_can_never_be_scored_is_not_sent_again(app: App) -> None:
+def test_a_push_that_can_never_be_scored_is_not_sent_again(
+    app: App, capfd: pytest.CaptureFixture[str]
+) -> None:
+    telemetry.configure(Settings(platform="cloud_run"))
     body = b'{"message": {"data": "%%%"}, "subscription": "projects/p/subscriptions/s"}'
     asked = Request("POST", "/", headers={"content-type": "application/json"}, body=body)
     answer = app.handle(asked)
     assert (answer.status, "refused" in json.loads(answer.body)["results"][0]) == (200, True)
+    assert json.loads(capfd.readouterr().err)["severity"] == "WARNING"
 
 
 def test_the_openapi_server_is_the_stage_that_the_gateway_took_off(app: App) -> None:

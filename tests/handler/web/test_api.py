@@ -259,7 +259,8 @@ PACKED = {"gzip": gzip.compress, "x-gzip": gzip.compress, "GZIP ": gzip.compress
 @pytest.mark.parametrize(
     ("path", "content_type", "body"),
     [("/predict", "application/json", json.dumps([GOOD]).encode()), ("/predict", "text/csv", CSV),
-     ("/predict_file", "text/csv", CSV), ("/predict_file", multipart()[1], multipart(("file", "a.csv", CSV))[0])],
+     ("/predict_file", "text/csv", CSV),
+     ("/predict_file", multipart()[1], multipart(("file", "a.csv", CSV))[0])],
 )  # fmt: skip
 def test_a_packed_body_is_read(app: App, coding: str, path: str, content_type: str, body: bytes) -> None:
     packed = PACKED[coding](body)
@@ -350,7 +351,8 @@ def test_what_stands_before_the_route_belongs_to_the_platform(app: App, model: M
 
 @pytest.mark.parametrize(
     "path",
-    ["/v2/models/model", "/v2/models/healthz/", "/prod/v2/models/model", "/v1/models/model", "/v2/models/m/model",
+    ["/v2/models/model", "/v2/models/healthz/", "/prod/v2/models/model", "/v1/models/model",
+     "/v2/models/m/model",
      "/v2/models/m/versions/model", "/v2/models/m/versions/1/model"],
 )  # fmt: skip
 def test_the_paths_of_the_inference_protocols_are_no_base_paths(app: App, path: str) -> None:
@@ -364,10 +366,12 @@ def test_a_base_path_may_be_a_version(app: App, path: str) -> None:
     assert ask(app, "GET", path).status == 200
 
 
-FOREIGN = ["/\\evil.example", "/%5Cevil.example", "//evil.example", "/%2F%2Fevil.example", "///evil.example",
+FOREIGN = ["/\\evil.example", "/%5Cevil.example", "//evil.example", "/%2F%2Fevil.example",
+           "///evil.example",
            "/\t/evil.example", "/%09//evil.example", "/\n\\evil.example", "/x/..//evil.example",
            "/%2e%2e//evil.example", "/.\\evil.example", "/\u2028/evil.example", "/https://evil.example",
-           "/\\\\evil.example", "/@evil.example", "/{scheme}://evil.example", "/" + "a" * 100_000]  # fmt: skip
+           "/\\\\evil.example", "/@evil.example", "/{scheme}://evil.example",
+           "/" + "a" * 100_000]  # fmt: skip
 
 
 @pytest.mark.parametrize("prefix", ["", "/", "/prod", "\\", "//evil.example"])
