@@ -24,8 +24,9 @@ except ImportError:
     from hashlib import sha256
 
 #: The manifest's format. Raise it when a reader of the old number would misread a new manifest
-#: (a key renamed, removed, or with another meaning); a new optional key does not raise it. Keep
-#: the old reader as long as bundles of its format are served, with a test on one such manifest.
+#: (a key renamed, removed, or with another meaning); a new optional key does not raise it, as a reader
+#: refuses by name a key that it does not know. Keep the old reader as long as bundles of its format are
+#: served, with a test on one such manifest.
 #: 1: ``version`` is over the model's files, features, task, classes and target alone; still read.
 FORMAT = 2
 
@@ -42,6 +43,7 @@ DOCUMENTS = frozenset({CARD, REPORT})
 #: The keys that ``version`` leaves out: itself, and those that describe the model and that nothing reads
 #: in order to predict or to check. Their edits are found by a signature only.
 DESCRIPTION = frozenset({"version", "created", "metrics", "training"})
+LARGEST_DOUBLE = 1.7976931348623157e308
 
 #: A pickle of a fitted estimator is read only under these libraries' very versions.
 #: https://scikit-learn.org/stable/model_persistence.html
@@ -121,9 +123,9 @@ class Manifest(NamedTuple):
             raise BundleError(f"{MANIFEST} holds no JSON object; train again")
         found = document.get("format")
         if type(found) is not int or not 1 <= found <= FORMAT:
-            shown = f"format {found}" if type(found) is int and abs(found) < 1000 else "no format"
+            shown = found if type(found) is int and abs(found) < 1000 else "unknown"
             raise BundleError(
-                f"{MANIFEST} has {shown} that this code reads (1 to {FORMAT}); train again, "
+                f"{MANIFEST} has format {shown} and this code reads formats 1 to {FORMAT}; train again, "
                 "or serve it with the release that made it"
             )
         _check(document)
@@ -282,13 +284,12 @@ def _are_texts(value: object) -> bool:
 
 
 def _are_classes(value: object) -> bool:
-    whole = isinstance(value, list) and all(
-        type(each) is int and -(2**63) <= each < 2**63 for each in value
-    )
-    return _are_texts(value) or (whole and len(set(value)) == len(value))  # type: ignore[call-overload,arg-type]
+    if not isinstance(value, list):
+        return False
+    whole = all(type(each) is int and -(2**63) <= each < 2**63 for each in value)
+    return (whole or all(map(_is_text, value))) and len(set(value)) == len(value)
 
 
-LARGEST_DOUBLE = 1.7976931348623157e308
 #: What the value of a key must be, in words, and whether it is.
 Rule = tuple[str, Callable[[Any], bool]]
 TEXT: Rule = ("a text", _is_text)
@@ -345,12 +346,12 @@ def _check(document: Mapping[str, Any]) -> None:
         _check_keys(each, FEATURE_RULES, Feature._field_defaults, f"features[{index}]")
     names = [each["name"] for each in document["features"]]
     if len(set(names)) < len(names):
-        raise _wrong("features", "of different names")
+        raise _wrong("'features' must have different names")
     classes, task = document["classes"], document["task"]
     if not {"regression": not classes, "binary": len(classes) == 2, "multiclass": bool(classes)}[task]:
-        raise _wrong("classes", f"as many as the task '{task}' has")
+        raise _wrong(f"'classes' must be as many as a task of '{task}' has")
     if not _is_number(document["parity"].get("tolerance")):
-        raise _wrong("parity", "an object with a number as its 'tolerance'")
+        raise _wrong("'parity' must have a number as its 'tolerance'")
     labels = set(map(str, classes))
     golden_rules: Mapping[str, Rule] = {
         "record": OBJECT,
@@ -367,30 +368,27 @@ def _check(document: Mapping[str, Any]) -> None:
     for index, row in enumerate(document["golden"]):
         _check_keys(row, golden_rules, {"probabilities"}, f"golden[{index}]")
     if len({"probabilities" in row for row in document["golden"]}) > 1:
-        raise _wrong("golden", "with 'probabilities' in every row, or in none")
+        raise _wrong("'golden' must have 'probabilities' in every row, or in none")
 
 
 def _check_keys(value: Any, rules: Mapping[str, Rule], optional: Container[str], where: str) -> None:
     """Raise ``BundleError`` unless ``value`` is an object with these keys, each as its rule says."""
     if not isinstance(value, dict):
-        raise _wrong(where, "an object")
+        raise _wrong(f"'{where}' must be an object")
     prefix = f"{where}." if where else ""
     for key in value:
         if key not in rules:
-            raise BundleError(
-                f"{MANIFEST} has a key {prefix + key[:40]!r}, which this code does not know; serve it with "
-                "the release that made it, or train again"
-            )
+            raise _wrong(f"it has a key {prefix + key[:40]!r}, which this code does not know")
     for key, (rule, holds) in rules.items():
         if key in value:
             if not holds(value[key]):
-                raise _wrong(prefix + key, rule)
+                raise _wrong(f"'{prefix}{key}' must be {rule}")
         elif key not in optional:
-            raise BundleError(f"{MANIFEST} lacks '{prefix}{key}'; restore it or train again")
+            raise _wrong(f"it lacks '{prefix}{key}'")
 
 
-def _wrong(key: str, rule: str) -> BundleError:
-    return BundleError(f"'{key}' in {MANIFEST} must be {rule}; restore it or train again")
+def _wrong(what: str) -> BundleError:
+    return BundleError(f"{MANIFEST} does not follow its format: {what}; restore it or train again")
 
 
 def check_target(folder: Path) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from handler.bundle import MANIFEST
 from handler.errors import BundleError, SettingError
 
 try:
@@ -41,7 +40,7 @@ def verify(public_key: str, content: bytes, path: str) -> None:
         key.verify(signature, content)
     except InvalidSignature as error:
         raise BundleError(
-            f"{path} is not a signature of {MANIFEST} by the owner of {VARIABLE}: the bundle was changed "
+            f"{path} is not a signature of model.json by the owner of {VARIABLE}: the bundle was changed "
             "after it was signed, or signed with another key"
         ) from error
 

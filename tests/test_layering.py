@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 #: The rooms of the handler, each with its modules, both lowest first: imports point to what stands before.
 ROOMS: dict[str, tuple[str, ...]] = {
-    "": ("errors", "settings", "telemetry", "bundle", "signing", "schema"),
+    "": ("errors", "settings", "telemetry", "signing", "bundle", "schema"),
     "storage": ("locations", "deadline", "buckets", "folders", "storage"),
     "tables": ("compression", "csv_blocks"),
     "scoring": ("scalar", "model", "table"),

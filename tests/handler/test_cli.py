@@ -222,11 +222,10 @@ def test_a_damaged_bundle_is_an_error_and_no_warning(
 def test_a_pickle_of_other_versions_is_not_opened(
     joblib_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for file in joblib_dir.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    manifest = json.loads((tmp_path / "model.json").read_text())
-    manifest["libraries"]["scikit-learn"] = "1.0.0"
-    (tmp_path / "model.json").write_text(json.dumps(manifest))
+    def change(manifest: Any) -> None:
+        manifest["libraries"]["scikit-learn"] = "1.0.0"
+
+    resealed(joblib_dir, tmp_path, change)
     monkeypatch.setenv("MODEL_DIR", str(tmp_path))
     assert run("check") == 2
     error = capsys.readouterr().err
