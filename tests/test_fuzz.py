@@ -27,7 +27,6 @@ from handler.storage.buckets import Retries
 from handler.storage.locations import Location
 from handler.storage.storage import Storage
 from handler.tables import csv_blocks
-from handler.tables.csv_blocks import Layout
 from handler.web.messages import Answer, Request
 from tests.support.packing import zstd
 
@@ -308,6 +307,7 @@ def test_scoring_any_bytes_raises_passing_faults_alone(
 ) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patched:
         patched.setattr(csv_blocks, "SMALL", small)
+        patched.setattr(csv_blocks, "FEW_ROWS", 0)
         file, out = Path(folder) / "in.csv", Path(folder) / "out"
         file.write_bytes(content)
         batch = Batch(model, Settings(block_bytes=size, workers=workers), Storage())
@@ -334,9 +334,10 @@ def test_reading_any_bytes_raises_invalid_csv_alone(
 ) -> None:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(csv_blocks, "SMALL", small)
+        patched.setattr(csv_blocks, "FEW_ROWS", 0)
         try:
-            layout, start, line = Layout.of(content, model.schema)
-            data = content[start:]
+            layout, rest, line = csv_blocks.header([content], model.schema)
+            data = b"".join(rest)
             pieces = (data[at : at + size] for at in range(0, len(data), size))
             for block in csv_blocks.blocks(pieces, layout.delimiter, line, size):
                 rows = csv_blocks.read(block, layout, model.schema)

@@ -187,8 +187,8 @@ def _feature_name(cell: str, schema: Schema) -> str:
 def _swallows_rows(header: _Header, schema: Schema) -> bool:
     """Whether a quoted cell with line ends in it may come of a stray quote, and hold rows.
 
-    It may where text follows the closing quote in its cell, and where the first line without the quote
-    has all the features that the header has, and a later line as many cells.
+    It may where text follows the closing quote in its cell, and where the first line without the open
+    quote names all the features that the header names, and a later line has as many cells as that.
     """
     first, *others = io.StringIO(header.raw, newline="")
     if not others:
@@ -197,11 +197,14 @@ def _swallows_rows(header: _Header, schema: Schema) -> bool:
         collections.deque(csv.reader([first, *others], delimiter=header.delimiter, strict=True), maxlen=0)
     except csv.Error:
         return True
-    before, _, after = first.rpartition('"')
-    alone = next(csv.reader([before + after], delimiter=header.delimiter), [])
+
+    def cells(line: str) -> list[str]:
+        return next(csv.reader([line], delimiter=header.delimiter), [])
+
+    alone = cells("".join(first.rsplit('"', 1)))
     named = {_feature_name(cell, schema) for cell in alone} - {""}
     return len(named) >= len(header.places) and any(
-        len(next(csv.reader([line], delimiter=header.delimiter), [])) == len(alone)
+        len(alone) in (len(cells(line)), len(cells(line.replace('"', "", 1))))
         for line in others
         if line.count(header.delimiter) + 1 >= len(alone)
     )

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from handler.bundle import CARD, REPORT, Feature, Manifest
+from handler.errors import MOST_PROBLEMS
 from handler.schema import BOOLEANS, LARGEST_INTEGER, LARGEST_NUMBER, MEANING
 
 Node = dict[str, Any]
@@ -61,7 +62,11 @@ PROBLEMS = {
         "The route does not read this content type; the header `Accept` names those that it reads.",
         "send text/csv with that content-type header",
     ),
-    422: ("Readable, but not what the model takes; `errors` names each fault.", "'{first}' is missing"),
+    422: (
+        "Readable, but not what the model takes, or what it cannot predict (`not_predictable`); `errors` "
+        f"names each fault, up to {MOST_PROBLEMS}.",
+        "'{first}' is missing",
+    ),
     500: (
         "The server failed. Its log says where; the answer does not.",
         "the server failed on this request; its log says where",
@@ -132,14 +137,15 @@ SCHEMAS: Mapping[str, Node] = {
             "title": TEXT,
             "status": {"type": "integer"},
             "detail": TEXT,
-            "errors": _list(_ref("Fault")),
+            "errors": {**_list(_ref("Fault")), "maxItems": MOST_PROBLEMS},
+            "more": {"type": "integer", "minimum": 1, "description": "Problems that `errors` leaves out"},
         },
         "required": ["type", "title", "status", "detail", "errors"],
     },
     "Fault": _object(
         {
             "field": {**TEXT, "description": "Empty where no single field is at fault"},
-            "code": {**TEXT, "examples": ["missing", "not_a_number"]},
+            "code": {**TEXT, "examples": ["missing", "not_a_number", "not_predictable"]},
             "message": TEXT,
             "record": {"type": "integer", "minimum": 0, "description": "Its place in a list"},
             "line": {"type": "integer", "minimum": 1, "description": "Its line in a CSV"},
@@ -257,8 +263,8 @@ def _predict_file(manifest: Manifest) -> Node:
         "tags": ["Predict"],
         "summary": "Predict every row of a CSV file",
         "description": "The header names the features, in any order; other columns are kept. A row "
-        "that the model does not take is rejected with its line and reason, and the others are "
-        "predicted. `Accept: text/csv` gives the file back with the predictions joined to it.",
+        "that the model does not take, or cannot predict, is rejected with its line and reason, and the "
+        "others are predicted. `Accept: text/csv` gives the file back with the predictions joined to it.",
         "requestBody": {
             "required": True,
             "content": {

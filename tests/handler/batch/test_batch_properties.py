@@ -432,6 +432,7 @@ def test_a_byte_order_mark_within_the_file_is_text(
     row: str, bundle_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(csv_blocks, "SMALL", 0)
+    monkeypatch.setattr(csv_blocks, "FEW_ROWS", 0)
     header = "age,note" if row.startswith("\ufeff45") else "note,age"
     data = f"{header},new_user,total_pages_visited\n{row}\n{row}\n".encode()
     assert_scored(data, ",", bundle(bundle_dir), size=1)
@@ -442,6 +443,7 @@ def test_an_empty_cell_at_the_very_end_counts(
     rows: str, bundle_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(csv_blocks, "SMALL", 0)
+    monkeypatch.setattr(csv_blocks, "FEW_ROWS", 0)
     data = f"age,new_user,total_pages_visited\n{rows}".encode()
     assert_scored(data, ",", bundle(bundle_dir), size=1000)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import math
@@ -266,3 +267,116 @@ def test_stray_quotes_and_blanks_in_the_header_are_forgiven() -> None:
 def test_an_output_name_that_the_input_has_is_named_apart() -> None:
     names = csv_blocks.output_names(["age", "prediction", "prediction_2"], ["prediction", "probability"])
     assert names == ("prediction_3", "probability")
+
+
+class UnclosedQuote(Exception):
+    """A header that is refused for its quotes."""
+
+
+def cells_of(data: bytes) -> tuple[tuple[str, ...], list[list[str]]]:
+    """The header's cells, and those of every record after it."""
+    try:
+        layout, rest, line = header([data], SCHEMA)
+    except InvalidCsv as error:
+        raise UnclosedQuote if error.code == "unclosed_quote" else error from error
+    blocks = csv_blocks.blocks(rest, layout.delimiter, line, 100)
+    rows = [csv_blocks.read(block, layout, SCHEMA, row_by_row=True) for block in blocks]
+    return layout.header, [cells for each in rows for cells in each.text if isinstance(each.text, list)]
+
+
+@FUNCTION_FIXTURE_IS_FINE
+@given(
+    names=st.lists(st.text(st.sampled_from('ab,;\t|"\n\r '), max_size=12), max_size=3),
+    first=st.booleans(),
+    rows=st.lists(st.text(st.sampled_from('a1,"\n'), max_size=6), max_size=4),
+    delimiter=st.sampled_from(csv_blocks.DELIMITERS),
+    end=st.sampled_from(["\n", "\r\n"]),
+)
+def test_the_header_and_the_rows_account_for_every_record(
+    names: list[str], first: bool, rows: list[str], delimiter: str, end: str
+) -> None:
+    """A sound file reads as it was written, or its header is refused as one that may hold rows."""
+    columns = [*names, *HEADER[1:]] if first else [*HEADER[1:], *names]
+    cells = [[row] * len(names) + ["1", "2", "yes", ""] for row in rows]
+    cells = cells if first else [[*row[len(names) :], *row[: len(names)]] for row in cells]
+    data = written([columns, *cells], delimiter, end, csv.QUOTE_ALL)
+    if any("\n" in name or "\r" in name for name in names):
+        with contextlib.suppress(UnclosedQuote):
+            assert cells_of(data) == (tuple(columns), cells)
+    else:
+        assert cells_of(data) == (tuple(columns), cells)
+
+
+@FUNCTION_FIXTURE_IS_FINE
+@given(
+    rows=st.integers(1, 6),
+    column=st.integers(0, 5),
+    stray=st.lists(
+        st.tuples(st.integers(0, 5), st.integers(0, 4), st.sampled_from(['"', '"x', 'x"'])), max_size=2
+    ),
+    delimiter=st.sampled_from(csv_blocks.DELIMITERS),
+    size=st.sampled_from([1, 7, 1 << 20]),
+)
+def test_a_stray_quote_in_the_header_never_takes_rows_into_it(
+    rows: int, column: int, stray: list[tuple[int, int, str]], delimiter: str, size: int
+) -> None:
+    columns = [*HEADER, "note"]
+    columns[column] = '"' + columns[column]
+    cells = [["a", "1", "2", "yes", "", "b"] for _ in range(rows)]
+    for row, place, text in stray:
+        cells[row % rows][place] = text
+    data = "\n".join(map(delimiter.join, [columns, *cells, ""])).encode()
+    chunks = [data[at : at + size] for at in range(0, len(data), size)]
+    with pytest.raises(InvalidCsv) as caught:
+        header(chunks, SCHEMA)
+    assert (caught.value.code, caught.value.line) == ("unclosed_quote", 1)
+
+
+@pytest.mark.parametrize("delimiter", csv_blocks.DELIMITERS)
+def test_a_long_header_is_read_under_its_own_delimiter(delimiter: str) -> None:
+    """A quoted cell of 2 MB that is full of every other delimiter, and of line ends."""
+    other = "".join(each for each in csv_blocks.DELIMITERS if each != delimiter)
+    cell = f"a{other}b\n" * 300_000
+    columns, row = [*HEADER, cell], ["7", "1", "2", "yes", "", "b"]
+    data = written([columns, row], delimiter, "\n", csv.QUOTE_MINIMAL)
+    layout, rest, line = header((data[at : at + 65_000] for at in range(0, len(data), 65_000)), SCHEMA)
+    assert (layout.header, layout.delimiter, line) == (tuple(columns), delimiter, 300_002)
+    assert b"".join(rest) == delimiter.join(row).encode() + b"\n"
+
+
+def test_a_quote_that_stays_open_in_a_large_file_is_refused_before_its_end() -> None:
+    taken = 0
+
+    def chunks() -> Iterator[bytes]:
+        nonlocal taken
+        yield f'{",".join(HEADER)},"note\n'.encode()
+        for _ in range(1000):
+            taken += 1
+            yield b"a,1,2,yes,,b\n" * 50_000
+
+    with pytest.raises(InvalidCsv, match="never closed"):
+        header(chunks(), SCHEMA)
+    assert taken < 100
+
+
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_a_header_has_a_limit_of_columns(quote: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_blocks, "MOST_COLUMNS", 100)
+    more = [f"{quote}c{each}{quote}" for each in range(96)]
+    layout, _, _ = header([",".join([*HEADER[1:], *more]).encode()], SCHEMA)
+    assert len(layout.header) == 100
+    with pytest.raises(InvalidCsv, match="over 100 columns") as caught:
+        header([",".join([*HEADER, *more]).encode()], SCHEMA)
+    assert caught.value.code == "too_many_columns"
+    quoted = ",".join([*HEADER[1:], '"' + "," * 1000 + '"'])
+    assert len(header([quoted.encode()], SCHEMA)[0].header) == 5
+
+
+def test_a_number_has_a_limit_of_characters_whichever_way_it_is_read() -> None:
+    rows = [["1", "45", "2." + "0" * length, "yes", ""] for length in (1, 98, 99, 500)]
+    rows += [["1", "4" * 500 + "x", "2", "yes", ""], ["1", "45", " " * 200 + "2", "yes", ""]]
+    rows += [["long " * 100, "45", "2", "y" * 500, ""], ["long " * 100, "45", "2", "y", ""]]
+    for end in ("\n", "\r\n"):
+        assert_same(written(rows, ",", end, csv.QUOTE_MINIMAL), ",", 10_000)
+    found = in_blocks(written(rows, ",", "\n", csv.QUOTE_MINIMAL), ",", 10_000)
+    assert [each[1][1] for each in found if each[0]] == [*["not_a_number"] * 3, "not_a_boolean"]

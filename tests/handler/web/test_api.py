@@ -13,8 +13,12 @@ import zlib
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from handler.app import App
+from handler.errors import Problems
+from handler.schema import NUMBER
 from handler.scoring.model import Model
 from handler.settings import Settings
 from handler.web.messages import Answer, Request
@@ -523,3 +527,95 @@ def test_base64_that_is_none_is_a_bad_request(app: App) -> None:
     good = {**event, "headers": {"Content-Type": "application/json"},
             "body": base64.b64encode(json.dumps(GOOD).encode()).decode()}  # fmt: skip
     assert app.handle(good)["statusCode"] == 200
+
+
+def counted(answer: Answer) -> tuple[int, int]:
+    """The problems that an answer lists, and those that it counts beyond them."""
+    document = said(answer)
+    return len(document["errors"]), document.get("more", 0)
+
+
+def test_an_error_lists_a_hundred_problems_and_counts_the_rest(app: App) -> None:
+    three_missing = {"unknown": 1}
+    for body, problems in (
+        ([0] * 100, 100),
+        ([0] * 250_000, 250_000),
+        ([three_missing] * 50, 200),
+        ([{**GOOD, "age": "x"}, GOOD, None, {}] * 1000, 5000),
+        ({"instances": [], **{f"n{each}": 0 for each in range(500)}}, 500),
+        ({**GOOD, **{f"n{each}": 0 for each in range(500)}}, 500),
+    ):
+        answer = ask(app, "POST", "/predict", body)
+        assert answer.status == 422
+        listed, more = counted(answer)
+        assert (listed, listed + more) == (min(problems, 100), problems)
+        assert len(answer.body) < 50_000
+    with_repeats = b'{"age": 1, ' + b'"x": 1, ' * 500 + b'"y": 1}'
+    answer = ask(app, "POST", "/predict", with_repeats, content_type="application/json")
+    assert counted(answer) == (100, 399)
+    query = [("age", "1")] * 301
+    assert counted(ask(app, "GET", "/predict", query=query)) == (100, 202)
+    rows = CSV + b"45,0\n" * 3000
+    assert counted(ask(app, "POST", "/predict", rows, content_type="text/csv")) == (100, 2900)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([*GOOD, "other"]),
+        st.sampled_from([1, 1.5, None, True, "1", [], {}, 2**60, 10**400, float("nan")]),
+    )
+)
+def test_a_problem_counts_whether_it_is_listed_or_not(model: Model, record: dict[str, Any]) -> None:
+    full, listed = Problems(), Problems()
+    for _ in range(100):
+        full.add("", "", "")
+    assert model.schema.judge_json(record, full) is None
+    model.schema.judge_json(record, listed)
+    assert full.more == len(listed.listed)
+
+
+def test_an_error_keeps_the_limit_of_an_answer(app: App) -> None:
+    body = json.dumps([{"\x01" * 100: 0}] * 1000).encode()
+    for most in (5_000, 20_000, 200_000):
+        request = Request(
+            "POST", "/predict", headers={"content-type": "application/json"}, body=body, most=most
+        )
+        answer: Answer = app.handle(request)
+        assert answer.status == 422
+        assert len(json.dumps(answer.body.decode(), ensure_ascii=False)) <= most
+        assert sum(counted(answer)) == 4000
+
+
+def test_long_names_are_cut_and_looked_up_in_vain(app: App) -> None:
+    names = {f"{'pages' * 50_000}{each}": 1 for each in range(10)}
+    answer = ask(app, "POST", "/predict", {**GOOD, **names})
+    assert counted(answer) == (10, 0)
+    assert len(answer.body) < 10_000
+    near = ask(app, "POST", "/predict", {**GOOD, **{f"new_usr{each}": 1 for each in range(50)}})
+    assert near.body.count(b"did you mean") == 2 * 5  # in the detail, and in the errors
+
+
+@pytest.mark.parametrize(
+    "text", ["1" * 200_000 + "x", "1" * 200_000, "." * 200_000, "1e" * 100_000, "+" * 200_000]
+)
+def test_a_long_text_for_a_number_is_refused_at_once(app: App, text: str) -> None:
+    query = {"age": text, "new_user": text, "total_pages_visited": "5"}
+    assert codes(ask(app, "GET", "/predict", query=query)) == [
+        ("age", "not_a_number"),
+        ("new_user", "not_a_number"),
+    ]
+    rows = f"age,new_user,total_pages_visited\n45,0,5\n{text},0,5\n".encode()
+    (rejected,) = said(ask(app, "POST", "/predict_file", rows, content_type="text/csv"))["rejected"]
+    assert (rejected["line"], rejected["code"]) == (3, "not_a_number")
+    assert NUMBER.fullmatch(text) is None or set(text) == {"1"}
+
+
+@pytest.mark.parametrize(
+    "text", ['age,new_user,total_pages_visited,"note\n45,0,5,a\n25,1,12,b\n',
+             'age,new_user,total_pages_visited,"note\n45,0,5,a\n25,1,12,"b\n45,0,5,c\n',
+             '"age,new_user,total_pages_visited\n45,0,5\n']
+)  # fmt: skip
+def test_a_quote_that_the_header_leaves_open_is_refused(app: App, text: str) -> None:
+    for path in ("/predict", "/predict_file"):
+        answer = ask(app, "POST", path, text.encode(), content_type="text/csv")
+        assert (answer.status, codes(answer)) == (400, [("file", "unclosed_quote")])
