@@ -238,18 +238,23 @@ class _Upload:
         self._call: Future[Any] | None = None
 
     def write(self, data: bytes, /) -> int:
-        self._wait(lambda: self._opened.write(data))
+        self._deadline.check(self._location)
+        self._call = _started(lambda: self._opened.write(data))
+        with _translated(self._location):
+            self._deadline.result(self._call, self._location)
         return len(data)
 
     def close(self) -> None:
         """Complete the object; it is visible then."""
-        try:
-            self._wait(self._opened.close)
-        except DeadlineNear:
-            # The client aborts no upload that it completes, so that cancelling would leave it pending.
-            if self._call is None or not done_within(self._call, self._deadline.last()):
-                raise
-            with _translated(self._location):
+        self._deadline.check(self._location)
+        self._call = _started(self._opened.close)
+        with _translated(self._location):
+            try:
+                self._deadline.result(self._call, self._location)
+            except DeadlineNear:
+                # The client aborts no upload that it completes, so that cancelling would leave it pending.
+                if not done_within(self._call, self._deadline.last()):
+                    raise
                 self._call.result()
 
     def withdraw(self) -> None:
@@ -260,12 +265,6 @@ class _Upload:
         ended = _started(lambda: self._opened.__aexit__(FunctionError, None, None))
         if not done_within(ended, seconds * 3 / 4):
             ended.cancel()
-
-    def _wait(self, ask: Callable[[], Awaitable[Any]]) -> None:
-        self._deadline.check(self._location)
-        with _translated(self._location):
-            self._call = _started(ask)
-            self._deadline.result(self._call, self._location)
 
 
 @functools.cache

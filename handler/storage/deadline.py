@@ -21,19 +21,16 @@ RESERVE = 10.0
 TICK = 0.1
 
 
-def forever() -> float:
-    """The time that is left where nothing sets a limit."""
-    return float("inf")
-
-
 class Deadline:
     """When a run gives up: a reserve before the platform's limit.
 
     ``remaining`` gives the seconds until that limit, ``most`` those that there were when the invocation
-    began (None: it begins now).
+    began (None: it begins now). By default there is no limit.
     """
 
-    def __init__(self, remaining: Callable[[], float] = forever, most: float | None = None) -> None:
+    def __init__(
+        self, remaining: Callable[[], float] = lambda: float("inf"), most: float | None = None
+    ) -> None:
         self._remaining = remaining
         self._reserve = min(RESERVE, (remaining() if most is None else most) / 5)
 

@@ -6,16 +6,20 @@ import csv
 import gzip
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from handler.__main__ import main
+from handler.storage.buckets import PART
 from tests.support.bundles import resealed
+from tests.support.cloud import S3, FaultyProxy, on, s3_server
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -248,3 +252,101 @@ def test_serve_says_that_the_port_is_taken(bundle_dir: Path) -> None:
     assert done.returncode == 2
     assert "PORT=8081 make serve" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+# A process that is told to stop, and what is not a file.
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[S3]:
+    with s3_server() as server:
+        yield server
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("held", ["read", "part", "local"])
+def test_score_that_is_stopped_withdraws_and_says_so(
+    s3: S3, bundle_dir: Path, tmp_path: Path, number: signal.Signals, held: str
+) -> None:
+    """It is stopped while storage holds an answer: the input's, or that to a part of the output."""
+    bucket = s3.bucket()
+    lines = 3 * PART // 200
+    s3.put(
+        bucket, "in.csv", b"age,new_user,total_pages_visited,note\n" + b"45,0,5,%b\n" % (b"x" * 200) * lines
+    )
+    when = on("PUT", "partNumber=2") if held == "part" else on("GET", "in.csv")
+    output = str(tmp_path / "out") if held == "local" else f"s3://{bucket}/out"
+    with FaultyProxy(s3.url) as proxy, proxy.pause(when=when) as pause:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "handler", "score", f"s3://{bucket}/in.csv", "--output", output],
+            cwd=ROOT,
+            env={**os.environ, **s3.at(proxy.url).env, "MODEL_DIR": str(bundle_dir)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            pause.wait()
+            if held == "local":
+                assert any(path.is_file() for path in tmp_path.rglob("*"))
+            process.send_signal(number)
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+        assert s3.pending(bucket) == []
+    assert (process.returncode, out) == (128 + number, "")
+    assert err == f"stopped: s3://{bucket}/in.csv is not scored; its uploads were withdrawn\n"
+    assert s3.keys(bucket) == ["in.csv"]
+    assert not any(path.is_file() for path in tmp_path.rglob("*"))
+
+
+def fifo(path: Path) -> Path:
+    os.mkfifo(path)
+    return path
+
+
+def listening(path: Path) -> Path:
+    with socket.socket(socket.AF_UNIX) as end:
+        end.bind(str(path))
+    return path
+
+
+def folder(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+def null(_: Path) -> Path:
+    return Path("/dev/null")
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [(fifo, "a pipe"), (listening, "a socket"), (folder, "a folder"), (null, "a device")],
+)
+def test_score_refuses_what_is_not_a_file(
+    make: Callable[[Path], Path],
+    kind: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)  # a socket's path is short
+    path = make(Path("rows.csv"))
+    assert run("score", str(path), "--output", str(tmp_path / "out")) == 2
+    error = capsys.readouterr().err
+    assert f"is {kind}, not a regular file" in error
+    assert error.count("\n") == 1
+
+
+def test_score_refuses_a_pipe_on_standard_input(bundle_dir: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "handler", "score", "/dev/stdin", "--output", str(tmp_path / "out")],
+        cwd=ROOT,
+        env={**os.environ, "MODEL_DIR": str(bundle_dir)},
+        input=b"age,new_user,total_pages_visited\n45,0,5\n",
+        capture_output=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert b"/dev/stdin is a pipe, not a regular file" in done.stderr

@@ -266,6 +266,20 @@ def test_a_completion_that_comes_within_the_reserve_counts(
     assert cloud.pending(place.bucket) == []
 
 
+@pytest.mark.usefixtures("proxy")
+def test_an_upload_is_not_completed_after_the_time(cloud: Any, storage: Storage, place: Location) -> None:
+    clock = Clock()
+
+    def upload() -> None:
+        with storage.within(Deadline(clock)).writer(place, "mine") as sink:
+            sink.write(bytes(2 * PART))
+            clock.seconds = 9.9
+
+    with pytest.raises(DeadlineNear):
+        upload()
+    assert (cloud.pending(place.bucket), cloud.keys(place.bucket)) == ([], [])
+
+
 def test_no_call_is_begun_and_no_pause_is_slept_through_after_the_time(
     proxy: FaultyProxy, place: Location
 ) -> None:
