@@ -15,11 +15,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -40,7 +39,8 @@ REJECTS = {
     "v2": "line,column,code,reason,row\n3,value,not_a_number,'value' must be a whole number,x\n",
 }
 #: ``content``: S3's, equal for equal bytes. ``write``: S3's under KMS, another for each write.
-#: ``generation``: GCS's, of the content, beside a generation for each write.
+#: ``generation``: GCS's, of the content, beside a generation for each write. ``alike``: ``content``, if
+#: summaries did not name their run.
 Etags = Literal["content", "write", "generation", "alike"]
 
 
@@ -131,7 +131,9 @@ class Script:
         stored = self._ask(Call("stream", location, "", condition, None, version is not None))
         yield stored.content.encode()
 
-    def replace(self, location: Location, content: bytes, old: Version | None, always: bool = False) -> None:
+    def replace(
+        self, location: Location, content: bytes, old: Version | None, always: bool = False
+    ) -> None:
         document = json.loads(content)
         self._run = document["run"]
         text = json.dumps({**document, "seconds": 0}).replace(self._run, "<0>")
@@ -353,6 +355,8 @@ class Explorer:
                         waiting.append(after)
             except Violation as violation:
                 raise Violation("\n".join([str(violation), *self._schedule(state)])) from None
+        if not any(not runs for _, _, runs, _, _ in self.parents):
+            raise Violation("no schedule ends")
 
     def _schedule(self, state: State) -> list[str]:
         labels = []
@@ -438,13 +442,13 @@ class Explorer:
         answer, after = self._do(uploaded, outputs, call, run)
         landed = after is not outputs
         label = f"{run.model} {call.verb} {call.location.name}"
-        yield self._answered(uploaded, after, run, answer, f"{label}: {'done' if landed else answer}")
+        yield self._answered(after, run, answer, f"{label}: {'done' if landed else answer}")
         if landed:
             dead = self._runs.of(Run(run.model, run.source, run.after))
             yield Move(f"{label}: done, and dies", self._outputs.of(after), dead, True)
             same = self._runs.of(run)
             yield Move(f"{label}: done, and is sent again", self._outputs.of(after), same, True)
-            lost = self._answered(uploaded, after, run, StorageDown("", ""), f"{label}: done, no answer")
+            lost = self._answered(after, run, StorageDown("", ""), f"{label}: done, no answer")
             yield lost._replace(fault=True)
 
     def _source(self, uploaded: int, source: Location) -> Stored | None:
@@ -458,11 +462,8 @@ class Explorer:
         etags = self._scenario.etags
         if etags == "write":
             return Stored(content, f"e{write}", None, run)
-        # A summary differs from others by its run alone, so the run stands for the hash.
-        if etags == "alike":
-            content, hashed = content, content.replace(f'"run": "{write}", ', "")
-        else:
-            hashed = content
+        hashed = content.replace(f'"run": "{write}", ', "") if etags == "alike" else content
+        # A summary differs from all others by its run, so the run stands for the hash.
         etag = f"h{write}" if f'"run": "{write}"' in hashed else _hash(hashed)
         return Stored(content, etag, f"g{write}" if etags == "generation" else None, run)
 
@@ -488,11 +489,11 @@ class Explorer:
             if started != _identity(outputs[2]):
                 raise Violation("a result that stood before the run had read its input is written over")
         if call.verb == "replace":
-            self._check_named(uploaded, outputs, json.loads(content), run)
+            self._check_named(outputs, json.loads(content), run)
         new = self._stored(content, f"<{run.names[0]}>", _global(call.run, run.names))
         return None, (*outputs[:place], new, *outputs[place + 1 :])  # type: ignore[return-value]
 
-    def _answered(self, uploaded: int, outputs: Outputs, run: Run, answer: Any, label: str) -> Move:
+    def _answered(self, outputs: Outputs, run: Run, answer: Any, label: str) -> Move:
         """The run goes on with an answer, up to its next call or its end."""
         node = self._nodes[run.node]
         call = node.step
@@ -535,11 +536,13 @@ class Explorer:
 
     # What must hold.
 
-    def _check_named(self, uploaded: int, outputs: Outputs, document: Any, run: Run) -> None:
+    def _check_named(self, outputs: Outputs, document: Any, run: Run) -> None:
         """A summary appears after its tables, and names the very ones that its run wrote."""
         if not all(outputs[:2]):
             raise Violation("a summary stands where a table does not")
-        version = next(name for name, content in INPUTS.items() if len(content) == document["input"]["size"])
+        version = next(
+            name for name, content in INPUTS.items() if len(content) == document["input"]["size"]
+        )
         for name, content in ((PREDICTIONS, predictions(version, run.model)), (REJECTED, REJECTS[version])):
             if document["outputs"][name] != self._stored(content, f"<{run.names[0]}>", None).etag:
                 raise Violation(f"a summary names a {name} that its run did not write")
@@ -575,6 +578,13 @@ class Explorer:
             raise Violation("an older model has replaced a newer one's result")
 
 
+def explored(scenario: Scenario) -> tuple[int, int]:
+    """How many states and steps a scenario has; raises ``Violation``."""
+    explorer = Explorer(scenario)
+    explorer.explore()
+    return len(explorer.parents), explorer.steps
+
+
 def _identity(stored: Stored | None) -> str | None:
     return stored.identity if stored else None
 
@@ -598,7 +608,9 @@ def _names(stored: Stored | None) -> tuple[int, ...]:
 @functools.cache
 def _local(stored: Stored, names: tuple[int, ...]) -> tuple[Stored, tuple[int, ...]]:
     names = tuple(dict.fromkeys((*names, *_names(stored))))
-    return Stored(*(text and _NAME.sub(lambda m: f"<{names.index(int(m[1]))}>", text) for text in stored)), names
+    return Stored(
+        *(text and _NAME.sub(lambda m: f"<{names.index(int(m[1]))}>", text) for text in stored)
+    ), names
 
 
 @functools.cache
