@@ -296,8 +296,9 @@ class Outranked(PassingFault):
     def __init__(self, uri: str) -> None:
         self.uri = uri
         super().__init__(
-            f"{uri} is of a model that was created later than this one, and its tables were changed since. An "
-            "event that reaches that model mends them; to have this model score the file, delete the summary"
+            f"{uri} is of a model that was created later than this one, and its tables are not its own any "
+            "more. That model mends them when it gets the event; to have this one score the file, delete "
+            "the summary, or run 'python -m handler score'"
         )
 
 

@@ -164,7 +164,7 @@ VARIES = (
     (r"(?m)^[\d-]{10} [\d:]{8} +\d+ ", "DATE TIME SIZE "),  # aws s3 ls; seconds take more digits or fewer
 )
 #: The same in JSON, by the member's name.
-VARYING_MEMBERS = {"version", "etag", "seconds", "predictions.csv", "rejected.csv"}
+VARYING_MEMBERS = {"version", "created", "etag", "run", "seconds", "predictions.csv", "rejected.csv"}
 
 
 def comparable(text: str) -> Any:

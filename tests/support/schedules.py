@@ -15,11 +15,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
@@ -40,8 +39,9 @@ REJECTS = {
     "v2": "line,column,code,reason,row\n3,value,not_a_number,'value' must be a whole number,x\n",
 }
 #: ``content``: S3's, equal for equal bytes. ``write``: S3's under KMS, another for each write.
-#: ``generation``: GCS's, of the content, beside a generation for each write.
-Etags = Literal["content", "write", "generation"]
+#: ``generation``: GCS's, of the content, beside a generation for each write. ``alike``: ``content``, if
+#: summaries did not name their run.
+Etags = Literal["content", "write", "generation", "alike"]
 
 
 class Stored(NamedTuple):
@@ -131,10 +131,11 @@ class Script:
         stored = self._ask(Call("stream", location, "", condition, None, version is not None))
         yield stored.content.encode()
 
-    def replace(self, location: Location, content: bytes, old: Version | None, always: bool = False) -> None:
+    def replace(
+        self, location: Location, content: bytes, old: Version | None, always: bool = False
+    ) -> None:
         document = json.loads(content)
-        if document["outputs"] is None:
-            self._run = document["run"]
+        self._run = document["run"]
         text = json.dumps({**document, "seconds": 0}).replace(self._run, "<0>")
         self._ask(Call("replace", location, text, old.identity if old else None, None, not always))
 
@@ -207,8 +208,9 @@ FOLDER = OUTPUT.child("c.csv")
 NAMES = (PREDICTIONS, REJECTED, SUMMARY)
 
 
-#: The number of an attempt that has just begun, until the state is numbered afresh.
-NEW = 50
+#: The numbers of an attempt of which nothing is stored, of one that stores something now, and of one
+#: that others wrote over.
+UNSEEN, NEW, GONE = 60, 61, 62
 
 
 class Node:
@@ -242,17 +244,9 @@ class Run(NamedTuple):
 Outputs = tuple[Stored | None, Stored | None, Stored | None]
 
 
-class State(NamedTuple):
-    """Objects and runs, by their numbers in the explorer's lists.
-
-    ``required``: the newest model of which a run has ended that began after the last upload.
-    """
-
-    uploaded: int
-    outputs: int
-    runs: tuple[int, ...]
-    faults: int
-    required: str = ""
+#: Uploads so far, objects and runs by their numbers in the explorer's lists, faults that are left, and the
+#: newest model of which a run has ended that began after the last upload.
+State = tuple[int, int, tuple[int, ...], int, str]
 
 
 class Move(NamedTuple):
@@ -284,20 +278,25 @@ class Numbers(Generic[T]):
 
 
 class Explorer:
-    """Walks through all schedules of a scenario; ``mutant`` wraps what the real code is given."""
+    """Walks through all schedules of a scenario; ``mutant`` says what the real code is given."""
 
     def __init__(self, scenario: Scenario, mutant: Mutant = lambda script: (Watched, script)) -> None:
         self._scenario = scenario
         self._mutant = mutant
         self._sources = sorted({upload.source for upload in scenario.uploads}, key=str)
+        #: Where the same bytes come back with the same etag, an older model may have the last word: the
+        #: newer one's run was skipped for the summary of the first time, which the older one then replaces.
+        inputs = [upload.input for upload in scenario.uploads]
+        comes_back = len(set(inputs)) < len(inputs) and scenario.etags == "content"
+        self._is_ranked = len(self._sources) == 1 and not comes_back
         self._models = sorted({version for version, _ in scenario.runs})
         self._nodes: list[Node] = []
         self._roots: dict[tuple[str, int], Node] = {}
         self._runs: Numbers[Run] = Numbers()
         self._outputs: Numbers[Outputs] = Numbers()
-        self._output_names: dict[int, tuple[int, ...]] = {}
+        self._tables: dict[int, tuple[int, dict[int, int]]] = {}
         self._known_moves: dict[tuple[int, int, int], tuple[bool, list[Move]]] = {}
-        self._known_names: dict[tuple[int, tuple[int, ...]], int] = {}
+        self._renumbered: dict[tuple[int, int], int] = {}
         self.parents: dict[State, tuple[State, str] | None] = {}
         self.steps = 0
 
@@ -343,7 +342,7 @@ class Explorer:
             self._runs.of(Run(version, self._sources.index(uploads[after - 1].source), after))
             for version, after in self._scenario.runs
         )
-        first = State(1, self._outputs.of((None, None, None)), tuple(runs), self._scenario.faults)
+        first: State = (1, self._outputs.of((None, None, None)), tuple(runs), self._scenario.faults, "")
         self.parents[first] = None
         waiting = [first]
         while waiting:
@@ -356,6 +355,8 @@ class Explorer:
                         waiting.append(after)
             except Violation as violation:
                 raise Violation("\n".join([str(violation), *self._schedule(state)])) from None
+        if not any(not runs for _, _, runs, _, _ in self.parents):
+            raise Violation("no schedule ends")
 
     def _schedule(self, state: State) -> list[str]:
         labels = []
@@ -365,12 +366,15 @@ class Explorer:
         return labels[::-1]
 
     def _moves(self, state: State) -> Iterator[tuple[str, State]]:
-        runs = state.runs
-        places = [place for place, run in enumerate(runs) if place == 0 or run != runs[place - 1]]
-        each = [(place, *self._moves_of(state.uploaded, state.outputs, runs[place])) for place in places]
-        if state.uploaded < len(self._scenario.uploads):
-            label = f"upload {self._scenario.uploads[state.uploaded].input}"
-            yield label, self._named(State(state.uploaded + 1, *state[1:]))
+        uploaded, outputs, runs, faults, required = state
+        each = [
+            (place, *self._moves_of(uploaded, outputs, run))
+            for place, run in enumerate(runs)
+            if place == 0 or run != runs[place - 1]
+        ]
+        if uploaded < len(self._scenario.uploads):
+            label = f"upload {self._scenario.uploads[uploaded].input}"
+            yield label, (uploaded + 1, outputs, runs, faults, required)
         else:
             if not runs:
                 self._check(state)
@@ -378,38 +382,39 @@ class Explorer:
             each = next(([one] for one in each if one[1]), each)
         for place, _, moves in each:
             others = runs[:place] + runs[place + 1 :]
-            for label, outputs, run, fault, ended in moves:
-                if fault and not state.faults:
+            for label, after, run, fault, ended in moves:
+                if fault and not faults:
                     continue
-                now = (*others, run) if run >= 0 else others
-                faults = state.faults - fault
-                required = max(state.required, ended)
-                yield label, self._named(State(state.uploaded, outputs, now, faults, required))
+                now = others if run < 0 else (*others, run)
+                if after != outputs:
+                    after, now = self._numbered(after, now)
+                yield label, (uploaded, after, tuple(sorted(now)), faults - fault, max(required, ended))
 
-    def _named(self, state: State) -> State:
-        """The state with its attempts numbered in the order in which they occur, and its runs in order."""
-        if state.outputs not in self._output_names:
-            stored = self._outputs.things[state.outputs]
-            self._output_names[state.outputs] = tuple(dict.fromkeys(sum(map(_names, stored), ())))
-        things = self._runs.things
-        runs = sorted(state.runs, key=lambda run: _order(things[run]))
-        names = dict.fromkeys(self._output_names[state.outputs])
-        for run in runs:
-            names.update(dict.fromkeys(things[run].names))
-        if any(old != new for new, old in enumerate(names)):
-            table = [0] * (max(names) + 1)
-            for new, old in enumerate(names):
-                table[old] = new
-            stored = self._outputs.things[state.outputs]
-            outputs = self._outputs.of(tuple(one and _renamed(one, tuple(table)) for one in stored))  # type: ignore[arg-type]
-            runs = [self._run_named(run, table) for run in runs]
-            return State(state.uploaded, outputs, tuple(sorted(runs)), state.faults, state.required)
-        return State(state.uploaded, state.outputs, tuple(sorted(runs)), state.faults, state.required)
+    def _numbered(self, outputs: int, runs: Sequence[int]) -> tuple[int, list[int]]:
+        """Outputs and runs with the attempts of which something is stored numbered as they occur there.
 
-    def _run_named(self, number: int, table: Sequence[int]) -> int:
-        run = self._runs.things[number]
-        seen = run.seen and _renamed(run.seen, tuple(table))
-        return self._runs.of(run._replace(names=tuple(table[name] for name in run.names), seen=seen))
+        Any other attempt's name can be equal to none that a run will meet.
+        """
+        if outputs not in self._tables:
+            stored = self._outputs.things[outputs]
+            table = tuple(dict.fromkeys(name for one in stored for name in _names(one)))
+            mapped = {old: new for new, old in enumerate(table)}
+            renamed = tuple(one and _renamed(one, tuple(sorted(mapped.items()))) for one in stored)
+            self._tables[outputs] = self._outputs.of(renamed), mapped  # type: ignore[arg-type]
+        number, mapped = self._tables[outputs]
+        return number, [self._run_numbered(run, outputs, mapped) for run in runs]
+
+    def _run_numbered(self, number: int, outputs: int, mapped: dict[int, int]) -> int:
+        key = number, outputs
+        if key not in self._renumbered:
+            run = self._runs.things[number]
+            if run.names:
+                own = mapped.get(run.names[0], UNSEEN)
+                names = (own, *(mapped.get(name, GONE) for name in run.names[1:]))
+                numbers = tuple(sorted({**dict.fromkeys(_names(run.seen), GONE), **mapped}.items()))
+                run = run._replace(names=names, seen=run.seen and _renamed(run.seen, numbers))
+            self._renumbered[key] = self._runs.of(run)
+        return self._renumbered[key]
 
     def _moves_of(self, uploaded: int, outputs: int, run: int) -> tuple[bool, list[Move]]:
         """A run's possible next steps, and whether they have nothing to do with other runs."""
@@ -429,20 +434,21 @@ class Explorer:
             return
         if run.node < 0:
             fresh = uploaded == len(self._scenario.uploads)
-            run = run._replace(node=self._root(run).number, names=(NEW,), fresh=fresh)
+            run = run._replace(node=self._root(run).number, names=(UNSEEN,), fresh=fresh)
         call = self._nodes[run.node].step
         assert isinstance(call, Call)
+        if call.verb in ("put", "replace") and run.names[0] == UNSEEN:
+            run = run._replace(names=(NEW, *run.names[1:]))
         answer, after = self._do(uploaded, outputs, call, run)
         landed = after is not outputs
         label = f"{run.model} {call.verb} {call.location.name}"
-        yield self._answered(uploaded, after, run, answer, f"{label}: {'done' if landed else answer}")
+        yield self._answered(after, run, answer, f"{label}: {'done' if landed else answer}")
         if landed:
-            for version in self._models:
-                dead = self._runs.of(Run(version, run.source, run.after))
-                yield Move(f"{label}: done, and dies; again on {version}", self._outputs.of(after), dead, True)
+            dead = self._runs.of(Run(run.model, run.source, run.after))
+            yield Move(f"{label}: done, and dies", self._outputs.of(after), dead, True)
             same = self._runs.of(run)
             yield Move(f"{label}: done, and is sent again", self._outputs.of(after), same, True)
-            lost = self._answered(uploaded, after, run, StorageDown("", ""), f"{label}: done, no answer")
+            lost = self._answered(after, run, StorageDown("", ""), f"{label}: done, no answer")
             yield lost._replace(fault=True)
 
     def _source(self, uploaded: int, source: Location) -> Stored | None:
@@ -456,8 +462,9 @@ class Explorer:
         etags = self._scenario.etags
         if etags == "write":
             return Stored(content, f"e{write}", None, run)
-        # A summary differs from others by its run alone, so the run stands for the hash.
-        etag = f"h{write}" if f'"run": "{write}"' in content else _hash(content)
+        hashed = content.replace(f'"run": "{write}", ', "") if etags == "alike" else content
+        # A summary differs from all others by its run, so the run stands for the hash.
+        etag = f"h{write}" if f'"run": "{write}"' in hashed else _hash(hashed)
         return Stored(content, etag, f"g{write}" if etags == "generation" else None, run)
 
     def _do(self, uploaded: int, outputs: Outputs, call: Call, run: Run) -> tuple[Any, Outputs]:
@@ -481,12 +488,12 @@ class Explorer:
             started = _global(_identity(node.answers[1]), run.names)
             if started != _identity(outputs[2]):
                 raise Violation("a result that stood before the run had read its input is written over")
-        if call.verb == "replace" and json.loads(content)["outputs"] and not all(outputs[:2]):
-            raise Violation("a summary stands where a table does not")
+        if call.verb == "replace":
+            self._check_named(outputs, json.loads(content), run)
         new = self._stored(content, f"<{run.names[0]}>", _global(call.run, run.names))
         return None, (*outputs[:place], new, *outputs[place + 1 :])  # type: ignore[return-value]
 
-    def _answered(self, uploaded: int, outputs: Outputs, run: Run, answer: Any, label: str) -> Move:
+    def _answered(self, outputs: Outputs, run: Run, answer: Any, label: str) -> Move:
         """The run goes on with an answer, up to its next call or its end."""
         node = self._nodes[run.node]
         call = node.step
@@ -529,6 +536,17 @@ class Explorer:
 
     # What must hold.
 
+    def _check_named(self, outputs: Outputs, document: Any, run: Run) -> None:
+        """A summary appears after its tables, and names the very ones that its run wrote."""
+        if not all(outputs[:2]):
+            raise Violation("a summary stands where a table does not")
+        version = next(
+            name for name, content in INPUTS.items() if len(content) == document["input"]["size"]
+        )
+        for name, content in ((PREDICTIONS, predictions(version, run.model)), (REJECTED, REJECTS[version])):
+            if document["outputs"][name] != self._stored(content, f"<{run.names[0]}>", None).etag:
+                raise Violation(f"a summary names a {name} that its run did not write")
+
     def _check_skip(self, run: Run) -> None:
         if run.seen is None:
             raise Violation("a run is skipped where no summary stands")
@@ -537,13 +555,14 @@ class Explorer:
 
     def _check(self, state: State) -> None:
         """All events are handled: the outputs are the newest input's, by the model that wins."""
-        predicted, rejected, summary = self._outputs.things[state.outputs]
+        uploaded, outputs, _, _, required = state
+        predicted, rejected, summary = self._outputs.things[outputs]
         if predicted is None or rejected is None or summary is None:
             raise Violation("an output is missing")
         document = json.loads(summary.content)
         scored, scorer = document["input"], document["model"]["version"]
         source = next(each for each in self._sources if str(each) == scored["uri"])
-        stored = self._source(state.uploaded, source)
+        stored = self._source(uploaded, source)
         assert stored is not None
         version = next(name for name, content in INPUTS.items() if content == stored.content)
         if (scored["etag"], scored["generation"]) != (stored.etag, stored.generation):
@@ -555,16 +574,19 @@ class Explorer:
         rejects = REJECTS[version].count("\n") - 1
         if document["rows"] != {"read": 1 + rejects, "scored": 1, "rejected": rejects}:
             raise Violation("the counts do not add up")
-        if len(self._sources) == 1 and scorer < state.required:
+        if self._is_ranked and scorer < required:
             raise Violation("an older model has replaced a newer one's result")
+
+
+def explored(scenario: Scenario) -> tuple[int, int]:
+    """How many states and steps a scenario has; raises ``Violation``."""
+    explorer = Explorer(scenario)
+    explorer.explore()
+    return len(explorer.parents), explorer.steps
 
 
 def _identity(stored: Stored | None) -> str | None:
     return stored.identity if stored else None
-
-
-def _order(run: Run) -> tuple[Any, ...]:
-    return run.model, run.source, run.after, run.node, run.fresh, run.names
 
 
 @functools.cache
@@ -586,12 +608,15 @@ def _names(stored: Stored | None) -> tuple[int, ...]:
 @functools.cache
 def _local(stored: Stored, names: tuple[int, ...]) -> tuple[Stored, tuple[int, ...]]:
     names = tuple(dict.fromkeys((*names, *_names(stored))))
-    return Stored(*(text and _NAME.sub(lambda m: f"<{names.index(int(m[1]))}>", text) for text in stored)), names
+    return Stored(
+        *(text and _NAME.sub(lambda m: f"<{names.index(int(m[1]))}>", text) for text in stored)
+    ), names
 
 
 @functools.cache
-def _renamed(stored: Stored, names: tuple[int, ...]) -> Stored:
-    return Stored(*(_global(text, names) for text in stored))
+def _renamed(stored: Stored, numbers: tuple[tuple[int, int], ...]) -> Stored:
+    table = dict(numbers)
+    return Stored(*(text and _NAME.sub(lambda found: f"<{table[int(found[1])]}>", text) for text in stored))
 
 
 @functools.cache

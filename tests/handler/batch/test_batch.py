@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from handler.app import App
-from handler.batch.run import Batch, Scored, is_output
-from handler.errors import PassingFault, StorageDown
+from handler.batch.run import Batch, Scored, into, is_output
+from handler.errors import DeadlineNear, PassingFault, StorageDown
 from handler.scoring.model import Model
 from handler.settings import Settings
 from handler.storage.buckets import PART, Retries
@@ -461,6 +461,135 @@ def test_a_run_that_was_overtaken_mends_what_it_overwrote(
             assert_right(cloud, bucket)
 
 
+def dated(model: Model, version: str, created: str) -> Model:
+    """A model that differs from the others by its version and date alone."""
+    return Model.of(model.manifest._replace(version=version, created=created), model.scorer)
+
+
+@pytest.mark.parametrize(
+    ("older", "newer"),
+    [
+        (("b", "2026-01-01T00:00:00+00:00"), ("a", "2026-01-01T00:00:01+00:00")),
+        (("b", "2026-01-01T01:00:00+02:00"), ("a", "2026-01-01T00:00:00Z")),
+        (("a", "2026-01-01T00:00:00+00:00"), ("b", "2026-01-01T00:00:00+00:00")),  # one second: by version
+        (("b", "no date"), ("a", "2026-01-01T00:00:00")),
+    ],
+)
+def test_an_older_models_late_event_changes_nothing(
+    cloud: S3, model: Model, older: tuple[str, str], newer: tuple[str, str]
+) -> None:
+    bucket = cloud.bucket()
+    queue = cloud.bucket_to_sqs(bucket)
+    cloud.put(bucket, "incoming/c.csv", CUSTOMERS)
+    *_, event = cloud.bodies(queue)
+    old, new = (app_on(dated(model, *each), bucket) for each in (older, newer))
+    assert "skipped" not in old.handle(event)["results"][0]
+    assert "skipped" not in new.handle(event)["results"][0]
+    before = outputs(cloud, bucket)
+    assert old.handle(event)["results"] == [
+        {"skipped": "a model that was created later has scored it already"}
+    ]
+    assert outputs(cloud, bucket) == before
+    assert before[2]["model"] == {"name": model.manifest.name, "version": newer[0], "created": newer[1]}
+    # A newer version of the file is scored by whoever is asked to: it has no result yet.
+    cloud.put(bucket, "incoming/c.csv", CUSTOMERS + b"50,d,0,9\n")
+    assert old.handle(event)["results"][0]["model"]["version"] == older[0]
+    assert new.handle(event)["results"][0]["model"]["version"] == newer[0]
+
+
+def test_an_older_model_scores_where_a_person_asks_or_the_summary_is_deleted(
+    cloud: S3, model: Model
+) -> None:
+    bucket = cloud.bucket()
+    queue = cloud.bucket_to_sqs(bucket)
+    cloud.put(bucket, "incoming/c.csv", CUSTOMERS)
+    *_, event = cloud.bodies(queue)
+    old, new = dated(model, "b", "2026-01-01T00:00:00Z"), dated(model, "a", "2026-01-02T00:00:00Z")
+    app_on(new, bucket).handle(event)
+    assert score(old, bucket).summary is not None
+    assert assert_right(cloud, bucket)["model"]["version"] == "b"
+    app_on(new, bucket).handle(event)
+    cloud.client("s3").delete_object(Bucket=bucket, Key="scored/incoming/c.csv/summary.json")
+    app_on(old, bucket).handle(event)
+    assert assert_right(cloud, bucket)["model"]["version"] == "b"
+
+
+def test_a_newer_models_result_that_was_damaged_waits_for_that_model(cloud: S3, model: Model) -> None:
+    bucket = cloud.bucket()
+    queue = cloud.bucket_to_sqs(bucket)
+    cloud.put(bucket, "incoming/c.csv", CUSTOMERS)
+    event = cloud.lambda_event(queue)
+    event = {"Records": event["Records"][-1:]}  # S3's test event comes first
+    old, new = (
+        app_on(dated(model, *each), bucket)
+        for each in (("b", "2026-01-01T00:00:00Z"), ("a", "2026-01-02T00:00:00Z"))
+    )
+    new.handle(event)
+    cloud.put(bucket, "scored/incoming/c.csv/predictions.csv", b"age\n")
+    assert len(old.handle(event)["batchItemFailures"]) == 1
+    assert new.handle(event) == {"batchItemFailures": []}
+    assert assert_right(cloud, bucket)["model"]["version"] == "a"
+
+
+@pytest.mark.parametrize("missing", [("created",), ("run",), ("created", "run")])
+def test_summaries_of_earlier_releases(cloud: S3, model: Model, missing: tuple[str, ...]) -> None:
+    """They had neither ``created`` nor ``run``: their own model skips, and any other scores."""
+    bucket = cloud.bucket()
+    queue = cloud.bucket_to_sqs(bucket)
+    cloud.put(bucket, "incoming/c.csv", CUSTOMERS)
+    *_, event = cloud.bodies(queue)
+    score(model, bucket)
+    summary = outputs(cloud, bucket)[2]
+    for name in missing:
+        (summary if name == "run" else summary["model"]).pop(name)
+    cloud.put(bucket, "scored/incoming/c.csv/summary.json", json.dumps(summary).encode())
+    assert "skipped" in app_on(model, bucket).handle(event)["results"][0]
+    if "created" in missing:
+        older = dated(model, "b", "2001-01-01T00:00:00Z")
+        assert app_on(older, bucket).handle(event)["results"][0]["model"]["version"] == "b"
+
+
+# Inputs in several buckets.
+
+
+def test_two_buckets_have_outputs_of_their_own(cloud: S3, model: Model) -> None:
+    first, second, out = (cloud.bucket(name) for name in ("first", "second", "out"))
+    prefixes = (f"s3://{first}/incoming", f"s3://{second}/incoming/")
+    app = app_on(model, out, input_uri=prefixes)
+    for bucket in (first, second):
+        cloud.put(bucket, "incoming/c.csv", CUSTOMERS)
+        result = app.handle({"input": f"s3://{bucket}/incoming/c.csv"})
+        assert result["input"]["uri"] == f"s3://{bucket}/incoming/c.csv"
+        assert_right(cloud, out, f"{bucket}/incoming/c.csv")
+        assert "skipped" in app.handle({"input": f"s3://{bucket}/incoming/c.csv"})
+
+
+def test_equal_files_that_share_a_folder_are_not_taken_for_each_other(cloud: S3, model: Model) -> None:
+    first, second = cloud.bucket("first"), cloud.bucket("second")
+    folder = Location("s3", first, "scored/c.csv")
+    for bucket in (first, second):
+        cloud.put(bucket, "c.csv", CUSTOMERS)
+        assert batch_on(model).score(Location("s3", bucket, "c.csv"), folder).summary is not None
+
+
+@pytest.mark.parametrize(
+    ("inputs", "source", "folder"),
+    [
+        ((), "s3://one/in/c.csv", "in/c.csv"),
+        (("s3://one/in", "s3://one/more"), "s3://one/in/c.csv", "in/c.csv"),
+        (("s3://one/in", "s3://two/in"), "s3://two/in/c.csv", "two/in/c.csv"),
+        (("s3://one/in", "gs://two/in"), "gs://two/in/c.csv", "two/in/c.csv"),
+        (("s3://one/in", "gs://one/in"), "s3://one/in/c.csv", "s3/one/in/c.csv"),
+        (("s3://one/in", "gs://one/in"), "gs://one/in/c.csv", "gs/one/in/c.csv"),
+        (("s3://one", "gs://one", "s3://two"), "s3://two/c.csv", "s3/two/c.csv"),
+        (("s3://one/in", "s3://two/in"), "/data/c.csv", "c.csv"),
+    ],
+)
+def test_the_folder_of_an_input(inputs: tuple[str, ...], source: str, folder: str) -> None:
+    output = Location.parse("s3://out/scored")
+    assert str(into(Location.parse(source), output, inputs)) == f"s3://out/scored/{folder}"
+
+
 # Failures: nothing partial, and the retry completes.
 
 
@@ -545,6 +674,8 @@ def test_storage_that_is_away_is_a_passing_fault_everywhere(
         ("scored-not/a.csv", "s3://b/scored", False),
         ("incoming/a.csv/predictions.csv", "s3://b", True),
         ("incoming/a.csv/summary.json", "s3://b", True),
+        ("bucket/incoming/a.csv/predictions.csv", "s3://b", True),
+        ("s3/bucket/incoming/a.csv/rejected.csv", "s3://b", True),
         ("incoming/predictions.csv", "s3://b", False),
         ("v1.2/predictions.csv", "s3://b/scored", False),
         ("incoming/a.csv", "s3://b", False),

@@ -136,7 +136,9 @@ class View:
 
 
 def echo(base: Model, version: str) -> Model:
-    manifest = base.manifest._replace(version=version, task="regression", classes=(), golden=(),
+    created = f"2026-01-0{version[-1]}T00:00:00+00:00"
+    manifest = base.manifest._replace(
+        version=version, created=created, task="regression", classes=(), golden=(),
         features=(Feature("value", "integer"),),
     )  # fmt: skip
     return Model.of(manifest, Sums())
