@@ -225,9 +225,9 @@ def _shape_of_entrance(operator: Any) -> None:
     operator.outputs[0].type = copy.deepcopy(operator.inputs[0].type)
 
 
-def _entrance(_: Any, operator: Any, container: Any) -> None:
+def _entrance(scope: Any, operator: Any, container: Any) -> None:  # noqa: ARG001 - skl2onnx wants the name
     (given,), (output,) = operator.input_full_names, operator.output_full_names
-    container.add_node("Identity", [given], [output], name=Entrance.NODE)
+    container.add_node("Flatten", [given], [output], name=Entrance.NODE, axis=1)  # an Identity is left out
 
 
 def _polynomial(scope: Any, operator: Any, container: Any) -> None:

@@ -18,8 +18,8 @@ LARGE = (1e6, 1e12, 1e15, 1e20, LARGEST_NUMBER)
 LARGE_WHOLE = (1e6, 1e12, 1e15, LARGEST_INTEGER)
 #: What a text may hold beside plain words; libraries part on where a word ends, and on what is lower case.
 PIECES = (
-    "é", "e\u0301", "É", "ñ", "ß", "ẞ", "İ", "ı", "ﬁ", "Σς", "Ж", "中文", "ก", "١", "🙂", "7", "_", "-", "’s", "'s",
-    ".", "/", "&", "@", "a", "I", " é ", " a ", " 7 ", "\t", "\n", "\u00a0", "\u200b", "  ",
+    "é", "e\u0301", "É", "ñ", "ß", "ẞ", "İ", "ı", "ﬁ", "Σς", "Ж", "中文", "ก", "١", "🙂", "7", "_", "-",
+    "’s", "'s", ".", "/", "&", "@", "a", "I", " é ", " a ", " 7 ", "\t", "\n", "\u00a0", "\u200b", "  ",
 )  # fmt: skip
 #: Texts that are put together for a category at most, and the letters of the longest.
 TEXTS = 120
