@@ -15,7 +15,7 @@ import pytest
 
 from handler.app import App
 from handler.batch.run import Batch, Scored, into, is_output
-from handler.errors import DeadlineNear, PassingFault, StorageDown
+from handler.errors import PassingFault, StorageDown
 from handler.scoring.model import Model
 from handler.settings import Settings
 from handler.storage.buckets import PART, Retries
