@@ -267,7 +267,7 @@ def test_an_event_with_nothing_in_it_but_the_essentials(app: App) -> None:
 
 
 def test_a_direct_invoke_raises_on_bad_input(app: App) -> None:
-    with pytest.raises(InvalidRecords, match="'age' is missing; 'agee' is no feature"):
+    with pytest.raises(InvalidRecords, match="'age' is missing; 'agee' is not a feature"):
         app.handle({"agee": 45, "new_user": 0, "total_pages_visited": 5})
 
 
