@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 #: Bytes of an answer that Cloud Run passes on in one piece, less room for its headers.
 #: https://cloud.google.com/run/quotas
 CLOUD_RUN_ANSWER = 31 * 1024 * 1024
+#: Elsewhere over HTTP, an answer has at most so many times the bytes of the longest body.
+ANSWER_BODIES = 4
 Remaining = Callable[[], float]
 
 
@@ -179,7 +181,7 @@ def http(request: flask.Request) -> tuple[bytes | Iterator[bytes], int, dict[str
         headers=headers,
         body=body,
         size=announced,
-        most=CLOUD_RUN_ANSWER if app.settings.platform == "cloud_run" else None,
+        most=CLOUD_RUN_ANSWER if app.settings.platform == "cloud_run" else ANSWER_BODIES * most,
     )
     end = time.monotonic() + (app.settings.timeout or float("inf"))
     answer: Answer = app.handle(

@@ -41,7 +41,7 @@ from handler.storage.locations import Location, Version
 from handler.storage.storage import Storage
 from handler.tables import csv_blocks
 from handler.tables.compression import inflated
-from handler.tables.csv_blocks import Block, Layout, Reject
+from handler.tables.csv_blocks import Block, Layout
 
 PREDICTIONS, REJECTED, SUMMARY = "predictions.csv", "rejected.csv", "summary.json"
 OUTPUTS = (PREDICTIONS, REJECTED, SUMMARY)
@@ -99,11 +99,12 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A block, scored and written as text."""
+    """A block as lines of both tables, with its rows in all, its rejects by code and its rows by class."""
 
     total: int
-    rejects: tuple[Reject, ...]
     predictions: bytes
+    rejected: bytes
+    rejects: Mapping[str, int]
     classes: Mapping[str, int]
 
 
@@ -240,8 +241,7 @@ class Batch:
             with contextlib.closing(self._parts(source, version, tally)) as parts:
                 for text, rejects in parts:
                     predictions.write(text)
-                    if rejects:
-                        rejected.write(_csv_lines(*(each.cells for each in rejects)))
+                    rejected.write(rejects)
             # All is sent and nothing yet visible: a run that has lost already ends without a trace.
             present = storage.read(folder.child(SUMMARY))
             if _identity(present[1] if present else None) != _identity(old):
@@ -256,8 +256,8 @@ class Batch:
 
     def _parts(
         self, source: Location, version: Version, tally: Tally
-    ) -> Generator[tuple[bytes, tuple[Reject, ...]], None, None]:
-        """The lines of ``predictions.csv``, header first, and the rejects, block by block in order."""
+    ) -> Generator[tuple[bytes, bytes], None, None]:
+        """The lines of ``predictions.csv``, header first, and of ``rejected.csv``, block by block in order."""
         done = 0
 
         def counted() -> Iterator[bytes]:
@@ -271,15 +271,15 @@ class Batch:
         size = self._settings.block_bytes
         schema, names = self._model.schema, self._model.output_names
         layout, data, line = csv_blocks.header(chunks, schema)
-        yield _csv_lines([*layout.header, *csv_blocks.output_names(layout.header, names)]), ()
+        yield _csv_lines([*layout.header, *csv_blocks.output_names(layout.header, names)]), b""
         blocks = csv_blocks.blocks(data, layout.delimiter, line, size)
         for part in self._in_order(blocks, layout, source):
             tally.read += part.total
-            tally.scored += part.total - len(part.rejects)
-            tally.rejects.update(reject.code for reject in part.rejects)
+            tally.scored += part.total - sum(part.rejects.values())
+            tally.rejects.update(part.rejects)
             tally.classes.update(part.classes)
             self._progress(done, tally.read, tally.rejects.total())
-            yield part.predictions, part.rejects
+            yield part.predictions, part.rejected
 
     def _in_time(self, chunks: Iterator[bytes], source: Location) -> Iterator[bytes]:
         """The chunks, as long as there is time for the next."""
@@ -312,12 +312,15 @@ class Batch:
         folded = folds.fold(block)
         if folded is not None:
             classes = {str(model.manifest.classes[place]): count for place, count in folded.classes}
-            return Part(folded.total, folded.rejects, folded.text, classes)
-        rows, scores = score_block(model, block, layout)
-        if rows.total == len(rows.rejects):
-            return Part(rows.total, rows.rejects, b"", {})
-        text = csv_blocks.write(rows, model.outputs(scores))
-        return Part(rows.total, rows.rejects, text, _by_class(scores.values, model.manifest.classes))
+            total, rejects, text = folded.total, folded.rejects, folded.text
+        else:
+            rows, scores = score_block(model, block, layout)
+            total, rejects, text, classes = rows.total, rows.rejects, b"", {}
+            if total > len(rejects):
+                text = csv_blocks.write(rows, model.outputs(scores))
+                classes = _by_class(scores.values, model.manifest.classes)
+        rejected = _csv_lines(*(each.cells for each in rejects))
+        return Part(total, text, rejected, collections.Counter(each.code for each in rejects), classes)
 
 
 def is_output(source: Location, output: Location) -> bool:

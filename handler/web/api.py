@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 
 #: Characters of a path that the OpenAPI document names as its server's.
 LONGEST_FOLDER = 1000
+#: No rejected row takes fewer bytes of a JSON answer.
+SHORTEST_REJECT = 60
 #: The routes of the model report, and the bundle's files that they send.
 REPORTS = {"report": REPORT, "card": CARD}
 
@@ -203,6 +205,8 @@ class Api:
                 {"line": each.line, "column": each.column, "code": each.code, "reason": each.reason}
                 for each in rows.rejects
             )
+            if request.most is not None and len(rejects) * SHORTEST_REJECT > request.most:
+                raise AnswerTooLarge(request.most)
         document = {
             "predictions": predictions,
             "rejected": rejects,
