@@ -210,8 +210,9 @@ class Batch:
             own = _rank(manifest.created, manifest.version)
             if not same and not (defers and _rank(model.get("created"), model["version"]) > own):
                 return None
-            # Of equal bytes some etags are equal, so the run counts too: one that wrote over these outputs
-            # may have a rival that takes its own for standing, until that one writes a summary.
+            # Equal bytes may have equal etags, so the run is compared too. Where another run has written
+            # the same bytes, it may have written over a third's, which is about to name its own in a
+            # summary: that is refused only if a new summary stands by then.
             runs = (document.get("run"), None)
             whole = outputs is None or all(
                 (present := self._storage.version(folder.child(name))) is not None

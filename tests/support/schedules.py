@@ -7,7 +7,7 @@ each run stands. Names that only have to differ (runs, generations) are numbered
 that states that differ in these alone are one.
 
 The storage has no stale reads, as S3 and GCS have none. One call is one step: an upload appears when it
-ends, and a download is of one version. ``Store.etags`` says what an etag is made of.
+ends, and a download is of one version. ``Scenario.etags`` says what an etag is made of.
 """
 
 from __future__ import annotations

@@ -9,10 +9,12 @@ import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from handler.__main__ import main
 from handler.app import App
 from handler.batch.run import Batch, Scored, into, is_output
 from handler.errors import PassingFault, StorageDown
@@ -562,6 +564,17 @@ def test_two_buckets_have_outputs_of_their_own(cloud: S3, model: Model) -> None:
         assert result["input"]["uri"] == f"s3://{bucket}/incoming/c.csv"
         assert_right(cloud, out, f"{bucket}/incoming/c.csv")
         assert "skipped" in app.handle({"input": f"s3://{bucket}/incoming/c.csv"})
+
+
+def test_the_command_line_scores_to_where_events_do(
+    cloud: S3, bundle_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, out = (cloud.bucket(name) for name in ("first", "second", "out"))
+    monkeypatch.setenv("MODEL_DIR", str(bundle_dir))
+    monkeypatch.setenv("INPUT_URI", f"s3://{first}/incoming s3://{second}/incoming")
+    cloud.put(second, "incoming/c.csv", CUSTOMERS)
+    assert main(["score", f"s3://{second}/incoming/c.csv", "--output", f"s3://{out}/scored"]) == 0
+    assert_right(cloud, out, f"{second}/incoming/c.csv")
 
 
 def test_equal_files_that_share_a_folder_are_not_taken_for_each_other(cloud: S3, model: Model) -> None:
