@@ -395,7 +395,7 @@ def test_the_csvs_that_are_read(delimiter: str, encoding: str, newline: str) -> 
         pytest.param(["no", "yes"], "binary", ("no", "yes"), id="words"),
         pytest.param(["True", "False"], "binary", ("False", "True"), id="truths"),
         pytest.param(["2", "1"], "binary", (1, 2), id="one and two"),
-        pytest.param(["1.0", "0.0"], "binary", (0, 1), id="whole floats"),
+        pytest.param(["1.0", "0.0"], "binary", ("0.0", "1.0"), id="whole floats"),
         pytest.param(["-1", "10", "9"], "multiclass", (-1, 9, 10), id="three numbers"),
         pytest.param(["ü", "b", "1"], "multiclass", ("1", "b", "ü"), id="three texts"),
         pytest.param(["0.5", "1.5"], "regression", (), id="fractions"),
