@@ -220,7 +220,7 @@ class Batch:
                 and (present.run in runs or "run" not in document)
                 for name in (PREDICTIONS, REJECTED)
             )
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None  # not a summary of ours: scoring writes one
         if whole:
             return "this model version" if same else "a model that was created later"
@@ -258,7 +258,7 @@ class Batch:
     def _parts(
         self, source: Location, version: Version, tally: Tally
     ) -> Generator[tuple[bytes, bytes], None, None]:
-        """The lines of ``predictions.csv``, header first, and of ``rejected.csv``, block by block in order."""
+        """The lines of ``predictions.csv``, header first, and of ``rejected.csv``, block by block."""
         done = 0
 
         def counted() -> Iterator[bytes]:
