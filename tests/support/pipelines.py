@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor, make_column_selector
@@ -17,12 +17,20 @@ from sklearn.ensemble import (
     RandomForestClassifier,
     RandomForestRegressor,
 )
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
-from sklearn.svm import SVC, LinearSVC
+from sklearn.preprocessing import (
+    Binarizer,
+    FunctionTransformer,
+    MinMaxScaler,
+    OneHotEncoder,
+    OrdinalEncoder,
+    StandardScaler,
+)
+from sklearn.svm import SVC, SVR, LinearSVC
 
 from handler.bundle import Feature
 from training.pipelines import scaled
@@ -151,6 +159,75 @@ class Fickle(ClassifierMixin, BaseEstimator):
         return self.classes_[np.random.default_rng().integers(0, 2, len(rows))]
 
 
+class Noisy(RegressorMixin, BaseEstimator):
+    """A regressor with a little noise on each answer, far less than its tolerance."""
+
+    def fit(self, _: Any, y: Any) -> Noisy:
+        self.mean_ = float(np.mean(y))
+        return self
+
+    def predict(self, rows: Any) -> Any:
+        return self.mean_ * (1 + 1e-7 * np.random.default_rng().normal(size=len(rows)))
+
+
+def to_single(values: Any) -> Any:
+    return np.asarray(values, np.float32)
+
+
+def single_ridge() -> Pipeline:
+    """In float32, whose sums depend on how many rows there are."""
+    return make_pipeline(FunctionTransformer(to_single), StandardScaler(), Ridge())
+
+
+def boosted_line() -> Pipeline:
+    boosting = GradientBoostingRegressor(init=LinearRegression(), n_estimators=20, random_state=0)
+    return make_pipeline(StandardScaler(), boosting)
+
+
+def fever() -> Pipeline:
+    """Tells at 37.8, and not by what is equal to it; the other columns as they are."""
+    parts = [("hot", Binarizer(threshold=37.8), ["temp"])]
+    linear = LogisticRegression()
+    return make_pipeline(ColumnTransformer(parts, remainder="passthrough"), linear)
+
+
+def dosed() -> Pipeline:
+    parts = [("high", Binarizer(threshold=0.5), ["dose"])]
+    return make_pipeline(ColumnTransformer(parts, remainder="passthrough"), LinearRegression())
+
+
+def support() -> Pipeline:
+    """Of which the graph computes in float32."""
+    return make_pipeline(StandardScaler(), SVR(C=3, epsilon=1e-8, gamma=0.2, tol=1e-8))
+
+
+def cubic() -> Pipeline:
+    return make_pipeline(StandardScaler(), SVC(kernel="poly"))
+
+
+def pairs_of_words() -> Pipeline:
+    vectorizer = CountVectorizer(lowercase=False, ngram_range=(1, 2))
+    return make_pipeline(ColumnTransformer([("t", vectorizer, "text")]), LogisticRegression())
+
+
+def lower_words() -> Pipeline:
+    return make_pipeline(ColumnTransformer([("t", TfidfVectorizer(), "text")]), LogisticRegression())
+
+
+def logarithms() -> Pipeline:
+    """Refuses what is below -1."""
+    return make_pipeline(FunctionTransformer(np.log1p), StandardScaler(), LogisticRegression())
+
+
+def logarithms_without_probabilities() -> Pipeline:
+    return make_pipeline(FunctionTransformer(np.log1p), StandardScaler(), LinearSVC())
+
+
+def stretched_forest() -> Pipeline:
+    """Refuses what is infinite in float32 once it is scaled."""
+    return make_pipeline(MinMaxScaler((0, 1000)), RandomForestClassifier(5, random_state=0))
+
+
 def unpicklable(features: Features) -> Pipeline:
     return make_pipeline(scaled(features), FunctionTransformer(lambda values: values), LogisticRegression())
 
@@ -175,3 +252,7 @@ def log_price() -> TransformedTargetRegressor:
 def of_logs() -> Pipeline:
     """Refuses rows with a value below -1, of which there is no logarithm."""
     return make_pipeline(FunctionTransformer(np.log1p), StandardScaler(), LogisticRegression())
+
+
+def many_trees() -> RandomForestClassifier:
+    return RandomForestClassifier(40, min_samples_leaf=3, random_state=0)

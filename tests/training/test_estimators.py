@@ -43,7 +43,7 @@ gaps, booleans, whole numbers, categories), and compared with scikit-learn on 20
 estimators` trains and measures them all again, and the tests hold the first four columns to it.
 
 - *many*, *one*: what serves many rows, and one. *difference*: the largest one found on any row by either,
-  of a probability, or of a value relative to its size; labels were equal on every row.
+  of a probability, or of a value in units of the target's spread; labels were equal on every row.
 - *size*: of the files that serve. *one row*: the median time of a prediction. *start*: from importing the
   handler in a new process to its first answer.
 
