@@ -198,7 +198,7 @@ def dosed() -> Pipeline:
 
 def support() -> Pipeline:
     """Of which the graph computes in float32."""
-    return make_pipeline(StandardScaler(), SVR(C=3, epsilon=1e-8, gamma=0.2, tol=1e-8))
+    return make_pipeline(StandardScaler(), SVR(C=3, epsilon=1e-8, gamma=0.2, tol=1e-8, max_iter=2000))
 
 
 def cubic() -> Pipeline:

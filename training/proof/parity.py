@@ -14,6 +14,7 @@ from handler.bundle import Task
 from handler.schema import Columns
 from handler.scoring.model import Scorer, Scores
 from training.errors import one_line
+from training.proof.rows import rows_of
 
 #: Absolute, on each probability; trees compute in float32.
 PROBABILITY_TOLERANCE = 1e-6
@@ -242,8 +243,3 @@ def _rows_at(columns: Columns, places: np.ndarray) -> Columns:
 def _scores_at(scores: Scores, places: np.ndarray) -> Scores:
     probabilities = None if scores.probabilities is None else scores.probabilities[places]
     return Scores(scores.values[places], probabilities)
-
-
-def rows_of(columns: Columns) -> int:
-    """How many rows they are."""
-    return len(next(iter(columns.values())))

@@ -104,7 +104,7 @@ def adversarial(
     if thresholds:
         most = min(sum(map(len, thresholds.values())), total // 8)
         parts.append(_spread(features, typical, thresholds, most, random))
-    left = total - sum(map(_rows, parts))
+    left = total - sum(map(rows_of, parts))
     if thresholds:
         likely_rows = likely(features, random, left // 2)
         _place(likely_rows, thresholds, min(0.5, 3 / len(thresholds)), random)
@@ -160,7 +160,8 @@ def _place(
         columns[name][there] = chosen
 
 
-def _rows(columns: Columns) -> int:
+def rows_of(columns: Columns) -> int:
+    """How many rows they are."""
     return len(next(iter(columns.values())))
 
 
