@@ -77,6 +77,14 @@ class Feature(NamedTuple):
         return {**head, "minimum": self.minimum, "maximum": self.maximum}
 
 
+class Contract(NamedTuple):
+    """What a scorer must know of its model; the features and the classes are in the model's order."""
+
+    features: tuple[Feature, ...]
+    task: Task
+    classes: tuple[Label, ...]
+
+
 class Manifest(NamedTuple):
     """What ``model.json`` says; see DESIGN for the meaning of each key.
 
@@ -147,6 +155,11 @@ class Manifest(NamedTuple):
                 "ids": tuple(document.get("ids", ())),
             }
         )
+
+    @property
+    def contract(self) -> Contract:
+        """What the model's scorers must know of it."""
+        return Contract(self.features, self.task, self.classes)
 
     @property
     def probabilities(self) -> bool:

@@ -93,7 +93,7 @@ def train(options: Options, say: Say = print, export: Export = to_onnx) -> Manif
         )
 
     manifest = _draft(options, dataset, choice.name, estimator)
-    scorer = JoblibScorer(estimator, manifest)
+    scorer = JoblibScorer(estimator, manifest.contract)
     manifest = manifest._replace(features=fitting.opened(scorer, dataset, parts))
     held_out, y = dataset.take(parts.held_out), parts.y[parts.held_out]
     with fitting.users_code("scoring the rows held out fails", tell):
@@ -126,7 +126,7 @@ def train(options: Options, say: Say = print, export: Export = to_onnx) -> Manif
     manifest = proven.applied(manifest)._replace(files=bundle.sha256_of(files))
     served = Model.of(
         manifest,
-        OnnxScorer(proven.graph, manifest) if proven.graph is not None else scorer,
+        OnnxScorer(proven.graph, manifest.contract) if proven.graph is not None else scorer,
         ScalarEngine(proven.scalar) if proven.scalar is not None else None,
     )
     with fitting.users_code("scoring the golden rows fails", tell):
@@ -269,22 +269,23 @@ def _prove(
     def compared(found: Scorer) -> Finding:
         return parity.compare(found, scorer, manifest.task, held_out, adversarial, scale=scale, exact=exact)
 
+    contract = manifest.contract
     try:
-        graph = export(estimator, manifest)
-        finding = compared(OnnxScorer(graph, manifest))
+        graph = export(estimator, contract)
+        finding = compared(OnnxScorer(graph, contract))
         if finding.answers_too_much:
-            graph = export(estimator, manifest, guarded=True)
-            finding = compared(OnnxScorer(graph, manifest))
+            graph = export(estimator, contract, guarded=True)
+            finding = compared(OnnxScorer(graph, contract))
     except NotExportable as error:
         tolerance = parity.tolerance_of(manifest.task, exact=exact)
         return Proven(None, parity.untried(str(error), tolerance, scale))
     if finding.reason is not None:
         return Proven(None, finding)
     try:
-        scalar = to_scalar(graph, manifest, {name: values[:1] for name, values in adversarial.items()})
+        scalar = to_scalar(graph, contract, {name: values[:1] for name, values in adversarial.items()})
     except NotTranslatable as error:
         return Proven(graph, finding, None, parity.untried(f"Python alone cannot do {error}"))
-    of_one = compared(RowByRow(ScalarEngine(scalar), manifest))
+    of_one = compared(RowByRow(ScalarEngine(scalar), contract))
     return Proven(graph, finding, scalar if of_one.reason is None else None, of_one)
 
 

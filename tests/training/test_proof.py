@@ -27,7 +27,7 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
-from handler.bundle import Bundle, Feature, Manifest
+from handler.bundle import Bundle, Contract, Feature, Manifest
 from handler.scoring.model import JoblibScorer, Model, unpickle
 from training.errors import TrainingError
 from training.export.graph import to_onnx
@@ -55,7 +55,8 @@ def trained(tmp_path: Path) -> Trained:
 def truth(folder: Path) -> Model:
     """The pickled estimator of a bundle, as a model."""
     bundle = Bundle.open(folder)
-    return Model.of(bundle.manifest, JoblibScorer(unpickle(bundle.read("model.joblib")), bundle.manifest))
+    manifest = bundle.manifest
+    return Model.of(manifest, JoblibScorer(unpickle(bundle.read("model.joblib")), manifest.contract))
 
 
 def fevers(count: int = 400) -> pd.DataFrame:
@@ -81,9 +82,9 @@ def test_a_binarizer_is_served_as_scikit_learn_has_it_at_its_threshold(
 
 
 def test_a_graph_that_is_wrong_at_a_steps_threshold_alone_is_rejected(trained: Trained) -> None:
-    def stock(estimator: Any, manifest: Manifest, **options: Any) -> bytes:
+    def stock(estimator: Any, contract: Contract, **options: Any) -> bytes:
         """With the fault of skl2onnx's converter: 1 from the threshold on, rather than above it."""
-        model = onnx.load_from_string(to_onnx(estimator, manifest, **options))
+        model = onnx.load_from_string(to_onnx(estimator, contract, **options))
         (first, *_) = [node for node in model.graph.node if node.op_type == "Greater"]
         first.op_type = "GreaterOrEqual"
         return bytes(model.SerializeToString())
@@ -236,9 +237,9 @@ def test_a_graph_has_no_number_where_scikit_learn_raises(
 ) -> None:
     asked: list[bool] = []
 
-    def noted(estimator: Any, manifest: Manifest, *, guarded: bool = False) -> bytes:
+    def noted(estimator: Any, contract: Contract, *, guarded: bool = False) -> bytes:
         asked.append(guarded)
-        return to_onnx(estimator, manifest, guarded=guarded)
+        return to_onnx(estimator, contract, guarded=guarded)
 
     manifest, _ = trained(fevers(), pipeline, export=noted)
     assert asked == [False, True]

@@ -23,7 +23,7 @@ from sklearn.model_selection import train_test_split
 
 from handler.app import App
 from handler.batch.run import Batch
-from handler.bundle import Bundle, Feature, Kind, Manifest
+from handler.bundle import Bundle, Contract, Feature, Kind, Manifest
 from handler.schema import Columns, parse_text
 from handler.scoring.model import JoblibScorer, Model, Scores, unpickle
 from handler.settings import Settings
@@ -627,7 +627,7 @@ def test_a_category_that_only_the_rows_held_out_have_needs_an_open_encoder(
 def test_nulls_and_unknown_categories_score_as_the_estimator_scores_them(mixed_dir: Path) -> None:
     model = Model.load(mixed_dir)
     estimator = unpickle(Bundle.open(mixed_dir).read("model.joblib"))
-    true = Model.of(model.manifest, JoblibScorer(estimator, model.manifest))
+    true = Model.of(model.manifest, JoblibScorer(estimator, model.manifest.contract))
     known = {
         "living area": 70.5,
         "no.rooms": 3,
@@ -649,8 +649,8 @@ def test_nulls_and_unknown_categories_score_as_the_estimator_scores_them(mixed_d
 
 
 def test_a_tampered_graph_fails_the_gate_and_joblib_serves(tmp_path: Path, bundle_dir: Path) -> None:
-    def tampered(estimator: Any, manifest: Manifest) -> bytes:
-        graph = onnx.load_from_string(to_onnx(estimator, manifest))
+    def tampered(estimator: Any, contract: Contract) -> bytes:
+        graph = onnx.load_from_string(to_onnx(estimator, contract))
         (classifier,) = [node for node in graph.graph.node if node.op_type == "MatMul"]
         (weights,) = [each for each in graph.graph.initializer if each.name in classifier.input]
         weights.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weights) * 1.00001, weights.name))

@@ -20,7 +20,7 @@ import onnx
 import onnxruntime
 from onnx import numpy_helper
 
-from handler.bundle import Manifest
+from handler.bundle import Contract
 from handler.schema import Columns
 from handler.scoring.model import input_names
 from handler.scoring.scalar import BINARY, FORMAT, REDUCTIONS, UNARY
@@ -45,19 +45,19 @@ class NotTranslatable(Exception):
     """The graph has what no program for one row can do; ``str()`` names it."""
 
 
-def to_scalar(graph: bytes, manifest: Manifest, row: Columns) -> bytes:
+def to_scalar(graph: bytes, contract: Contract, row: Columns) -> bytes:
     """The content of ``model.scalar``; ``row`` is any one row. Raises ``NotTranslatable``."""
     model = onnx.load_from_string(graph)
     try:
-        return _Translation(model, manifest, row).content()
+        return _Translation(model, contract, row).content()
     except (KeyError, IndexError, ValueError, AttributeError) as error:
         raise NotTranslatable(f"{type(error).__name__} {error}") from error
 
 
 class _Translation:
-    def __init__(self, model: onnx.ModelProto, manifest: Manifest, row: Columns) -> None:
+    def __init__(self, model: onnx.ModelProto, contract: Contract, row: Columns) -> None:
         self._graph = model.graph
-        self._tensors = _every_tensor(model, manifest, row)
+        self._tensors = _every_tensor(model, contract, row)
         self._constants = {each.name: numpy_helper.to_array(each) for each in self._graph.initializer}
         self._slots: dict[str, int] = {}
         self._start: dict[int, list[Any]] = {}
@@ -65,8 +65,8 @@ class _Translation:
         self._arrays: list[array[Any]] = []
         self._next = 1
         self._work = 0
-        places = {name: feature for feature, name in input_names(manifest).items()}
-        order = [feature.name for feature in manifest.features]
+        places = {name: feature for feature, name in input_names(contract).items()}
+        order = [feature.name for feature in contract.features]
         #: Tensors that are columns of the record, by the columns' places.
         self._columns = {
             each.name: [order.index(places[each.name])] for each in self._graph.input if each.name in places
@@ -420,7 +420,7 @@ def _alike(
     return [list(trees[start : start + length]) for start in starts]
 
 
-def _every_tensor(model: onnx.ModelProto, manifest: Manifest, row: Columns) -> dict[str, np.ndarray]:
+def _every_tensor(model: onnx.ModelProto, contract: Contract, row: Columns) -> dict[str, np.ndarray]:
     """Every tensor of the graph for one row, by name."""
     wide = onnx.ModelProto()
     wide.CopyFrom(model)
@@ -433,7 +433,7 @@ def _every_tensor(model: onnx.ModelProto, manifest: Manifest, row: Columns) -> d
     session = onnxruntime.InferenceSession(
         wide.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    features = {name: feature for feature, name in input_names(manifest).items()}
+    features = {name: feature for feature, name in input_names(contract).items()}
     feed = {each.name: row[features[each.name]].reshape(1, 1) for each in session.get_inputs()}
     found = dict(zip(names, session.run(names, feed), strict=True))
     return {**feed, **found}
