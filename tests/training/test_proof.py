@@ -32,7 +32,7 @@ from handler.scoring.model import JoblibScorer, Model, unpickle
 from training.errors import TrainingError
 from training.export.graph import to_onnx
 from training.proof import parity, rows
-from training.proof.thresholds import threshold_values
+from training.proof.breakpoints import breakpoints
 from training.train import Options, train
 
 Trained = Callable[..., tuple[Manifest, str]]
@@ -166,7 +166,7 @@ def test_the_numbers_that_a_step_was_fitted_with_are_tried(estimator: Any, expec
 def tried(estimator: Any, frame: pd.DataFrame) -> Any:
     low, high = float(frame["temp"].min()), float(frame["temp"].max())
     features = (Feature("temp", "number", False, low, high), Feature("age", "number", False, 1.0, 90.0))
-    return threshold_values(estimator, features, (37.0, 40.0), 0)
+    return breakpoints(estimator, features, (37.0, 40.0), 0)
 
 
 # Texts, and values far beyond what training saw
