@@ -77,6 +77,14 @@ class Feature(NamedTuple):
         return {**head, "minimum": self.minimum, "maximum": self.maximum}
 
 
+class Contract(NamedTuple):
+    """What a scorer must know of its model; the features and the classes are in the model's order."""
+
+    features: tuple[Feature, ...]
+    task: Task
+    classes: tuple[Label, ...]
+
+
 class Manifest(NamedTuple):
     """What ``model.json`` says; see DESIGN for the meaning of each key.
 
@@ -147,6 +155,11 @@ class Manifest(NamedTuple):
                 "ids": tuple(document.get("ids", ())),
             }
         )
+
+    @property
+    def contract(self) -> Contract:
+        """What the model's scorers must know of it."""
+        return Contract(self.features, self.task, self.classes)
 
     @property
     def probabilities(self) -> bool:
@@ -389,60 +402,3 @@ def _check_keys(value: Any, rules: Mapping[str, Rule], optional: Container[str],
 
 def _wrong(what: str) -> BundleError:
     return BundleError(f"{MANIFEST} does not follow its format: {what}; restore it or train again")
-
-
-def check_target(folder: Path) -> None:
-    """Raise ``BundleError`` if writing a bundle at ``folder`` would displace anything but a bundle."""
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise BundleError(f"{folder} is a file; name a folder for the bundle")
-    others = sorted(each.name for each in folder.iterdir() if each.name not in FILES)
-    if others:
-        raise BundleError(
-            f"{folder} holds other files ({', '.join(others[:3])}); name an empty folder or a bundle's"
-        )
-
-
-def write(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
-    """Put the bundle at ``folder``, whole or not at all; an earlier bundle stays until it is replaced.
-
-    The new bundle is written beside the old one and takes its place by renaming.
-    """
-    import shutil
-    import tempfile
-    from pathlib import Path
-
-    check_target(folder)
-    folder = folder.resolve()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    old = made.with_name(made.name + "-old")
-    try:
-        made.chmod(0o755)
-        text = json.dumps(manifest.as_json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        for name, content in {**files, MANIFEST: text.encode()}.items():
-            (made / name).write_bytes(content)
-        if folder.exists():
-            folder.rename(old)
-        try:
-            made.rename(folder)
-        except OSError:
-            if old.exists():
-                old.rename(folder)
-            raise
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def sha256_of(files: Mapping[str, bytes]) -> dict[str, str]:
-    """The manifest's ``files``: the sha256 of each file's content."""
-    return {name: sha256(content).hexdigest() for name, content in files.items()}
-
-
-def installed_versions(libraries: Sequence[str]) -> dict[str, str]:
-    """The manifest's ``libraries``: the installed version of each."""
-    import importlib.metadata
-
-    return {library: importlib.metadata.version(library) for library in libraries}

@@ -57,11 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--data", type=Path, metavar="CSV", help="the rows to learn from, with a header")
-    add(
-        "--target",
-        metavar="COLUMN",
-        help="the column to predict (default: converted)",
-    )
+    add("--target", metavar="COLUMN", help="the column to predict (default: converted)")
     add(
         "--pipeline",
         metavar="NAME",

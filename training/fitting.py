@@ -1,17 +1,15 @@
-"""The split, the fit, and what can only be known of a fitted estimator."""
+"""The split, the fit, and what can only be learnt from a fitted estimator."""
 
 from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import f1_score, make_scorer
 from sklearn.model_selection import (
@@ -21,29 +19,26 @@ from sklearn.model_selection import (
     train_test_split,
 )
 
-from handler.bundle import Feature
+from handler.bundle import Contract, Feature
 from handler.schema import Columns
-from handler.scoring.model import Scorer
-from training.data.reading import MOST_CLASSES, Dataset
-from training.errors import TrainingError, one_line
+from handler.scoring.model import JoblibScorer, Scorer
+from training.data.reading import MOST_CLASSES, Target
+from training.errors import Say, TrainingError, one_line, users_code
 from training.pipelines import Choice
 from training.proof.rows import unknown_category
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """The target of all rows, and which of them (indices) are fitted on and held out."""
+    """The target of all rows, and the indices of the rows that are fitted on and held out."""
 
     y: np.ndarray
     train: np.ndarray
     held_out: np.ndarray
 
 
-def split(dataset: Dataset, choice: Choice, test_size: float, seed: int) -> Split:
+def split(target: Target, choice: Choice, test_size: float, seed: int) -> Split:
     """Split at random, for a classifier in equal shares of each class; raises ``TrainingError``."""
-    target = dataset.target
     if choice.classifies:
         y = target.labels
         classes, counts = np.unique(y, return_counts=True)
@@ -71,7 +66,7 @@ def split(dataset: Dataset, choice: Choice, test_size: float, seed: int) -> Spli
                 f"the target '{target.name}' has one value in every row, as far as a double tells; "
                 "nothing can be learnt"
             )
-    few = f"{len(y):,} rows are too few to hold out a share of {test_size:g}"
+    too_few = f"{len(y):,} rows are too few to hold out a share of {test_size:g}"
     try:
         train, held_out = train_test_split(
             np.arange(len(y)),
@@ -80,74 +75,69 @@ def split(dataset: Dataset, choice: Choice, test_size: float, seed: int) -> Spli
             stratify=y if choice.classifies else None,
         )
     except ValueError as error:
-        raise TrainingError(f"{few}: {one_line(error)}") from error
+        raise TrainingError(f"{too_few}: {one_line(error)}") from error
     if min(len(train), len(held_out)) < 2 or (choice.classifies and set(y) != set(y[train])):
-        raise TrainingError(few)
+        raise TrainingError(too_few)
     return Split(y, train, held_out)
 
 
-def fit(choice: Choice, dataset: Dataset, parts: Split, say: Say) -> Any:
-    """The estimator, fitted as ``JoblibScorer`` will feed it, and set to start no processes."""
-    say(f"fitting {choice.name} on {len(parts.train):,} rows ...")
+def fit(
+    choice: Choice, rows: pd.DataFrame, y: np.ndarray, threshold: str | None, seed: int, say: Say
+) -> Any:
+    """The estimator, fitted on rows as ``JoblibScorer`` will feed it, and set to start no processes.
+
+    With a ``threshold``, it predicts the second class from that probability on; ``auto`` is the one with
+    the best F1 of that class over five folds. Raises ``TrainingError``.
+    https://scikit-learn.org/stable/modules/classification_threshold.html
+    """
+    estimator, classes = choice.estimator, len(np.unique(y))
+    if threshold is not None and not choice.classifies:
+        raise TrainingError(f"--threshold is for classes, and pipeline '{choice.name}' predicts numbers")
+    if threshold is not None and classes != 2:
+        raise TrainingError(f"--threshold is for two classes, and the target has {classes}")
+    say(f"fitting {choice.name} on {len(y):,} rows ...")
     started = time.monotonic()
     with users_code("the pipeline's fit fails", say):
-        choice.estimator.fit(pd.DataFrame(dataset.take(parts.train)), parts.y[parts.train])
+        estimator.fit(rows, y)
     say(f"fitted in {time.monotonic() - started:.1f} s")
-    _run_in_process(choice.estimator)
-    return choice.estimator
+    _run_in_process(estimator)
+    if threshold is None:
+        return estimator
+    if not hasattr(estimator, "predict_proba"):
+        raise TrainingError(f"--threshold needs probabilities, and pipeline '{choice.name}' gives none")
+    value = _best_threshold(estimator, rows, y, seed, say) if threshold == "auto" else float(threshold)
+    fixed = FixedThresholdClassifier(
+        FrozenEstimator(estimator), threshold=value, response_method="predict_proba"
+    )
+    return fixed.fit(rows, y)
 
 
-def check_classes(choice: Choice, parts: Split) -> None:
-    """Raise ``TrainingError`` where ``--threshold`` cannot tell two classes apart, before the fit."""
-    if not choice.classifies:
-        raise TrainingError(f"--threshold is for classes, and pipeline '{choice.name}' predicts numbers")
-    if (count := len(np.unique(parts.y))) != 2:
-        raise TrainingError(f"--threshold is for two classes, and the target has {count}")
+def _best_threshold(estimator: Any, rows: pd.DataFrame, y: np.ndarray, seed: int, say: Say) -> float:
+    say("choosing the threshold with the best F1 over five folds ...")
+    tuned = TunedThresholdClassifierCV(
+        clone(estimator),
+        scoring=make_scorer(f1_score, pos_label=estimator.classes_[1], zero_division=0.0),
+        response_method="predict_proba",
+        thresholds=200,
+        cv=StratifiedKFold(5, shuffle=True, random_state=seed),
+    )
+    with users_code("choosing the threshold fails", say):
+        tuned.fit(rows, y)
+    threshold = float(tuned.best_threshold_)
+    say(f"threshold: {threshold:.4g}, with a mean F1 of {tuned.best_score_:.4f} over the folds")
+    return threshold
 
 
-def check_threshold(told: str | None) -> None:
+def check_threshold(threshold: str | None) -> None:
     """Raise ``TrainingError`` unless ``--threshold`` is ``auto`` or a probability."""
-    if told in (None, "auto"):
+    if threshold in (None, "auto"):
         return
     try:
-        sound = 0 < float(str(told)) < 1
+        sound = 0 < float(str(threshold)) < 1
     except ValueError:
         sound = False
     if not sound:
-        raise TrainingError(f"--threshold takes auto, or a probability between 0 and 1, not '{told}'")
-
-
-def with_threshold(
-    estimator: Any, choice: Choice, dataset: Dataset, parts: Split, told: str, seed: int, say: Say
-) -> Any:
-    """The fitted estimator, saying the second class from a probability of ``told`` on.
-
-    ``auto`` is the threshold with the best F1 of that class over five folds of the rows fitted on.
-    Raises ``TrainingError``.
-    https://scikit-learn.org/stable/modules/classification_threshold.html
-    """
-    if not hasattr(estimator, "predict_proba"):
-        raise TrainingError(f"--threshold needs probabilities, and pipeline '{choice.name}' gives none")
-    if told == "auto":
-        say("choosing the threshold with the best F1 over five folds ...")
-        positive = estimator.classes_[1]
-        tuned = TunedThresholdClassifierCV(
-            clone(estimator),
-            scoring=make_scorer(f1_score, pos_label=positive, zero_division=0.0),
-            response_method="predict_proba",
-            thresholds=200,
-            cv=StratifiedKFold(5, shuffle=True, random_state=seed),
-        )
-        with users_code("choosing the threshold fails", say):
-            tuned.fit(pd.DataFrame(dataset.take(parts.train)), parts.y[parts.train])
-        threshold = float(tuned.best_threshold_)
-        say(f"threshold: {threshold:.4g}, with a mean F1 of {tuned.best_score_:.4f} over the folds")
-    else:
-        threshold = float(told)
-    fixed = FixedThresholdClassifier(
-        FrozenEstimator(estimator), threshold=threshold, response_method="predict_proba"
-    )
-    return fixed.fit(pd.DataFrame(dataset.take(parts.train)), parts.y[parts.train])
+        raise TrainingError(f"--threshold takes auto, or a probability between 0 and 1, not '{threshold}'")
 
 
 def _run_in_process(part: object) -> None:
@@ -163,14 +153,21 @@ def _run_in_process(part: object) -> None:
             _run_in_process(each)
 
 
-def opened(scorer: Scorer, dataset: Dataset, parts: Split) -> tuple[Feature, ...]:
-    """The features, with ``open`` set on those of which the scorer takes an unknown category."""
-    fitted_on = dataset.take(parts.train[:1])
-    return tuple(
-        feature._replace(open=_takes_unknown(scorer, fitted_on, feature))
-        if feature.kind == "category"
-        else feature
-        for feature in dataset.features
+def contract_of(estimator: Any, features: tuple[Feature, ...], row: Columns) -> Contract:
+    """The contract of a fitted estimator, whose features are ``open`` where it takes an unknown category.
+
+    ``row``: any one row that it can score.
+    """
+    classes = tuple(estimator.classes_.tolist()) if is_classifier(estimator) else ()
+    contract = Contract(
+        features, "regression" if not classes else "binary" if len(classes) == 2 else "multiclass", classes
+    )
+    scorer = JoblibScorer(estimator, contract)
+    return contract._replace(
+        features=tuple(
+            feature._replace(open=feature.kind == "category" and _takes_unknown(scorer, row, feature))
+            for feature in features
+        )
     )
 
 
@@ -183,18 +180,3 @@ def _takes_unknown(scorer: Scorer, row: Columns, feature: Feature) -> bool:
     except Exception:  # noqa: BLE001 - each encoder refuses in its own way
         return False
     return True
-
-
-@contextmanager
-def users_code(failure: str, say: Say) -> Iterator[None]:
-    """Tell the warnings of a pipeline as notes, and its exceptions as a ``TrainingError``."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("default")
-        warnings.simplefilter("ignore", DeprecationWarning)  # for the pipeline's author, not its user
-        try:
-            yield
-        except Exception as error:  # whatever the pipeline raises
-            raise TrainingError(f"{failure}: {one_line(error)}") from error
-        finally:
-            for note in dict.fromkeys(one_line(each.message) for each in caught):
-                say(f"note: {note}")

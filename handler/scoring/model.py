@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from handler import bundle as bundles
 from handler import telemetry
-from handler.bundle import Bundle, Label, Manifest
+from handler.bundle import Bundle, Contract, Label, Manifest
 from handler.errors import BundleError, InvalidRecords, Problem, Problems
 from handler.schema import Columns, Record, Schema
 from handler.scoring.scalar import ScalarEngine
@@ -82,7 +82,7 @@ class Scorer(Protocol):
 class OnnxScorer:
     """The exported graph in onnxruntime, on one thread a call; safe to call from several threads."""
 
-    def __init__(self, graph: bytes, manifest: Manifest) -> None:
+    def __init__(self, graph: bytes, contract: Contract) -> None:
         try:
             import onnxruntime
         except ImportError as error:
@@ -96,10 +96,10 @@ class OnnxScorer:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        features = {name: feature for feature, name in input_names(manifest).items()}
+        features = {name: feature for feature, name in input_names(contract).items()}
         self._inputs = [(each.name, features[each.name]) for each in self._session.get_inputs()]
         self._outputs = [each.name for each in self._session.get_outputs()]
-        self._index = class_index(manifest.classes)
+        self._index = class_index(contract.classes)
 
     def score(self, columns: Columns) -> Scores:
         """See ``Scorer``."""
@@ -115,10 +115,10 @@ class OnnxScorer:
 class RowByRow:
     """The engine of one row as a ``Scorer``, which scores the rows one after the other."""
 
-    def __init__(self, engine: ScalarEngine, manifest: Manifest) -> None:
+    def __init__(self, engine: ScalarEngine, contract: Contract) -> None:
         self._engine = engine
-        self._names = [feature.name for feature in manifest.features]
-        self._classes = manifest.classes
+        self._names = [feature.name for feature in contract.features]
+        self._classes = contract.classes
 
     def score(self, columns: Columns) -> Scores:
         """See ``Scorer``."""
@@ -158,10 +158,10 @@ class BySize:
 class JoblibScorer:
     """The fitted estimator itself, fed as training fed it; loads scikit-learn and pandas."""
 
-    def __init__(self, estimator: Any, manifest: Manifest) -> None:
+    def __init__(self, estimator: Any, contract: Contract) -> None:
         self._estimator = estimator
-        self._names = [feature.name for feature in manifest.features]
-        self._index = class_index(manifest.classes)
+        self._names = [feature.name for feature in contract.features]
+        self._index = class_index(contract.classes)
 
     def score(self, columns: Columns) -> Scores:
         """See ``Scorer``."""
@@ -192,9 +192,9 @@ def finite(scores: Scores) -> np.ndarray:
     return np.asarray(np.isfinite(scores.probabilities).all(axis=1))
 
 
-def input_names(manifest: Manifest) -> dict[str, str]:
+def input_names(contract: Contract) -> dict[str, str]:
     """The graph's input of each feature: ``x0``, ``x1``, ..., since a feature's name may be anything."""
-    return {feature.name: f"x{place}" for place, feature in enumerate(manifest.features)}
+    return {feature.name: f"x{index}" for index, feature in enumerate(contract.features)}
 
 
 def class_index(classes: tuple[Label, ...]) -> Callable[[np.ndarray], np.ndarray] | None:
@@ -430,16 +430,16 @@ def load_scorer(bundle: Bundle, engine: ScalarEngine | None = None) -> Scorer:
 
     ``engine`` scores few rows in its place.
     """
-    manifest = bundle.manifest
-    if manifest.runtime == "onnx":
+    contract = bundle.manifest.contract
+    if bundle.manifest.runtime == "onnx":
         graph = bundle.read(bundles.ONNX)
         if engine is None:
-            return OnnxScorer(graph, manifest)
+            return OnnxScorer(graph, contract)
         # The graph waits in memory, where it is smaller than the engine: by then the file may be another.
-        return BySize(RowByRow(engine, manifest), lambda: OnnxScorer(graph, manifest))
+        return BySize(RowByRow(engine, contract), lambda: OnnxScorer(graph, contract))
     content = bundle.read(bundles.JOBLIB)
     bundle.check_libraries()
-    return JoblibScorer(unpickle(content), manifest)
+    return JoblibScorer(unpickle(content), contract)
 
 
 def load_engine(bundle: Bundle) -> ScalarEngine | None:

@@ -27,12 +27,12 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
-from handler.bundle import Bundle, Feature, Manifest
+from handler.bundle import Bundle, Contract, Feature, Manifest
 from handler.scoring.model import JoblibScorer, Model, unpickle
 from training.errors import TrainingError
 from training.export.graph import to_onnx
 from training.proof import parity, rows
-from training.proof.thresholds import threshold_values
+from training.proof.breakpoints import breakpoints
 from training.train import Options, train
 
 Trained = Callable[..., tuple[Manifest, str]]
@@ -40,7 +40,7 @@ Trained = Callable[..., tuple[Manifest, str]]
 
 @pytest.fixture
 def trained(tmp_path: Path) -> Trained:
-    """Train on a frame with the target ``y``; gives the manifest and the report."""
+    """Train on a frame with the target ``y``, and return the manifest and the report; see ``model``."""
 
     def command(frame: pd.DataFrame, pipeline: str, *, export: Any = to_onnx, **options: Any) -> Any:
         frame.to_csv(tmp_path / "rows.csv", index=False)
@@ -55,7 +55,8 @@ def trained(tmp_path: Path) -> Trained:
 def truth(folder: Path) -> Model:
     """The pickled estimator of a bundle, as a model."""
     bundle = Bundle.open(folder)
-    return Model.of(bundle.manifest, JoblibScorer(unpickle(bundle.read("model.joblib")), bundle.manifest))
+    manifest = bundle.manifest
+    return Model.of(manifest, JoblibScorer(unpickle(bundle.read("model.joblib")), manifest.contract))
 
 
 def fevers(count: int = 400) -> pd.DataFrame:
@@ -81,9 +82,9 @@ def test_a_binarizer_is_served_as_scikit_learn_has_it_at_its_threshold(
 
 
 def test_a_graph_that_is_wrong_at_a_steps_threshold_alone_is_rejected(trained: Trained) -> None:
-    def stock(estimator: Any, manifest: Manifest, **options: Any) -> bytes:
+    def stock(estimator: Any, contract: Contract, **options: Any) -> bytes:
         """With the fault of skl2onnx's converter: 1 from the threshold on, rather than above it."""
-        model = onnx.load_from_string(to_onnx(estimator, manifest, **options))
+        model = onnx.load_from_string(to_onnx(estimator, contract, **options))
         (first, *_) = [node for node in model.graph.node if node.op_type == "Greater"]
         first.op_type = "GreaterOrEqual"
         return bytes(model.SerializeToString())
@@ -165,7 +166,7 @@ def test_the_numbers_that_a_step_was_fitted_with_are_tried(estimator: Any, expec
 def tried(estimator: Any, frame: pd.DataFrame) -> Any:
     low, high = float(frame["temp"].min()), float(frame["temp"].max())
     features = (Feature("temp", "number", False, low, high), Feature("age", "number", False, 1.0, 90.0))
-    return threshold_values(estimator, features, (37.0, 40.0), 0)
+    return breakpoints(estimator, features, (37.0, 40.0), 0)
 
 
 # Texts, and values far beyond what training saw
@@ -236,9 +237,9 @@ def test_a_graph_has_no_number_where_scikit_learn_raises(
 ) -> None:
     asked: list[bool] = []
 
-    def noted(estimator: Any, manifest: Manifest, *, guarded: bool = False) -> bytes:
+    def noted(estimator: Any, contract: Contract, *, guarded: bool = False) -> bytes:
         asked.append(guarded)
-        return to_onnx(estimator, manifest, guarded=guarded)
+        return to_onnx(estimator, contract, guarded=guarded)
 
     manifest, _ = trained(fevers(), pipeline, export=noted)
     assert asked == [False, True]

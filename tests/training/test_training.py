@@ -23,7 +23,7 @@ from sklearn.model_selection import train_test_split
 
 from handler.app import App
 from handler.batch.run import Batch
-from handler.bundle import Bundle, Feature, Kind, Manifest
+from handler.bundle import Bundle, Contract, Feature, Kind, Manifest
 from handler.schema import Columns, parse_text
 from handler.scoring.model import JoblibScorer, Model, Scores, unpickle
 from handler.settings import Settings
@@ -34,7 +34,7 @@ from tests.support.bundles import mixed_rows
 from training import pipelines
 from training.__main__ import main
 from training.data import reading, sample
-from training.data.columns import Columns as Told
+from training.data.columns import ColumnSpec
 from training.errors import TrainingError
 from training.export.graph import to_onnx
 from training.proof import parity, rows
@@ -329,9 +329,9 @@ def test_a_columns_kind(cells: Sequence[str], expected: Feature | None) -> None:
     table = reading.parse(_csv(x=cells, y=[str(place) for place in range(len(cells))]), "rows.csv")
     if expected is None:
         with pytest.raises(TrainingError):
-            reading.prepare(table, Told("y"))
+            reading.prepare(table, ColumnSpec("y"))
         return
-    (column,) = reading.prepare(table, Told("y")).columns
+    (column,) = reading.prepare(table, ColumnSpec("y")).columns
     assert column.feature == expected
     assert column.missing == cells.count("")
 
@@ -364,7 +364,7 @@ def test_what_is_odd_about_a_column_is_noted(run: Run, capsys: pytest.CaptureFix
 )
 def test_training_reads_a_cell_as_serving_does(cells: list[str]) -> None:
     table = reading.parse(_csv(x=cells, y=[str(place) for place in range(len(cells))]), "rows.csv")
-    (column,) = reading.prepare(table, Told("y")).columns
+    (column,) = reading.prepare(table, ColumnSpec("y")).columns
     assert column.values.tolist() == pytest.approx(
         [parse_text(column.feature, cell) for cell in cells], abs=0, rel=0, nan_ok=True
     )
@@ -627,7 +627,7 @@ def test_a_category_that_only_the_rows_held_out_have_needs_an_open_encoder(
 def test_nulls_and_unknown_categories_score_as_the_estimator_scores_them(mixed_dir: Path) -> None:
     model = Model.load(mixed_dir)
     estimator = unpickle(Bundle.open(mixed_dir).read("model.joblib"))
-    true = Model.of(model.manifest, JoblibScorer(estimator, model.manifest))
+    true = Model.of(model.manifest, JoblibScorer(estimator, model.manifest.contract))
     known = {
         "living area": 70.5,
         "no.rooms": 3,
@@ -649,8 +649,8 @@ def test_nulls_and_unknown_categories_score_as_the_estimator_scores_them(mixed_d
 
 
 def test_a_tampered_graph_fails_the_gate_and_joblib_serves(tmp_path: Path, bundle_dir: Path) -> None:
-    def tampered(estimator: Any, manifest: Manifest) -> bytes:
-        graph = onnx.load_from_string(to_onnx(estimator, manifest))
+    def tampered(estimator: Any, contract: Contract, **options: Any) -> bytes:
+        graph = onnx.load_from_string(to_onnx(estimator, contract, **options))
         (classifier,) = [node for node in graph.graph.node if node.op_type == "MatMul"]
         (weights,) = [each for each in graph.graph.initializer if each.name in classifier.input]
         weights.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weights) * 1.00001, weights.name))
@@ -718,10 +718,11 @@ def test_a_flaw_that_no_row_held_out_shows_fails_the_gate(
     adversarial = rows.adversarial(mixed_model.manifest.features, typical, seed=1)
     flawed = Flawed(mixed_model, strange)
     assert not strange(held_out).any()
-    finding = parity.compare(flawed, mixed_model.scorer, "multiclass", held_out, adversarial)
+    gate = parity.Gate(mixed_model.scorer, "multiclass", held_out, adversarial)
+    finding = gate.compare(flawed)
     assert finding.labels_identical is False
     assert "another label" in str(finding.reason)
-    sound = parity.compare(mixed_model.scorer, mixed_model.scorer, "multiclass", held_out, adversarial)
+    sound = gate.compare(mixed_model.scorer)
     assert sound.reason is None
     assert sound.largest_difference == 0
 
@@ -735,7 +736,7 @@ def test_values_must_agree_within_the_tolerance(regression_model: Model, wrong: 
 
     typical = regression_model.schema.from_json(regression_model.manifest.golden[0]["record"])
     columns = regression_model.schema.columns([typical])
-    finding = parity.compare(Off(), regression_model.scorer, "regression", columns, columns)
+    finding = parity.Gate(regression_model.scorer, "regression", columns, columns).compare(Off())
     assert "over the tolerance" in str(finding.reason)
     assert json.dumps(finding.as_json(), allow_nan=False)
 
@@ -1043,7 +1044,7 @@ def test_an_id_is_carried_through_requests(tmp_path: Path) -> None:
 )
 def test_a_kind_that_is_told(cells: Sequence[str], kind: Kind, expected: Feature | str) -> None:
     table = reading.parse(_csv(x=cells, y=[str(place) for place in range(len(cells))]), "rows.csv")
-    told = Told("y", kinds={"x": kind})
+    told = ColumnSpec("y", kinds={"x": kind})
     if isinstance(expected, str):
         with pytest.raises(TrainingError, match=re.escape(expected)):
             reading.prepare(table, told)

@@ -28,7 +28,7 @@ LISTED = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
+class ColumnSpec:
     """``drop``: left out; ``ids``: left out, and carried through requests; ``kinds``: forced.
 
     ``file`` is where it was read, empty for flags.
@@ -40,10 +40,10 @@ class Columns:
     kinds: Mapping[str, Kind] = field(default_factory=dict)
     file: str = ""
 
-    def with_flags(self, flags: Columns) -> Columns:
+    def with_flags(self, flags: ColumnSpec) -> ColumnSpec:
         """Both together; of a column that both name, what ``flags`` say."""
         named = {*flags.drop, *flags.ids, *flags.kinds}
-        return Columns(
+        return ColumnSpec(
             flags.target or self.target,
             (*(name for name in self.drop if name not in named), *flags.drop),
             tuple(dict.fromkeys((*(name for name in self.ids if name not in named), *flags.ids))),
@@ -88,7 +88,7 @@ def parse_kind(told: str) -> tuple[str, Kind]:
     return name, kind  # type: ignore[return-value]
 
 
-def read(path: Path) -> Columns:
+def read(path: Path) -> ColumnSpec:
     """The file of ``--columns``; raises ``TrainingError`` that names the file and the key."""
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -109,7 +109,7 @@ def read(path: Path) -> Columns:
         if kind not in KINDS:
             raise TrainingError(f"{path}: 'kinds' must give '{name}' one of {', '.join(KINDS)}")
     drop, ids = _names(path, document, "drop"), _names(path, document, "ids")
-    return Columns(target, drop, ids, kinds, str(path))
+    return ColumnSpec(target, drop, ids, kinds, str(path))
 
 
 def _names(path: Path, document: Mapping[str, Any], key: str) -> tuple[str, ...]:

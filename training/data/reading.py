@@ -22,8 +22,7 @@ import polars as pl
 
 from handler.bundle import Feature, Kind
 from handler.schema import MEANING, InvalidValue, Schema, Value, clean_name, parse_text
-from training.data.columns import Columns as Told
-from training.data.columns import near
+from training.data.columns import ColumnSpec, near
 from training.errors import TrainingError
 
 DEFAULT_TARGET = "converted"
@@ -202,9 +201,9 @@ def _check_shape(text: str, delimiter: str, width: int, source: str) -> None:
             )
 
 
-def prepare(table: Table, flags: Told, file: Told | None = None) -> Dataset:
+def prepare(table: Table, flags: ColumnSpec, file: ColumnSpec | None = None) -> Dataset:
     """Tell features from target and infer the kinds that are not told; raises ``TrainingError``."""
-    file = file or Told()
+    file = file or ColumnSpec()
     told = file.with_flags(flags)
     target = told.target or DEFAULT_TARGET
     if target not in table.columns:
@@ -224,7 +223,7 @@ def prepare(table: Table, flags: Told, file: Told | None = None) -> Dataset:
     return Dataset(table, columns, _target(target, table.columns[target]), told.ids)
 
 
-def _hint(table: Table, told: Told) -> str:
+def _hint(table: Table, told: ColumnSpec) -> str:
     hint = near(told.target or DEFAULT_TARGET, list(table.columns))
     if told.target is None:
         return f"name the column to predict with --target; {hint}"

@@ -14,11 +14,7 @@ from typing import Any
 import numpy as np
 import onnx
 from skl2onnx import update_registered_converter
-from skl2onnx.common._registration import (
-    get_converter,
-    register_converter,
-    register_shape_calculator,
-)
+from skl2onnx.common._registration import get_converter, register_converter, register_shape_calculator
 from skl2onnx.common.data_types import DoubleTensorType
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.dummy import DummyClassifier, DummyRegressor

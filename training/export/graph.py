@@ -33,7 +33,7 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.tree import BaseDecisionTree
 from sklearn.utils import get_tags
 
-from handler.bundle import Feature, Manifest
+from handler.bundle import Contract, Feature
 from handler.scoring.model import input_names
 from training.errors import one_line
 from training.export import converters
@@ -50,8 +50,8 @@ class NotExportable(Exception):
     """No ONNX graph can be made of the estimator; ``str()`` is the reason in one line."""
 
 
-def to_onnx(estimator: Any, manifest: Manifest, *, guarded: bool = False) -> bytes:
-    """The graph, with its inputs named by ``input_names(manifest)``; raises ``NotExportable``.
+def to_onnx(estimator: Any, contract: Contract, *, guarded: bool = False) -> bytes:
+    """The graph, with its inputs named by ``input_names(contract)``; raises ``NotExportable``.
 
     The last step computes in double precision, or in float32 where it knows nothing else. ``guarded``: the
     value or the probabilities are NaN where scikit-learn refuses what the last step is given.
@@ -62,7 +62,7 @@ def to_onnx(estimator: Any, manifest: Manifest, *, guarded: bool = False) -> byt
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about skl2onnx's own code
-                graph = _convert(steps, manifest, threshold, single=single, guarded=guarded)
+                graph = _convert(steps, contract, threshold, single=single, guarded=guarded)
             onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
         except Exception as error:  # noqa: BLE001 - converters fail in every way there is
             reason = reason or error
@@ -114,10 +114,10 @@ def steps_of(estimator: Any) -> list[Any]:
 
 
 def _convert(
-    steps: Sequence[Any], manifest: Manifest, threshold: float | None, *, single: bool, guarded: bool
+    steps: Sequence[Any], contract: Contract, threshold: float | None, *, single: bool, guarded: bool
 ) -> bytes:
     converters.register()
-    features, (*before, last) = manifest.features, _without_scalers(steps)
+    features, (*before, last) = contract.features, _without_scalers(steps)
     scaler = None
     if isinstance(last, TransformedTargetRegressor):
         scaler, (*within, last) = _target_scaler(last), steps_of(last.regressor_)
@@ -155,7 +155,7 @@ def _convert(
         raise NotImplementedError("skl2onnx left a feature out of the graph")
     if any(node.op_type == "StringNormalizer" for node in model.graph.node):
         raise NotImplementedError("letters made lower-case by a locale, which not every system has")
-    names = input_names(manifest)
+    names = input_names(contract)
     _rename(
         model.graph,
         {found.name: names[each.name] for found, each in zip(model.graph.input, features, strict=True)},

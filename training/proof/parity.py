@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from handler.bundle import Task
 from handler.schema import Columns
-from handler.scoring.model import Scorer, Scores
+from handler.scoring.model import Scorer, Scores, finite, length
 from training.errors import one_line
-from training.proof.rows import rows_of
 
 #: Absolute, on each probability; trees compute in float32.
 PROBABILITY_TOLERANCE = 1e-6
@@ -25,6 +24,8 @@ EXACT_TOLERANCE = 1e-12
 #: How far an estimator asked for one row may be from the same asked for many: by what double precision
 #: explains, and by what float32 does.
 STEADY, UNSTEADY = 1e-9, 1e-3
+#: Rows that an estimator is asked for together and one by one.
+STEADY_ROWS = 50
 #: Rows held out that are compared at most, and rows that are compared at least, in all.
 ROWS = 20_000
 #: Cells (rows by features) that are scored at once at most.
@@ -85,82 +86,86 @@ class Finding:
         return {name: value for name, value in fields.items() if value is not None}
 
 
-def tolerance_of(task: Task, *, exact: bool) -> float:
-    """By how much two scorers may differ, in probabilities or in units of ``Scale``."""
-    if exact:
-        return EXACT_TOLERANCE
-    return VALUE_TOLERANCE if task == "regression" else PROBABILITY_TOLERANCE
-
-
 def untried(reason: str, tolerance: float = 0.0, scale: Scale | None = None) -> Finding:
-    """The finding on a graph that could not be made."""
+    """The finding on a scorer that could not be made, or that fails."""
     return Finding(0, 0, None, None, tolerance, reason, scale)
 
 
-def compare(
-    graph: Scorer,
-    estimator: Scorer,
-    task: Task,
-    held_out: Columns,
-    adversarial: Columns,
-    *,
-    scale: Scale | None = None,
-    exact: bool = False,
-) -> Finding:
-    """Score both sets of rows with both scorers, who must agree on every one.
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """An estimator, and the rows on which another scorer must agree with it.
 
-    They agree too where neither gives a finite number: the estimator may also raise there. ``scale``: a
-    regression's, without which its values count by their own size, and at least by 1.
+    ``scale``: a regression's, without which its values count by their own size, and at least by 1.
+    ``exact``: differences of ``EXACT_TOLERANCE`` at most are allowed.
     """
-    scale = scale or (Scale(1.0, 0.0) if task == "regression" else None)
-    tolerance = tolerance_of(task, exact=exact)
-    seen = _Seen()
-    for columns in (held_out, adversarial):
-        for rows in _slices(columns):
+
+    estimator: Scorer
+    task: Task
+    held_out: Columns
+    adversarial: Columns
+    scale: Scale | None = None
+    exact: bool = False
+
+    @property
+    def tolerance(self) -> float:
+        """By how much two scorers may differ, in probabilities or in units of ``Scale``."""
+        if self.exact:
+            return EXACT_TOLERANCE
+        return VALUE_TOLERANCE if self.task == "regression" else PROBABILITY_TOLERANCE
+
+    def compare(self, scorer: Scorer) -> Finding:
+        """Score both sets of rows with both scorers, which must agree on every row.
+
+        They agree too where neither gives a finite number: the estimator may also raise there.
+        """
+        scale = self.scale or (Scale(1.0, 0.0) if self.task == "regression" else None)
+        tolerance, seen = self.tolerance, _Seen()
+        for rows in (*_slices(self.held_out), *_slices(self.adversarial)):
             try:
                 with warnings.catch_warnings(), np.errstate(all="ignore"):
                     warnings.simplefilter("ignore")  # of overflows, which are what the extremes are for
-                    seen.compare(graph, estimator, rows, scale)
+                    seen.compare(scorer, self.estimator, rows, scale)
             except _Raises as error:
-                reason = f"it answers where scikit-learn raises {one_line(error.__cause__)}"
-                return Finding(0, 0, None, None, tolerance, reason, scale, answers_too_much=True)
-            except Exception as error:  # noqa: BLE001 - rows that the graph cannot score are no proof
-                reason = f"scoring the rows to compare fails: {one_line(error)}"
-                return untried(reason, tolerance, scale)
-    if seen.mismatches:
-        reason = f"{seen.mismatches:,} of the rows tried get another label"
-    elif seen.largest > tolerance:
-        reason = f"its largest difference, {seen.largest:.1e}, is over the tolerance of {tolerance:.0e}"
-    elif seen.too_much:
-        reason = f"it answers {seen.too_much:,} of the rows tried where scikit-learn gives no finite number"
-    else:
-        reason = ""
-    return Finding(
-        rows=rows_of(held_out),
-        adversarial_rows=rows_of(adversarial),
-        labels_identical=None if task == "regression" else not seen.mismatches,
-        largest_difference=seen.largest if math.isfinite(seen.largest) else None,
-        tolerance=tolerance,
-        reason=reason or None,
-        scale=scale,
-        answers_too_much=bool(seen.too_much and not seen.mismatches and seen.largest <= tolerance),
-    )
+                cause = f"it answers where scikit-learn raises {one_line(error.__cause__)}"
+                return replace(untried(cause, tolerance, scale), answers_too_much=True)
+            except Exception as error:  # noqa: BLE001 - rows that the scorer fails on are no proof
+                return untried(f"scoring the rows to compare fails: {one_line(error)}", tolerance, scale)
+        reason: str | None = None
+        if seen.mismatches:
+            reason = f"{seen.mismatches:,} of the rows tried get another label"
+        elif seen.largest > tolerance:
+            reason = f"its largest difference, {seen.largest:.1e}, is over the tolerance of {tolerance:.0e}"
+        elif seen.too_much:
+            reason = (
+                f"it answers {seen.too_much:,} of the rows tried where scikit-learn gives no finite number"
+            )
+        return Finding(
+            rows=length(self.held_out),
+            adversarial_rows=length(self.adversarial),
+            labels_identical=None if self.task == "regression" else not seen.mismatches,
+            largest_difference=seen.largest if math.isfinite(seen.largest) else None,
+            tolerance=tolerance,
+            reason=reason,
+            scale=scale,
+            answers_too_much=bool(seen.too_much and not seen.mismatches and seen.largest <= tolerance),
+        )
 
+    def unsteadiness(self) -> float:
+        """The largest difference of the estimator between held-out rows scored together and one by one.
 
-def unsteadiness(estimator: Scorer, columns: Columns, scale: Scale | None) -> float:
-    """The largest difference between rows scored together and one by one.
-
-    It is infinite where labels differ, or where the same rows together do not get the same twice.
-    """
-    seen, again = _Seen(), _Seen()
-    together = estimator.score(columns)
-    again.add(estimator.score(columns), together, scale)
-    if again.mismatches or again.largest > STEADY:
-        return math.inf
-    for place in range(rows_of(columns)):
-        alone = estimator.score(_rows_at(columns, np.array([place])))
-        seen.add(alone, _scores_at(together, np.array([place])), scale)
-    return math.inf if seen.mismatches else seen.largest
+        It is infinite where labels differ, or where the same rows together do not get the same twice.
+        """
+        step = max(1, length(self.held_out) // STEADY_ROWS)
+        columns = {name: values[::step] for name, values in self.held_out.items()}
+        seen, again = _Seen(), _Seen()
+        together = self.estimator.score(columns)
+        again.add(self.estimator.score(columns), together, self.scale)
+        if again.mismatches or again.largest > STEADY:
+            return math.inf
+        for index in range(length(columns)):
+            alone = self.estimator.score(_rows_at(columns, np.array([index])))
+            seen.add(alone, _scores_at(together, np.array([index])), self.scale)
+        return math.inf if seen.mismatches else seen.largest
 
 
 class _Raises(Exception):
@@ -178,11 +183,11 @@ class _Seen:
     def compare(self, graph: Scorer, estimator: Scorer, columns: Columns, scale: Scale | None) -> None:
         """Score the rows with both; raises ``_Raises``."""
         found = graph.score(columns)
-        answered = _finite(found)
+        answered = finite(found)
         sound, silent = np.flatnonzero(answered), np.flatnonzero(~answered)
         if len(sound):
             true = _scored(estimator, _rows_at(columns, sound))
-            right = _finite(true)
+            right = finite(true)
             self.too_much += int((~right).sum())
             self.add(_scores_at(found, sound[right]), _scores_at(true, np.flatnonzero(right)), scale)
         step = max(1, len(silent) // ASKED_ALONE)
@@ -191,7 +196,7 @@ class _Seen:
                 alone = estimator.score(_rows_at(columns, np.array([place])))
             except Exception:  # noqa: BLE001 - neither answers
                 continue
-            if _finite(alone).all():
+            if finite(alone).all():
                 self.largest = math.inf
 
     def add(self, found: Scores, true: Scores, scale: Scale | None) -> None:
@@ -214,23 +219,15 @@ def _scored(estimator: Scorer, columns: Columns) -> Scores:
     try:
         return estimator.score(columns)
     except Exception as error:
-        count = rows_of(columns)
+        count = length(columns)
         if count > 1:  # a row that it refuses is in one of the halves, unless it refuses the crowd
             _scored(estimator, _rows_at(columns, np.arange(count // 2)))
             _scored(estimator, _rows_at(columns, np.arange(count // 2, count)))
         raise _Raises from error
 
 
-def _finite(scores: Scores) -> np.ndarray:
-    """Of each row, whether its value and all of its probabilities are finite."""
-    finite: np.ndarray = np.isfinite(scores.values)
-    if scores.probabilities is not None:
-        finite = finite & np.isfinite(scores.probabilities).all(axis=1)
-    return finite
-
-
 def _slices(columns: Columns) -> Iterator[Columns]:
-    count = rows_of(columns)
+    count = length(columns)
     size = max(1, CELLS // len(columns))
     for start in range(0, count, size):
         yield {name: values[start : start + size] for name, values in columns.items()}

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from handler.bundle import Feature
-from handler.schema import LARGEST_INTEGER, LARGEST_NUMBER, Columns, Record, Value
-from handler.scoring.model import Model
+from handler.bundle import Contract, Feature
+from handler.schema import LARGEST_INTEGER, LARGEST_NUMBER, Columns, Record, Schema, Value
+from handler.scoring.model import Scorer, Scores, length
 
 #: Of a number, beside what training saw: far more than was ever seen, up to the most that is taken.
 LARGE = (1e6, 1e12, 1e15, 1e20, LARGEST_NUMBER)
@@ -104,7 +104,7 @@ def adversarial(
     if thresholds:
         most = min(sum(map(len, thresholds.values())), total // 8)
         parts.append(_spread(features, typical, thresholds, most, random))
-    left = total - sum(map(rows_of, parts))
+    left = total - sum(map(length, parts))
     if thresholds:
         likely_rows = likely(features, random, left // 2)
         _place(likely_rows, thresholds, min(0.5, 3 / len(thresholds)), random)
@@ -160,11 +160,6 @@ def _place(
         columns[name][there] = chosen
 
 
-def rows_of(columns: Columns) -> int:
-    """How many rows they are."""
-    return len(next(iter(columns.values())))
-
-
 def likely(features: Sequence[Feature], random: np.random.Generator, rows: int) -> dict[str, np.ndarray]:
     """Random rows within what training saw, each feature by itself."""
     columns = {}
@@ -180,28 +175,44 @@ def likely(features: Sequence[Feature], random: np.random.Generator, rows: int) 
     return columns
 
 
-def golden(model: Model, typical: Record, seed: int) -> tuple[dict[str, Any], ...]:
+def golden(scorer: Scorer, contract: Contract, typical: Record, seed: int) -> tuple[dict[str, Any], ...]:
     """Records that cover the schema and, where they are easily met, the classes, with their predictions."""
-    features = model.schema.features
+    features, schema = contract.features, Schema(contract.features)
+
+    def predict(records: Sequence[Record]) -> list[dict[str, Any]]:
+        return _predictions(scorer.score(schema.columns(records)), contract)
+
     random = np.random.default_rng(seed)
     by_column = likely(features, random, max(50, min(1000, CELLS // 10 // len(features)))).values()
     drawn = [tuple(record) for record in zip(*(values.tolist() for values in by_column), strict=True)]
     chosen = dict.fromkeys([typical, *_corners(features, typical)])
-    known = {each["prediction"] for each in model.predictions(model.score(list(chosen)))}
-    for record, label in zip(drawn, model.labels(model.score(drawn)), strict=True):
-        if len(chosen) < GOLDEN and label not in known:
+    known = {each["prediction"] for each in predict(list(chosen))}
+    for record, prediction in zip(drawn, predict(drawn), strict=True):
+        if len(chosen) < GOLDEN and prediction["prediction"] not in known:
             chosen[record] = None
-            known.add(label)
+            known.add(prediction["prediction"])
     for record in drawn[: GOLDEN - len(chosen)]:
         chosen[record] = None
     # As serving will: from JSON, one record at a time.
     records = [as_json(features, record) for record in chosen]
-    predictions = [model.predictions(model.score([model.schema.from_json(each)]))[0] for each in records]
+    predictions = [predict([schema.from_json(each)])[0] for each in records]
     return tuple(
         {"record": record, **prediction}
         for record, prediction in zip(records, predictions, strict=True)
         if _finite(prediction)
     )
+
+
+def _predictions(scores: Scores, contract: Contract) -> list[dict[str, Any]]:
+    """One JSON object per row, as an answer has it."""
+    values, names = scores.values.tolist(), [str(label) for label in contract.classes]
+    labels = [contract.classes[index] for index in values] if names else values
+    if scores.probabilities is None:
+        return [{"prediction": label} for label in labels]
+    return [
+        {"prediction": label, "probabilities": dict(zip(names, row, strict=True))}
+        for label, row in zip(labels, scores.probabilities.tolist(), strict=True)
+    ]
 
 
 def _finite(prediction: dict[str, Any]) -> bool:

@@ -49,10 +49,10 @@ pre { overflow-x: auto; padding: .8rem; border: 1px solid var(--line); border-ra
 """
 
 
-def documents(evidence: Evidence) -> dict[str, bytes]:
+def documents(manifest: Manifest, evidence: Evidence) -> dict[str, bytes]:
     """The bundle's ``MODEL_CARD.md`` and ``report.html``; a picture that fails is left out, with a word."""
-    sections = list(_sections(evidence.manifest, len(evidence.y)))
-    title = f"{evidence.manifest.name}: model report"
+    sections = list(_sections(manifest, len(evidence.truth)))
+    title = f"{manifest.name}: model report"
     return {
         bundle.CARD: "\n".join(_markdown(title, sections)).encode(),
         bundle.REPORT: "\n".join(_page(title, sections, draw(evidence))).encode(),

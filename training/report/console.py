@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn import metrics as sk
 
-from handler.bundle import Label, Manifest
+from handler.bundle import Contract, Label, Manifest
 from handler.scoring.model import Scores
 from training.data.reading import Column, Dataset
 from training.fitting import Split
@@ -24,10 +25,10 @@ SHOWN = 20
 SHOWN_COLUMNS = 40
 
 
-def columns(dataset: Dataset, *, synthetic: bool) -> str:
+def columns(dataset: Dataset) -> str:
     """Shape, and what each column holds."""
     table, target = dataset.table, dataset.target
-    made_up = " (synthetic: made up, no real customers)" if synthetic else ""
+    made_up = " (synthetic: made up, no real customers)" if table.synthetic else ""
     if target.numbers is None or (target.classifies and target.labels.dtype == object):
         values = _listed(sorted(set(target.labels.tolist())))
     else:
@@ -116,18 +117,32 @@ def _balance(parts: Split, choice: Choice) -> list[str]:
     return lines
 
 
-def quality(manifest: Manifest, y: np.ndarray, scores: Scores) -> str:
+def quality(
+    measured: Mapping[str, Any],
+    contract: Contract,
+    threshold: float | None,
+    truth: np.ndarray,
+    scores: Scores,
+) -> str:
     """The metrics on the rows held out, for a classifier with its confusion matrix."""
-    numbers = manifest.metrics
     named = ", ".join(
-        f"{name} {metrics.shown(value)}" for name, value in numbers.items() if not isinstance(value, list)
+        f"{name} {metrics.shown(value)}" for name, value in measured.items() if not isinstance(value, list)
     )
-    lines = [f"on the {len(y):,} rows held out: {named}"]
-    if manifest.task != "regression" and len(manifest.classes) <= SHOWN:
-        lines.append(metrics.table(manifest, y, scores))
-        lines += _confusion(manifest.classes, numbers["confusion_matrix"])
-    if manifest.threshold is not None and scores.probabilities is not None:
-        lines += _thresholds(manifest.classes[1], manifest.threshold, y, scores.probabilities[:, 1])
+    lines = [f"on the {len(truth):,} rows held out: {named}"]
+    classes = contract.classes
+    if contract.task != "regression" and len(classes) <= SHOWN:
+        table: str = sk.classification_report(
+            truth,
+            scores.values,
+            labels=range(len(classes)),
+            target_names=[str(label) for label in classes],
+            digits=4,
+            zero_division=0.0,
+        )
+        lines.append(table.rstrip())
+        lines += _confusion(classes, measured["confusion_matrix"])
+    if threshold is not None and scores.probabilities is not None:
+        lines += _thresholds(classes[1], threshold, truth == 1, scores.probabilities[:, 1])
     return "\n".join(lines)
 
 
@@ -141,13 +156,15 @@ def _confusion(classes: Sequence[Label], matrix: Sequence[Sequence[int]]) -> lis
     )
 
 
-def _thresholds(label: Label, chosen: float, y: np.ndarray, probability: np.ndarray) -> list[str]:
+def _thresholds(label: Label, chosen: float, positive: np.ndarray, probability: np.ndarray) -> list[str]:
     """How well ``label`` is told at the chosen threshold, and at one half."""
     rows = []
     for threshold in dict.fromkeys((0.5, chosen)):
-        found = metrics.at_threshold(y == label, probability, threshold)
+        measured = sk.precision_recall_fscore_support(
+            positive, probability >= threshold, average="binary", zero_division=0.0
+        )
         mark = " (chosen)" if threshold == chosen else ""
-        rows.append((f"{threshold:.4g}{mark}", *(f"{value:.4f}" for value in found)))
+        rows.append((f"{threshold:.4g}{mark}", *(f"{value:.4f}" for value in measured[:3])))
     return _grid((f"'{label}' from", "precision", "recall", "f1"), rows, "<>>>")
 
 

@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from sklearn import metrics as sk
 from sklearn.calibration import CalibrationDisplay
 
-from handler.bundle import Feature, Manifest
+from handler.bundle import Contract, Feature
 from handler.schema import Columns
-from handler.scoring.model import Scorer, Scores, class_index
+from handler.scoring.model import Scorer, Scores
 from training.errors import one_line
 
 #: Rows, at most, that are scored again for importances and effects, and drawn as points.
@@ -33,26 +33,23 @@ BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#777777"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
-    """The rows held out: what they are, what they were scored, and what scores them."""
+    """The rows held out, their scores and their targets, and the scorer to ask further.
 
-    manifest: Manifest
+    ``truth`` (theirs) and ``every_truth`` (all rows') are as ``scores.values``.
+    """
+
+    contract: Contract
+    threshold: float | None
     scorer: Scorer
     columns: Columns
-    y: np.ndarray
     scores: Scores
-    all_labels: np.ndarray
-
-    @property
-    def places(self) -> np.ndarray:
-        """Each row's true class, as its place among the classes."""
-        index = class_index(self.manifest.classes)
-        assert index is not None
-        return index(self.y)
+    truth: np.ndarray
+    every_truth: np.ndarray
 
     @property
     def names(self) -> list[str]:
         """The classes' names, cut to fit beside an axis."""
-        return [_short(str(label), 18) for label in self.manifest.classes]
+        return [_short(str(label), 18) for label in self.contract.classes]
 
     @property
     def positive(self) -> np.ndarray:
@@ -79,8 +76,8 @@ Draw = Callable[[Evidence], Figure]
 
 
 def _chosen(evidence: Evidence) -> Iterator[tuple[str, str, Draw]]:
-    manifest = evidence.manifest
-    if manifest.task == "regression":
+    contract = evidence.contract
+    if contract.task == "regression":
         yield "Predicted and actual", "The closer to the diagonal, the better.", _predicted
         yield "Residuals", "Actual less predicted; a slope or a funnel is something not learnt.", _residuals
         yield (
@@ -90,11 +87,11 @@ def _chosen(evidence: Evidence) -> Iterator[tuple[str, str, Draw]]:
         )
     else:
         yield "Class balance", "Rows of each class, in the whole file.", _balance
-        if len(manifest.classes) <= MOST_CLASSES:
+        if len(contract.classes) <= MOST_CLASSES:
             told = "Rows held out by their class and the predicted one; shares are of the class."
             yield "Confusion matrix", told, _confusion
         probabilities = evidence.scores.probabilities is not None
-        if probabilities and manifest.task == "binary":
+        if probabilities and contract.task == "binary":
             yield "ROC", "True against false alarms over all thresholds; the dot is the one used.", _roc
             told = "What is found against how much of what is said is right; the dot is the threshold used."
             yield "Precision and recall", told, _precision_recall
@@ -102,7 +99,7 @@ def _chosen(evidence: Evidence) -> Iterator[tuple[str, str, Draw]]:
             yield "Threshold", told, _thresholds
             told = "On the diagonal, 30 % of the rows given 30 % are positive; weighing classes bends it."
             yield "Calibration", told, _calibration
-        elif probabilities and len(manifest.classes) <= MOST_CURVES:
+        elif probabilities and len(contract.classes) <= MOST_CURVES:
             yield "ROC, each class against the others", "True against false alarms.", _roc_of_each
     told = f"How much the {_score_name(evidence)} falls when a column is shuffled; lines span its shuffles."
     yield "Permutation importance", told, _importance
@@ -135,9 +132,7 @@ def _short(text: str, most: int = 28) -> str:
 
 
 def _balance(evidence: Evidence) -> Figure:
-    index = class_index(evidence.manifest.classes)
-    assert index is not None
-    counts = np.bincount(index(evidence.all_labels), minlength=len(evidence.names))
+    counts = np.bincount(evidence.every_truth, minlength=len(evidence.names))
     shown = np.argsort(counts, kind="stable")[-MOST_CLASSES:]
     figure, axes = _figure(height=max(1.6, 0.8 + 0.32 * len(shown)))
     bars = axes.barh([evidence.names[place] for place in shown], counts[shown], color=BLUE)
@@ -152,7 +147,7 @@ def _confusion(evidence: Evidence) -> Figure:
     size = len(evidence.names)
     edge = min(11.0, 3.4 + 0.42 * size)
     figure, axes = _figure(edge + 0.8, edge)
-    matrix = sk.confusion_matrix(evidence.places, evidence.scores.values, labels=range(size))
+    matrix = sk.confusion_matrix(evidence.truth, evidence.scores.values, labels=range(size))
     shares = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
     display = sk.ConfusionMatrixDisplay(shares, display_labels=evidence.names)
     display.plot(ax=axes, cmap="Blues", include_values=False, xticks_rotation="vertical" if size > 3 else 0)
@@ -170,12 +165,12 @@ def _confusion(evidence: Evidence) -> Figure:
 
 
 def _threshold(evidence: Evidence) -> float:
-    return 0.5 if evidence.manifest.threshold is None else evidence.manifest.threshold
+    return 0.5 if evidence.threshold is None else evidence.threshold
 
 
 def _roc(evidence: Evidence) -> Figure:
     figure, axes = _figure(5.2, 4.6)
-    truth, said = evidence.places, evidence.positive >= _threshold(evidence)
+    truth, said = evidence.truth, evidence.positive >= _threshold(evidence)
     sk.RocCurveDisplay.from_predictions(
         truth,
         evidence.positive,
@@ -193,7 +188,7 @@ def _roc(evidence: Evidence) -> Figure:
 
 def _precision_recall(evidence: Evidence) -> Figure:
     figure, axes = _figure(5.2, 4.6)
-    truth, said = evidence.places, evidence.positive >= _threshold(evidence)
+    truth, said = evidence.truth, evidence.positive >= _threshold(evidence)
     sk.PrecisionRecallDisplay.from_predictions(
         truth, evidence.positive, ax=axes, curve_kwargs={"color": BLUE}, name="model"
     )
@@ -210,7 +205,7 @@ def _precision_recall(evidence: Evidence) -> Figure:
 
 def _thresholds(evidence: Evidence) -> Figure:
     figure, axes = _figure()
-    precision, recall, thresholds = sk.precision_recall_curve(evidence.places, evidence.positive)
+    precision, recall, thresholds = sk.precision_recall_curve(evidence.truth, evidence.positive)
     precision, recall = precision[:-1], recall[:-1]
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
     some = np.linspace(0, len(thresholds) - 1, min(500, len(thresholds))).astype(int)
@@ -231,13 +226,7 @@ def _calibration(evidence: Evidence) -> Figure:
     figure = Figure(figsize=(5.2, 5.2), layout="constrained")
     axes, below = figure.subplots(2, height_ratios=[3, 1], sharex=True)
     CalibrationDisplay.from_predictions(
-        evidence.places,
-        evidence.positive,
-        n_bins=10,
-        strategy="quantile",
-        ax=axes,
-        color=BLUE,
-        name="model",
+        evidence.truth, evidence.positive, n_bins=10, strategy="quantile", ax=axes, color=BLUE, name="model"
     )
     axes.set(xlabel="", ylabel="share of positives")
     axes.legend(loc="upper left", fontsize=9)
@@ -252,7 +241,7 @@ def _roc_of_each(evidence: Evidence) -> Figure:
     figure, axes = _figure(5.6, 4.8)
     assert evidence.scores.probabilities is not None
     for place, name in enumerate(evidence.names):
-        truth = evidence.places == place
+        truth = evidence.truth == place
         sk.RocCurveDisplay.from_predictions(
             truth, evidence.scores.probabilities[:, place], ax=axes, name=name
         )
@@ -265,7 +254,7 @@ def _roc_of_each(evidence: Evidence) -> Figure:
 
 def _some(evidence: Evidence, most: int = ROWS) -> np.ndarray:
     """Places of rows held out, at most so many, the same each time."""
-    count = len(evidence.y)
+    count = len(evidence.truth)
     return np.sort(np.random.default_rng(0).permutation(count)[:most])
 
 
@@ -280,7 +269,7 @@ def _residuals(evidence: Evidence) -> Figure:
 def _error(evidence: Evidence, kind: str) -> Figure:
     figure, axes = _figure(5.4, 4.6)
     some = _some(evidence)
-    sk.PredictionErrorDisplay(y_true=evidence.y[some], y_pred=evidence.scores.values[some]).plot(
+    sk.PredictionErrorDisplay(y_true=evidence.truth[some], y_pred=evidence.scores.values[some]).plot(
         ax=axes,
         kind=kind,
         scatter_kwargs={"s": 10, "alpha": 0.35, "color": BLUE, "linewidths": 0},
@@ -292,20 +281,20 @@ def _error(evidence: Evidence, kind: str) -> Figure:
 
 def _residual_histogram(evidence: Evidence) -> Figure:
     figure, axes = _figure()
-    axes.hist(evidence.y - evidence.scores.values, bins=50, color=BLUE)
+    axes.hist(evidence.truth - evidence.scores.values, bins=50, color=BLUE)
     axes.axvline(0, color=ORANGE)
     axes.set(xlabel="actual less predicted", ylabel="rows")
     return figure
 
 
 def _score_name(evidence: Evidence) -> str:
-    if evidence.manifest.task == "regression":
+    if evidence.contract.task == "regression":
         return "R²"
     return "ROC area" if _by_area(evidence) else "accuracy"
 
 
 def _by_area(evidence: Evidence) -> bool:
-    return evidence.manifest.task == "binary" and evidence.scores.probabilities is not None
+    return evidence.contract.task == "binary" and evidence.scores.probabilities is not None
 
 
 @lru_cache(maxsize=1)
@@ -315,15 +304,15 @@ def importances(evidence: Evidence) -> list[tuple[Feature, np.ndarray]]:
     Of very many features, those whose values go most with what is predicted.
     https://scikit-learn.org/stable/modules/permutation_importance.html
     """
-    features = evidence.manifest.features
+    features = evidence.contract.features
     repeats = 5 if len(features) <= 40 else 1
     some = _some(evidence, ROWS if len(features) <= 100 else ROWS // 4)
     columns = {name: values[some] for name, values in evidence.columns.items()}
-    truth = evidence.y[some] if evidence.manifest.task == "regression" else evidence.places[some]
+    truth = evidence.truth[some]
 
     def score(columns: Columns) -> float:
         found = evidence.scorer.score(columns)
-        if evidence.manifest.task == "regression":
+        if evidence.contract.task == "regression":
             return float(sk.r2_score(truth, found.values))
         if _by_area(evidence) and found.probabilities is not None:
             return float(sk.roc_auc_score(truth, found.probabilities[:, 1]))
@@ -404,7 +393,7 @@ def _draw_effect(
     if means.shape[1] > 1:
         axes.legend(fontsize=8)
     axes.set_xlabel(_short(feature.name, 36))
-    what = "value" if evidence.manifest.task == "regression" else "probability"
+    what = "value" if evidence.contract.task == "regression" else "probability"
     axes.set_ylabel(
         f"mean {what}" if evidence.scores.probabilities is not None or what == "value" else "share"
     )
@@ -428,7 +417,7 @@ def _all(value: Any, some: np.ndarray) -> np.ndarray:
 def _mean(evidence: Evidence, columns: Columns) -> list[float]:
     """The mean prediction: a value, the second class's probability, or each class's."""
     found = evidence.scorer.score(columns)
-    if evidence.manifest.task == "regression":
+    if evidence.contract.task == "regression":
         return [float(found.values.mean())]
     if found.probabilities is None:
         shares = np.bincount(found.values, minlength=len(evidence.names)) / len(found.values)

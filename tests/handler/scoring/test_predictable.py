@@ -202,7 +202,7 @@ class Overflowing:
 @pytest.mark.parametrize("value", [100.0, 1e4])
 def test_the_engine_of_one_row_keeps_the_same_rule(value: float) -> None:
     engine: Any = Overflowing()
-    model = Model.of(MANIFEST, models.RowByRow(engine, MANIFEST), engine)
+    model = Model.of(MANIFEST, models.RowByRow(engine, MANIFEST.contract), engine)
     with pytest.raises(InvalidRecords, match="not a finite number"):
         model.predict_one((value,))
     with pytest.raises(InvalidRecords) as caught:

@@ -17,6 +17,7 @@ from handler.errors import BundleError
 from handler.scoring.model import Model, load_scorer
 from handler.scoring.scalar import ScalarEngine
 from tests.support.bundles import mixed_rows, quiet, resealed
+from training.bundling import sha256_of
 from training.train import Options, train
 
 
@@ -87,7 +88,7 @@ def altered(folder: Path, target: Path, content: bytes) -> Path:
     files = {file.name: file.read_bytes() for file in folder.iterdir()}
     files[bundles.SCALAR] = content
     manifest = Bundle.open(folder).manifest
-    hashes = {**manifest.files, **bundles.sha256_of({bundles.SCALAR: content})}
+    hashes = {**manifest.files, **sha256_of({bundles.SCALAR: content})}
     document = manifest._replace(files=hashes).as_json()
     document["version"] = bundles.content_version(document)
     files[bundles.MANIFEST] = json.dumps(document).encode()

@@ -55,7 +55,7 @@ class Crossing(NamedTuple):
     high_value: np.ndarray
 
 
-def threshold_values(
+def breakpoints(
     estimator: Any, features: Sequence[Feature], typical: Record, seed: int
 ) -> Mapping[str, np.ndarray]:
     """Each number's values on both sides of a threshold of any step, as doubles and as float32.

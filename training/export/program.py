@@ -20,7 +20,7 @@ import onnx
 import onnxruntime
 from onnx import numpy_helper
 
-from handler.bundle import Manifest
+from handler.bundle import Contract
 from handler.schema import Columns
 from handler.scoring.model import input_names
 from handler.scoring.scalar import BINARY, FORMAT, REDUCTIONS, UNARY
@@ -41,23 +41,23 @@ EXACT = (
 Tree = tuple[int, int, int, int]
 
 
-class NotTranslatable(Exception):
+class NotCompilable(Exception):
     """The graph has what no program for one row can do; ``str()`` names it."""
 
 
-def to_scalar(graph: bytes, manifest: Manifest, row: Columns) -> bytes:
-    """The content of ``model.scalar``; ``row`` is any one row. Raises ``NotTranslatable``."""
+def compile_program(graph: bytes, contract: Contract, rows: Columns) -> bytes:
+    """The content of ``model.scalar``; of any ``rows``, one is run. Raises ``NotCompilable``."""
     model = onnx.load_from_string(graph)
     try:
-        return _Translation(model, manifest, row).content()
+        return _Compiler(model, contract, rows).content()
     except (KeyError, IndexError, ValueError, AttributeError) as error:
-        raise NotTranslatable(f"{type(error).__name__} {error}") from error
+        raise NotCompilable(f"{type(error).__name__} {error}") from error
 
 
-class _Translation:
-    def __init__(self, model: onnx.ModelProto, manifest: Manifest, row: Columns) -> None:
+class _Compiler:
+    def __init__(self, model: onnx.ModelProto, contract: Contract, rows: Columns) -> None:
         self._graph = model.graph
-        self._tensors = _every_tensor(model, manifest, row)
+        self._tensors = _every_tensor(model, contract, rows)
         self._constants = {each.name: numpy_helper.to_array(each) for each in self._graph.initializer}
         self._slots: dict[str, int] = {}
         self._start: dict[int, list[Any]] = {}
@@ -65,8 +65,8 @@ class _Translation:
         self._arrays: list[array[Any]] = []
         self._next = 1
         self._work = 0
-        places = {name: feature for feature, name in input_names(manifest).items()}
-        order = [feature.name for feature in manifest.features]
+        places = {name: feature for feature, name in input_names(contract).items()}
+        order = [feature.name for feature in contract.features]
         #: Tensors that are columns of the record, by the columns' places.
         self._columns = {
             each.name: [order.index(places[each.name])] for each in self._graph.input if each.name in places
@@ -76,7 +76,7 @@ class _Translation:
         for node in self._graph.node:
             self._node(node)
         if self._work > MOST_WORK:
-            raise NotTranslatable(f"a model so large ({self._work:,} operations a row)")
+            raise NotCompilable(f"a model so large ({self._work:,} operations a row)")
         label, *probabilities = (self._slot(each.name) for each in self._graph.output)
         document = {
             "format": FORMAT,
@@ -165,7 +165,7 @@ class _Translation:
             "Where": self._where,
         }
         if kind not in handlers:
-            raise NotTranslatable(f"the operator {kind}")
+            raise NotCompilable(f"the operator {kind}")
         handlers[kind](node, attributes)
         self._round(node)
 
@@ -189,7 +189,7 @@ class _Translation:
     def _binary(self, node: onnx.NodeProto, _: dict[str, Any]) -> None:
         (output,), (first, *others) = node.output, node.input
         if self._tensors[output].dtype.kind in "iu" and node.op_type in ("Div", "Pow"):
-            raise NotTranslatable(f"{node.op_type} of whole numbers")
+            raise NotCompilable(f"{node.op_type} of whole numbers")
         if not others:
             self._same(output, first)
         for place, other in enumerate(others):
@@ -223,11 +223,11 @@ class _Translation:
         row, matrix, *addend = node.input
         (output,) = node.output
         if matrix not in self._constants or row in self._constants or attributes.get("transA"):
-            raise NotTranslatable(f"{node.op_type} of two values")
+            raise NotCompilable(f"{node.op_type} of two values")
         weights = self._constants[matrix] * attributes.get("alpha", 1.0)
         weights = weights.T if attributes.get("transB") else weights
         if weights.ndim != 2 or math.prod(self._shape(row)) != weights.shape[0]:
-            raise NotTranslatable(f"{node.op_type} of more than one row")
+            raise NotCompilable(f"{node.op_type} of more than one row")
         self._work += weights.size
         target = f"{output} product" if addend else output
         self._emit("matmul", target, [self._slot(row)], columns=weights.T.tolist())
@@ -240,7 +240,7 @@ class _Translation:
         """Its label alone: the class of the highest score, or of one score's sign."""
         label, scores = node.output
         if any(scores in other.input for other in self._graph.node):
-            raise NotTranslatable("LinearClassifier with scores")
+            raise NotCompilable("LinearClassifier with scores")
         classes = _member(attributes, "classlabels_")
         intercepts = [float(each) for each in attributes["intercepts"]]
         columns = np.reshape(attributes["coefficients"], (len(intercepts), -1)).astype(float).tolist()
@@ -278,7 +278,7 @@ class _Translation:
         elif math.prod(shape) == shape[axis]:  # in one dimension
             self._emit("at", output, [self._slot(source), self._slot(where)])
         else:
-            raise NotTranslatable("Gather by places that depend on the row")
+            raise NotCompilable("Gather by places that depend on the row")
 
     def _cast(self, node: onnx.NodeProto, _: dict[str, Any]) -> None:
         (source,), (output,) = node.input, node.output
@@ -286,7 +286,7 @@ class _Translation:
         if before == after or (before == np.float32 and after == np.float64):
             self._same(output, source)
         elif before.kind in "OU" or after.kind in "OU":
-            raise NotTranslatable("Cast of texts")
+            raise NotCompilable("Cast of texts")
         elif after == np.float32:
             self._emit("single", output, [self._slot(source)])
         else:
@@ -303,7 +303,7 @@ class _Translation:
         shapes = [self._shape(name) for name in node.input]
         axis = attributes["axis"] % len(shapes[0])
         if any(math.prod(shape[:axis]) != 1 for shape in shapes):
-            raise NotTranslatable("Concat along an inner axis")
+            raise NotCompilable("Concat along an inner axis")
         self._emit("concat", output, [self._slot(name) for name in node.input])
 
     def _label_encoder(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
@@ -320,7 +320,7 @@ class _Translation:
 
     def _one_hot(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
         if not attributes.get("zeros", 1):
-            raise NotTranslatable("OneHotEncoder that refuses unknown values")
+            raise NotCompilable("OneHotEncoder that refuses unknown values")
         source = self._slot(node.input[0])
         self._emit("one_hot", node.output[0], [source], categories=_member(attributes, "cats_"))
 
@@ -340,9 +340,9 @@ class _Translation:
     def _trees(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
         """Branches keep their numbers; a leaf's is told as its complement."""
         if attributes.get("post_transform", 0) or attributes.get("aggregate_function", 1) != 1:
-            raise NotTranslatable("TreeEnsemble with another end than a sum")
+            raise NotCompilable("TreeEnsemble with another end than a sum")
         if any(numpy_helper.to_array(attributes["nodes_modes"])):
-            raise NotTranslatable("TreeEnsemble with other branches than 'at most'")
+            raise NotCompilable("TreeEnsemble with other branches than 'at most'")
         feature = np.array(attributes["nodes_featureids"])
         split = numpy_helper.to_array(attributes["nodes_splits"]).astype(np.float64)
         missing = np.array(
@@ -363,7 +363,7 @@ class _Translation:
         kept = [group[0] for group in groups]
         self._work += sum(2 * (end - start).bit_length() for start, end, _, _ in kept)
         if len(feature) > MOST_BRANCHES:
-            raise NotTranslatable(f"a model so large ({len(feature):,} branches)")
+            raise NotCompilable(f"a model so large ({len(feature):,} branches)")
         branches = np.concatenate([np.arange(start, end) for start, end, _, _ in kept])
         # Numbers anew, as the trees that are alike drop out.
         moved_branch, moved_leaf, new_roots = np.zeros(len(feature), int), np.zeros(len(weights), int), []
@@ -420,8 +420,8 @@ def _alike(
     return [list(trees[start : start + length]) for start in starts]
 
 
-def _every_tensor(model: onnx.ModelProto, manifest: Manifest, row: Columns) -> dict[str, np.ndarray]:
-    """Every tensor of the graph for one row, by name."""
+def _every_tensor(model: onnx.ModelProto, contract: Contract, rows: Columns) -> dict[str, np.ndarray]:
+    """Every tensor of the graph for the first of the rows, by name."""
     wide = onnx.ModelProto()
     wide.CopyFrom(model)
     del wide.graph.output[:]
@@ -433,8 +433,8 @@ def _every_tensor(model: onnx.ModelProto, manifest: Manifest, row: Columns) -> d
     session = onnxruntime.InferenceSession(
         wide.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    features = {name: feature for feature, name in input_names(manifest).items()}
-    feed = {each.name: row[features[each.name]].reshape(1, 1) for each in session.get_inputs()}
+    features = {name: feature for feature, name in input_names(contract).items()}
+    feed = {each.name: rows[features[each.name]][:1].reshape(1, 1) for each in session.get_inputs()}
     found = dict(zip(names, session.run(names, feed), strict=True))
     return {**feed, **found}
 

@@ -1,0 +1,247 @@
+"""A fitted estimator becomes a bundle: scored, exported, proven, rehearsed and written.
+
+Nothing here knows how the estimator came to be fitted, or where its rows come from.
+"""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import joblib
+import numpy as np
+
+from handler.bundle import JOBLIB, ONNX, PICKLE_LIBRARIES, SCALAR, Contract, Manifest, content_version
+from handler.schema import Columns, Record
+from handler.scoring.model import JoblibScorer, Model, OnnxScorer, RowByRow, Scorer, length
+from handler.scoring.scalar import ScalarEngine
+from training import bundling
+from training.errors import Say, TrainingError, one_line, users_code
+from training.export.graph import NotExportable, decision_threshold, to_onnx
+from training.export.program import NotCompilable, compile_program
+from training.proof import parity, rows
+from training.proof.breakpoints import breakpoints
+from training.proof.parity import Finding, Gate, Scale
+from training.report import card, console, metrics
+from training.report.pictures import Evidence
+
+LIBRARIES = (*PICKLE_LIBRARIES, "pandas", "skl2onnx", "onnx", "onnxruntime")
+
+#: ``to_onnx``, or another function with its parameters.
+Export = Callable[..., bytes]
+
+
+class Truth(NamedTuple):
+    """Targets as ``Scores.values`` has predictions: indices into the classes, or numbers.
+
+    ``known``: those of the rows beside it. ``every``: all that the model was fitted on or is measured by.
+    """
+
+    known: np.ndarray
+    every: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A fitted estimator, and all that is needed to make a bundle of it.
+
+    ``typical``: a record amid those that it was fitted on. ``rows``: some that it was not fitted on, with
+    their ``truth``. ``training``: where it comes from, as the manifest states it.
+    """
+
+    name: str
+    estimator: Any
+    contract: Contract
+    target: str
+    ids: tuple[str, ...]
+    typical: Record
+    rows: Columns
+    truth: Truth
+    training: Mapping[str, Any]
+
+    @property
+    def threshold(self) -> float | None:
+        """The probability from which the second class is predicted, where the estimator states one."""
+        try:
+            return decision_threshold(self.estimator)
+        except NotExportable:  # it is a threshold of another score than a probability
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """What was found fit to serve: the model files, the scorer of many rows, and what comparing found.
+
+    ``program``: the finding on the one-row program, or None where there was no graph to compile.
+    """
+
+    files: Mapping[str, bytes]
+    scorer: Scorer
+    graph: Finding
+    program: Finding | None
+
+    @property
+    def runtime(self) -> Literal["onnx", "joblib"]:
+        """The manifest's ``runtime``."""
+        return "onnx" if ONNX in self.files else "joblib"
+
+    @property
+    def engines(self) -> dict[str, str]:
+        """The manifest's ``engines``."""
+        return {"one": "scalar" if SCALAR in self.files else self.runtime, "many": self.runtime}
+
+    @property
+    def parity(self) -> dict[str, Any]:
+        """The manifest's ``parity``."""
+        program = {} if self.program is None else {"scalar": self.program.as_json()}
+        return {**self.graph.as_json(), **program}
+
+
+class Package(NamedTuple):
+    """A bundle that is not written yet: the manifest, and the other files by their names."""
+
+    manifest: Manifest
+    files: Mapping[str, bytes]
+
+
+def package(
+    fitted: Fitted, out: Path, *, seed: int, exact: bool, say: Say, export: Export = to_onnx
+) -> Package:
+    """Put the bundle of a fitted estimator at ``out``, whole or not at all.
+
+    ``exact``: let the exported forms differ by 1e-12 at most. Raises ``TrainingError`` or ``BundleError``.
+    """
+    estimator = JoblibScorer(fitted.estimator, fitted.contract)
+    with users_code("scoring the rows held out fails", say):
+        scores = estimator.score(fitted.rows)
+        measured = metrics.measure(fitted.contract, fitted.truth.known, scores)
+    say(console.quality(measured, fitted.contract, fitted.threshold, fitted.truth.known, scores))
+    proven = _proven(fitted, estimator, seed, exact, say, export)
+    with users_code("scoring the golden rows fails", say):
+        golden = rows.golden(proven.scorer, fitted.contract, fitted.typical, seed)
+    say("drawing the model report ...")
+    evidence = Evidence(
+        fitted.contract, fitted.threshold, proven.scorer, fitted.rows, scores, *fitted.truth
+    )
+    made = _described(fitted, proven, measured, golden, evidence)
+    bundling.write(out, *made, check=_rehearse)
+    say(console.done(made.manifest, out))
+    return made
+
+
+def _proven(fitted: Fitted, estimator: Scorer, seed: int, exact: bool, say: Say, export: Export) -> Proven:
+    """The estimator, exported; what was found equal to it is to serve."""
+    say("exporting to ONNX, and comparing the graph with scikit-learn ...")
+    contract = fitted.contract
+    some = {name: values[: parity.ROWS] for name, values in fitted.rows.items()}
+    adversarial = rows.adversarial(
+        contract.features,
+        fitted.typical,
+        seed,
+        breakpoints(fitted.estimator, contract.features, fitted.typical, seed),
+        at_least=parity.ROWS - length(some),
+    )
+    scale = Scale.of(fitted.truth.every) if contract.task == "regression" else None
+    gate = Gate(estimator, contract.task, some, adversarial, scale, exact)
+    graph, scorer, found = _exported(fitted, gate, export)
+    program, found_of_program = None, None
+    if graph is not None:
+        program, found_of_program = _compiled(graph, contract, gate)
+    say(console.parity(found, found_of_program))
+    if graph is None:
+        found = _steady(gate, found, say)
+    files = {JOBLIB: _pickled(fitted.estimator), ONNX: graph, SCALAR: program}
+    made = {name: content for name, content in files.items() if content is not None}
+    return Proven(made, scorer, found, found_of_program)
+
+
+def _exported(fitted: Fitted, gate: Gate, export: Export) -> tuple[bytes | None, Scorer, Finding]:
+    """The graph, if it was found equal; one that only answers too much is exported again with a guard."""
+    try:
+        for guarded in (False, True):
+            graph = export(fitted.estimator, fitted.contract, guarded=guarded)
+            scorer = OnnxScorer(graph, fitted.contract)
+            found = gate.compare(scorer)
+            if not found.answers_too_much:
+                break
+    except NotExportable as error:
+        return None, gate.estimator, parity.untried(str(error), gate.tolerance, gate.scale)
+    return (graph, scorer, found) if found.reason is None else (None, gate.estimator, found)
+
+
+def _compiled(graph: bytes, contract: Contract, gate: Gate) -> tuple[bytes | None, Finding]:
+    """The one-row program of a graph, if it was found equal."""
+    try:
+        program = compile_program(graph, contract, gate.adversarial)
+    except NotCompilable as error:
+        return None, parity.untried(f"Python alone cannot do {error}")
+    found = gate.compare(RowByRow(ScalarEngine(program), contract))
+    return program if found.reason is None else None, found
+
+
+def _steady(gate: Gate, found: Finding, say: Say) -> Finding:
+    """The finding, with a tolerance for an estimator whose answer depends on the rows beside a row.
+
+    Raises ``TrainingError`` where that is more than rounding.
+    """
+    with users_code("scoring single rows fails", say):
+        unsteady = gate.unsteadiness()
+    if unsteady > parity.UNSTEADY:
+        raise TrainingError(
+            "the model does not give the same answer twice: the same rows, scored again or one by one, "
+            "get other predictions"
+        )
+    if unsteady > parity.STEADY:
+        say(console.unsteady(unsteady, found.scale))
+    return replace(found, tolerance=max(found.tolerance, 10 * unsteady))
+
+
+def _pickled(estimator: Any) -> bytes:
+    content = io.BytesIO()
+    try:
+        joblib.dump(estimator, content)
+    except Exception as error:  # pickling runs the estimator's code
+        raise TrainingError(f"the fitted pipeline cannot be pickled: {one_line(error)}") from error
+    return content.getvalue()
+
+
+def _described(
+    fitted: Fitted,
+    proven: Proven,
+    measured: Mapping[str, Any],
+    golden: tuple[Mapping[str, Any], ...],
+    evidence: Evidence,
+) -> Package:
+    """The model files with the manifest that states them, and the documents that show it."""
+    unversioned = Manifest(
+        name=fitted.name,
+        version="",
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        target=fitted.target,
+        **fitted.contract._asdict(),
+        metrics=measured,
+        runtime=proven.runtime,
+        parity=proven.parity,
+        libraries={library: importlib.metadata.version(library) for library in LIBRARIES},
+        training=fitted.training,
+        files=bundling.sha256_of(proven.files),
+        golden=golden,
+        threshold=fitted.threshold,
+        ids=fitted.ids,
+        engines=proven.engines,
+    )
+    manifest = unversioned._replace(version=content_version(unversioned.as_json()))
+    documents = card.documents(manifest, evidence)  # they name the version, which is not over them
+    files = {**manifest.files, **bundling.sha256_of(documents)}
+    return Package(manifest._replace(files=files), {**proven.files, **documents})
+
+
+def _rehearse(folder: Path) -> None:
+    """Load a bundle as serving does, and raise ``TrainingError`` unless its golden rows reproduce."""
+    for difference in Model.load(folder).check():
+        raise TrainingError(f"the model does not give the same answer twice: {difference}")
