@@ -6,6 +6,7 @@ import csv
 import gzip
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -84,6 +85,42 @@ def test_check_fails_on_another_model(
     monkeypatch.setenv("MODEL_DIR", str(tmp_path))
     assert run("check") == 1
     assert "golden row 0" in capsys.readouterr().err
+
+
+def test_the_flag_names_the_bundle_before_the_variable(
+    bundle_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MODEL_DIR", "nowhere")
+    assert run("check") == 2
+    assert "no model at nowhere" in capsys.readouterr().err
+    assert run("check", "--model", str(bundle_dir)) == 0
+
+
+def test_an_unnamed_bundle_is_the_one_below_the_working_directory_or_else_the_one_beside_the_code(
+    bundle_dir: Path, mixed_dir: Path, tmp_path: Path
+) -> None:
+    code, here = tmp_path / "code", tmp_path / "here"
+    shutil.copytree(
+        ROOT / "handler", code / "handler", ignore=shutil.ignore_patterns("model", "__pycache__")
+    )
+    here.mkdir()
+    environ = {name: value for name, value in os.environ.items() if name != "MODEL_DIR"}
+
+    def check() -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "handler", "check"],
+            cwd=here,
+            env={**environ, "PYTHONPATH": str(code)},
+            capture_output=True,
+            text=True,
+        )
+        return done.stdout + done.stderr
+
+    assert "no model at handler/model" in check()
+    shutil.copytree(bundle_dir, code / "handler" / "model")
+    assert check().startswith("sales ")
+    shutil.copytree(mixed_dir, here / "handler" / "model")
+    assert check().startswith("mixed ")
 
 
 @pytest.mark.parametrize(
