@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ import pytest
 from handler.__main__ import main
 from handler.storage.buckets import PART
 from tests.support.bundles import resealed
-from tests.support.cloud import S3, FaultyProxy, on, s3_server
+from tests.support.cloud import S3
+from tests.support.faults import FaultyProxy, on
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -292,12 +293,6 @@ def test_serve_says_that_the_port_is_taken(bundle_dir: Path) -> None:
 
 
 # A process that is told to stop, and what is not a file.
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3]:
-    with s3_server() as server:
-        yield server
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
