@@ -6,12 +6,17 @@ install = @requirements/install.sh
 # "--flag value" where the variable is given on the command line: $(call option,DATA,--data)
 option = $(if $(filter command,$(firstword $(origin $1))),$${$1:+$2 "$$$1"})
 
+# MODEL=build/x, like MODEL_DIR, names the bundle.
+ifeq ($(origin MODEL),command line)
+serve train check images: export MODEL_DIR := $(value MODEL)
+endif
+
 .PHONY: help serve train check images invoke test bench bench-all estimators lint lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
-serve: ## train the sample model unless there is a model, and serve it on 127.0.0.1:$PORT (8080)
+serve: ## train the sample model unless there is a model [MODEL=build/x], and serve it on 127.0.0.1:$PORT (8080)
 	$(install) train dev
 	@test -f "$(model)/model.json" || $(python) -m training --out "$(model)"
 	@$(python) -m handler serve
@@ -24,20 +29,20 @@ train: ## train on your data: DATA=f.csv TARGET=column [PIPELINE= THRESHOLD= COL
 	    $(call option,COLUMNS,--columns) $(call option,DROP,--drop) $(call option,ID,--id) \
 	    $(call option,KIND,--kind) $(call option,THRESHOLD,--threshold) $(if $(EXACT),--exact)
 
-check: ## check that the model reproduces the predictions that it was trained with
+check: ## check that the model [MODEL=build/x] reproduces the predictions that it was trained with
 	$(install) train dev
 	@$(python) -m handler check
 
-images: ## build sklearn-function:lambda and sklearn-function:cloudrun, with the model (the sample if there is none)
-	@test -f handler/model/model.json || $(MAKE) train OUT=handler/model
+images: ## build sklearn-function:lambda and sklearn-function:cloudrun, with the model [MODEL=build/x] or the sample
+	@test -f "$(model)/model.json" || $(MAKE) train OUT="$(model)"
 	@containers/build.sh
 
 invoke: ## send EVENT=events/x.json to the Lambda image under the runtime interface emulator
 	@containers/invoke.sh "$(EVENT)"
 
-test: ## run every test; with CI=true none may skip for want of an engine or a browser
+test: ## run every test, or some: T=tests/handler, T="--fast"; with CI=true none may skip for want of an engine or a browser
 	$(install) dev
-	@$(python) -m pytest
+	@$(python) -m pytest $(T)
 
 bench: ## measure side by side: first answer, speed, servers, batch, memory; PARTS="start batch" for some
 	$(install) dev

@@ -1,12 +1,19 @@
 #!/bin/sh
-# Build sklearn-function:lambda and sklearn-function:cloudrun, with the bundle in handler/model. Words given are passed
-# on to `docker build`: --platform linux/arm64, --build-arg BASE=some/python:3.13@sha256:...
+# Build sklearn-function:lambda and sklearn-function:cloudrun, with the bundle in MODEL_DIR (handler/model). Words given
+# are passed on to `docker build`: --platform linux/arm64, --build-arg BASE=some/python:3.13@sha256:...
 set -eu
+fail() {
+    echo "make: $*" >&2
+    exit 1
+}
+[ -z "${MODEL_DIR:-}" ] || MODEL_DIR=$(cd "$MODEL_DIR" && pwd) || fail "MODEL_DIR names no folder"
 cd "$(dirname "$0")/.."
-docker version >/dev/null 2>&1 || { echo "make: no container engine answers: is Docker installed and running?" >&2; exit 1; }
+model=${MODEL_DIR:-handler/model}
+[ -f "$model/model.json" ] || fail "there is no model at $model: run make train, or point MODEL_DIR at a bundle"
+docker version >/dev/null 2>&1 || fail "no container engine answers: is Docker installed and running?"
 
 repository=${REPOSITORY:-sklearn-function}
-stated() { python3 -c "import json; print(json.load(open('handler/model/model.json'))['$1'])"; }
+stated() { python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$model/model.json" "$1"; }
 name=$(stated name)
 version=$(stated version)
 
@@ -41,7 +48,16 @@ for label in "title=$name" "version=$version" "revision=$revision" "source=$sour
     [ -z "${label#*=}" ] || set -- "$@" --label "org.opencontainers.image.$label"
 done
 
+# The Dockerfiles copy handler/model: the context is a copy of what they need, with the named bundle there.
+mkdir -p build
+context=$(mktemp -d build/context.XXXXXX)
+trap 'rm -rf "$context"' EXIT
+trap 'exit 130' INT TERM
+cp -R .dockerignore containers requirements handler "$context"
+rm -rf "$context/handler/model"
+cp -RL "$model" "$context/handler/model"
+
 for image in lambda cloudrun; do
     echo "building $repository:$image with $name $version"
-    docker build --quiet --file "Dockerfile.$image" --tag "$repository:$image" "$@" .
+    docker build --quiet --file "Dockerfile.$image" --tag "$repository:$image" "$@" "$context"
 done

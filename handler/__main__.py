@@ -1,4 +1,4 @@
-"""The handler from a terminal: predict, score, invoke, check, sign, serve."""
+"""Predictions, files, events and a server from a bundle, at a terminal."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from handler import telemetry
+from handler import __version__, telemetry
 from handler.app import App
 from handler.bundle import MANIFEST, SIGNATURE, Bundle
 from handler.errors import DeadlineNear, FunctionError, InvalidRecords, Problem
@@ -26,18 +27,28 @@ from handler.storage.storage import Storage
 from handler.web.messages import Answer, Request
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(
+    arguments: Sequence[str] | None = None,
+    program: str = "python -m handler",
+    elsewhere: Mapping[str, str] | None = None,
+) -> int:
     """Run a command; returns its exit code: 0 done, 1 a check failed, 2 bad input or no model.
 
-    A process that is told to stop ends with 130 (Ctrl-C) or 143 (SIGTERM).
+    A process that is asked to stop ends with 130 (Ctrl-C) or 143 (SIGTERM). ``elsewhere`` has the further
+    commands of ``program``, each with its line of help: they are listed here and run by the caller.
     """
-    parser = _parser()
+    parser = _parser(program, elsewhere or {})
     options = parser.parse_args(arguments)
+    if options.version:
+        print(f"sklearn-function {__version__}")
+        return 0
     if not hasattr(options, "run"):
         parser.print_help(sys.stderr)
         return 2
     try:
-        settings = Settings.from_env(os.environ)
+        settings = Settings.from_env(
+            {**os.environ, **({"MODEL_DIR": options.model} if options.model else {})}
+        )
         telemetry.configure(settings)
         return int(options.run(options, settings))
     except FunctionError as error:
@@ -192,31 +203,42 @@ def serve(options: argparse.Namespace, settings: Settings) -> int:
     print(f"  try         curl '{base}/predict?{query}'", file=sys.stderr)
     print("  stop        Ctrl-C", file=sys.stderr, flush=True)
     root = Path(__file__).resolve().parent.parent
-    paths = [str(root), *filter(None, [os.environ.get("PYTHONPATH")])]
+    # The server is this very package, and a pipeline of one's own may be where the command was typed.
+    paths = [str(root), str(Path.cwd()), *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(paths)
-    os.environ |= {"HOST": options.host, "PORT": str(options.port)}
-    os.execv(sys.executable, [sys.executable, "-m", "handler.server"])
+    os.environ |= {"HOST": options.host, "PORT": str(options.port), "MODEL_DIR": str(settings.model_dir)}
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "handler.server"])
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m handler", description=__doc__)
+def _parser(program: str, elsewhere: Mapping[str, str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=program, description=__doc__)
+    parser.add_argument("--version", action="store_true", help="print the version")
     commands = parser.add_subparsers(metavar="COMMAND")
-    each = commands.add_parser("predict", help="one record: age=45 new_user=0 ...")
+    for name, line in elsewhere.items():
+        commands.add_parser(name, help=line)
+    model = argparse.ArgumentParser(add_help=False)
+    model.add_argument(
+        "--model",
+        metavar="DIR",
+        help="the bundle (default: $MODEL_DIR, or handler/model: here or beside this code)",
+    )
+    add = partial(commands.add_parser, parents=[model])
+    each = add("predict", help="predict one record: age=45 new_user=0 ...")
     each.add_argument("values", nargs="+", metavar="NAME=VALUE")
     each.set_defaults(run=predict)
-    each = commands.add_parser("score", help="a CSV file: a local path, s3:// or gs://")
+    each = add("score", help="score a CSV file: a local path, s3:// or gs://")
     each.add_argument("input", metavar="INPUT", help="a local path, s3://bucket/key or gs://bucket/key")
     each.add_argument("--output", metavar="DIR_OR_URI", help="default: scored/ beside the input")
     each.set_defaults(run=score)
-    each = commands.add_parser("invoke", help="any event, through the same dispatch as on Lambda")
+    each = add("invoke", help="send any event through the same dispatch as on Lambda")
     each.add_argument("event", type=Path, metavar="EVENT.json")
     each.set_defaults(run=invoke)
-    each = commands.add_parser("check", help="the bundle reproduces its golden predictions")
+    each = add("check", help="check that the bundle reproduces its golden predictions")
     each.set_defaults(run=check)
-    each = commands.add_parser("sign", help="vouch for the bundle with a private key of yours")
+    each = add("sign", help="vouch for the bundle with a private key of yours")
     each.add_argument("--key", type=Path, required=True, metavar="PRIVATE.pem", help="Ed25519, in PEM")
     each.set_defaults(run=sign)
-    each = commands.add_parser("serve", help="over HTTP, with functions-framework")
+    each = add("serve", help="serve over HTTP, with functions-framework")
     each.add_argument("--host", default="127.0.0.1", help="the address to listen on (%(default)s)")
     each.add_argument(
         "--port", type=int, default=os.environ.get("PORT") or 8080, help="default: $PORT, or 8080"
@@ -237,7 +259,7 @@ def _require_free(host: str, port: int) -> None:
         except OSError as error:
             raise FunctionError(
                 f"cannot listen on {host}:{port} ({error.strerror}); "
-                "choose another port: PORT=8081 make serve"
+                "choose another port: --port 8081, or PORT=8081 make serve"
             ) from error
 
 

@@ -18,8 +18,8 @@ BODY_LIMITS: Mapping[Platform, int] = {
     "cloud_run": 30 * 1024 * 1024,
     "local": 30 * 1024 * 1024,
 }
-#: The bundle that ships beside the handler.
-DEFAULT_MODEL_DIR = os.path.join(os.path.dirname(__file__), "model")
+#: Where training writes a bundle, below the working directory.
+MODEL_DIR = os.path.join("handler", "model")
 #: Measured beside 0.5, 1 and 1.5 MiB, as two workers a processor beside one: ``make bench PARTS=choices``.
 BLOCK_BYTES = 768 * 1024
 #: Seconds in which a request is to come, where our own server reads it: ``handler/server.py``.
@@ -31,7 +31,7 @@ LOG_LEVELS: tuple[LogLevel, ...] = ("DEBUG", "INFO", "WARNING", "ERROR")
 class Settings(NamedTuple):
     """What the environment says; sizes in bytes, ``timeout`` in seconds (Cloud Run; None: not told)."""
 
-    model_dir: str = DEFAULT_MODEL_DIR
+    model_dir: str = MODEL_DIR
     model_public_key: str | None = None
     input_uri: tuple[str, ...] = ()
     output_uri: str | None = None
@@ -55,7 +55,7 @@ class Settings(NamedTuple):
         if level is None:
             raise SettingError("LOG_LEVEL", f"must be one of {', '.join(LOG_LEVELS)}")
         return cls(
-            model_dir=environ.get("MODEL_DIR") or DEFAULT_MODEL_DIR,
+            model_dir=environ.get("MODEL_DIR") or _bundle(),
             model_public_key=environ.get("MODEL_PUBLIC_KEY") or None,
             input_uri=_words(environ, "INPUT_URI"),
             output_uri=environ.get("OUTPUT_URI") or None,
@@ -73,6 +73,16 @@ class Settings(NamedTuple):
             platform=platform,
             function_name=environ.get("AWS_LAMBDA_FUNCTION_NAME", ""),
         )
+
+
+def _bundle() -> str:
+    """The bundle below the working directory, or else the one beside this package, as in a checkout.
+
+    Where there is neither, the first is the one to train.
+    """
+    beside = os.path.join(os.path.dirname(__file__), "model")
+    found = (folder for folder in (MODEL_DIR, beside) if os.path.exists(os.path.join(folder, "model.json")))
+    return next(found, MODEL_DIR)
 
 
 def _platform(environ: Mapping[str, str]) -> Platform:

@@ -11,6 +11,7 @@ from hypothesis import settings
 
 from handler.scoring.model import Model
 from tests.support.bundles import mixed_rows, trained
+from tests.support.cloud import GCS, S3, gcs_server, s3_server
 from tests.support.serving import serve
 from training.data import sample
 
@@ -74,3 +75,17 @@ def server(bundle_dir: Path) -> Iterator[str]:
     """The base URL of the application, served as a process of its own with ``bundle_dir``."""
     with serve(bundle_dir) as base:
         yield base
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3]:
+    """S3 with its notifications; each test makes buckets of its own."""
+    with s3_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def gcs() -> Iterator[GCS]:
+    """Cloud Storage; each test makes buckets of its own."""
+    with gcs_server() as server:
+        yield server

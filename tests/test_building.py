@@ -19,20 +19,32 @@ PULLED = "sha256:" + "2" * 64
 DOCKER = f"""#!/bin/sh
 case "$1 $2" in
 "image inspect") echo "elsewhere/python@{PINNED}"; echo "${{5%:*}}@{PULLED}" ;;
-"build "*) printf '%s\\n' "$@" --- >>"$BUILDS" ;;
+"build "*)
+    printf '%s\\n' "$@" --- >>"$BUILDS"
+    for context; do :; done
+    rm -rf built && cp -R "$context" built ;;
 esac
+"""
+#: What ``make`` runs in place of Python: it says which bundle was named.
+PYTHON = """#!/bin/sh
+echo "$MODEL_DIR: $*"
 """
 
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """What the script reads: itself, a Dockerfile, a manifest, and an engine that only takes notes."""
-    for name in ("containers", "handler/model", "bin"):
+    """What make and the script read, two manifests, and an engine that only takes notes."""
+    for name in ("containers", "requirements", "handler/model", "bin", "build/other", ".venv/bin"):
         (tmp_path / name).mkdir(parents=True)
     shutil.copy(ROOT / "containers" / "build.sh", tmp_path / "containers")
-    shutil.copy(ROOT / "Dockerfile.lambda", tmp_path)
-    manifest = {"name": "spring sales", "version": "0123456789ab"}
-    (tmp_path / "handler" / "model" / "model.json").write_text(json.dumps(manifest))
+    for name in ("Dockerfile.lambda", "Makefile", ".dockerignore"):
+        shutil.copy(ROOT / name, tmp_path)
+    for folder, model in (("handler/model", "spring sales"), ("build/other", "other")):
+        manifest = {"name": model, "version": "0123456789ab"}
+        (tmp_path / folder / "model.json").write_text(json.dumps(manifest))
+    for name, script in ((".venv/bin/python", PYTHON), ("requirements/install.sh", "#!/bin/sh\n")):
+        (tmp_path / name).write_text(script)
+        (tmp_path / name).chmod(0o755)
     (tmp_path / "bin" / "docker").write_text(DOCKER)
     (tmp_path / "bin" / "docker").chmod(0o755)
     return tmp_path
@@ -69,6 +81,52 @@ def test_both_images_are_labelled_with_the_model_and_the_base(checkout: Path) ->
             "base.digest": PULLED,
         }
         assert base(words) == f"python:3.13-slim-trixie@{PULLED}"
+
+
+def make(checkout: Path, *words: str, **env: str) -> str:
+    path = f"{checkout / 'bin'}:{os.environ['PATH']}"
+    environ = {**os.environ, "PATH": path, "BUILDS": str(checkout / "builds.txt"), **env}
+    done = subprocess.run(["make", *words], cwd=checkout, env=environ, capture_output=True, text=True)
+    return done.stdout + done.stderr
+
+
+NAMED: list[tuple[list[str], dict[str, str]]] = [
+    (["MODEL=build/other"], {"MODEL_DIR": "handler/model"}),
+    ([], {"MODEL_DIR": "build/other"}),
+]
+
+
+@pytest.mark.parametrize(("words", "env"), NAMED)
+def test_images_have_the_bundle_that_is_named(
+    checkout: Path, words: list[str], env: dict[str, str]
+) -> None:
+    assert "building sklearn-function:lambda with other" in make(checkout, "images", *words, **env)
+    built = json.loads((checkout / "built" / "handler" / "model" / "model.json").read_text())
+    assert built["name"] == "other"
+    assert (checkout / "built" / ".dockerignore").is_file()
+    assert sorted(each.name for each in (checkout / "build").iterdir()) == ["other"]
+    kept = json.loads((checkout / "handler" / "model" / "model.json").read_text())
+    assert kept["name"] == "spring sales"
+
+
+@pytest.mark.parametrize(("words", "env"), NAMED)
+@pytest.mark.parametrize("target", ["check", "serve", "train"])
+def test_make_names_the_bundle_to_what_it_runs(
+    checkout: Path, target: str, words: list[str], env: dict[str, str]
+) -> None:
+    assert make(checkout, target, *words, **env).startswith("build/other: ")
+
+
+def test_images_of_no_model_are_those_of_the_sample_in_the_place_that_is_named(checkout: Path) -> None:
+    assert "-m training --out build/none" in make(checkout, "images", "MODEL=build/none")
+
+
+def test_the_script_says_where_it_looked_for_a_model(checkout: Path) -> None:
+    script = checkout / "containers" / "build.sh"
+    environ = {**os.environ, "MODEL_DIR": str(checkout / "bin")}
+    done = subprocess.run([script], env=environ, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"make: there is no model at {checkout / 'bin'}")
 
 
 @pytest.mark.parametrize(

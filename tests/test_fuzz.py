@@ -29,6 +29,7 @@ from handler.storage.storage import Storage
 from handler.tables import csv_blocks
 from handler.web.messages import Answer, Request
 from tests.support.packing import zstd
+from tests.support.strategies import JSON, changed, mutated, opened, paths
 
 EVENTS = Path(__file__).resolve().parents[1] / "events"
 EVENT = {path.stem: json.loads(path.read_text()) for path in EVENTS.glob("*.json")}
@@ -91,62 +92,11 @@ def assert_handled(app: App, event: Any) -> None:
 
 # Events.
 
-JSON = st.recursive(
-    st.sampled_from(
-        [None, True, False, 0, -1, 1.5, 10**400, float("nan"), "", "x", "0", "é", "\ud800", "a/b.csv", "/",
-         "{", "[]", "{}", "null", "e30=", "%ff", "[" * 5000, '{"Records": null}', "application/json"]
-    ),
-    lambda inner: (
-        st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["a", "s3", "age"]), inner,
-        max_size=2)
-    ),
-    max_leaves=4,
-)  # fmt: skip
-
-
 MEMBERS = st.sampled_from(
     ["Records", "requestContext", "httpMethod", "path", "version", "source", "detail-type", "detail",
     "input",
      "output", "instances", "age", "Event", "headers", "x"]
 )  # fmt: skip
-
-
-def places(document: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The path of every member at any depth."""
-    members = document.items() if isinstance(document, dict) else enumerate(document)
-    for key, value in members:
-        yield (*path, key)
-        if isinstance(value, dict | list):
-            yield from places(value, (*path, key))
-
-
-def mutated(data: st.DataObject, document: Any) -> Any:
-    """The document with one to three members taken out or replaced; JSON in a text is opened, too."""
-    document = copy.deepcopy(document)
-    for _ in range(data.draw(st.integers(1, 3))):
-        found = list(places(document))
-        if not found:
-            return document
-        *path, last = data.draw(st.sampled_from(found))
-        holder = document
-        for key in path:
-            holder = holder[key]
-        inner = opened(holder[last])
-        if inner and data.draw(st.booleans()):
-            holder[last] = json.dumps(mutated(data, inner))
-        elif data.draw(st.integers(0, 3)) == 0:
-            del holder[last]
-        else:
-            holder[last] = data.draw(JSON)
-    return document
-
-
-def opened(value: Any) -> Any:
-    try:
-        document = json.loads(value) if isinstance(value, str) and len(value) < 4000 else None
-    except ValueError:
-        return None
-    return document if isinstance(document, dict | list) else None
 
 
 @BOUNDED
@@ -248,30 +198,6 @@ BODIES = (
 )  # fmt: skip
 
 
-@st.composite
-def changed(draw: Any, valid: bytes) -> bytes:
-    """Bytes with some of them changed, taken out, put in or repeated."""
-    data = bytearray(valid)
-    for _ in range(draw(st.integers(0, 4))):
-        at, to = sorted((draw(st.integers(0, len(data))), draw(st.integers(0, len(data)))))
-        what = draw(st.sampled_from(["set", "cut", "add", "double", "end"]))
-        if what == "set" and at < len(data):
-            data[at] = draw(st.integers(0, 255))
-        elif what == "cut":
-            del data[at : min(to, at + 20)]
-        elif what == "add":
-            data[at:at] = draw(st.sampled_from(ODD) | st.binary(max_size=6))
-        elif what == "double":
-            data[at:at] = data[at : min(to, at + 100)]
-        elif what == "end":
-            del data[at:]
-    return bytes(data)
-
-
-ODD = (b'"', b'""', b"\n", b"\r", b"\r\n", b",", b";", b"\t", b"|", b"\x00", b"\xef\xbb\xbf", b"\xff",
-       b"\xed\xa0\x80", b"\xf0\x9f", b"\xe2\x80\xa8", b"nan", b"1e999", b"9" * 400)  # fmt: skip
-
-
 @BOUNDED
 @given(
     method=st.sampled_from(["GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "get", "", "\ud800"]),
@@ -354,7 +280,7 @@ VALUES = (None, True, 0, 1.5, "", "x", "\ud800", [], ["x"], [None], {}, {"a": No
 
 def variants(document: Any) -> Iterator[Any]:
     """The document with one member at any depth, in a text of JSON too, taken out or replaced."""
-    for *path, last in places(document):
+    for *path, last in paths(document):
 
         def put(value: Any, path: Any = path, last: Any = last, out: bool = False) -> Any:
             changed = holder = copy.deepcopy(document)

@@ -23,7 +23,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from tests.support.bundles import resealed, trained
-from tests.support.cloud import GCS, S3, FaultyProxy, gcs_server, on, s3_server
+from tests.support.cloud import GCS, S3
 from tests.support.containers import (
     LOCKED,
     PATIENCE,
@@ -42,6 +42,7 @@ from tests.support.containers import (
     sam_env,
 )
 from tests.support.events import DIRECT, EVENTS, GOLDEN, HTTP, comparable, event
+from tests.support.faults import FaultyProxy, on
 from tests.support.serving import free_port
 from training.data import sample
 
@@ -74,23 +75,11 @@ def project(engine: None, bundle_dir: Path, tmp_path_factory: pytest.TempPathFac
     return folder
 
 
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3]:
-    with s3_server() as server:
-        yield server
-
-
 @pytest.fixture
 def proxy(s3: S3) -> Iterator[FaultyProxy]:
     """The way from containers to S3."""
     with reachable(s3) as proxy:
         yield proxy
-
-
-@pytest.fixture(scope="module")
-def gcs() -> Iterator[GCS]:
-    with gcs_server() as server:
-        yield server
 
 
 def make(folder: Path, *words: str, **env: str) -> str:

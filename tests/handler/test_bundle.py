@@ -25,6 +25,7 @@ from handler.scoring.model import Model
 from handler.settings import Settings
 from handler.web.messages import Request
 from tests.support.bundles import copied, mixed_rows, quiet, resealed, trained
+from tests.support.strategies import mutated
 from training.data import sample
 from training.train import Options, train
 
@@ -197,34 +198,6 @@ def test_a_manifest_that_is_no_object_is_one_line(
     assert error.count("\n") == 1
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just("\ud800"),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=5,
-)
-
-
-def mutate(document: Any, data: st.DataObject) -> None:
-    """Change one thing somewhere in ``document``: remove it, replace it, or add beside it."""
-    while True:
-        keys = list(document) if isinstance(document, dict) else list(range(len(document)))
-        if not keys:
-            break
-        key = data.draw(st.sampled_from(keys))
-        if not isinstance(document[key], dict | list) or data.draw(st.booleans()):
-            break
-        document = document[key]
-    what = data.draw(st.sampled_from(["remove", "replace", "add", "reverse"]))
-    if what == "remove" and keys:
-        del document[key]
-    elif what == "replace" and keys:
-        document[key] = data.draw(JSON)
-    elif isinstance(document, list):
-        document.reverse() if what == "reverse" else document.append(data.draw(JSON))
-    else:
-        document[data.draw(st.text(max_size=5))] = data.draw(JSON)
-
-
 def loaded(folder: Path, manifest: bytes) -> Manifest | None:
     """The manifest of the bundle with this ``model.json``; None if it is refused in one line."""
     (folder / "model.json").write_bytes(manifest)
@@ -253,8 +226,7 @@ def damaged(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def test_any_mutation_is_the_same_model_or_one_line(damaged: Path, data: Any) -> None:
     document = json.loads((damaged / "sound.json").read_bytes())
     sound = Manifest.from_json(document)
-    for _ in range(data.draw(st.integers(1, 3))):
-        mutate(document, data)
+    document = mutated(data, document)
     found = loaded(damaged, json.dumps(document).encode())
     assert found is None or same_but_for_its_description(found, sound)
     # One who edits it may make its version, too; then it may be another model.

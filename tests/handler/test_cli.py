@@ -6,11 +6,12 @@ import csv
 import gzip
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ import pytest
 from handler.__main__ import main
 from handler.storage.buckets import PART
 from tests.support.bundles import resealed
-from tests.support.cloud import S3, FaultyProxy, on, s3_server
+from tests.support.cloud import S3
+from tests.support.faults import FaultyProxy, on
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -84,6 +86,42 @@ def test_check_fails_on_another_model(
     monkeypatch.setenv("MODEL_DIR", str(tmp_path))
     assert run("check") == 1
     assert "golden row 0" in capsys.readouterr().err
+
+
+def test_the_flag_names_the_bundle_before_the_variable(
+    bundle_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MODEL_DIR", "nowhere")
+    assert run("check") == 2
+    assert "no model at nowhere" in capsys.readouterr().err
+    assert run("check", "--model", str(bundle_dir)) == 0
+
+
+def test_an_unnamed_bundle_is_the_one_below_the_working_directory_or_else_the_one_beside_the_code(
+    bundle_dir: Path, mixed_dir: Path, tmp_path: Path
+) -> None:
+    code, here = tmp_path / "code", tmp_path / "here"
+    shutil.copytree(
+        ROOT / "handler", code / "handler", ignore=shutil.ignore_patterns("model", "__pycache__")
+    )
+    here.mkdir()
+    environ = {name: value for name, value in os.environ.items() if name != "MODEL_DIR"}
+
+    def check() -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "handler", "check"],
+            cwd=here,
+            env={**environ, "PYTHONPATH": str(code)},
+            capture_output=True,
+            text=True,
+        )
+        return done.stdout + done.stderr
+
+    assert "no model at handler/model" in check()
+    shutil.copytree(bundle_dir, code / "handler" / "model")
+    assert check().startswith("sales ")
+    shutil.copytree(mixed_dir, here / "handler" / "model")
+    assert check().startswith("mixed ")
 
 
 @pytest.mark.parametrize(
@@ -255,12 +293,6 @@ def test_serve_says_that_the_port_is_taken(bundle_dir: Path) -> None:
 
 
 # A process that is told to stop, and what is not a file.
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3]:
-    with s3_server() as server:
-        yield server
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

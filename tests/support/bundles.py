@@ -10,8 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from handler.bundle import MANIFEST, content_version
+from handler.bundle import MANIFEST, Manifest, content_version
+from training.data import sample
 from training.train import Options, train
+
+#: ``python -m training`` on rows that it must succeed on: the fixture ``run`` of ``tests/training``.
+Run = Callable[..., Manifest]
+OFFERS = ["--target", "class", "--drop", "price"]
 
 
 def quiet(_: str) -> None:
@@ -48,6 +53,29 @@ def mixed_rows(rows: int = 3000, seed: int = 7) -> pd.DataFrame:
     )
     frame.loc[random.random(rows) < 0.1, "living area"] = np.nan
     frame.loc[random.random(rows) < 0.05, "âge"] = np.nan
+    return frame
+
+
+def small(rows: int = 200, **columns: Any) -> pd.DataFrame:
+    """``rows`` with a number ``a`` that tells the classes of ``y`` apart, and other columns."""
+    a = np.arange(rows) % 10
+    return pd.DataFrame({"a": a, **columns, "y": (a > 4).astype(int)})
+
+
+def offers(folder: Path) -> str:
+    """A file of mixed columns, with a code that looks like a number, and a customer in every row."""
+    frame = mixed_rows(900)
+    frame["zip=code"] = [f"{place % 7:03}" for place in range(len(frame))]
+    frame["customer"] = [f"c{place:05}" for place in range(len(frame))]
+    frame.to_csv(folder / "offers.csv", index=False)
+    return str(folder / "offers.csv")
+
+
+def sales(folder: Path) -> pd.DataFrame:
+    """The sample in small, with the classes no and yes, and as ``sales.csv`` in the folder."""
+    frame = sample.rows(555, rows=5000, converted=400)
+    frame["converted"] = frame["converted"].map({0: "no", 1: "yes"})
+    frame.to_csv(folder / "sales.csv", index=False)
     return frame
 
 

@@ -22,7 +22,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.cloud import KEYS, REGION, FaultyProxy, Storage
+from tests.support.cloud import KEYS, REGION, Storage
+from tests.support.faults import FaultyProxy
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Seconds after which a container has surely gone wrong.

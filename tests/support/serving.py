@@ -12,16 +12,19 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+SERVE = (sys.executable, "-m", "handler", "serve")
 #: Seconds until a joblib bundle on a busy machine is surely up.
 PATIENCE = 60
 
 
 @contextlib.contextmanager
-def serve(model_dir: Path, **env: str) -> Iterator[str]:
+def serve(
+    model_dir: Path, command: Sequence[str | Path] = SERVE, cwd: Path = ROOT, **env: str
+) -> Iterator[str]:
     """Serve the bundle in ``model_dir`` until the block is left; yields the base URL.
 
     ``env`` adds to the process's environment. Raises ``AssertionError`` with the server's own words
@@ -31,8 +34,8 @@ def serve(model_dir: Path, **env: str) -> Iterator[str]:
     base = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "handler", "serve"],
-            cwd=ROOT,
+            command,
+            cwd=cwd,
             env={**os.environ, "MODEL_DIR": str(model_dir), "PORT": str(port), **env},
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -25,25 +25,14 @@ from handler.storage.deadline import Deadline
 from handler.storage.locations import Location
 from handler.storage.storage import Storage
 from handler.web.messages import Request
-from tests.support.cloud import GCS, S3, FaultyProxy, Post, gcs_server, on, s3_server
+from tests.support.cloud import GCS, S3, Post
+from tests.support.faults import FaultyProxy, on
 from tests.support.packing import zstd
 
 CUSTOMERS = b"age,note,new_user,total_pages_visited\n45,a,0,5\n25,b,1,29\n030, c ,0,1\n"
 #: Two tries and no waiting, for faults that last.
 QUICK = Retries(tries=2, first=0.001, longest=0.005)
 AWKWARD = ("a b.csv", "a+b.csv", "100%.csv", "año/ü.csv")
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3]:
-    with s3_server() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def gcs() -> Iterator[GCS]:
-    with gcs_server() as server:
-        yield server
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ import struct
 import subprocess
 import sys
 import termios
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from tests.support.cloud import S3, s3_server
+from tests.support.cloud import S3
 
 ROOT = Path(__file__).resolve().parents[3]
 SLOW = os.environ.get("CI") == "true" or os.environ.get("SKLEARN_FUNCTION_SLOW") == "1"
@@ -43,12 +42,6 @@ if sys.platform == "linux":
 print(json.dumps({"reply": reply, "kilobytes": kilobytes}))
 """
 NOTE = "x" * 960
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3]:
-    with s3_server() as server:
-        yield server
 
 
 def rows(size: int) -> int:

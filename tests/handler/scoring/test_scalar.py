@@ -17,6 +17,7 @@ from handler.errors import BundleError
 from handler.scoring.model import Model, load_scorer
 from handler.scoring.scalar import ScalarEngine
 from tests.support.bundles import mixed_rows, quiet, resealed
+from tests.support.strategies import values
 from training.bundling import sha256_of
 from training.train import Options, train
 
@@ -43,22 +44,6 @@ def test_one_row_is_served_by_the_engine_that_training_proved(
     assert parity["scalar"]["largest_difference"] <= parity["tolerance"]
     assert parity["scalar"]["rows"] == parity["rows"]
     assert parity["rows"] + parity["adversarial_rows"] >= 20_000
-
-
-def values(feature: Any) -> st.SearchStrategy[Any]:
-    known: st.SearchStrategy[Any]
-    if feature.kind == "category":
-        known = st.sampled_from(feature.categories)
-        if feature.open:
-            known |= st.text(max_size=5).filter(bool)
-    elif feature.kind == "boolean":
-        known = st.sampled_from([0.0, 1.0])
-    elif feature.kind == "integer":
-        known = st.integers(-(2**53) + 1, 2**53 - 1).map(float) | st.integers(-10, 200).map(float)
-    else:
-        known = st.floats(-1e9, 1e9) | st.floats(feature.minimum, feature.maximum)
-    missing = "" if feature.kind == "category" else float("nan")
-    return known | st.just(missing) if feature.nullable else known
 
 
 @pytest.mark.parametrize("fixture", ["bundle_dir", "mixed_dir", "regression_dir", "forest_dir"])

@@ -14,24 +14,13 @@ from handler.storage.buckets import CHUNK, PART, Retries
 from handler.storage.deadline import Deadline
 from handler.storage.locations import Location
 from handler.storage.storage import Storage
-from tests.support.cloud import GCS, S3, FaultyProxy, When, anything, gcs_server, on, s3_server
+from tests.support.cloud import S3
+from tests.support.faults import FaultyProxy, When, anything, on
 
 #: As many tries as users get, and no waiting between them.
 QUICK = Retries(first=0.001, longest=0.005)
 TRIES = QUICK.tries
 FAULTS = ["status", "drop", "reset"]
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3]:
-    with s3_server() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def gcs() -> Iterator[GCS]:
-    with gcs_server() as server:
-        yield server
 
 
 @pytest.fixture(params=["s3", "gs"])

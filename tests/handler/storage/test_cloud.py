@@ -18,25 +18,14 @@ from cloudevents.http import from_http
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import GCSStore, S3Store
 
-from tests.support.cloud import GCS, S3, FaultyProxy, Storage, gcs_server, on, s3_server
+from tests.support.cloud import GCS, S3, Storage
+from tests.support.faults import FaultyProxy, on
 
 #: What handlers forget to decode, or decode twice.
 KEYS = ["a b.csv", "a+b.csv", "100%.csv", "año/ü.csv", "100%25/?#&=.csv"]
 MB = bytes(1024 * 1024)
 #: A part of an upload, the smallest that S3 takes.
 PART = 5 * len(MB)
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3]:
-    with s3_server() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def gcs() -> Iterator[GCS]:
-    with gcs_server() as server:
-        yield server
 
 
 @pytest.fixture(params=["s3", "gcs"])

@@ -1,0 +1,69 @@
+"""Pipelines that have names, and those of one's own."""
+
+from __future__ import annotations
+
+import collections
+import sys
+from pathlib import Path
+
+import pytest
+
+from handler.scoring.model import Model
+from tests.support.bundles import OFFERS, Run, mixed_rows, offers, small
+from training import pipelines
+from training.__main__ import main
+
+
+def test_a_pipeline_decides_the_task(run: Run) -> None:
+    assert run(small()).task == "binary"
+    assert run(small(), "--pipeline", "linear").task == "regression"
+
+
+def test_a_pipeline_beside_the_data(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_pipeline.py").write_text(
+        "from sklearn.linear_model import LogisticRegression\n"
+        "def build(features):\n"
+        "    assert [each.name for each in features] == ['a']\n"
+        "    return LogisticRegression()\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", sys.path.copy())  # since main adds the folder
+    assert run(small(), "--pipeline", "own_pipeline:build").training["pipeline"] == "own_pipeline:build"
+
+
+NAMES = (
+    "decision_tree",
+    "random_forest",
+    "extra_trees",
+    "gradient_boosting",
+    "hist_gradient_boosting",
+    "mlp",
+)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        *((name, target) for name in NAMES for target in ("class", "price")),
+        *((name, "class") for name in ("logistic", "naive_bayes", "svc")),
+        *((name, "price") for name in ("linear", "ridge", "lasso")),
+    ],
+)
+def test_every_pipeline_by_name_is_served(name: str, target: str, tmp_path: Path) -> None:
+    other = "price" if target == "class" else "class"
+    arguments = ["--data", offers(tmp_path), "--target", target, "--drop", other, "--id", "customer"]
+    assert main([*arguments, "--pipeline", name, "--out", str(tmp_path / "model")]) == 0
+    model = Model.load(tmp_path / "model")
+    assert model.manifest.engines == {"one": "scalar", "many": "onnx"}
+    chance = max(collections.Counter(mixed_rows(900)["class"]).values()) / 900
+    assert model.manifest.metrics.get("accuracy", 1) > chance
+    assert model.manifest.metrics.get("r2", 1) > 0.5
+    assert model.check() == []
+
+
+def test_the_list_of_names_is_tested_and_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    listed = {*NAMES, "logistic", "naive_bayes", "svc", "linear", "ridge", "lasso"}
+    assert listed == set(pipelines.NAMED)
+    assert main(["--data", offers(tmp_path), *OFFERS, "--id", "customer", "--pipeline", "forest"]) == 2
+    assert set(capsys.readouterr().err.replace(",", " ").split()) >= listed
