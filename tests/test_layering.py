@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOMS: dict[str, tuple[str, ...]] = {
     "": ("errors", "settings", "telemetry", "signing", "bundle", "schema"),
     "storage": ("locations", "deadline", "buckets", "folders", "storage"),
-    "tables": ("compression", "csv_blocks"),
+    "tables": ("compression", "rows", "records", "header", "reading", "writing", "formats"),
     "scoring": ("scalar", "model", "table"),
     "batch": ("progress", "folding", "run"),
     "web": ("messages", "openapi", "api"),

@@ -293,7 +293,9 @@ class Model(NamedTuple):
         import numpy as np
 
         rows = length(columns)
-        none = Scores(np.empty(0, np.int64 if self.manifest.classes else np.float64), None)
+        classes = self.manifest.classes
+        given = np.empty((0, len(classes))) if self.manifest.probabilities else None
+        none = Scores(np.empty(0, np.int64 if classes else np.float64), given)
         if rows == 0:
             return none, np.ones(0, bool)
         try:

@@ -6,7 +6,7 @@ belongs to the platform. Errors answer as RFC 9457 problem documents.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from handler import telemetry
@@ -47,7 +47,7 @@ from handler.web.messages import (
 
 if TYPE_CHECKING:
     from handler.scoring.table import ScoredBlock
-    from handler.tables.csv_blocks import Layout
+    from handler.tables.formats import Table
 
 #: Characters of a path that the OpenAPI document names as its server's.
 LONGEST_FOLDER = 1000
@@ -193,7 +193,7 @@ class Api:
             hint = f"; with curl: -F file=@f.csv, or {CURL_CSV}" if request.media_type == FORM else ""
             raise UnsupportedMediaType((MULTIPART, CSV), hint)
         if prefers_csv(request.headers.get("accept", "")):
-            return self._joined(*self._score_csv(body, row_by_row=True))
+            return self._joined(*self._score_csv(body, every_row=True))
         _, scored = self._score_csv(body)
         predictions: list[object] = []
         rejects: list[dict[str, object]] = []
@@ -276,35 +276,27 @@ class Api:
     def _one(self, record: Record, ids: Mapping[str, Any]) -> dict[str, Any]:
         return {**self._model.predict_one(record), **ids, "model": self._model.manifest.identity}
 
-    def _score_csv(self, body: bytes, row_by_row: bool = False) -> tuple[Layout, Iterator[ScoredBlock]]:
+    def _score_csv(self, body: bytes, every_row: bool = False) -> tuple[Table, Iterator[ScoredBlock]]:
         """The header of a CSV body, and its blocks, each read and scored when its turn comes."""
         from handler.scoring.table import score_block  # what one customer's prediction does not wait for
-        from handler.tables import csv_blocks
+        from handler.tables import formats
 
-        layout, rest, line = csv_blocks.header([body], self._model.schema)
-        blocks = csv_blocks.blocks(rest, layout.delimiter, line, self._settings.block_bytes)
-        return layout, (score_block(self._model, block, layout, row_by_row) for block in blocks)
+        table = formats.opened([body], self._model.schema, self._settings.block_bytes)
+        return table, (score_block(self._model, block, table, every_row) for block in table.blocks)
 
-    def _joined(self, layout: Layout, scored: Iterable[ScoredBlock]) -> Answer:
+    def _joined(self, table: Table, scored: Iterable[ScoredBlock]) -> Answer:
         """Every input row with its prediction; a rejected one keeps its cells and gets empty ones."""
-        from handler.tables import csv_blocks
+        from handler.tables import writing
 
-        names = self._model.output_names
-        joined: list[list[object]] = []
-        count = 0
+        total = rejected = 0
+        lines = [writing.head(table.layout, self._model.output_names)]
         for rows, scores in scored:
-            outputs = zip(*self._model.outputs(scores), strict=True)
-            rejected = rows.rejected
-            count += len(rejected)
-            for place, cells in enumerate(cast("list[list[str]]", rows.text)):
-                row: Sequence[object] = [""] * len(names) if place in rejected else next(outputs)
-                padding = [""] * (len(layout.header) - len(cells))
-                joined.append([*cells, *padding, *row])
-        header = [*layout.header, *csv_blocks.output_names(layout.header, names)]
-        lines = csv_blocks.write_lines([header, *joined])
-        body = "".join(f"{line}\n" for line in lines).encode()
-        headers = {"content-type": f"{CSV}; charset=utf-8", "x-rows-rejected": str(count)}
-        return Answer(200, headers, body, len(joined), count)
+            total, rejected = total + rows.total, rejected + len(rows.rejects)
+            lines.append(
+                table.format.write(rows, table.layout, self._model.outputs(scores), every_row=True)
+            )
+        headers = {"content-type": f"{CSV}; charset=utf-8", "x-rows-rejected": str(rejected)}
+        return Answer(200, headers, b"".join(lines), total, rejected)
 
 
 class Route(NamedTuple):
