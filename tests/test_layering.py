@@ -17,9 +17,9 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "": ("errors", "settings", "telemetry", "signing", "bundle", "schema"),
     "storage": ("locations", "deadline", "buckets", "folders", "storage"),
     "tables": ("compression", "rows", "records", "header", "reading", "writing", "formats"),
-    "scoring": ("scalar", "model", "table"),
+    "scoring": ("row_program", "scorers", "outputs", "model", "checking", "table"),
     "batch": ("progress", "folding", "run"),
-    "web": ("messages", "openapi", "api"),
+    "web": ("messages", "predictions", "openapi", "pages", "api"),
     "events": ("jobs", "objects", "http", "sources"),
     "on top": ("app", "server", "__main__"),
 }

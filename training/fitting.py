@@ -23,7 +23,7 @@ from sklearn.model_selection import (
 
 from handler.bundle import Feature
 from handler.schema import Columns
-from handler.scoring.model import Scorer
+from handler.scoring.scorers import Scorer
 from training.data.reading import MOST_CLASSES, Dataset
 from training.errors import TrainingError, one_line
 from training.pipelines import Choice

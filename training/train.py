@@ -18,8 +18,10 @@ from sklearn.base import is_classifier
 from handler import bundle
 from handler.bundle import Kind, Manifest
 from handler.schema import Columns
-from handler.scoring.model import JoblibScorer, Model, OnnxScorer, RowByRow, Scorer
-from handler.scoring.scalar import ScalarEngine
+from handler.scoring import checking
+from handler.scoring.model import Model
+from handler.scoring.row_program import RowProgram
+from handler.scoring.scorers import JoblibScorer, OnnxScorer, RowByRow, Scorer
 from training import fitting, pipelines
 from training.data import columns, reading, sample
 from training.data.reading import Dataset
@@ -127,7 +129,7 @@ def train(options: Options, say: Say = print, export: Export = to_onnx) -> Manif
     served = Model.of(
         manifest,
         OnnxScorer(proven.graph, manifest) if proven.graph is not None else scorer,
-        ScalarEngine(proven.scalar) if proven.scalar is not None else None,
+        RowProgram(proven.scalar) if proven.scalar is not None else None,
     )
     with fitting.users_code("scoring the golden rows fails", tell):
         manifest = manifest._replace(golden=rows.golden(served, typical, options.seed))
@@ -284,7 +286,7 @@ def _prove(
         scalar = to_scalar(graph, manifest, {name: values[:1] for name, values in adversarial.items()})
     except NotTranslatable as error:
         return Proven(graph, finding, None, parity.untried(f"Python alone cannot do {error}"))
-    of_one = compared(RowByRow(ScalarEngine(scalar), manifest))
+    of_one = compared(RowByRow(RowProgram(scalar), manifest))
     return Proven(graph, finding, scalar if of_one.reason is None else None, of_one)
 
 
@@ -292,7 +294,7 @@ def _rehearse(manifest: Manifest, files: dict[str, bytes]) -> None:
     """Write the bundle aside, load it as serving does, and raise unless its golden rows reproduce."""
     with tempfile.TemporaryDirectory() as folder:
         bundle.write(Path(folder) / "model", manifest, files)
-        for difference in Model.load(Path(folder) / "model").check():
+        for difference in checking.differences(Model.load(Path(folder) / "model")):
             raise TrainingError(f"the model does not give the same answer twice: {difference}")
 
 

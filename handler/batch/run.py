@@ -33,6 +33,7 @@ from typing import Any
 from handler.batch.folding import Folds
 from handler.bundle import Label
 from handler.errors import Changed, Forbidden, InvalidCsv, NoObject, Outranked, SettingError
+from handler.scoring import outputs
 from handler.scoring.model import Model
 from handler.scoring.table import score_block
 from handler.settings import Settings
@@ -271,7 +272,7 @@ class Batch:
         # Many packed bytes may hold nothing, and few very much: time is looked at on both sides.
         chunks = self._in_time(inflated(self._in_time(counted(), source)), source)
         table = formats.opened(chunks, self._model.schema, self._settings.block_bytes)
-        yield writing.head(table.layout, self._model.output_names), b""
+        yield writing.head(table.layout, outputs.names(self._model.manifest)), b""
         for part in self._in_order(table, source):
             tally.read += part.total
             tally.scored += part.total - sum(part.rejects.values())
@@ -316,7 +317,7 @@ class Batch:
             rows, scores = score_block(model, block, table)
             total, rejects, text, classes = rows.total, rows.rejects, b"", {}
             if total > len(rejects):
-                text = table.format.write(rows, table.layout, model.outputs(scores))
+                text = table.format.write(rows, table.layout, outputs.columns(model.manifest, scores))
                 classes = _by_class(scores.values, model.manifest.classes)
         rejected = writing.lines(*(each.cells for each in rejects))
         return Part(total, text, rejected, collections.Counter(each.code for each in rejects), classes)

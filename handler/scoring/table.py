@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from handler.scoring.model import NOT_PREDICTABLE, UNPREDICTABLE, Model, Scores
+from handler.scoring.model import NOT_PREDICTABLE, UNPREDICTABLE, Model
+from handler.scoring.scorers import Scores
 from handler.tables.formats import Table
 from handler.tables.rows import Block, Rows
 

@@ -25,7 +25,9 @@ from handler.app import App
 from handler.batch.run import Batch
 from handler.bundle import Bundle, Feature, Kind, Manifest
 from handler.schema import Columns, parse_text
-from handler.scoring.model import JoblibScorer, Model, Scores, unpickle
+from handler.scoring import checking, outputs
+from handler.scoring.model import Model
+from handler.scoring.scorers import JoblibScorer, Scores, unpickle
 from handler.settings import Settings
 from handler.storage.locations import Location
 from handler.storage.storage import Storage
@@ -92,7 +94,7 @@ def test_the_books_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert model.manifest.name == "online_sales"
     assert model.manifest.metrics["confusion_matrix"] == [[86049, 5751], [233, 2827]]
     record = model.schema.from_json({"age": 45, "new_user": 0, "total_pages_visited": 5})
-    (prediction,) = model.predictions(model.score([record]))
+    (prediction,) = outputs.predictions(model.manifest, model.score([record]))
     assert prediction["prediction"] == 0
     assert prediction["probabilities"]["0"] == pytest.approx(0.9642, abs=5e-5)
 
@@ -477,7 +479,7 @@ def test_a_class_is_the_text_that_stands_there_in_every_answer(
     assert [sum(row) for row in manifest.metrics["confusion_matrix"]] == counts
 
     model = Model.load(tmp_path / "model")
-    assert model.engine is not None
+    assert model.program is not None
     app = App(model, Settings())
     wanted = [next(label for label in classes if str(label) == text) for text in stripped]
     records = [{"a": place * 10 + 1} for place in range(len(stripped))]
@@ -525,7 +527,7 @@ def test_the_manifest_says_where_the_model_comes_from(run: Run) -> None:
 def test_golden_predictions_reproduce(name: str, request: pytest.FixtureRequest) -> None:
     model: Model = request.getfixturevalue(name)
     assert len(model.manifest.golden) == 8
-    assert model.check() == []
+    assert checking.differences(model) == []
 
 
 def test_golden_records_cover_the_schema(model: Model, mixed_model: Model) -> None:
@@ -669,7 +671,7 @@ def test_a_tampered_graph_fails_the_gate_and_joblib_serves(tmp_path: Path, bundl
         "report.html",
     }
     served, proven = Model.load(tmp_path / "model"), Model.load(bundle_dir)
-    assert served.check() == []
+    assert checking.differences(served) == []
     assert served.labels(served.score([(45.0, 0.0, 5.0)])) == proven.labels(
         proven.score([(45.0, 0.0, 5.0)])
     )
@@ -876,7 +878,7 @@ def test_every_pipeline_by_name_is_served(name: str, target: str, tmp_path: Path
     chance = max(collections.Counter(mixed_rows(900)["class"]).values()) / 900
     assert model.manifest.metrics.get("accuracy", 1) > chance
     assert model.manifest.metrics.get("r2", 1) > 0.5
-    assert model.check() == []
+    assert checking.differences(model) == []
 
 
 def test_the_list_of_names_is_tested_and_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -947,7 +949,7 @@ def test_a_threshold_of_ones_own_pipeline_is_told(
     if isinstance(threshold, str):
         threshold = getattr(unpickle((tmp_path / "model" / "model.joblib").read_bytes()), threshold)
     assert manifest.threshold == threshold
-    assert Model.load(tmp_path / "model").check() == []
+    assert checking.differences(Model.load(tmp_path / "model")) == []
 
 
 def test_a_threshold_needs_two_classes_and_probabilities(
@@ -1073,7 +1075,7 @@ def test_thousands_of_categories(run: Run, tmp_path: Path) -> None:
         manifest = run(rows, "--pipeline", pipeline)
         assert len(manifest.features[1].categories) == 3000
         assert manifest.runtime == "onnx"
-        assert Model.load(tmp_path / "model").check() == []
+        assert checking.differences(Model.load(tmp_path / "model")) == []
 
 
 def test_five_hundred_columns_are_listed_in_short(tmp_path: Path) -> None:

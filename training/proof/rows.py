@@ -11,6 +11,7 @@ import numpy as np
 
 from handler.bundle import Feature
 from handler.schema import LARGEST_INTEGER, LARGEST_NUMBER, Columns, Record, Value
+from handler.scoring import outputs
 from handler.scoring.model import Model
 
 #: Of a number, beside what training saw: far more than was ever seen, up to the most that is taken.
@@ -186,8 +187,8 @@ def golden(model: Model, typical: Record, seed: int) -> tuple[dict[str, Any], ..
     by_column = likely(features, random, max(50, min(1000, CELLS // 10 // len(features)))).values()
     drawn = [tuple(record) for record in zip(*(values.tolist() for values in by_column), strict=True)]
     chosen = dict.fromkeys([typical, *_corners(features, typical)])
-    known = {each["prediction"] for each in model.predictions(model.score(list(chosen)))}
-    for record, label in zip(drawn, model.labels(model.score(drawn)), strict=True):
+    known = set(outputs.labels(model.manifest, model.score(list(chosen))))
+    for record, label in zip(drawn, outputs.labels(model.manifest, model.score(drawn)), strict=True):
         if len(chosen) < GOLDEN and label not in known:
             chosen[record] = None
             known.add(label)
@@ -195,7 +196,8 @@ def golden(model: Model, typical: Record, seed: int) -> tuple[dict[str, Any], ..
         chosen[record] = None
     # As serving will: from JSON, one record at a time.
     records = [as_json(features, record) for record in chosen]
-    predictions = [model.predictions(model.score([model.schema.from_json(each)]))[0] for each in records]
+    scored = (model.score([model.schema.from_json(record)]) for record in records)
+    predictions = [outputs.predictions(model.manifest, scores)[0] for scores in scored]
     return tuple(
         {"record": record, **prediction}
         for record, prediction in zip(records, predictions, strict=True)

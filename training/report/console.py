@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from handler.bundle import Label, Manifest
-from handler.scoring.model import Scores
+from handler.scoring.scorers import Scores
 from training.data.reading import Column, Dataset
 from training.fitting import Split
 from training.pipelines import Choice

@@ -16,7 +16,7 @@ from sklearn.calibration import CalibrationDisplay
 
 from handler.bundle import Feature, Manifest
 from handler.schema import Columns
-from handler.scoring.model import Scorer, Scores, class_index
+from handler.scoring.scorers import Scorer, Scores, class_index
 from training.errors import one_line
 
 #: Rows, at most, that are scored again for importances and effects, and drawn as points.
