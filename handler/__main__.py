@@ -167,7 +167,9 @@ def received(event: Any) -> Any:
 def check(options: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001
     """Predict the golden rows again and compare."""
     model = _model(settings)
-    differences = model.check()
+    from handler.scoring import checking
+
+    differences = checking.differences(model)
     for difference in differences:
         print(f"error: {difference}", file=sys.stderr)
     manifest = model.manifest

@@ -19,6 +19,7 @@ from handler.scoring.model import Model
 from handler.settings import Settings
 from handler.web.api import Api
 from handler.web.messages import Answer, Request
+from handler.web.predictions import predict
 
 if TYPE_CHECKING:
     import flask
@@ -86,7 +87,7 @@ class App:
         try:
             if isinstance(job, Predict):
                 route = "invoke"
-                result, rows = self._api.predict(job.payload)
+                result, rows = predict(self._model, job.payload)
             elif isinstance(job, ScoreObject):
                 route, told["input"] = "batch", str(job.input)
                 scored = self._batch(remaining, most).run(job.input, job.output)

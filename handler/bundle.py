@@ -86,7 +86,7 @@ class Contract(NamedTuple):
 
 
 class Manifest(NamedTuple):
-    """What ``model.json`` says; see DESIGN for the meaning of each key.
+    """What ``model.json`` says; ``docs/reference.md`` has the meaning of each key.
 
     ``threshold``: the probability of the second class from which it is predicted, where training
     was asked for one. ``ids``: columns that a request may carry and no feature is made of.

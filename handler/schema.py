@@ -188,6 +188,10 @@ class Schema:
     def __contains__(self, name: object) -> bool:
         return name in self._by_name
 
+    def carries(self, name: str) -> bool:
+        """Whether a record may have a member of that name: a feature, or an id."""
+        return name in self._by_name or name in self.ids
+
     def from_query(self, pairs: Iterable[tuple[str, str]]) -> Record:
         """A record from decoded query parameters; raises ``InvalidRecords`` with all problems."""
         values: dict[str, str] = {}
@@ -266,7 +270,7 @@ class Schema:
                 problems.add(shown, error.code, f"'{shown}' {error.rule}", index)
         if len(values) > len(self.features) or not values.keys() <= self._by_name.keys():
             for name in values:
-                if name not in self and name not in self.ids:
+                if not self.carries(name):
                     shown, hint = name[:LONGEST_NAME], ""
                     if problems.hints and len(name) <= LONGEST_HINTED:
                         hint = self._hint(name)

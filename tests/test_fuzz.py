@@ -26,7 +26,8 @@ from handler.settings import Settings
 from handler.storage.buckets import Retries
 from handler.storage.locations import Location
 from handler.storage.storage import Storage
-from handler.tables import csv_blocks
+from handler.tables import reading, records, writing
+from handler.tables.header import header
 from handler.web.messages import Answer, Request
 from tests.support.packing import zstd
 from tests.support.strategies import JSON, changed, mutated, opened, paths
@@ -225,15 +226,15 @@ FILES = st.sampled_from(
 ).flatmap(changed)
 
 
-@pytest.mark.parametrize("small", [0, csv_blocks.SMALL])
+@pytest.mark.parametrize("small", [0, reading.SMALL])
 @BOUNDED
 @given(content=FILES | st.binary(max_size=200), size=st.integers(1, 100), workers=st.integers(1, 2))
 def test_scoring_any_bytes_raises_passing_faults_alone(
     model: Model, small: int, content: bytes, size: int, workers: int
 ) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patched:
-        patched.setattr(csv_blocks, "SMALL", small)
-        patched.setattr(csv_blocks, "FEW_ROWS", 0)
+        patched.setattr(reading, "SMALL", small)
+        patched.setattr(reading, "FEW_ROWS", 0)
         file, out = Path(folder) / "in.csv", Path(folder) / "out"
         file.write_bytes(content)
         batch = Batch(model, Settings(block_bytes=size, workers=workers), Storage())
@@ -249,7 +250,7 @@ def test_scoring_any_bytes_raises_passing_faults_alone(
         )
 
 
-@pytest.mark.parametrize("small", [0, csv_blocks.SMALL])
+@pytest.mark.parametrize("small", [0, reading.SMALL])
 @BOUNDED
 @given(
     content=st.sampled_from((CSV, CSV * 30)).flatmap(changed) | st.binary(max_size=200),
@@ -259,15 +260,15 @@ def test_reading_any_bytes_raises_invalid_csv_alone(
     model: Model, small: int, content: bytes, size: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(csv_blocks, "SMALL", small)
-        patched.setattr(csv_blocks, "FEW_ROWS", 0)
+        patched.setattr(reading, "SMALL", small)
+        patched.setattr(reading, "FEW_ROWS", 0)
         try:
-            layout, rest, line = csv_blocks.header([content], model.schema)
+            layout, rest, line = header([content], model.schema)
             data = b"".join(rest)
             pieces = (data[at : at + size] for at in range(0, len(data), size))
-            for block in csv_blocks.blocks(pieces, layout.delimiter, line, size):
-                rows = csv_blocks.read(block, layout, model.schema)
-                csv_blocks.write(rows, [["x"] * (rows.total - len(rows.rejects))])
+            for block in records.blocks(pieces, layout.delimiter, line, size):
+                rows = reading.read(block, layout, model.schema)
+                writing.write(rows, layout, [["x"] * (rows.total - len(rows.rejects))])
         except InvalidCsv as error:
             assert error.code.isidentifier()  # noqa: PT017  not to raise is as well
 

@@ -18,8 +18,8 @@ ROOT = Path(__file__).resolve().parents[1]
 HANDLER = {
     "", ".app", ".bundle", ".errors", ".schema", ".settings", ".telemetry",
     ".events", ".events.http", ".events.jobs", ".events.sources",
-    ".scoring", ".scoring.model", ".scoring.scalar",
-    ".web", ".web.api", ".web.messages",
+    ".scoring", ".scoring.model", ".scoring.outputs", ".scoring.row_program", ".scoring.scorers",
+    ".web", ".web.api", ".web.messages", ".web.predictions",
 }  # fmt: skip
 ALLOWED = {
     "_sha2", "_sha256", "_typing", "typing", "typing.io", "typing.re",

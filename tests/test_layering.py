@@ -16,10 +16,10 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOMS: dict[str, tuple[str, ...]] = {
     "": ("errors", "settings", "telemetry", "signing", "bundle", "schema"),
     "storage": ("locations", "deadline", "buckets", "folders", "storage"),
-    "tables": ("compression", "csv_blocks"),
-    "scoring": ("scalar", "model", "table"),
+    "tables": ("compression", "rows", "records", "header", "reading", "writing", "formats"),
+    "scoring": ("row_program", "scorers", "outputs", "model", "checking", "table"),
     "batch": ("progress", "folding", "run"),
-    "web": ("messages", "openapi", "api"),
+    "web": ("messages", "predictions", "openapi", "pages", "api"),
     "events": ("jobs", "objects", "http", "sources"),
     "on top": ("app", "server", "__main__"),
 }

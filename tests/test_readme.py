@@ -28,7 +28,7 @@ import pytest
 import handler.__main__ as cli
 from handler.bundle import Manifest
 from handler.settings import Settings
-from handler.tables import csv_blocks
+from handler.tables.header import SIGNATURES
 from tests.support.cloud import s3_server
 from tests.support.serving import serve
 from training.__main__ import _parser as training_parser
@@ -341,7 +341,7 @@ def test_defaults_of_settings_are_as_told() -> None:
 
 def codes() -> set[str]:
     """Every code that the handler gives, from its source."""
-    found = {code for code, _ in csv_blocks.SIGNATURES.values()}
+    found = {code for code, _ in SIGNATURES.values()}
     place = {"InvalidValue": 0, "InvalidCsv": 0, "Problem": 1, "problems.add": 1}
     for file in (ROOT / "handler").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):

@@ -2,5 +2,5 @@
 
 import os
 
-# Read when onnxruntime is imported; see handler.scoring.model.
+# Read when onnxruntime is imported; see handler.scoring.scorers.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

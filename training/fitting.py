@@ -21,7 +21,7 @@ from sklearn.model_selection import (
 
 from handler.bundle import Contract, Feature
 from handler.schema import Columns
-from handler.scoring.model import JoblibScorer, Scorer
+from handler.scoring.scorers import JoblibScorer, Scorer
 from training.data.reading import MOST_CLASSES, Target
 from training.errors import Say, TrainingError, one_line, users_code
 from training.pipelines import Choice

@@ -18,8 +18,10 @@ import numpy as np
 
 from handler.bundle import JOBLIB, ONNX, PICKLE_LIBRARIES, SCALAR, Contract, Manifest, content_version
 from handler.schema import Columns, Record
-from handler.scoring.model import JoblibScorer, Model, OnnxScorer, RowByRow, Scorer, length
-from handler.scoring.scalar import ScalarEngine
+from handler.scoring.checking import differences
+from handler.scoring.model import Model
+from handler.scoring.row_program import RowProgram
+from handler.scoring.scorers import JoblibScorer, OnnxScorer, RowByRow, Scorer, length
 from training import bundling
 from training.errors import Say, TrainingError, one_line, users_code
 from training.export.graph import NotExportable, decision_threshold, to_onnx
@@ -180,7 +182,7 @@ def _compiled(graph: bytes, contract: Contract, gate: Gate) -> tuple[bytes | Non
         program = compile_program(graph, contract, gate.adversarial)
     except NotCompilable as error:
         return None, parity.untried(f"Python alone cannot do {error}")
-    found = gate.compare(RowByRow(ScalarEngine(program), contract))
+    found = gate.compare(RowByRow(RowProgram(program), contract))
     return program if found.reason is None else None, found
 
 
@@ -243,5 +245,5 @@ def _described(
 
 def _rehearse(folder: Path) -> None:
     """Load a bundle as serving does, and raise ``TrainingError`` unless its golden rows reproduce."""
-    for difference in Model.load(folder).check():
+    for difference in differences(Model.load(folder)):
         raise TrainingError(f"the model does not give the same answer twice: {difference}")

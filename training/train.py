@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from handler.bundle import DOCUMENTS, Kind, Manifest
-from handler.scoring.model import class_index
+from handler.scoring.scorers import class_index
 from training import bundling, fitting, pipelines
 from training.data import columns, reading, sample
 from training.data.reading import Dataset

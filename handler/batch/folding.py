@@ -2,7 +2,7 @@
 
 Equal lines are equal records with equal predictions. Tables of whole numbers and categories are full
 of such lines, and one that was met before costs a look into a table. A block of which few lines
-repeat, or in which a line may be less than a record, is left to ``csv_blocks``.
+repeat, or in which a line may be less than a record, is read as any table is.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from handler.scoring.model import NOT_PREDICTABLE, UNPREDICTABLE, Model
-from handler.tables import csv_blocks
-from handler.tables.csv_blocks import Block, Layout, Reject
+from handler.tables import reading, writing
+from handler.tables.rows import Block, Layout, Reject, judge
 
 if TYPE_CHECKING:
     import polars as pl
@@ -49,7 +49,7 @@ class Folds:
     def fold(self, block: Block) -> Folded | None:
         """Score a block by its distinct lines; None where that does not serve it."""
         data = block.data
-        if not repeats(data) or not csv_blocks.is_plain(data) or b'"' in data or b"\r" in data:
+        if not repeats(data) or not reading.is_plain(data) or b'"' in data or b"\r" in data:
             return None  # a quote or a lone return may end a record elsewhere than the line
         table = getattr(self._worker, "table", None) or _Table()
         self._worker.table = None  # until all of its lines have their texts
@@ -82,7 +82,7 @@ class Folds:
         sound, cells, records = [], [], []
         for line in lines:
             row = line.split(self._layout.delimiter)
-            found = csv_blocks.judge(0, 0, line, row, self._layout, self._model.schema)
+            found = judge(0, 0, line, row, self._layout, self._model.schema)
             if isinstance(found, Reject):
                 self._rejects[line] = found
             else:
@@ -93,7 +93,7 @@ class Folds:
             added = list(self._model.added(records))
             places = [each[0] for each in added if each is not None]
             rows = ([*row, *each[1]] for row, each in zip(cells, added, strict=True) if each is not None)
-            written = (f"{line}\n" for line in csv_blocks.write_lines(rows))
+            written = (f"{line}\n" for line in writing.line_texts(rows))
             scored = zip(written, places, strict=True)
             for line, each in zip(sound, added, strict=True):
                 if each is not None:
@@ -124,7 +124,7 @@ class _Table:
 
         try:
             types = {"line": self._keep.dtype}
-            lines = csv_blocks.frame(data, "\x00", types, quotes=False)["line"]
+            lines = reading.frame(data, "\x00", types, quotes=False)["line"]
         except (pl.exceptions.PolarsError, OSError):
             return None
         if lines.null_count() or len(lines) != data.count(b"\n") + (not data.endswith(b"\n")):

@@ -24,7 +24,7 @@ import contextlib
 import json
 import time
 import uuid
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -33,15 +33,17 @@ from typing import Any
 from handler.batch.folding import Folds
 from handler.bundle import Label
 from handler.errors import Changed, Forbidden, InvalidCsv, NoObject, Outranked, SettingError
+from handler.scoring import outputs
 from handler.scoring.model import Model
 from handler.scoring.table import score_block
 from handler.settings import Settings
 from handler.storage.deadline import Deadline
 from handler.storage.locations import Location, Version
 from handler.storage.storage import Storage
-from handler.tables import csv_blocks
+from handler.tables import formats, writing
 from handler.tables.compression import inflated
-from handler.tables.csv_blocks import Block, Layout
+from handler.tables.formats import Table
+from handler.tables.rows import Block
 
 PREDICTIONS, REJECTED, SUMMARY = "predictions.csv", "rejected.csv", "summary.json"
 OUTPUTS = (PREDICTIONS, REJECTED, SUMMARY)
@@ -238,7 +240,7 @@ class Batch:
             storage.writer(folder.child(REJECTED), run) as rejected,
             storage.writer(folder.child(PREDICTIONS), run) as predictions,
         ):
-            rejected.write(_csv_lines(REJECT_COLUMNS))
+            rejected.write(writing.lines(REJECT_COLUMNS))
             with contextlib.closing(self._parts(source, version, tally)) as parts:
                 for text, rejects in parts:
                     predictions.write(text)
@@ -269,12 +271,9 @@ class Batch:
 
         # Many packed bytes may hold nothing, and few very much: time is looked at on both sides.
         chunks = self._in_time(inflated(self._in_time(counted(), source)), source)
-        size = self._settings.block_bytes
-        schema, names = self._model.schema, self._model.output_names
-        layout, data, line = csv_blocks.header(chunks, schema)
-        yield _csv_lines([*layout.header, *csv_blocks.output_names(layout.header, names)]), b""
-        blocks = csv_blocks.blocks(data, layout.delimiter, line, size)
-        for part in self._in_order(blocks, layout, source):
+        table = formats.opened(chunks, self._model.schema, self._settings.block_bytes)
+        yield writing.head(table.layout, outputs.names(self._model.manifest)), b""
+        for part in self._in_order(table, source):
             tally.read += part.total
             tally.scored += part.total - sum(part.rejects.values())
             tally.rejects.update(part.rejects)
@@ -288,18 +287,18 @@ class Batch:
             self._deadline.check(source)
             yield chunk
 
-    def _in_order(self, blocks: Iterator[Block], layout: Layout, source: Location) -> Iterator[Part]:
+    def _in_order(self, table: Table, source: Location) -> Iterator[Part]:
         """Score blocks on all workers, and give the parts in the blocks' order.
 
         At most one block more than there are workers is under way, so memory stays bounded.
         """
         workers = self._settings.workers
         pool = ThreadPoolExecutor(workers, thread_name_prefix="block")
-        folds = Folds(self._model, layout)
+        folds = Folds(self._model, table.layout)
         under_way: collections.deque[Future[Part]] = collections.deque()
         try:
-            for block in blocks:
-                under_way.append(pool.submit(self._part, block, layout, folds))
+            for block in table.blocks:
+                under_way.append(pool.submit(self._part, block, table, folds))
                 if len(under_way) > workers:
                     yield self._deadline.result(under_way.popleft(), source)
             while under_way:
@@ -307,7 +306,7 @@ class Batch:
         finally:
             pool.shutdown(wait=False, cancel_futures=True)  # a run that gives up has no time to wait
 
-    def _part(self, block: Block, layout: Layout, folds: Folds) -> Part:
+    def _part(self, block: Block, table: Table, folds: Folds) -> Part:
         """Read, score and write one block."""
         model = self._model
         folded = folds.fold(block)
@@ -315,12 +314,12 @@ class Batch:
             classes = {str(model.manifest.classes[place]): count for place, count in folded.classes}
             total, rejects, text = folded.total, folded.rejects, folded.text
         else:
-            rows, scores = score_block(model, block, layout)
+            rows, scores = score_block(model, block, table)
             total, rejects, text, classes = rows.total, rows.rejects, b"", {}
             if total > len(rejects):
-                text = csv_blocks.write(rows, model.outputs(scores))
+                text = table.format.write(rows, table.layout, outputs.columns(model.manifest, scores))
                 classes = _by_class(scores.values, model.manifest.classes)
-        rejected = _csv_lines(*(each.cells for each in rejects))
+        rejected = writing.lines(*(each.cells for each in rejects))
         return Part(total, text, rejected, collections.Counter(each.code for each in rejects), classes)
 
 
@@ -388,7 +387,3 @@ def _rank(created: object, version: str) -> tuple[datetime, str]:
 
 def _identity(version: Version | None) -> str | None:
     return version.identity if version else None
-
-
-def _csv_lines(*rows: Iterable[object]) -> bytes:
-    return "".join(f"{line}\n" for line in csv_blocks.write_lines(rows)).encode()

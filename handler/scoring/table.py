@@ -1,12 +1,13 @@
-"""The pass over a table: a block of its text becomes scored rows, and rejects with their reasons."""
+"""The pass over a table: a block of it becomes scored rows, and rejects with their reasons."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from handler.scoring.model import NOT_PREDICTABLE, UNPREDICTABLE, Model, Scores
-from handler.tables import csv_blocks
-from handler.tables.csv_blocks import Block, Layout, Rows
+from handler.scoring.model import NOT_PREDICTABLE, UNPREDICTABLE, Model
+from handler.scoring.scorers import Scores
+from handler.tables.formats import Table
+from handler.tables.rows import Block, Rows
 
 
 class ScoredBlock(NamedTuple):
@@ -16,13 +17,13 @@ class ScoredBlock(NamedTuple):
     scores: Scores
 
 
-def score_block(model: Model, block: Block, layout: Layout, row_by_row: bool = False) -> ScoredBlock:
-    """Read a block and score its rows; those that are not predictable are rejected as well.
+def score_block(model: Model, block: Block, table: Table, every_row: bool = False) -> ScoredBlock:
+    """Read a block of ``table`` and score its rows; those that are not predictable are rejected as well.
 
-    ``row_by_row`` keeps the text of rejected rows. Raises ``InvalidCsv`` as ``csv_blocks.read`` does.
+    ``every_row`` and errors: see ``Format.read``.
     """
-    rows = csv_blocks.read(block, layout, model.schema, row_by_row)
+    rows = table.format.read(block, table.layout, model.schema, every_row)
     scores, sound = model.attempt(rows.columns)
     if not sound.all():
-        rows = rows.without(~sound, block, layout.delimiter, NOT_PREDICTABLE, UNPREDICTABLE)
+        rows = rows.without(~sound, NOT_PREDICTABLE, UNPREDICTABLE)
     return ScoredBlock(rows, scores)

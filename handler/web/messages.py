@@ -25,6 +25,9 @@ CSV = "text/csv"
 CSV_TYPES = (CSV, "application/csv", "application/vnd.ms-excel", "text/plain", "application/octet-stream")
 MULTIPART = "multipart/form-data"
 FORM = "application/x-www-form-urlencoded"
+PROBLEM = "application/problem+json"
+HTML = "text/html"
+MARKDOWN = "text/markdown"
 #: RFC 9110's names, where Python's differ by version.
 TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
 CONTROLS = bytes(set(range(0x20)) - set(b"\n\r\t"))
@@ -32,7 +35,7 @@ CONTROLS = bytes(set(range(0x20)) - set(b"\n\r\t"))
 CURL_JSON = "; with curl: -H 'content-type: application/json' -d ..."
 CURL_CSV = "-H 'content-type: text/csv' --data-binary @f.csv, since -d takes the line ends out"
 #: Content codings that bodies may have. https://www.rfc-editor.org/rfc/rfc9110#section-8.4.1
-CODINGS = ("gzip", "x-gzip", "deflate")
+CODINGS = ("gzip", "deflate")
 ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 
@@ -87,19 +90,17 @@ def problem(error: FunctionError, most: int | None = None) -> Answer:
 
     Its member ``more`` counts the problems that it does not list.
     """
-    import http
-
     status = status_of(error)
     problems, more = (error.problems, error.more) if isinstance(error, RequestError) else ((), 0)
     document = {
         "type": "about:blank",
-        "title": TITLES.get(status) or http.HTTPStatus(status).phrase,
+        "title": title(status),
         "status": status,
         "detail": str(error),
         "errors": [each.as_json() for each in problems],
         **({"more": more} if more else {}),
     }
-    answer = answer_json(document, status, media_type="application/problem+json")
+    answer = answer_json(document, status, media_type=PROBLEM)
     if most is not None and problems and length_in_json(answer) > most:
         assert isinstance(error, RequestError)
         fewer = problems[: len(problems) // 2]
@@ -107,6 +108,13 @@ def problem(error: FunctionError, most: int | None = None) -> Answer:
         return problem(error, most)
     owed = error.headers if isinstance(error, RequestError) else {}
     return answer._replace(headers={**answer.headers, **owed})
+
+
+def title(status: int) -> str:
+    """The name of a status."""
+    import http
+
+    return TITLES.get(status) or http.HTTPStatus(status).phrase
 
 
 def unpacked(request: Request, most: int) -> bytes:
@@ -118,8 +126,8 @@ def unpacked(request: Request, most: int) -> bytes:
     coding = request.headers["content-encoding"].strip().lower()
     if coding in ("", "identity"):
         return request.body
-    if coding not in CODINGS:
-        raise UnsupportedEncoding(("gzip", "deflate"))
+    if coding not in (*CODINGS, "x-gzip"):
+        raise UnsupportedEncoding(CODINGS)
     import zlib
 
     stream = zlib.decompressobj(zlib.MAX_WBITS + 32)  # of gzip or zlib, as its first bytes say

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, made from the manifest, and the files of the page that shows it.
+"""The OpenAPI 3.1 document, made from the manifest.
 
 The document promises what the routes do, no more: a value that it allows is predicted, one that it
 forbids is refused. What training observed (ranges, the categories of an open feature) is told in
@@ -8,36 +8,20 @@ words and examples, since the routes take values beyond it.
 from __future__ import annotations
 
 import csv
-import functools
-import gzip
-import http
 import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from handler.bundle import CARD, REPORT, Feature, Manifest
-from handler.errors import MOST_PROBLEMS
+from handler.errors import MOST_PROBLEMS, RequestTooSlow, ServerBusy
 from handler.schema import BOOLEANS, LARGEST_INTEGER, LARGEST_NUMBER, MEANING
+from handler.web.messages import CODINGS, CSV, HTML, JSON, MARKDOWN, MULTIPART, PROBLEM, title
 
 Node = dict[str, Any]
 
-JSON = "application/json"
-CSV = "text/csv"
-MULTIPART = "multipart/form-data"
-PROBLEM = "application/problem+json"
 #: Golden rows that an example shows, and categories that a description or an example names.
 ROWS_SHOWN = 3
 CATEGORIES_SHOWN = 8
-
-FOLDER = Path(__file__).parent / "swagger"
-#: The page and what it loads, by route: the file in ``FOLDER`` and its content type.
-ASSETS: Mapping[str, tuple[str, str]] = {
-    "apidocs": ("index.html", "text/html; charset=utf-8"),
-    "apidocs.js": ("apidocs.js", "text/javascript; charset=utf-8"),
-    "swagger-ui.css": ("swagger-ui.css.gz", "text/css; charset=utf-8"),
-    "swagger-ui-bundle.js": ("swagger-ui-bundle.js.gz", "text/javascript; charset=utf-8"),
-}
 
 ABOUT = """\
 Predicts **{target}** ({says}) from {count}. {trained}`/model` tells how it was trained and how well \
@@ -50,16 +34,15 @@ in a query and in a CSV they are text.
 SYNTHETIC = "**Trained on synthetic data**: good for a try, not for decisions. "
 #: What each error status means, and the ``detail`` of an example.
 PROBLEMS = {
-    400: (
-        "The body cannot be read as what it claims to be.",
-        "the body is not UTF-8",
-    ),
+    400: ("The body cannot be read as what it claims to be.", "the body is not UTF-8"),
+    408: ("The body came too slowly.", str(RequestTooSlow())),
     413: (
         "The body, or the answer to it, is too large for one request; batch scoring takes any size.",
         "the body is over 4,194,304 bytes",
     ),
     415: (
-        "The route does not read this content type; the header `Accept` names those that it reads.",
+        "The route does not read this content type or content coding; the header `Accept`, or "
+        "`Accept-Encoding`, names those that it reads.",
         "send text/csv with that content-type header",
     ),
     422: (
@@ -71,7 +54,11 @@ PROBLEMS = {
         "The server failed. Its log says where; the answer does not.",
         "the server failed on this request; its log says where",
     ),
+    503: ("The server has no room for the body at the moment.", str(ServerBusy())),
 }
+#: The statuses of a route that takes a body.
+WITH_BODY = tuple(PROBLEMS)
+PACKED = f"The body may be compressed, and `Content-Encoding` names how: {' or '.join(CODINGS)}."
 
 
 def _object(properties: Mapping[str, Node], optional: Sequence[str] = ()) -> Node:
@@ -155,14 +142,6 @@ SCHEMAS: Mapping[str, Node] = {
 }
 
 
-@functools.cache
-def asset(name: str) -> tuple[bytes, str]:
-    """The gzip bytes and the content type of a route in ``ASSETS``; raises ``KeyError``."""
-    file, content_type = ASSETS[name]
-    content = (FOLDER / file).read_bytes()
-    return content if file.endswith(".gz") else gzip.compress(content, mtime=0), content_type
-
-
 def document(manifest: Manifest, server: str) -> Node:
     """The OpenAPI document of a model's routes; ``server`` is the URL or path that they stand under."""
     return {
@@ -183,7 +162,7 @@ def document(manifest: Manifest, server: str) -> Node:
             "/model": {"get": _about_route("model", "What the model is, takes and achieved", "Model")},
             "/healthz": {"get": _about_route("health", "Whether the model is loaded", "Health")},
             "/openapi.json": {"get": _openapi()},
-            "/apidocs": {"get": _page("apidocs", "This page", "Swagger UI", "text/html")},
+            "/apidocs": {"get": _page("apidocs", "This page", "Swagger UI", HTML)},
             **_reports(manifest),
         },
         "components": {
@@ -242,7 +221,7 @@ def _predict_many(manifest: Manifest) -> Node:
         "summary": "Predict one record or several, from JSON or CSV",
         "description": "All records are predicted, or none: one fault in one of them answers 422. "
         "The answer to one record has its prediction; the answer to a list, to `instances` or to a "
-        "CSV has `predictions`, in order.",
+        f"CSV has `predictions`, in order. {PACKED}",
         "requestBody": {
             "required": True,
             "content": {
@@ -252,7 +231,7 @@ def _predict_many(manifest: Manifest) -> Node:
         },
         "responses": {
             "200": {"description": "The predictions", "content": answers},
-            **_errors(400, 413, 415, 422, 500),
+            **_errors(*WITH_BODY),
         },
     }
 
@@ -264,7 +243,8 @@ def _predict_file(manifest: Manifest) -> Node:
         "summary": "Predict every row of a CSV file",
         "description": "The header names the features, in any order; other columns are kept. A row "
         "that the model does not take, or cannot predict, is rejected with its line and reason, and the "
-        "others are predicted. `Accept: text/csv` gives the file back with the predictions joined to it.",
+        "others are predicted. `Accept: text/csv` gives the file back with the predictions joined to it. "
+        f"{PACKED}",
         "requestBody": {
             "required": True,
             "content": {
@@ -308,7 +288,7 @@ def _predict_file(manifest: Manifest) -> Node:
                     },
                 },
             },
-            **_errors(400, 413, 415, 422, 500),
+            **_errors(*WITH_BODY),
         },
     }
 
@@ -353,10 +333,10 @@ def _reports(manifest: Manifest) -> Node:
     """The model report's routes, where the bundle has one."""
     found: Node = {}
     if REPORT in manifest.files:
-        told = _page("report", "The model report, with pictures", "A page", "text/html")
+        told = _page("report", "The model report, with pictures", "A page", HTML)
         found["/report"] = {"get": told}
     if CARD in manifest.files:
-        found["/card"] = {"get": _page("card", "The model report in words", "Markdown", "text/markdown")}
+        found["/card"] = {"get": _page("card", "The model report in words", "Markdown", MARKDOWN)}
     return found
 
 
@@ -534,7 +514,7 @@ def _problem(manifest: Manifest, status: int) -> Node:
     detail = detail.format(first=first)
     example = {
         "type": "about:blank",
-        "title": http.HTTPStatus(status).phrase,
+        "title": title(status),
         "status": status,
         "detail": detail,
         "errors": [{"field": first, "code": "missing", "message": detail}] if status == 422 else [],

@@ -26,7 +26,8 @@ import numpy as np
 from handler.batch.run import PREDICTIONS, REJECTED, SUMMARY, Batch
 from handler.bundle import Feature, Manifest
 from handler.errors import Changed, PassingFault, StorageDown
-from handler.scoring.model import Model, Scores
+from handler.scoring.model import Model
+from handler.scoring.scorers import Scores
 from handler.settings import Settings
 from handler.storage.locations import Location, Version
 

@@ -13,7 +13,8 @@ import pytest
 from handler.app import App
 from handler.batch.run import Batch
 from handler.bundle import Bundle
-from handler.scoring.model import Model, unpickle
+from handler.scoring.model import Model
+from handler.scoring.scorers import unpickle
 from handler.settings import Settings
 from handler.storage.locations import Location
 from handler.storage.storage import Storage

@@ -34,7 +34,7 @@ from sklearn.tree import BaseDecisionTree
 from sklearn.utils import get_tags
 
 from handler.bundle import Contract, Feature
-from handler.scoring.model import input_names
+from handler.scoring.scorers import input_names
 from training.errors import one_line
 from training.export import converters
 

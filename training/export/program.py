@@ -1,4 +1,4 @@
-"""The exported graph written down as a program for one row, which ``handler.scoring.scalar`` runs.
+"""The exported graph written down as a program for one row, which ``handler.scoring.row_program`` runs.
 
 One row is sent through onnxruntime with every tensor in between as an output. Since a row's shapes do
 not depend on its values, that fixes where each member of a flat list comes from: broadcasting,
@@ -22,8 +22,8 @@ from onnx import numpy_helper
 
 from handler.bundle import Contract
 from handler.schema import Columns
-from handler.scoring.model import input_names
-from handler.scoring.scalar import BINARY, FORMAT, REDUCTIONS, UNARY
+from handler.scoring.row_program import BINARY, FORMAT, REDUCTIONS, UNARY
+from handler.scoring.scorers import input_names
 
 #: Longer lists of numbers are written as binary arrays.
 LONG = 64

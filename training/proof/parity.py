@@ -12,7 +12,7 @@ import numpy as np
 
 from handler.bundle import Task
 from handler.schema import Columns
-from handler.scoring.model import Scorer, Scores, finite, length
+from handler.scoring.scorers import Scorer, Scores, finite, length
 from training.errors import one_line
 
 #: Absolute, on each probability; trees compute in float32.

@@ -11,7 +11,7 @@ import numpy as np
 
 from handler.bundle import Contract, Feature
 from handler.schema import LARGEST_INTEGER, LARGEST_NUMBER, Columns, Record, Schema, Value
-from handler.scoring.model import Scorer, Scores, length
+from handler.scoring.scorers import Scorer, Scores, length
 
 #: Of a number, beside what training saw: far more than was ever seen, up to the most that is taken.
 LARGE = (1e6, 1e12, 1e15, 1e20, LARGEST_NUMBER)

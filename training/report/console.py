@@ -11,7 +11,7 @@ import numpy as np
 from sklearn import metrics as sk
 
 from handler.bundle import Contract, Label, Manifest
-from handler.scoring.model import Scores
+from handler.scoring.scorers import Scores
 from training.data.reading import Column, Dataset
 from training.fitting import Split
 from training.pipelines import Choice

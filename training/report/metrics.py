@@ -9,7 +9,7 @@ import numpy as np
 from sklearn import metrics as sk
 
 from handler.bundle import Contract
-from handler.scoring.model import Scores
+from handler.scoring.scorers import Scores
 
 #: A confusion matrix of more classes is left out of the manifest.
 LARGEST_MATRIX = 50

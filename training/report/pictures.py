@@ -16,7 +16,7 @@ from sklearn.calibration import CalibrationDisplay
 
 from handler.bundle import Contract, Feature
 from handler.schema import Columns
-from handler.scoring.model import Scorer, Scores
+from handler.scoring.scorers import Scorer, Scores
 from training.errors import one_line
 
 #: Rows, at most, that are scored again for importances and effects, and drawn as points.

@@ -19,6 +19,7 @@ from handler.app import App
 from handler.batch.run import Batch, Scored, into, is_output
 from handler.errors import PassingFault, StorageDown
 from handler.scoring.model import Model
+from handler.scoring.outputs import names as output_names
 from handler.settings import Settings
 from handler.storage.buckets import PART, Retries
 from handler.storage.deadline import Deadline
@@ -343,7 +344,7 @@ def test_other_models_and_clashing_column_names(
     cloud.put(bucket, "incoming/c.csv", sink.getvalue().encode())
     score(model, bucket)
     predictions, _, summary = outputs(cloud, bucket)
-    names = ["prediction_2", *model.output_names[1:]]
+    names = ["prediction_2", *output_names(model.manifest)[1:]]
     assert predictions[0] == ["prediction", *records[0], *names]
     found = [row[len(records[0]) + 1] for row in predictions[1 : len(records) + 1]]
     told = [golden["prediction"] for golden in model.manifest.golden]

@@ -31,7 +31,7 @@ from handler.scoring.model import Model
 from handler.settings import Settings
 from handler.storage.locations import Location, Version
 from handler.storage.storage import Storage
-from handler.tables import compression, csv_blocks
+from handler.tables import compression, reading, records
 
 KINDS = ("onnx", "mixed", "joblib")
 WORDS = {"true": 1.0, "t": 1.0, "yes": 1.0, "y": 1.0, "1": 1.0,
@@ -355,8 +355,8 @@ def files(draw: Any, features: list[dict[str, Any]]) -> tuple[bytes, str]:
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every way of scoring a block; they are chosen between by its size, and by how often lines repeat."""
     if request.param != "row by row":
-        monkeypatch.setattr(csv_blocks, "SMALL", 0)
-        monkeypatch.setattr(csv_blocks, "FEW_ROWS", 0)
+        monkeypatch.setattr(reading, "SMALL", 0)
+        monkeypatch.setattr(reading, "FEW_ROWS", 0)
     if request.param == "folded":
         monkeypatch.setattr(folding, "repeats", lambda _: True)
 
@@ -419,8 +419,8 @@ def test_every_block_size_gives_the_same_outputs(
         cuts.update(each.line for each in found)
         yield from found
 
-    cut = csv_blocks.blocks
-    monkeypatch.setattr(csv_blocks, "blocks", counted)
+    cut = records.blocks
+    monkeypatch.setattr(records, "blocks", counted)
     data = text.encode()
     for size in range(1, len(data) + 1):
         assert_scored(data, delimiter, bundle(bundle_dir), size=size, workers=1 + size % 3)
@@ -431,8 +431,8 @@ def test_every_block_size_gives_the_same_outputs(
 def test_a_byte_order_mark_within_the_file_is_text(
     row: str, bundle_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(csv_blocks, "SMALL", 0)
-    monkeypatch.setattr(csv_blocks, "FEW_ROWS", 0)
+    monkeypatch.setattr(reading, "SMALL", 0)
+    monkeypatch.setattr(reading, "FEW_ROWS", 0)
     header = "age,note" if row.startswith("\ufeff45") else "note,age"
     data = f"{header},new_user,total_pages_visited\n{row}\n{row}\n".encode()
     assert_scored(data, ",", bundle(bundle_dir), size=1)
@@ -442,8 +442,8 @@ def test_a_byte_order_mark_within_the_file_is_text(
 def test_an_empty_cell_at_the_very_end_counts(
     rows: str, bundle_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(csv_blocks, "SMALL", 0)
-    monkeypatch.setattr(csv_blocks, "FEW_ROWS", 0)
+    monkeypatch.setattr(reading, "SMALL", 0)
+    monkeypatch.setattr(reading, "FEW_ROWS", 0)
     data = f"age,new_user,total_pages_visited\n{rows}".encode()
     assert_scored(data, ",", bundle(bundle_dir), size=1000)
 

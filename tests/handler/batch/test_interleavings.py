@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from handler.batch.run import Batch
 from handler.bundle import Feature
 from handler.errors import Changed
-from handler.scoring.model import Model, Scores
+from handler.scoring.model import Model
+from handler.scoring.scorers import Scores
 from handler.settings import Settings
 from handler.storage.locations import Location, Version
 

@@ -21,7 +21,8 @@ from handler.batch.run import Batch
 from handler.bundle import Feature, Manifest
 from handler.errors import InvalidRecords
 from handler.scoring import model as models
-from handler.scoring.model import Model, Scores, models_code
+from handler.scoring.model import Model
+from handler.scoring.scorers import RowByRow, Scores, models_code
 from handler.settings import Settings
 from handler.storage.locations import Location
 from handler.storage.storage import Storage
@@ -202,7 +203,7 @@ class Overflowing:
 @pytest.mark.parametrize("value", [100.0, 1e4])
 def test_the_engine_of_one_row_keeps_the_same_rule(value: float) -> None:
     engine: Any = Overflowing()
-    model = Model.of(MANIFEST, models.RowByRow(engine, MANIFEST.contract), engine)
+    model = Model.of(MANIFEST, RowByRow(engine, MANIFEST.contract), engine)
     with pytest.raises(InvalidRecords, match="not a finite number"):
         model.predict_one((value,))
     with pytest.raises(InvalidRecords) as caught:

@@ -16,10 +16,14 @@ import jsonschema
 import openapi_spec_validator
 import pytest
 
+from handler.app import App
 from handler.bundle import Bundle, Feature, Manifest
-from handler.errors import InvalidRecords
+from handler.errors import InvalidRecords, RequestTooSlow, ServerBusy
 from handler.schema import BOOLEANS, Schema
-from handler.web import openapi
+from handler.scoring.model import Model
+from handler.settings import Settings
+from handler.web import openapi, pages
+from handler.web.messages import CODINGS, Request, problem
 
 BUNDLES = ("bundle_dir", "mixed_dir", "regression_dir", "joblib_dir")
 AGE = Feature("age", "integer", minimum=17, maximum=123)
@@ -189,6 +193,32 @@ def test_examples_are_golden_rows_that_fit_their_own_schemas(trained: Manifest) 
     assert one["value"] == golden["record"]
 
 
+def test_an_error_is_titled_as_the_document_says(bundle_dir: Path) -> None:
+    app = App(Model.load(bundle_dir), Settings(max_body_bytes=100))
+    csv_type, packed = {"content-type": "text/csv"}, {"content-encoding": "br"}
+    asked = {
+        400: Request("POST", "/predict", body=b"{"),
+        413: Request("POST", "/predict", body=b" " * 101),
+        415: Request("POST", "/predict_file", headers={**csv_type, **packed}, body=b"age"),
+        422: Request("POST", "/predict", body=b"{}"),
+    }
+    answers = {status: app.handle(request) for status, request in asked.items()}
+    assert [answer.status for answer in answers.values()] == list(asked)
+    answers |= {408: problem(RequestTooSlow()), 503: problem(ServerBusy())}
+    responses = json.loads(app.handle(Request("GET", "/openapi.json")).body)["components"]["responses"]
+    for status, answer in answers.items():
+        (content,) = responses[str(status)]["content"].values()
+        assert content["example"]["title"] == json.loads(answer.body)["title"]
+
+
+def test_a_body_may_be_slow_or_compressed(trained: Manifest) -> None:
+    paths = openapi.document(trained, "/")["paths"]
+    for path in ("/predict", "/predict_file"):
+        operation = paths[path]["post"]
+        assert {"400", "408", "413", "415", "422", "500", "503"} < operation["responses"].keys()
+        assert all(coding in operation["description"] for coding in CODINGS)
+
+
 def contents(document: dict[str, Any]) -> list[dict[str, Any]]:
     """Every media type object of a document: those of requests, answers and errors."""
     found = [each["content"] for each in document["components"]["responses"].values()]
@@ -237,16 +267,16 @@ def test_synthetic_training_data_is_named() -> None:
     assert "synthetic" not in described(AGE, training={"synthetic": False})["info"]["description"]
 
 
-@pytest.mark.parametrize("route", sorted(openapi.ASSETS))
+@pytest.mark.parametrize("route", sorted(pages.ASSETS))
 def test_assets_are_gzip_and_named_by_content_type(route: str) -> None:
-    content, content_type = openapi.asset(route)
+    content, content_type = pages.asset(route)
     assert gzip.decompress(content)
     assert content_type.endswith("; charset=utf-8")
-    assert openapi.asset(route)[0] is content
+    assert pages.asset(route)[0] is content
 
 
 def test_the_page_links_to_its_siblings_and_holds_no_script() -> None:
-    page = gzip.decompress(openapi.asset("apidocs")[0]).decode()
+    page = gzip.decompress(pages.asset("apidocs")[0]).decode()
     links = re.findall(r'(?:href|src)="([^"]+)"', page)
     siblings = {link for link in links if not link.startswith("data:")}
     assert siblings == {"swagger-ui.css", "swagger-ui-bundle.js", "apidocs.js", "openapi.json"}
@@ -254,7 +284,7 @@ def test_the_page_links_to_its_siblings_and_holds_no_script() -> None:
 
 
 def test_swagger_ui_comes_with_its_licence_and_version() -> None:
-    folder = openapi.FOLDER
+    folder = pages.FOLDER
     assert re.fullmatch(r"swagger-ui-dist 5\.\d+\.\d+\n", (folder / "VERSION").read_text())
     assert "Apache License" in (folder / "LICENSE").read_text()
     assert "SmartBear" in (folder / "NOTICE").read_text()

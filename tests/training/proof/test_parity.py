@@ -15,7 +15,8 @@ from onnx import numpy_helper
 
 from handler.bundle import Contract
 from handler.schema import Columns
-from handler.scoring.model import Model, Scores
+from handler.scoring.model import Model
+from handler.scoring.scorers import Scores
 from tests.support.bundles import Run, mixed_rows
 from training.export.graph import to_onnx
 from training.proof import parity, rows

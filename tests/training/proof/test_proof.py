@@ -28,7 +28,8 @@ from sklearn.preprocessing import (
 
 from handler.bundle import Bundle, Contract, Feature, Manifest
 from handler.errors import InvalidRecords
-from handler.scoring.model import JoblibScorer, Model, unpickle
+from handler.scoring.model import Model
+from handler.scoring.scorers import JoblibScorer, unpickle
 from training.errors import TrainingError
 from training.export.graph import to_onnx
 from training.proof import parity, rows

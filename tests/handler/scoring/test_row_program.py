@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from handler import bundle as bundles
 from handler.bundle import Bundle
 from handler.errors import BundleError
-from handler.scoring.model import Model, load_scorer
-from handler.scoring.scalar import ScalarEngine
+from handler.scoring import checking, outputs
+from handler.scoring.model import Model
+from handler.scoring.row_program import RowProgram
+from handler.scoring.scorers import load_scorer
 from tests.support.bundles import mixed_rows, quiet, resealed
 from tests.support.strategies import values
 from training.bundling import sha256_of
@@ -57,7 +59,7 @@ def test_any_record_is_predicted_as_the_graph_predicts_it(
     record = data.draw(st.tuples(*map(values, model.schema.features)))
     (one,) = model.predict([record])
     graph = load_scorer(Bundle.open(folder))
-    (many,) = model.predictions(graph.score(model.schema.columns([record])))
+    (many,) = outputs.predictions(model.manifest, graph.score(model.schema.columns([record])))
     if model.manifest.task == "regression":
         assert one["prediction"] == pytest.approx(many["prediction"], rel=1e-9, abs=1e-6)
         return
@@ -118,8 +120,8 @@ def test_a_bundle_without_the_program_is_served_by_its_graph(bundle_dir: Path, t
     resealed(bundle_dir, tmp_path, change)
     (tmp_path / bundles.SCALAR).unlink()
     model = Model.load(tmp_path)
-    assert model.engine is None
-    assert model.check() == []
+    assert model.program is None
+    assert checking.differences(model) == []
 
 
 def test_gaps_and_extremes_raise_nothing_in_python() -> None:
@@ -132,6 +134,6 @@ def test_gaps_and_extremes_raise_nothing_in_python() -> None:
         ],
     }  # fmt: skip
     slots: list[Any] = [(5.0, -1e9, 0.0), [0.0], None, None, None]
-    engine = ScalarEngine(json.dumps(document).encode() + b"\n")
+    engine = RowProgram(json.dumps(document).encode() + b"\n")
     assert engine.run(slots[0])[0] == np.inf
     assert engine.run((1e9, 1.0, 1.0))[0] == np.inf

@@ -32,7 +32,7 @@ Step = Callable[[list[Any]], None]
 Unary = Callable[[Any], Any]
 
 
-class ScalarEngine:
+class RowProgram:
     """A program for one row, ready to run; safe to use from several threads."""
 
     def __init__(self, content: bytes) -> None:

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from handler.bundle import Feature
 from handler.errors import InvalidCsv, InvalidRecords, MissingColumns
 from handler.schema import Record, Schema
-from handler.tables import csv_blocks
-from handler.tables.csv_blocks import header
+from handler.tables import header as headers
+from handler.tables import reading, records, writing
+from handler.tables.header import DELIMITERS, header
+from handler.tables.rows import Layout, Rows
 
 SCHEMA = Schema(
     [
@@ -65,10 +67,10 @@ def in_blocks(data: bytes, delimiter: str, size: int) -> list[tuple[int, Record 
     data = b"".join(rest)
     chunks = [data[at : at + size] for at in range(0, len(data), size)]
     found: list[tuple[int, Record | tuple[str, str]]] = []
-    for block in csv_blocks.blocks(chunks, delimiter, line, size):
-        rows = csv_blocks.read(block, layout, SCHEMA)
-        assert_text_kept(block.data.decode(), rows, delimiter)
-        rejected = {each.place: each for each in rows.rejects}
+    for block in records.blocks(chunks, delimiter, line, size):
+        rows = reading.read(block, layout, SCHEMA)
+        assert_text_kept(block.data.decode(), rows, layout)
+        rejected = {each.index: each for each in rows.rejects}
         sound = zip(*(rows.columns[name].tolist() for name in SCHEMA.names), strict=True)
         for place in range(rows.total):
             reject = rejected.get(place)
@@ -79,11 +81,13 @@ def in_blocks(data: bytes, delimiter: str, size: int) -> list[tuple[int, Record 
     return found
 
 
-def assert_text_kept(text: str, rows: csv_blocks.Rows, delimiter: str) -> None:
+def assert_text_kept(text: str, rows: Rows, layout: Layout) -> None:
     """The written rows are the block's sound rows, cell for cell, with the output at their end."""
-    given = [cells for cells in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if cells]
+    given = [
+        cells for cells in csv.reader(io.StringIO(text, newline=""), delimiter=layout.delimiter) if cells
+    ]
     kept = [cells for place, cells in enumerate(given) if place not in rows.rejected]
-    written = csv_blocks.write(rows, [["x, y"] * len(kept)]).decode()
+    written = writing.write(rows, layout, [["x, y"] * len(kept)]).decode()
     assert list(csv.reader(io.StringIO(written, newline=""))) == [[*cells, "x, y"] for cells in kept]
 
 
@@ -130,8 +134,8 @@ def written(rows: list[list[str]], delimiter: str, end: str, quoting: int) -> by
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test runs both ways: the small-file threshold is the seam between them."""
     if request.param == "swept":
-        monkeypatch.setattr(csv_blocks, "SMALL", 0)
-        monkeypatch.setattr(csv_blocks, "FEW_ROWS", 0)
+        monkeypatch.setattr(reading, "SMALL", 0)
+        monkeypatch.setattr(reading, "FEW_ROWS", 0)
 
 
 FUNCTION_FIXTURE_IS_FINE = settings(
@@ -142,7 +146,7 @@ FUNCTION_FIXTURE_IS_FINE = settings(
 @FUNCTION_FIXTURE_IS_FINE
 @given(
     rows=ROWS,
-    delimiter=st.sampled_from(csv_blocks.DELIMITERS),
+    delimiter=st.sampled_from(DELIMITERS),
     end=st.sampled_from(["\n", "\r\n"]),
     quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
     size=st.integers(1, 200),
@@ -197,14 +201,14 @@ def test_the_output_keeps_every_cell_as_it_was() -> None:
         [" a ", "2", "3", "t", "Köln"],
         ["a\nb\r\nc\rd", "2", "3", "t", "Köln"],
     ]
-    for delimiter in csv_blocks.DELIMITERS:
+    for delimiter in DELIMITERS:
         head = delimiter.join(HEADER).encode() + b"\n" + written(rows, delimiter, "\r\n", csv.QUOTE_MINIMAL)
         layout, rest, line = header([head], SCHEMA)
-        (block,) = csv_blocks.blocks(rest, delimiter, line, 1 << 20)
-        read = csv_blocks.read(block, layout, SCHEMA)
+        (block,) = records.blocks(rest, delimiter, line, 1 << 20)
+        read = reading.read(block, layout, SCHEMA)
         assert not read.rejects
         doubles = np.array([0.1, 1e-300, 1 / 3, -0.0])
-        out = csv_blocks.write(read, [["a,b", "c", 'd"', "e"], doubles]).decode()
+        out = writing.write(read, layout, [["a,b", "c", 'd"', "e"], doubles]).decode()
         found = list(csv.reader(io.StringIO(out, newline="")))
         assert [row[:5] for row in found] == rows
         assert [row[5] for row in found] == ["a,b", "c", 'd"', "e"]
@@ -245,27 +249,27 @@ def test_what_is_no_csv_is_refused_by_name(data: bytes, code: str, told: str) ->
 def test_what_stops_being_a_csv_is_told_with_its_line(data: bytes, code: str, line: int) -> None:
     head = ",".join(HEADER).encode() + b"\n" + data
     layout, rest, first = header([head], SCHEMA)
-    (block,) = csv_blocks.blocks(rest, ",", first, 1 << 20)
+    (block,) = records.blocks(rest, ",", first, 1 << 20)
     with pytest.raises(InvalidCsv) as caught:
-        csv_blocks.read(block, layout, SCHEMA)
+        reading.read(block, layout, SCHEMA)
     assert (caught.value.code, caught.value.line) == (code, line)
 
 
 def test_an_unclosed_quote_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(csv_blocks, "LONGEST_RECORD", 1000)
+    monkeypatch.setattr(records, "LONGEST_RECORD", 1000)
     chunks = [b'a,"1,2\n', *[b"x,1,2,yes,\n" * 10] * 1000]
     with pytest.raises(InvalidCsv, match=r"over 1,000 bytes.*\(line 2\)"):
-        list(csv_blocks.blocks(chunks, ",", 2, 100))
+        list(records.blocks(chunks, ",", 2, 100))
 
 
 def test_stray_quotes_and_blanks_in_the_header_are_forgiven() -> None:
     layout, _, _ = header([b"\xef\xbb\xbf'age , income,member,city\n1,2,yes,\n"], SCHEMA)
     assert layout.header == ("'age ", " income", "member", "city")
-    assert layout.places == {"age": 0, "income": 1, "member": 2, "city": 3}
+    assert layout.positions == {"age": 0, "income": 1, "member": 2, "city": 3}
 
 
 def test_an_output_name_that_the_input_has_is_named_apart() -> None:
-    names = csv_blocks.output_names(["age", "prediction", "prediction_2"], ["prediction", "probability"])
+    names = writing.free_names(["age", "prediction", "prediction_2"], ["prediction", "probability"])
     assert names == ("prediction_3", "probability")
 
 
@@ -279,8 +283,8 @@ def cells_of(data: bytes) -> tuple[tuple[str, ...], list[list[str]]]:
         layout, rest, line = header([data], SCHEMA)
     except InvalidCsv as error:
         raise UnclosedQuote if error.code == "unclosed_quote" else error from error
-    blocks = csv_blocks.blocks(rest, layout.delimiter, line, 100)
-    rows = [csv_blocks.read(block, layout, SCHEMA, row_by_row=True) for block in blocks]
+    blocks = records.blocks(rest, layout.delimiter, line, 100)
+    rows = [reading.read(block, layout, SCHEMA, every_row=True) for block in blocks]
     return layout.header, [cells for each in rows for cells in each.text if isinstance(each.text, list)]
 
 
@@ -289,7 +293,7 @@ def cells_of(data: bytes) -> tuple[tuple[str, ...], list[list[str]]]:
     names=st.lists(st.text(st.sampled_from('ab,;\t|"\n\r '), max_size=12), max_size=3),
     first=st.booleans(),
     rows=st.lists(st.text(st.sampled_from('a1,"\n'), max_size=6), max_size=4),
-    delimiter=st.sampled_from(csv_blocks.DELIMITERS),
+    delimiter=st.sampled_from(DELIMITERS),
     end=st.sampled_from(["\n", "\r\n"]),
 )
 def test_the_header_and_the_rows_account_for_every_record(
@@ -314,7 +318,7 @@ def test_the_header_and_the_rows_account_for_every_record(
     stray=st.lists(
         st.tuples(st.integers(0, 5), st.integers(0, 4), st.sampled_from(['"', '"x', 'x"'])), max_size=2
     ),
-    delimiter=st.sampled_from(csv_blocks.DELIMITERS),
+    delimiter=st.sampled_from(DELIMITERS),
     size=st.sampled_from([1, 7, 1 << 20]),
 )
 def test_a_stray_quote_in_the_header_never_takes_rows_into_it(
@@ -332,10 +336,10 @@ def test_a_stray_quote_in_the_header_never_takes_rows_into_it(
     assert (caught.value.code, caught.value.line) == ("unclosed_quote", 1)
 
 
-@pytest.mark.parametrize("delimiter", csv_blocks.DELIMITERS)
+@pytest.mark.parametrize("delimiter", DELIMITERS)
 def test_a_long_header_is_read_under_its_own_delimiter(delimiter: str) -> None:
     """A quoted cell of 2 MB that is full of every other delimiter, and of line ends."""
-    other = "".join(each for each in csv_blocks.DELIMITERS if each != delimiter)
+    other = "".join(each for each in DELIMITERS if each != delimiter)
     cell = f"a{other}b\n" * 300_000
     columns, row = [*HEADER, cell], ["7", "1", "2", "yes", "", "b"]
     data = written([columns, row], delimiter, "\n", csv.QUOTE_MINIMAL)
@@ -361,7 +365,7 @@ def test_a_quote_that_stays_open_in_a_large_file_is_refused_before_its_end() -> 
 
 @pytest.mark.parametrize("quote", ["", '"'])
 def test_a_header_has_a_limit_of_columns(quote: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(csv_blocks, "MOST_COLUMNS", 100)
+    monkeypatch.setattr(headers, "MOST_COLUMNS", 100)
     more = [f"{quote}c{each}{quote}" for each in range(96)]
     layout, _, _ = header([",".join([*HEADER[1:], *more]).encode()], SCHEMA)
     assert len(layout.header) == 100

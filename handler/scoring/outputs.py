@@ -1,0 +1,66 @@
+"""Scores become outputs: the labels and probabilities of a JSON answer, and the columns of a CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from handler.bundle import Label, Manifest
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from handler.scoring.scorers import Scores
+
+
+def prediction(manifest: Manifest, label: Any, probabilities: Sequence[float] | None) -> dict[str, Any]:
+    """One row's JSON object: ``prediction`` and, where the model has them, ``probabilities``."""
+    if probabilities is None:
+        return {"prediction": label}
+    names = map(str, manifest.classes)
+    return {"prediction": label, "probabilities": dict(zip(names, probabilities, strict=True))}
+
+
+def predictions(manifest: Manifest, scores: Scores) -> list[dict[str, Any]]:
+    """One JSON object per row."""
+    predicted = labels(manifest, scores)
+    if scores.probabilities is None:
+        return [prediction(manifest, label, None) for label in predicted]
+    rows = zip(predicted, scores.probabilities.tolist(), strict=True)
+    return [prediction(manifest, label, probabilities) for label, probabilities in rows]
+
+
+def labels(manifest: Manifest, scores: Scores) -> list[Label | float]:
+    """The rows' predicted classes, or values, as JSON takes them."""
+    values: list[Any] = scores.values.tolist()
+    return [manifest.classes[index] for index in values] if manifest.classes else values
+
+
+def names(manifest: Manifest) -> tuple[str, ...]:
+    """The columns that scoring adds to a CSV."""
+    if not manifest.probabilities:
+        return ("prediction",)
+    classes = manifest.classes[shown(manifest)]
+    columns = ("probability",) if len(classes) == 1 else (f"probability_{label}" for label in classes)
+    return ("prediction", *columns)
+
+
+def columns(manifest: Manifest, scores: Scores) -> list[np.ndarray | list[str]]:
+    """The columns that scoring adds to a CSV, shape (n,) each; text labels as a list."""
+    if not manifest.classes:
+        return [scores.values]
+    import numpy as np
+
+    predicted: np.ndarray | list[str]
+    if all(isinstance(label, int) for label in manifest.classes):
+        predicted = np.array(manifest.classes)[scores.values]
+    else:
+        predicted = [str(label) for label in labels(manifest, scores)]
+    if scores.probabilities is None:
+        return [predicted]
+    return [predicted, *np.ascontiguousarray(scores.probabilities.T)[shown(manifest)]]
+
+
+def shown(manifest: Manifest) -> slice:
+    """The classes whose probabilities a CSV has: of two, the second, which is the positive one."""
+    return slice(1 if manifest.task == "binary" else 0, None)

@@ -1,0 +1,244 @@
+"""What scores many rows: the graph in onnxruntime, the pickled estimator, or the one-row program in a loop.
+
+A scorer takes columns (one array per feature) and gives ``Scores``: whatever serves, the labels and the
+shapes are the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+
+from handler import bundle as bundles
+from handler.bundle import Bundle, Contract, Label
+from handler.errors import BundleError
+from handler.schema import Columns
+from handler.scoring.row_program import RowProgram
+
+if TYPE_CHECKING:
+    import numpy as np
+
+#: Rows up to which each is scored alone, by the one-row program.
+FEW = 16
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else onnxruntime writes a device id, and calls home
+
+
+class Scores(NamedTuple):
+    """What a scorer gives for n rows.
+
+    ``values``: shape (n,); the row's index into the classes (int64), or the predicted value
+    (float64) of a regression. ``probabilities``: shape (n, classes), or None where the model has
+    none.
+    """
+
+    values: np.ndarray
+    probabilities: np.ndarray | None
+
+
+@contextlib.contextmanager
+def models_code() -> Iterator[None]:
+    """Mark an exception that a model's own code raises in the block, for ``is_models``."""
+    try:
+        yield
+    except (MemoryError, ImportError, OSError):  # whatever the values are
+        raise
+    except Exception as error:
+        vars(error)["is_models"] = True
+        raise
+
+
+def is_models(error: Exception) -> bool:
+    """Whether the estimator or onnxruntime raised the error on its values, and not this project."""
+    return bool(vars(error).get("is_models"))
+
+
+class Scorer(Protocol):
+    """A model that scores many rows at once."""
+
+    def score(self, columns: Columns) -> Scores:
+        """Score the rows; ``columns`` holds one array per feature, all of equal length.
+
+        A row that the model cannot score gets NaN or infinity, or raises an error that ``is_models``.
+        """
+        ...
+
+
+class OnnxScorer:
+    """The exported graph in onnxruntime, one thread per call; safe to call from several threads."""
+
+    def __init__(self, graph: bytes, contract: Contract) -> None:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise BundleError(
+                "onnxruntime is not installed: activate .venv (make serve makes it), or install "
+                "requirements/serve.txt"
+            ) from error
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        features = {name: feature for feature, name in input_names(contract).items()}
+        self._inputs = [(node.name, features[node.name]) for node in self._session.get_inputs()]
+        self._outputs = [node.name for node in self._session.get_outputs()]
+        self._index = class_index(contract.classes)
+
+    def score(self, columns: Columns) -> Scores:
+        """See ``Scorer``."""
+        feed = {name: columns[feature].reshape(-1, 1) for name, feature in self._inputs}
+        with models_code():
+            outputs = self._session.run(self._outputs, feed)
+        if self._index is None:
+            return Scores(outputs[0].reshape(-1).astype("float64", copy=False), None)
+        probabilities = outputs[1] if len(outputs) > 1 else None
+        return Scores(self._index(outputs[0].reshape(-1)), probabilities)
+
+
+class RowByRow:
+    """The one-row program as a ``Scorer``, which scores the rows one after the other."""
+
+    def __init__(self, program: RowProgram, contract: Contract) -> None:
+        self._program = program
+        self._names = [feature.name for feature in contract.features]
+        self._classes = contract.classes
+
+    def score(self, columns: Columns) -> Scores:
+        """See ``Scorer``."""
+        import numpy as np
+
+        index = class_index(self._classes)
+        records = zip(*(columns[name].tolist() for name in self._names), strict=True)
+        with models_code():
+            labels, probabilities = zip(*map(self._program.run, records), strict=True)
+        if index is None:
+            return Scores(np.array(labels, np.float64), None)
+        given = None if probabilities[0] is None else np.array(probabilities)
+        text = isinstance(labels[0], str)
+        return Scores(index(np.array(labels, dtype=object if text else np.int64)), given)
+
+
+class BySize:
+    """One scorer for up to ``FEW`` rows, and for more another one, loaded when they first come."""
+
+    def __init__(self, few: Scorer, load: Callable[[], Scorer]) -> None:
+        self._few = few
+        self._load: Callable[[], Scorer] | None = load
+        self._loading = threading.Lock()
+        self._many: Scorer | None = None
+
+    def score(self, columns: Columns) -> Scores:
+        """See ``Scorer``."""
+        if length(columns) <= FEW:
+            return self._few.score(columns)
+        if self._many is None:
+            with self._loading:
+                if self._load is not None:
+                    self._many, self._load = self._load(), None  # what it was loaded from is let go
+        return cast("Scorer", self._many).score(columns)
+
+
+class JoblibScorer:
+    """The fitted estimator itself, fed as training fed it; loads scikit-learn and pandas."""
+
+    def __init__(self, estimator: Any, contract: Contract) -> None:
+        self._estimator = estimator
+        self._names = [feature.name for feature in contract.features]
+        self._index = class_index(contract.classes)
+
+    def score(self, columns: Columns) -> Scores:
+        """See ``Scorer``."""
+        import numpy as np
+        import pandas as pd
+
+        frame = pd.DataFrame({name: columns[name] for name in self._names})
+        with models_code(), np.errstate(all="ignore"):  # what is not finite is seen in the scores
+            values = self._estimator.predict(frame)
+            has = self._index is not None and hasattr(self._estimator, "predict_proba")
+            probabilities = self._estimator.predict_proba(frame) if has else None
+        if self._index is None:
+            return Scores(values.reshape(-1).astype("float64", copy=False), None)
+        return Scores(self._index(values), probabilities)
+
+
+def length(columns: Columns) -> int:
+    """How many rows the columns have."""
+    return len(next(iter(columns.values())))
+
+
+def finite(scores: Scores) -> np.ndarray:
+    """Which rows' value and probabilities are all finite, shape (n,)."""
+    import numpy as np
+
+    if scores.probabilities is None:
+        return np.asarray(np.isfinite(scores.values))
+    return np.asarray(np.isfinite(scores.probabilities).all(axis=1))
+
+
+def input_names(contract: Contract) -> dict[str, str]:
+    """The graph's input of each feature: ``x0``, ``x1``, ..., since a feature's name may be anything."""
+    return {feature.name: f"x{index}" for index, feature in enumerate(contract.features)}
+
+
+def class_index(classes: tuple[Label, ...]) -> Callable[[np.ndarray], np.ndarray] | None:
+    """A function from labels, shape (n,), to their index into ``classes``; None for a regression."""
+    if not classes:
+        return None
+    import numpy as np
+
+    if classes == tuple(range(len(classes))):
+        return lambda labels: labels
+    if all(isinstance(label, int) for label in classes):
+        ordered = np.array(classes, dtype=np.int64)  # as scikit-learn orders them
+        return lambda labels: np.searchsorted(ordered, labels.astype(np.int64, copy=False))
+    indices = {label: index for index, label in enumerate(classes)}
+    return lambda labels: np.fromiter((indices[label] for label in labels), np.int64, len(labels))
+
+
+def load_scorer(bundle: Bundle, program: RowProgram | None = None) -> Scorer:
+    """The scorer that the manifest names, from verified files; raises ``BundleError``.
+
+    ``program`` scores few rows in its place.
+    """
+    contract = bundle.manifest.contract
+    if bundle.manifest.runtime == "onnx":
+        graph = bundle.read(bundles.ONNX)
+        if program is None:
+            return OnnxScorer(graph, contract)
+        # The graph waits in memory, where it is smaller than the session: by then the file may be another.
+        return BySize(RowByRow(program, contract), lambda: OnnxScorer(graph, contract))
+    content = bundle.read(bundles.JOBLIB)
+    bundle.check_libraries()
+    return JoblibScorer(unpickle(content), contract)
+
+
+def load_program(bundle: Bundle) -> RowProgram | None:
+    """The one-row program, if the manifest names it, from a verified file; raises ``BundleError``."""
+    if bundle.manifest.engines.get("one") != "scalar":
+        return None
+    return RowProgram(bundle.read(bundles.SCALAR))
+
+
+def unpickle(content: bytes) -> Any:
+    """The estimator in verified ``model.joblib`` bytes; raises ``BundleError``."""
+    import io
+
+    try:
+        import joblib
+        import sklearn  # noqa: F401  nearly every pickle needs it
+    except ImportError as error:
+        raise BundleError(
+            f"{error.name} is not installed, and this bundle is served from {bundles.JOBLIB}: install "
+            "requirements/joblib.txt"
+        ) from error
+    try:
+        return joblib.load(io.BytesIO(content))
+    except (ImportError, AttributeError) as error:
+        raise BundleError(
+            f"{bundles.JOBLIB} needs code that is not here ({error}): put the module that defines "
+            "your pipeline beside the handler"
+        ) from error

@@ -1,0 +1,84 @@
+"""The formats of tables that are read, and which of them a file has.
+
+Adding one is a class with the four verbs of ``Format``, in a file of its own, and its place in FORMATS.
+Compression lies beneath: what a format sees is unpacked.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from handler.schema import Schema
+from handler.tables import reading, records, writing
+from handler.tables.header import header
+from handler.tables.rows import Block, Layout, Rows
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Format(Protocol):
+    """A format of tables, by its four verbs."""
+
+    def claims(self, head: bytes) -> bool:
+        """Whether a file that begins with these bytes is of this format."""
+        ...
+
+    def open(self, chunks: Iterable[bytes], schema: Schema, size: int) -> tuple[Layout, Iterator[Block]]:
+        """Read the header; the rest comes in blocks of whole records, each of about ``size`` bytes.
+
+        Both may raise ``InvalidCsv``.
+        """
+        ...
+
+    def read(self, block: Block, layout: Layout, schema: Schema, every_row: bool = False) -> Rows:
+        """Read a block; ``every_row`` keeps the cells of rejected rows too. Raises ``InvalidCsv``."""
+        ...
+
+    def write(
+        self,
+        rows: Rows,
+        layout: Layout,
+        outputs: Sequence[np.ndarray | list[str]],
+        every_row: bool = False,
+    ) -> bytes:
+        """The rows as lines of CSV with their outputs; the sound ones, or with ``every_row`` all."""
+        ...
+
+
+class Csv:
+    """CSV in UTF-8: any file, unless another format claims it."""
+
+    read = staticmethod(reading.read)
+    write = staticmethod(writing.write)
+
+    def claims(self, head: bytes) -> bool:  # noqa: ARG002
+        """See ``Format``."""
+        return True
+
+    def open(self, chunks: Iterable[bytes], schema: Schema, size: int) -> tuple[Layout, Iterator[Block]]:
+        """See ``Format``."""
+        layout, rest, line = header(chunks, schema)
+        return layout, records.blocks(rest, layout.delimiter, line, size)
+
+
+#: The first that claims a file reads it.
+FORMATS: tuple[Format, ...] = (Csv(),)
+
+
+class Table(NamedTuple):
+    """A table of which the header is read: its blocks come as they are asked for."""
+
+    format: Format
+    layout: Layout
+    blocks: Iterator[Block]
+
+
+def opened(chunks: Iterable[bytes], schema: Schema, size: int) -> Table:
+    """The table that a stream of bytes holds, in blocks of about ``size`` bytes; raises ``InvalidCsv``."""
+    chunks = iter(chunks)
+    first = next(chunks, b"")
+    form = next(each for each in FORMATS if each.claims(first))
+    return Table(form, *form.open(itertools.chain([first], chunks), schema, size))

@@ -1,0 +1,192 @@
+"""A block of CSV becomes rows.
+
+A block that is regular (every row as wide as the header, no quote out of place) is read by polars in one
+sweep; any other block goes through ``csv.reader`` row by row. Both ways give the same rows. ``schema`` says
+which values are sound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from handler.errors import InvalidCsv
+from handler.schema import LONGEST_VALUE, Record, Schema
+from handler.tables import records
+from handler.tables.rows import Block, Layout, Reject, Rows, judge
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+
+#: Below this size, reading row by row is over before polars would be imported.
+SMALL = 64 * 1024
+#: Rows of a block from which on polars is worth what it takes for each column, some 30 microseconds.
+FEW_ROWS = 32
+#: What polars takes for the start of packed data; a row may start with zlib's ``x^``.
+PACKED = (b"x\x01", b"x^", b"x\x9c", b"x\xda", b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
+
+
+def read(block: Block, layout: Layout, schema: Schema, every_row: bool = False) -> Rows:
+    """Read a block; ``every_row`` keeps the cells of rejected rows in ``Rows.text`` too.
+
+    Raises ``InvalidCsv`` where the bytes are not UTF-8 or a quote is never closed.
+    """
+    rows = None
+    if not every_row and len(block.data) >= SMALL and block.data.count(b"\n") >= FEW_ROWS:
+        rows = _sweep(block, layout, schema)
+    return rows or _walk(block, layout, schema)
+
+
+def frame(data: bytes, delimiter: str, types: Mapping[str, Any], quotes: bool) -> pl.DataFrame:
+    """What polars reads in ``data``: one column for each of ``types``, in order; raises ``PolarsError``."""
+    import polars as pl
+
+    return pl.read_csv(
+        data,
+        has_header=False,
+        separator=delimiter,
+        quote_char='"' if quotes else None,
+        schema=dict(types),
+        empty_string_is_null=False,
+        raise_if_empty=False,
+    )
+
+
+def is_plain(data: bytes) -> bool:
+    """Whether polars reads a block as it stands: it would drop a BOM or line end in front, and unpack."""
+    return not data.startswith((b"\n", records.BOM, *PACKED))
+
+
+def _sweep(block: Block, layout: Layout, schema: Schema) -> Rows | None:
+    """Read a regular block with polars; None if it is not regular, or if rows need a closer look."""
+    import numpy as np
+    import polars as pl
+
+    data = block.data
+    quotes, returns = b'"' in data, b"\r" in data
+    commas = data.count(layout.delimiter.encode())
+    if quotes:
+        codes = np.frombuffer(data, np.uint8)
+        inside = records.quoted(codes, layout.delimiter)
+        if inside is None or inside[-1] or (returns and (codes[inside] == 0x0D).any()):
+            return None
+        commas = int(((codes == ord(layout.delimiter)) & ~inside).sum())
+    if returns:
+        if data.count(b"\r") != data.count(b"\r\n"):
+            return None
+        data = data.replace(b"\r\n", b"\n")
+    if not is_plain(data):
+        return None
+    if (
+        len(layout.header) == 1 and b"\n\n" in data
+    ):  # a blank line; elsewhere the count of delimiters shows it
+        return None
+    if not data.endswith(b"\n"):
+        data += b"\n"  # else polars drops an empty cell at the very end
+    as_lines = not quotes and layout.delimiter == ","
+    wanted = {layout.positions[feature.name]: feature for feature in schema.features}
+    texts = {f"column {position}": pl.String for position in range(len(layout.header))}
+    numbers = {
+        f"column {position}": pl.Int64 if feature.kind == "integer" else pl.Float64
+        for position, feature in wanted.items()
+        if feature.kind in ("integer", "number")
+    }
+    try:
+        if as_lines:
+            try:  # cells first: after the lines, this takes twice as long
+                typed = {} if _has_long_cell(data, layout.delimiter) else numbers
+                cells = frame(data, layout.delimiter, {**texts, **typed}, quotes)
+            except pl.exceptions.ComputeError:
+                cells = frame(data, layout.delimiter, texts, quotes)
+            text = frame(data, "\x00", {"line": pl.String}, quotes)
+        else:
+            cells = text = frame(data, layout.delimiter, texts, quotes)
+    except (pl.exceptions.PolarsError, OSError):
+        return None
+    if commas != cells.height * (len(texts) - 1) or text.height != cells.height:
+        return None
+    columns: dict[str, np.ndarray] = {}
+    doubts = np.zeros(cells.height, dtype=bool)
+    for position, feature in wanted.items():
+        columns[feature.name], doubt = schema.parse_series(feature, cells[f"column {position}"])
+        if doubt is not None:
+            doubts |= doubt
+    if not doubts.any():
+        return Rows(cells.height, columns, (), text, partial(records.row_texts, block, layout.delimiter))
+    if not as_lines:
+        return None
+    return _settle(np.flatnonzero(doubts), block, layout, schema, columns, text)
+
+
+def _has_long_cell(data: bytes, delimiter: str) -> bool:
+    """Whether a cell is longer than a number may be, in a block without quotes."""
+    import numpy as np
+
+    codes = np.frombuffer(data, np.uint8)
+    marks = np.flatnonzero((codes == ord(delimiter)) | (codes == 0x0A))
+    return bool(np.diff(marks, prepend=-1).max(initial=0) > LONGEST_VALUE)
+
+
+def _settle(
+    doubts: np.ndarray,
+    block: Block,
+    layout: Layout,
+    schema: Schema,
+    columns: Mapping[str, np.ndarray],
+    text: pl.DataFrame,
+) -> Rows:
+    """Ask ``schema`` about each doubtful row of a block in which a line is a record."""
+    import numpy as np
+
+    columns = {name: values.copy() for name, values in columns.items()}
+    lines = text["line"]
+    rejects = []
+    for index in doubts.tolist():
+        row = lines[index]
+        judged = judge(index, block.line + index, row, row.split(layout.delimiter), layout, schema)
+        if isinstance(judged, Reject):
+            rejects.append(judged)
+        else:
+            for name, value in zip(schema.names, judged, strict=True):
+                columns[name][index] = value
+    sound = np.ones(text.height, dtype=bool)
+    sound[[reject.index for reject in rejects]] = False
+    kept = {name: values[sound] for name, values in columns.items()}
+    again = partial(records.row_texts, block, layout.delimiter)
+    return Rows(text.height, kept, tuple(rejects), text.filter(sound), again)
+
+
+def _walk(block: Block, layout: Layout, schema: Schema) -> Rows:
+    """Read a block row by row with ``csv.reader``."""
+    try:
+        text = block.data.decode()
+    except UnicodeDecodeError as error:
+        raise records.not_utf8(block.line + records.line_ends(block.data[: error.start])) from error
+    sound: list[Record] = []
+    rejects: list[Reject] = []
+    texts: list[list[str]] = []
+    if '"' in text:
+        _check_closed(text, layout.delimiter, block.line)
+    for line, raw, cells in records.records(text, layout.delimiter, block.line):
+        if not cells:
+            continue
+        judged = judge(len(texts), line, raw.rstrip("\r\n"), cells, layout, schema)
+        if isinstance(judged, Reject):
+            rejects.append(judged)
+        else:
+            sound.append(judged)
+        texts.append(cells)
+    again = partial(records.row_texts, block, layout.delimiter)
+    return Rows(len(texts), schema.columns(sound), tuple(rejects), texts, again)
+
+
+def _check_closed(text: str, delimiter: str, line: int) -> None:
+    """Raise ``InvalidCsv`` if ``text`` ends inside quotes: a line after it is not a record then."""
+    end = "" if text.endswith(("\n", "\r")) else "\n"
+    last = line, "", [""]
+    for record in records.records(text + end + records.SENTINEL, delimiter, line):
+        last = record
+    if last[2] != [records.SENTINEL]:
+        raise InvalidCsv("unclosed_quote", "a quote is opened and never closed", last[0])

@@ -1,0 +1,144 @@
+"""Where the records of a CSV end, and the blocks of whole records that a stream is cut into.
+
+Python's ``csv`` module defines what a record is: its ``reader`` says where a record ends, what its cells
+are and on which line it starts. Blank lines are not records, as for ``csv.DictReader``. A line number is
+that of the physical line on which a record starts; the header's is 1.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from handler.errors import InvalidCsv
+from handler.tables.rows import Block
+
+if TYPE_CHECKING:
+    import numpy as np
+
+#: A record over this many bytes is taken for a quote that was never closed.
+LONGEST_RECORD = 16 * 1024 * 1024
+#: A cell in a line of its own after a text, by which a quote that is still open there shows.
+SENTINEL = "\x00end\x00"
+BOM = b"\xef\xbb\xbf"
+
+csv.field_size_limit(sys.maxsize if sys.maxsize < 1 << 31 else (1 << 31) - 1)
+
+
+def blocks(chunks: Iterable[bytes], delimiter: str, line: int, size: int) -> Iterator[Block]:
+    """Cut a stream of bytes (any lengths) into blocks of about ``size`` bytes at record boundaries.
+
+    ``line`` is the number of the line on which the stream starts. Raises ``InvalidCsv`` for a
+    record over ``LONGEST_RECORD`` bytes.
+    """
+    rest, enough = b"", size
+    for chunk in chunks:
+        rest += chunk
+        start = 0
+        while len(rest) - start >= enough:
+            end = boundary(rest[start : start + enough], delimiter)
+            if end:
+                block = rest[start : start + end]
+                yield Block(block, line)
+                line += line_ends(block)
+                start, enough = start + end, size
+            elif enough > LONGEST_RECORD:
+                ends = "; its lines end in CR only, save it with LF" if b"\r" in rest else ""
+                raise InvalidCsv(
+                    "record_too_long",
+                    f"a record is over {LONGEST_RECORD:,} bytes: a quote may be unclosed{ends}",
+                    line,
+                )
+            else:
+                enough += max(size, enough // 2)
+        rest = rest[start:]
+    if rest:
+        yield Block(rest, line)
+
+
+def boundary(data: bytes, delimiter: str) -> int:
+    """The offset just after the last line end in ``data`` that surely ends a record; 0 if none does.
+
+    ``data`` starts at a record.
+    """
+    if b'"' not in data:
+        return data.rfind(b"\n") + 1
+    import numpy as np
+
+    codes = np.frombuffer(data, np.uint8)
+    inside = quoted(codes, delimiter)
+    if inside is not None:
+        ends = np.flatnonzero((codes == 0x0A) & ~inside)
+        return int(ends[-1]) + 1 if ends.size else 0
+    start = last = 0
+    text = data.decode("utf-8", errors="surrogateescape")
+    for _, raw, _ in records(text, delimiter, 1):
+        last = start
+        start += len(raw.encode("utf-8", errors="surrogateescape"))
+    return last
+
+
+def records(text: str, delimiter: str, line: int) -> Iterator[tuple[int, str, list[str]]]:
+    """Each record's line, its raw text with line end, and its cells; blank lines have no cells."""
+    consumed: list[str] = []
+
+    def feed() -> Iterator[str]:
+        for physical in io.StringIO(text, newline=""):
+            consumed.append(physical)
+            yield physical
+
+    for cells in csv.reader(feed(), delimiter=delimiter):
+        yield line, "".join(consumed), cells
+        line += len(consumed)
+        consumed.clear()
+
+
+def row_texts(block: Block, delimiter: str) -> Iterator[tuple[int, str]]:
+    """The line and the text, without line end, of each record in a block of UTF-8."""
+    for line, raw, cells in records(block.data.decode(), delimiter, block.line):
+        if cells:
+            yield line, raw.rstrip("\r\n")
+
+
+def line_ends(data: bytes | str) -> int:
+    """How many line ends there are: LF, CR LF, or CR alone, as Python counts them."""
+    if isinstance(data, str):
+        data = data.encode("utf-8", errors="surrogateescape")
+    returns = data.count(b"\r")
+    return data.count(b"\n") + (returns - data.count(b"\r\n") if returns else 0)
+
+
+def quoted(codes: np.ndarray, delimiter: str) -> np.ndarray | None:
+    """Which bytes stand inside quotes, shape (n,); None if a quote is out of place.
+
+    In place means: an opening quote follows a delimiter or line end, a closing one precedes one,
+    and two neighbours are one escaped quote. Then parity alone tells inside from outside.
+    """
+    import numpy as np
+
+    marks = np.flatnonzero(codes == 0x22)
+    edges = np.array([ord(delimiter), 0x0A, 0x0D], np.uint8)
+    opening, closing = marks[0::2], marks[1::2]
+    before = codes[np.maximum(opening - 1, 0)]
+    opens = (opening == 0) | np.isin(before, edges)
+    opens[1:] |= opening[1:] - 1 == closing[: opening.size - 1]
+    after = codes[np.minimum(closing + 1, codes.size - 1)]
+    closes = (closing == codes.size - 1) | np.isin(after, edges)
+    neighbours = opening[1:] if opening.size > closing.size else np.append(opening[1:], -1)
+    closes |= closing + 1 == neighbours
+    if not (opens.all() and closes.all()):
+        return None
+    parity = np.zeros(codes.size, np.uint8)
+    parity[marks] = 1
+    inside: np.ndarray = np.cumsum(parity, dtype=np.uint8) % 2 == 1
+    return inside
+
+
+def not_utf8(line: int) -> InvalidCsv:
+    """The error of a file that is not UTF-8 on a line."""
+    return InvalidCsv(
+        "not_utf8", "the file is not UTF-8 (Windows-1252 or Latin-1?); save it as UTF-8", line
+    )

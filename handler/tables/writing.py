@@ -1,0 +1,103 @@
+"""Rows become CSV again, each with its outputs at the end.
+
+Cells keep their text; doubles are written so that they read back to the same double.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from handler.schema import clean_name
+from handler.tables.rows import Layout, Rows
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+
+
+def head(layout: Layout, outputs: Sequence[str]) -> bytes:
+    """The header line: the input's cells, and the outputs under names that the input does not have."""
+    return lines([*layout.header, *free_names(layout.header, outputs)])
+
+
+def write(
+    rows: Rows, layout: Layout, outputs: Sequence[np.ndarray | list[str]], every_row: bool = False
+) -> bytes:
+    """The sound rows as lines, each with its outputs (one array per column) at the end.
+
+    ``every_row``: the rejected rows are written as well, with empty outputs. Their cells must have been
+    kept when the block was read.
+    """
+    if not isinstance(rows.text, list):
+        return _sweep(rows.text, outputs)
+    added = zip(*(each if isinstance(each, list) else each.tolist() for each in outputs), strict=True)
+    rejected, empty = rows.rejected, [""] * len(outputs)
+    written: list[list[Any]] = []
+    for index, cells in enumerate(rows.text):
+        if index not in rejected:
+            written.append([*cells, *next(added)])
+        elif every_row:
+            written.append([*cells, *[""] * (len(layout.header) - len(cells)), *empty])
+    return lines(*written)
+
+
+def lines(*rows: Iterable[object]) -> bytes:
+    """Rows as lines of CSV."""
+    return "".join(f"{line}\n" for line in line_texts(rows)).encode()
+
+
+def line_texts(rows: Iterable[Iterable[object]]) -> Iterator[str]:
+    """Rows as lines of CSV, without their line ends."""
+    written: list[str] = []
+    writer = csv.writer(_Sink(written.append), lineterminator="\r\n")  # quotes both in a cell
+    writer.writerows(rows)
+    return (line[:-2] for line in written)
+
+
+def free_names(header: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:
+    """Names for added columns: as wanted, or with ``_2``, ``_3``, ... where the input has that name."""
+    taken = {clean_name(cell) for cell in header}
+    names = []
+    for name in wanted:
+        free, count = name, 1
+        while free in taken:
+            count += 1
+            free = f"{name}_{count}"
+        taken.add(free)
+        names.append(free)
+    return tuple(names)
+
+
+def _sweep(table: pl.DataFrame, outputs: Sequence[np.ndarray | list[str]]) -> bytes:
+    """The rows of a frame, and their outputs, in one sweep by polars."""
+    import polars as pl
+
+    as_lines = table.columns == ["line"]
+    series = [
+        pl.Series(f"output {index}", values if not as_lines else _quoted_cells(values))
+        for index, values in enumerate(outputs)
+    ]
+    sink = io.BytesIO()
+    written = table.with_columns(series)
+    written.write_csv(sink, include_header=False, quote_style="never" if as_lines else "necessary")
+    return sink.getvalue()
+
+
+def _quoted_cells(values: np.ndarray | list[str]) -> np.ndarray | list[str]:
+    """Texts with the quotes that a CSV cell needs; numbers as they are."""
+    if not isinstance(values, list):
+        return values
+    distinct = list(set(values))
+    quoted = dict(zip(distinct, line_texts([value] for value in distinct), strict=True))
+    return [quoted[value] for value in values]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sink:
+    """What ``csv.writer`` needs of a file."""
+
+    write: Callable[[str], object]

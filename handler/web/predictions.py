@@ -1,0 +1,170 @@
+"""The routes that predict: JSON, a query or a CSV in, predictions out. A direct invoke enters here, too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from handler.errors import (
+    LONGEST_NAME,
+    AnswerTooLarge,
+    InvalidRecords,
+    Problem,
+    Problems,
+    UnsupportedMediaType,
+)
+from handler.schema import Record
+from handler.scoring import outputs
+from handler.scoring.model import Model
+from handler.settings import Settings
+from handler.web.messages import (
+    CSV,
+    CSV_TYPES,
+    CURL_CSV,
+    CURL_JSON,
+    FORM,
+    JSON,
+    MULTIPART,
+    Answer,
+    Request,
+    answer_json,
+    multipart_file,
+    prefers_csv,
+    read_json,
+)
+
+if TYPE_CHECKING:
+    from handler.scoring.table import ScoredBlock
+    from handler.tables.formats import Table
+
+#: Every rejected row takes at least so many bytes of a JSON answer.
+SHORTEST_REJECT = 60
+
+
+def predict(model: Model, payload: object) -> tuple[dict[str, Any], int]:
+    """Predict a JSON record, a list of records, or ``{"instances": [...]}``.
+
+    Returns the body and the number of rows; raises ``InvalidRecords`` with all problems.
+    """
+    schema = model.schema
+    if isinstance(payload, Mapping) and "instances" in payload and not schema.carries("instances"):
+        payload = _instances(payload)
+    if not isinstance(payload, list):
+        record = schema.from_json(payload)
+        return _one(model, record, schema.carried(cast("Mapping[str, object]", payload))), 1
+    problems = Problems()
+    records = [schema.judge_json(value, problems, index) for index, value in enumerate(payload)]
+    if problems:
+        raise InvalidRecords(problems.listed, problems.more)
+    predictions = [
+        {**prediction, **schema.carried(value)}
+        for prediction, value in zip(model.predict(cast("list[Record]", records)), payload, strict=True)
+    ]
+    return {"predictions": predictions, "model": model.manifest.identity}, len(records)
+
+
+def get_predict(model: Model, settings: Settings, request: Request) -> Answer:  # noqa: ARG001
+    """One customer, in the query."""
+    schema = model.schema
+    record = schema.from_query(request.query)
+    ids = schema.carried(dict(request.query)) if schema.ids else {}
+    return answer_json(_one(model, record, ids), rows=1)
+
+
+def post_predict(model: Model, settings: Settings, request: Request) -> Answer:
+    """Records as JSON, or rows as CSV: all are predicted, or none."""
+    if request.media_type in ("", JSON):
+        document, count = predict(model, read_json(request.body))
+        return answer_json(document, rows=count)
+    if request.media_type != CSV:
+        hint = f"{CURL_JSON}, or {CURL_CSV}" if request.media_type == FORM else ""
+        raise UnsupportedMediaType((JSON, CSV), hint)
+    _, scored = _scored(model, settings, request.body)
+    problems = Problems()
+    predictions: list[dict[str, Any]] = []
+    for rows, scores in scored:
+        for reject in rows.rejects:
+            problems.add(reject.column, reject.code, reject.reason, line=reject.line)
+        predictions += outputs.predictions(model.manifest, scores) if not problems else ()
+    if problems:
+        raise InvalidRecords(problems.listed, problems.more)
+    document = {"predictions": predictions, "model": model.manifest.identity}
+    return answer_json(document, rows=len(predictions))
+
+
+def post_predict_file(model: Model, settings: Settings, request: Request) -> Answer:
+    """A CSV file: each row is predicted or rejected, in order."""
+    if request.media_type == MULTIPART:
+        body = multipart_file(request)
+    elif request.media_type in ("", *CSV_TYPES):
+        body = request.body
+    else:
+        hint = f"; with curl: -F file=@f.csv, or {CURL_CSV}" if request.media_type == FORM else ""
+        raise UnsupportedMediaType((MULTIPART, CSV), hint)
+    if prefers_csv(request.headers.get("accept", "")):
+        return _joined(model, settings, body)
+    _, scored = _scored(model, settings, body)
+    predictions: list[object] = []
+    rejects: list[dict[str, object]] = []
+    for rows, scores in scored:
+        labels = iter(outputs.labels(model.manifest, scores))
+        rejected = rows.rejected
+        predictions += [None if index in rejected else next(labels) for index in range(rows.total)]
+        rejects += (
+            {"line": reject.line, "column": reject.column, "code": reject.code, "reason": reject.reason}
+            for reject in rows.rejects
+        )
+        if request.most is not None and len(rejects) * SHORTEST_REJECT > request.most:
+            raise AnswerTooLarge(request.most)
+    document = {"predictions": predictions, "rejected": rejects, "model": model.manifest.identity}
+    return answer_json(document, rows=len(predictions), rejected=len(rejects))
+
+
+def _instances(payload: Mapping[str, object]) -> list[object]:
+    """The records of ``{"instances": [...]}``; raises ``InvalidRecords``."""
+    # Vertex AI's SDK writes "parameters": null beside the instances.
+    others = [
+        name
+        for name, value in payload.items()
+        if name != "instances" and (name != "parameters" or value is not None)
+    ]
+    if others:
+        problems = Problems()
+        for name in others:
+            shown = name[:LONGEST_NAME]
+            problems.add(shown, "unknown_field", f"'{shown}' cannot stand beside 'instances'")
+        raise InvalidRecords(problems.listed, problems.more)
+    instances = payload["instances"]
+    if not isinstance(instances, list):
+        raise InvalidRecords([Problem("instances", "not_a_list", "'instances' must be a list")])
+    return instances
+
+
+def _one(model: Model, record: Record, ids: Mapping[str, Any]) -> dict[str, Any]:
+    return {**model.predict_one(record), **ids, "model": model.manifest.identity}
+
+
+def _scored(
+    model: Model, settings: Settings, body: bytes, every_row: bool = False
+) -> tuple[Table, Iterator[ScoredBlock]]:
+    """The table in a body, and its blocks, each read and scored when its turn comes."""
+    from handler.scoring.table import score_block  # one customer's prediction does not wait for it
+    from handler.tables import formats
+
+    table = formats.opened([body], model.schema, settings.block_bytes)
+    return table, (score_block(model, block, table, every_row) for block in table.blocks)
+
+
+def _joined(model: Model, settings: Settings, body: bytes) -> Answer:
+    """Every input row with its prediction; a rejected one keeps its cells and gets empty ones."""
+    from handler.tables import writing
+
+    table, scored = _scored(model, settings, body, every_row=True)
+    lines = [writing.head(table.layout, outputs.names(model.manifest))]
+    total = rejected = 0
+    for rows, scores in scored:
+        total, rejected = total + rows.total, rejected + len(rows.rejects)
+        columns = outputs.columns(model.manifest, scores)
+        lines.append(table.format.write(rows, table.layout, columns, every_row=True))
+    headers = {"content-type": f"{CSV}; charset=utf-8", "x-rows-rejected": str(rejected)}
+    return Answer(200, headers, b"".join(lines), total, rejected)
