@@ -11,6 +11,7 @@ import pytest
 
 from handler.app import App
 from handler.batch.run import Batch
+from handler.scoring.checking import differences
 from handler.scoring.model import Model
 from handler.scoring.scorers import unpickle
 from handler.settings import Settings
@@ -76,7 +77,7 @@ def test_a_threshold_of_ones_own_pipeline_is_told(
     if isinstance(threshold, str):
         threshold = getattr(unpickle((tmp_path / "model" / "model.joblib").read_bytes()), threshold)
     assert manifest.threshold == threshold
-    assert Model.load(tmp_path / "model").check() == []
+    assert differences(Model.load(tmp_path / "model")) == []
 
 
 def test_a_threshold_needs_two_classes_and_probabilities(

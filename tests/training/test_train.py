@@ -13,6 +13,7 @@ import pytest
 from handler.app import App
 from handler.batch.run import Batch
 from handler.bundle import Bundle
+from handler.scoring.checking import differences
 from handler.scoring.model import Model
 from handler.scoring.scorers import unpickle
 from handler.settings import Settings
@@ -134,7 +135,7 @@ def test_a_class_is_the_text_that_stands_there_in_every_answer(
     assert [sum(row) for row in manifest.metrics["confusion_matrix"]] == counts
 
     model = Model.load(tmp_path / "model")
-    assert model.engine is not None
+    assert model.program is not None
     app = App(model, Settings())
     wanted = [next(label for label in classes if str(label) == text) for text in stripped]
     records = [{"a": place * 10 + 1} for place in range(len(stripped))]
@@ -182,7 +183,7 @@ def test_the_manifest_says_where_the_model_comes_from(run: Run) -> None:
 def test_golden_predictions_reproduce(name: str, request: pytest.FixtureRequest) -> None:
     model: Model = request.getfixturevalue(name)
     assert len(model.manifest.golden) == 8
-    assert model.check() == []
+    assert differences(model) == []
 
 
 def test_golden_records_cover_the_schema(model: Model, mixed_model: Model) -> None:
@@ -237,7 +238,7 @@ def test_thousands_of_categories(run: Run, tmp_path: Path) -> None:
         manifest = run(rows, "--pipeline", pipeline)
         assert len(manifest.features[1].categories) == 3000
         assert manifest.runtime == "onnx"
-        assert Model.load(tmp_path / "model").check() == []
+        assert differences(Model.load(tmp_path / "model")) == []
 
 
 def test_five_hundred_columns_are_listed_in_short(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from sklearn.preprocessing import (
 
 from handler.bundle import Bundle, Contract, Feature, Manifest
 from handler.errors import InvalidRecords
+from handler.scoring.checking import differences
 from handler.scoring.model import Model
 from handler.scoring.scorers import JoblibScorer, unpickle
 from training.errors import TrainingError
@@ -298,9 +299,9 @@ def test_check_measures_in_the_manifests_unit(tmp_path: Path, trained: Trained) 
     model = Model.load(tmp_path / "model")
     golden = model.manifest.golden
     off = tuple({**each, "prediction": each["prediction"] + 1e-9} for each in golden)
-    assert len(model._replace(manifest=model.manifest._replace(golden=off)).check()) == len(golden)
+    assert len(differences(model._replace(manifest=model.manifest._replace(golden=off)))) == len(golden)
     older = {name: value for name, value in model.manifest.parity.items() if name not in ("unit", "centre")}
-    assert model._replace(manifest=model.manifest._replace(golden=off, parity=older)).check() == []
+    assert differences(model._replace(manifest=model.manifest._replace(golden=off, parity=older))) == []
 
 
 # The same answer twice
@@ -317,7 +318,7 @@ def test_a_model_that_rounds_otherwise_in_a_crowd_is_served_by_joblib(
     assert manifest.runtime == "joblib"
     assert 0 < manifest.parity["tolerance"] < 1e-3
     assert "note: the last digits of a prediction depend on how many rows are scored at once" in said
-    assert Model.load(tmp_path / "model").check() == []
+    assert differences(Model.load(tmp_path / "model")) == []
 
 
 def test_a_random_model_is_refused_however_little_it_varies(trained: Trained) -> None:
