@@ -183,7 +183,7 @@ def _rows(header: str, row: Callable[[int], str], count: int = 200) -> str:
         pytest.param(
             _rows("a,y", lambda i: f"{i}," + (str(i / 7) if i > 1 else '"12,5"')),
             [],
-            "'y' holds numbers, and in 2 rows another text, such as '12,5'; mend",
+            "'y' holds numbers, and in 2 rows another text, such as '12,5'; correct",
             id="decimal comma",
         ),
         pytest.param(
@@ -347,7 +347,7 @@ def test_what_is_odd_about_a_column_is_noted(run: Run, capsys: pytest.CaptureFix
     manifest = run(small(number=range(200), constant=constant, code=codes))
     told = capsys.readouterr().out
     assert "note: 'number' differs in every row" in told
-    assert "note: 'code' is taken as a category, since 'A' is no number" in told
+    assert "note: 'code' is taken as a category, since 'A' is not a number" in told
     assert told.count("note: ") == 2
     assert [each.kind for each in manifest.features] == ["integer", "integer", "integer", "category"]
     assert manifest.runtime == "onnx"
