@@ -38,12 +38,12 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m train
         if options.pop("version"):
             say(f"sklearn-function {__version__}")
             return 0
-        options["kinds"] = dict(parse_kind(text) for text in options.pop("kind"))
+        options["kinds"] = dict(map(parse_kind, options.pop("kind")))
         options |= {name: tuple(options[name]) for name in ("drop", "ids")}
         say("loading scikit-learn ...")
         from training.train import Options, train
 
-        # A pipeline of one's own is looked for where the command is run.
+        # The user's own pipeline is looked for where the command is run.
         sys.path.insert(0, str(Path.cwd()))
         train(Options(**options), say)
     except FunctionError as error:
@@ -62,7 +62,7 @@ def _failed(message: str) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that says what is wrong in one line, as all else here does."""
+    """A parser that says what is wrong in one line, as the rest of this command does."""
 
     def error(self, message: str) -> NoReturn:
         raise TrainingError(f"{message} (see --help)")
@@ -90,7 +90,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="COLUMN",
-        help="a column that is not a feature, and that requests may carry",
+        help="a column that is not a feature and that requests may carry",
     )
     add(
         "--kind",
@@ -99,31 +99,41 @@ def _parser(program: str) -> argparse.ArgumentParser:
         metavar="COLUMN=KIND",
         help="take a column as integer, number, boolean or category",
     )
-    add("--columns", type=Path, metavar="TOML", help="a file that states target, drop, ids and kinds")
+    add("--columns", type=Path, metavar="TOML", help="a file with target, drop, ids and kinds")
     add(
         "--threshold",
         metavar="P",
-        help="of two classes, predict the second from this probability on; auto: the one with the best F1",
+        help="predict the second of two classes from this probability on; auto: the one with the best F1",
     )
-    add("--exact", action="store_true", help="let ONNX serve only where it differs by 1e-12 at most")
+    add("--exact", action="store_true", help="serve the ONNX graph only where it differs by at most 1e-12")
     add(
         "--test-size",
         type=float,
         default=0.3,
         metavar="SHARE",
-        help="the share to hold out (default: %(default)s)",
+        help="the share of the rows to hold out (default: %(default)s)",
     )
-    add("--seed", type=int, default=555, help="of the split and the sample (default: %(default)s)")
-    add("--name", help="the model's name (default: the file's)")
+    add(
+        "--seed",
+        type=int,
+        default=555,
+        help="the seed of the split and of the sample (default: %(default)s)",
+    )
+    add("--name", help="the model's name (default: made from the file's name)")
     add(
         "--out",
         "--model",
         type=Path,
         default=Path(os.environ.get("MODEL_DIR") or "handler/model"),
         metavar="DIR",
-        help="the bundle (default: $MODEL_DIR, or handler/model)",
+        help="the folder for the bundle (default: $MODEL_DIR, or handler/model)",
     )
-    add("--report", type=Path, metavar="DIR", help="also write the report and the metrics there")
+    add(
+        "--report",
+        type=Path,
+        metavar="DIR",
+        help="also write the report, the card, the metrics and this output to a folder",
+    )
     return parser
 
 

@@ -21,7 +21,7 @@ from handler.schema import Columns, Record
 from handler.scoring.checking import differences
 from handler.scoring.model import Model
 from handler.scoring.row_program import RowProgram
-from handler.scoring.scorers import JoblibScorer, OnnxScorer, RowByRow, Scorer, length
+from handler.scoring.scorers import JoblibScorer, OnnxScorer, RowByRow, Scorer, Scores, length
 from training import bundling
 from training.errors import Say, TrainingError, one_line, users_code
 from training.export.graph import NotExportable, decision_threshold, to_onnx
@@ -38,22 +38,13 @@ LIBRARIES = (*PICKLE_LIBRARIES, "pandas", "skl2onnx", "onnx", "onnxruntime")
 Export = Callable[..., bytes]
 
 
-class Truth(NamedTuple):
-    """Targets as ``Scores.values`` has predictions: indices into the classes, or numbers.
-
-    ``known``: those of the rows beside it. ``every``: all that the model was fitted on or is measured by.
-    """
-
-    known: np.ndarray
-    every: np.ndarray
-
-
 @dataclass(frozen=True, slots=True)
 class Fitted:
     """A fitted estimator, and all that is needed to make a bundle of it.
 
-    ``typical``: a record amid those that it was fitted on. ``rows``: some that it was not fitted on, with
-    their ``truth``. ``training``: where it comes from, as the manifest states it.
+    ``typical``: a record in the middle of those that it was fitted on. ``rows``: some that it was not
+    fitted on, with their targets in ``truth``; ``every_truth``: the targets of all rows. Both are indices
+    into the classes, or numbers, as ``Scores.values``. ``training``: the manifest's, its provenance.
     """
 
     name: str
@@ -63,7 +54,8 @@ class Fitted:
     ids: tuple[str, ...]
     typical: Record
     rows: Columns
-    truth: Truth
+    truth: np.ndarray
+    every_truth: np.ndarray
     training: Mapping[str, Any]
 
     @property
@@ -77,31 +69,15 @@ class Fitted:
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """What was found fit to serve: the model files, the scorer of many rows, and what comparing found.
+    """What may serve: the model files, the scorer of many rows, and the findings on what was exported.
 
-    ``program``: the finding on the one-row program, or None where there was no graph to compile.
+    ``program`` is the finding on the one-row program, or None where there was no graph to compile.
     """
 
     files: Mapping[str, bytes]
     scorer: Scorer
     graph: Finding
     program: Finding | None
-
-    @property
-    def runtime(self) -> Literal["onnx", "joblib"]:
-        """The manifest's ``runtime``."""
-        return "onnx" if ONNX in self.files else "joblib"
-
-    @property
-    def engines(self) -> dict[str, str]:
-        """The manifest's ``engines``."""
-        return {"one": "scalar" if SCALAR in self.files else self.runtime, "many": self.runtime}
-
-    @property
-    def parity(self) -> dict[str, Any]:
-        """The manifest's ``parity``."""
-        program = {} if self.program is None else {"scalar": self.program.as_json()}
-        return {**self.graph.as_json(), **program}
 
 
 class Package(NamedTuple):
@@ -121,23 +97,20 @@ def package(
     estimator = JoblibScorer(fitted.estimator, fitted.contract)
     with users_code("scoring the rows held out fails", say):
         scores = estimator.score(fitted.rows)
-        measured = metrics.measure(fitted.contract, fitted.truth.known, scores)
-    say(console.quality(measured, fitted.contract, fitted.threshold, fitted.truth.known, scores))
+        measured = metrics.measure(fitted.contract, fitted.truth, scores)
+    say(console.quality(measured, fitted.contract, fitted.threshold, fitted.truth, scores))
     proven = _proven(fitted, estimator, seed, exact, say, export)
     with users_code("scoring the golden rows fails", say):
         golden = rows.golden(proven.scorer, fitted.contract, fitted.typical, seed)
     say("drawing the model report ...")
-    evidence = Evidence(
-        fitted.contract, fitted.threshold, proven.scorer, fitted.rows, scores, *fitted.truth
-    )
-    made = _described(fitted, proven, measured, golden, evidence)
+    made = _described(fitted, scores, measured, proven, golden)
     bundling.write(out, *made, check=_rehearse)
     say(console.done(made.manifest, out))
     return made
 
 
 def _proven(fitted: Fitted, estimator: Scorer, seed: int, exact: bool, say: Say, export: Export) -> Proven:
-    """The estimator, exported; what was found equal to it is to serve."""
+    """Export the estimator; what was found equal to it will serve."""
     say("exporting to ONNX, and comparing the graph with scikit-learn ...")
     contract = fitted.contract
     some = {name: values[: parity.ROWS] for name, values in fitted.rows.items()}
@@ -148,18 +121,16 @@ def _proven(fitted: Fitted, estimator: Scorer, seed: int, exact: bool, say: Say,
         breakpoints(fitted.estimator, contract.features, fitted.typical, seed),
         at_least=parity.ROWS - length(some),
     )
-    scale = Scale.of(fitted.truth.every) if contract.task == "regression" else None
+    scale = Scale.of(fitted.every_truth) if contract.task == "regression" else None
     gate = Gate(estimator, contract.task, some, adversarial, scale, exact)
-    graph, scorer, found = _exported(fitted, gate, export)
-    program, found_of_program = None, None
-    if graph is not None:
-        program, found_of_program = _compiled(graph, contract, gate)
-    say(console.parity(found, found_of_program))
+    graph, scorer, finding = _exported(fitted, gate, export)
+    program, program_finding = (None, None) if graph is None else _compiled(graph, contract, gate)
+    say(console.parity(finding, program_finding))
     if graph is None:
-        found = _steady(gate, found, say)
+        finding = _steady(gate, finding, say)
     files = {JOBLIB: _pickled(fitted.estimator), ONNX: graph, SCALAR: program}
     made = {name: content for name, content in files.items() if content is not None}
-    return Proven(made, scorer, found, found_of_program)
+    return Proven(made, scorer, finding, program_finding)
 
 
 def _exported(fitted: Fitted, gate: Gate, export: Export) -> tuple[bytes | None, Scorer, Finding]:
@@ -168,12 +139,12 @@ def _exported(fitted: Fitted, gate: Gate, export: Export) -> tuple[bytes | None,
         for guarded in (False, True):
             graph = export(fitted.estimator, fitted.contract, guarded=guarded)
             scorer = OnnxScorer(graph, fitted.contract)
-            found = gate.compare(scorer)
-            if not found.answers_too_much:
+            finding = gate.compare(scorer)
+            if not finding.answers_too_much:
                 break
     except NotExportable as error:
         return None, gate.estimator, parity.untried(str(error), gate.tolerance, gate.scale)
-    return (graph, scorer, found) if found.reason is None else (None, gate.estimator, found)
+    return (graph, scorer, finding) if finding.reason is None else (None, gate.estimator, finding)
 
 
 def _compiled(graph: bytes, contract: Contract, gate: Gate) -> tuple[bytes | None, Finding]:
@@ -182,11 +153,11 @@ def _compiled(graph: bytes, contract: Contract, gate: Gate) -> tuple[bytes | Non
         program = compile_program(graph, contract, gate.adversarial)
     except NotCompilable as error:
         return None, parity.untried(f"Python alone cannot do {error}")
-    found = gate.compare(RowByRow(RowProgram(program), contract))
-    return program if found.reason is None else None, found
+    finding = gate.compare(RowByRow(RowProgram(program), contract))
+    return program if finding.reason is None else None, finding
 
 
-def _steady(gate: Gate, found: Finding, say: Say) -> Finding:
+def _steady(gate: Gate, finding: Finding, say: Say) -> Finding:
     """The finding, with a tolerance for an estimator whose answer depends on the rows beside a row.
 
     Raises ``TrainingError`` where that is more than rounding.
@@ -199,8 +170,8 @@ def _steady(gate: Gate, found: Finding, say: Say) -> Finding:
             "get other predictions"
         )
     if unsteady > parity.STEADY:
-        say(console.unsteady(unsteady, found.scale))
-    return replace(found, tolerance=max(found.tolerance, 10 * unsteady))
+        say(console.unsteady(unsteady, finding.scale))
+    return replace(finding, tolerance=max(finding.tolerance, 10 * unsteady))
 
 
 def _pickled(estimator: Any) -> bytes:
@@ -214,12 +185,14 @@ def _pickled(estimator: Any) -> bytes:
 
 def _described(
     fitted: Fitted,
-    proven: Proven,
+    scores: Scores,
     measured: Mapping[str, Any],
+    proven: Proven,
     golden: tuple[Mapping[str, Any], ...],
-    evidence: Evidence,
 ) -> Package:
     """The model files with the manifest that states them, and the documents that show it."""
+    runtime: Literal["onnx", "joblib"] = "onnx" if ONNX in proven.files else "joblib"
+    program = {} if proven.program is None else {"scalar": proven.program.as_json()}
     unversioned = Manifest(
         name=fitted.name,
         version="",
@@ -227,17 +200,26 @@ def _described(
         target=fitted.target,
         **fitted.contract._asdict(),
         metrics=measured,
-        runtime=proven.runtime,
-        parity=proven.parity,
+        runtime=runtime,
+        parity={**proven.graph.as_json(), **program},
         libraries={library: importlib.metadata.version(library) for library in LIBRARIES},
         training=fitted.training,
         files=bundling.sha256_of(proven.files),
         golden=golden,
         threshold=fitted.threshold,
         ids=fitted.ids,
-        engines=proven.engines,
+        engines={"one": "scalar" if SCALAR in proven.files else runtime, "many": runtime},
     )
     manifest = unversioned._replace(version=content_version(unversioned.as_json()))
+    evidence = Evidence(
+        contract=fitted.contract,
+        threshold=0.5 if fitted.threshold is None else fitted.threshold,
+        scorer=proven.scorer,
+        columns=fitted.rows,
+        scores=scores,
+        truth=fitted.truth,
+        every_truth=fitted.every_truth,
+    )
     documents = card.documents(manifest, evidence)  # they name the version, which is not over them
     files = {**manifest.files, **bundling.sha256_of(documents)}
     return Package(manifest._replace(files=files), {**proven.files, **documents})

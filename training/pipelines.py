@@ -1,8 +1,8 @@
-"""Pipelines to choose by name: plain functions from the features to an unfitted scikit-learn Pipeline.
+"""The pipelines with names: plain functions from the features to an unfitted scikit-learn Pipeline.
 
-A pipeline of one's own is the same, in any importable module: ``--pipeline module:function``. The
+A user's own pipeline is the same, in any importable module: ``--pipeline module:function``. The
 function may take the features, or nothing, and by the keyword ``classifies`` whether the target has
-classes. It is fitted on a DataFrame with one column a feature: float64 for ``integer``, ``number`` and
+classes. It is fitted on a DataFrame with one column per feature: float64 for ``integer``, ``number`` and
 ``boolean`` (NaN where missing), text for ``category`` (an empty text where missing).
 """
 
@@ -12,6 +12,7 @@ import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sklearn.base import BaseEstimator, is_classifier, is_regressor
@@ -40,6 +41,7 @@ from handler.bundle import Feature
 from training.errors import TrainingError, one_line
 
 Features = tuple[Feature, ...]
+FOREST: Mapping[str, Any] = {"max_depth": 12, "min_samples_leaf": 5, "random_state": 0, "n_jobs": -1}
 
 
 def logistic(features: Features) -> Pipeline:
@@ -53,9 +55,9 @@ def linear(features: Features) -> Pipeline:
 
 
 def scaled(features: Features) -> ColumnTransformer:
-    """Numbers imputed by their median and scaled; categories one-hot, a missing one being its own.
+    """Numbers are imputed by their median and scaled; categories are one-hot, a missing one being its own.
 
-    Unknown categories are taken, as none of the known ones.
+    An unknown category is taken as none of the known ones.
     """
     numbers = [feature.name for feature in features if feature.kind != "category"]
     categories = [feature.name for feature in features if feature.kind == "category"]
@@ -80,8 +82,8 @@ def lasso(features: Features) -> Pipeline:
 
 def naive_bayes(features: Features) -> Pipeline:
     """Gaussian naive Bayes."""
-    dense = scaled(features).set_params(sparse_threshold=0.0)  # all that GaussianNB takes
-    # Smoothed, or a rare category, whose variance is next to nothing, would outweigh all else.
+    dense = scaled(features).set_params(sparse_threshold=0.0)  # GaussianNB takes nothing else
+    # Without smoothing, a rare category, whose variance is next to nothing, would outweigh all others.
     return make_pipeline(dense, GaussianNB(var_smoothing=0.1))
 
 
@@ -93,30 +95,22 @@ def svc(features: Features) -> Pipeline:
 
 def decision_tree(features: Features, *, classifies: bool) -> Pipeline:
     """One tree of at most eight levels."""
-    if classifies:
-        tree = DecisionTreeClassifier(max_depth=8, min_samples_leaf=5, random_state=0)
-        return make_pipeline(with_gaps(features), tree)
-    return make_pipeline(
-        with_gaps(features), DecisionTreeRegressor(max_depth=8, min_samples_leaf=5, random_state=0)
-    )
+    tree = DecisionTreeClassifier if classifies else DecisionTreeRegressor
+    return make_pipeline(with_gaps(features), tree(max_depth=8, min_samples_leaf=5, random_state=0))
 
 
 def random_forest(features: Features, *, classifies: bool) -> Pipeline:
-    """A hundred trees of at most twelve levels; for classes, each counts the same."""
-    sizes: dict[str, Any] = {"max_depth": 12, "min_samples_leaf": 5, "random_state": 0, "n_jobs": -1}
-    if classifies:
-        forest = RandomForestClassifier(class_weight="balanced", **sizes)
-        return make_pipeline(with_gaps(features), forest)
-    return make_pipeline(with_gaps(features), RandomForestRegressor(**sizes))
+    """A hundred trees of at most twelve levels; each class counts the same."""
+    forest = (
+        partial(RandomForestClassifier, class_weight="balanced") if classifies else RandomForestRegressor
+    )
+    return make_pipeline(with_gaps(features), forest(**FOREST))
 
 
 def extra_trees(features: Features, *, classifies: bool) -> Pipeline:
-    """A hundred trees with random splits, of at most twelve levels; for classes, each counts the same."""
-    sizes: dict[str, Any] = {"max_depth": 12, "min_samples_leaf": 5, "random_state": 0, "n_jobs": -1}
-    if classifies:
-        trees = ExtraTreesClassifier(class_weight="balanced", **sizes)
-        return make_pipeline(with_gaps(features), trees)
-    return make_pipeline(with_gaps(features), ExtraTreesRegressor(**sizes))
+    """A hundred trees with random splits, of at most twelve levels; each class counts the same."""
+    forest = partial(ExtraTreesClassifier, class_weight="balanced") if classifies else ExtraTreesRegressor
+    return make_pipeline(with_gaps(features), forest(**FOREST))
 
 
 def gradient_boosting(features: Features, *, classifies: bool) -> Pipeline:
@@ -128,31 +122,31 @@ def gradient_boosting(features: Features, *, classifies: bool) -> Pipeline:
 def hist_gradient_boosting(features: Features, *, classifies: bool) -> Pipeline:
     """The same over binned features: the fast one for many rows."""
     if classifies:
-        boosting = HistGradientBoostingClassifier(class_weight="balanced", random_state=0)
-        return make_pipeline(with_gaps(features), boosting)
-    return make_pipeline(with_gaps(features), HistGradientBoostingRegressor(random_state=0))
+        model = HistGradientBoostingClassifier(class_weight="balanced", random_state=0)
+    else:
+        model = HistGradientBoostingRegressor(random_state=0)
+    return make_pipeline(with_gaps(features), model)
 
 
 def mlp(features: Features, *, classifies: bool) -> Pipeline:
-    """A network with one layer of 32; stops when a tenth of the rows shows no gain."""
-    sizes: dict[str, Any] = {"hidden_layer_sizes": (32,), "early_stopping": True, "random_state": 0}
-    if classifies:
-        return make_pipeline(scaled(features), MLPClassifier(**sizes))
-    # A network starts near zero, and would be long in reaching a target of other sizes.
-    network = TransformedTargetRegressor(MLPRegressor(**sizes), transformer=StandardScaler())
+    """A network with one layer of 32; it stops when a tenth of the rows shows no gain."""
+    model = MLPClassifier if classifies else MLPRegressor
+    network = model(hidden_layer_sizes=(32,), early_stopping=True, random_state=0)
+    if not classifies:  # it starts near zero, and would be long in reaching a target of another size
+        network = TransformedTargetRegressor(network, transformer=StandardScaler())
     return make_pipeline(scaled(features), network)
 
 
 def with_gaps(features: Features) -> ColumnTransformer:
-    """For trees that know missing values: numbers as they are, categories as their ordinals.
+    """For trees that know missing values: numbers stay as they are, categories become ordinals.
 
-    Unknown categories are -1.
+    An unknown category becomes -1.
     """
     return _for_trees(features, "passthrough")
 
 
 def without_gaps(features: Features) -> ColumnTransformer:
-    """For other trees: numbers imputed by their median, categories as their ordinals, unknown ones -1."""
+    """For other trees: numbers are imputed by their median, categories become ordinals, unknown ones -1."""
     nullable = any(feature.nullable for feature in features if feature.kind != "category")
     return _for_trees(features, SimpleImputer(strategy="median") if nullable else "passthrough")
 
@@ -165,7 +159,7 @@ def _for_trees(features: Features, numeric: Any) -> ColumnTransformer:
     return ColumnTransformer([part for part in parts if part[2]])
 
 
-#: A pipeline by its name; those that take ``classifies`` fit classes or numbers, as the target is.
+#: The pipelines by their names; those that take ``classifies`` fit classes or numbers, as the target is.
 NAMED: Mapping[str, Callable[..., Pipeline]] = {
     each.__name__: each
     for each in (
@@ -191,16 +185,16 @@ def choose(spec: str, features: Features, *, classifies: bool) -> Choice:
     """The estimator that ``--pipeline`` names; raises ``TrainingError``."""
     build: Callable[..., Any] = NAMED[spec] if spec in NAMED else _imported(spec)
     try:
-        told = {"classifies": classifies} if "classifies" in inspect.signature(build).parameters else {}
-        estimator = build(features, **told) if _takes_features(build) else build(**told)
+        options = {"classifies": classifies} if "classifies" in inspect.signature(build).parameters else {}
+        estimator = build(features, **options) if _takes_features(build) else build(**options)
     except Exception as error:  # the function is the user's
         raise TrainingError(f"pipeline '{spec}' fails: {one_line(error)}") from error
     if not isinstance(estimator, BaseEstimator) or not (
         is_classifier(estimator) or is_regressor(estimator)
     ):
         raise TrainingError(
-            f"pipeline '{spec}' gives a {type(estimator).__name__}, which is no scikit-learn classifier or "
-            "regressor"
+            f"pipeline '{spec}' gives a {type(estimator).__name__}, which is not a scikit-learn "
+            "classifier or regressor"
         )
     return Choice(spec, estimator)
 
@@ -208,16 +202,17 @@ def choose(spec: str, features: Features, *, classifies: bool) -> Choice:
 def _imported(spec: str) -> Callable[[Features], Any]:
     module, colon, name = spec.partition(":")
     if not (module and colon and name):
-        raise TrainingError(f"no pipeline '{spec}'; name one of {', '.join(NAMED)}, or module:function")
+        raise TrainingError(
+            f"there is no pipeline '{spec}'; name one of {', '.join(NAMED)}, or module:function"
+        )
     try:
         imported = importlib.import_module(module)
     except Exception as error:  # importing runs the user's code
         raise TrainingError(f"pipeline '{spec}' cannot be imported: {one_line(error)}") from error
-    found = getattr(imported, name, None)
-    if not callable(found):
-        what = "has no" if found is None else "has no function"
+    build: Callable[[Features], Any] | None = getattr(imported, name, None)
+    if not callable(build):
+        what = "has no" if build is None else "has no function"
         raise TrainingError(f"pipeline '{spec}' cannot be imported: the module {what} '{name}'")
-    build: Callable[[Features], Any] = found
     return build
 
 

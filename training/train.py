@@ -17,7 +17,7 @@ from training.data import columns, reading, sample
 from training.data.reading import Dataset
 from training.errors import Say, TrainingError
 from training.export.graph import to_onnx
-from training.packaging import Export, Fitted, Truth, package
+from training.packaging import Export, Fitted, package
 from training.report import console
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
@@ -124,7 +124,8 @@ def _fit(dataset: Dataset, options: Options, say: Say) -> Fitted:
         ids=dataset.ids,
         typical=tuple(column.typical for column in dataset.columns),
         rows=dataset.take(parts.held_out),
-        truth=Truth(truth[parts.held_out], truth),
+        truth=truth[parts.held_out],
+        every_truth=truth,
         training={
             "data": table.source,
             "sha256": table.sha256,

@@ -1,8 +1,8 @@
-"""The exported graph for one row: plain floats and texts, in Python alone.
+"""The interpreter of the one-row program: the exported graph for one row, in plain Python.
 
 onnxruntime scores many rows fast and takes 0.1 seconds and 40 MB to import; one row needs neither.
-Training writes the graph down a second time, as a program for one row (``training.export.scalar``), and
-proves that it too equals the estimator. Every value is a flat list, whatever the tensor's shape.
+Training compiles the graph to a program for one row (``training.export.program``), and proves that the
+program too equals the estimator. Every value is a flat list, whatever the tensor's shape.
 
 ``model.scalar`` is a line of JSON, then the large arrays, one after the other, little-endian::
 

@@ -67,7 +67,7 @@ def _rows(header: str, row: Callable[[int], str], count: int = 200) -> str:
         pytest.param(
             _rows("a,y", lambda i: f"{i}," + (str(i / 7) if i > 1 else '"12,5"')),
             [],
-            "'y' holds numbers, and in 2 rows another text, such as '12,5'; mend",
+            "'y' holds numbers, and in 2 rows another text, such as '12,5'; correct",
             id="decimal comma",
         ),
         pytest.param(

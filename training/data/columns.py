@@ -1,4 +1,4 @@
-"""What a user says of columns, by flags or in a TOML file, where the cells alone would say otherwise.
+"""What a user states about columns, by flags or in a TOML file, where their cells would suggest otherwise.
 
 target = "converted"
 drop = ["comment"]
@@ -23,15 +23,15 @@ from training.errors import TrainingError
 KINDS: tuple[str, ...] = get_args(Kind)
 #: What each key of the file is called on the command line.
 FLAGS: Mapping[str, str] = {"target": "--target", "drop": "--drop", "ids": "--id", "kinds": "--kind"}
-#: An error lists as many columns.
+#: The columns that a message lists at most.
 LISTED = 20
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnSpec:
-    """``drop``: left out; ``ids``: left out, and carried through requests; ``kinds``: forced.
+    """What is stated about columns, in ``file``, or by flags where that is empty.
 
-    ``file`` is where it was read, empty for flags.
+    ``drop``: they are left out; ``ids``: left out, and carried through requests; ``kinds``: forced.
     """
 
     target: str | None = None
@@ -41,7 +41,7 @@ class ColumnSpec:
     file: str = ""
 
     def with_flags(self, flags: ColumnSpec) -> ColumnSpec:
-        """Both together; of a column that both name, what ``flags`` say."""
+        """Both together; for a column that both name, the flags count."""
         named = {*flags.drop, *flags.ids, *flags.kinds}
         return ColumnSpec(
             flags.target or self.target,
@@ -51,11 +51,11 @@ class ColumnSpec:
         )
 
     def check(self, names: Sequence[str], target: str, source: str) -> None:
-        """Raise ``TrainingError`` for a column that ``source`` has not, or that is told two things."""
+        """Raise ``TrainingError`` for a column that ``source`` does not have, or that is named twice."""
         seen: dict[str, str] = {}
-        for key, told in (("drop", self.drop), ("ids", self.ids), ("kinds", tuple(self.kinds))):
+        for key, named in (("drop", self.drop), ("ids", self.ids), ("kinds", tuple(self.kinds))):
             where = self.where(key)
-            for name in told:
+            for name in named:
                 if name not in names:
                     raise TrainingError(
                         f"{where} names '{name}', and {source} has no such column; {near(name, names)}"
@@ -71,20 +71,20 @@ class ColumnSpec:
 
 
 def near(name: str, names: Sequence[str]) -> str:
-    """The end of a message on a column that is not there: one of almost that name, or those there are."""
+    """The end of a message about a missing column: one of almost that name, or those that there are."""
     by_lower = {each.lower(): each for each in names}
-    meant = difflib.get_close_matches(name.lower(), by_lower, 1)
-    if meant:
-        return f"did you mean '{by_lower[meant[0]]}'?"
+    close = difflib.get_close_matches(name.lower(), by_lower, 1)
+    if close:
+        return f"did you mean '{by_lower[close[0]]}'?"
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return f"the columns are: {', '.join(names[:LISTED])}{more}"
 
 
-def parse_kind(told: str) -> tuple[str, Kind]:
+def parse_kind(text: str) -> tuple[str, Kind]:
     """``COLUMN=KIND``; the last equals sign counts. Raises ``TrainingError``."""
-    name, equals, kind = told.rpartition("=")
+    name, equals, kind = text.rpartition("=")
     if not equals or not name or kind not in KINDS:
-        raise TrainingError(f"--kind takes COLUMN=KIND with one of {', '.join(KINDS)}, not '{told}'")
+        raise TrainingError(f"--kind takes COLUMN=KIND with one of {', '.join(KINDS)}, not '{text}'")
     return name, kind  # type: ignore[return-value]
 
 
@@ -96,9 +96,11 @@ def read(path: Path) -> ColumnSpec:
         raise TrainingError(f"{path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TrainingError(f"{path} is not TOML: {error}") from error
-    strangers = sorted(document.keys() - {"target", "drop", "ids", "kinds"})
-    if strangers:
-        raise TrainingError(f"{path}: no key '{strangers[0]}'; there are target, drop, ids and kinds")
+    unknown = sorted(document.keys() - FLAGS.keys())
+    if unknown:
+        raise TrainingError(
+            f"{path}: the key '{unknown[0]}' is unknown; there are target, drop, ids and kinds"
+        )
     target = document.get("target")
     if target is not None and not isinstance(target, str):
         raise TrainingError(f"{path}: 'target' must be a column's name")

@@ -27,10 +27,10 @@ from training.errors import TrainingError
 
 DEFAULT_TARGET = "converted"
 DELIMITERS = ",;\t|"
-#: Words that other tools write where nothing is known. Here only the empty cell is missing, since
+#: Words that other tools write for a missing value. Here only an empty cell is missing, since
 #: requests have one way to leave a value out, too.
 MISSING_WORDS = frozenset({"na", "n/a", "#n/a", "nan", "null", "none", "nil", "?", "-"})
-#: The same, of a target of numbers, and of one of texts, where "none" and "-" may be classes.
+#: The same for a target of numbers, and for one of texts, where "none" and "-" may be classes.
 MISSING_NUMBERS = MISSING_WORDS | {".", ""}
 MISSING_TEXTS = frozenset({"na", "n/a", "#n/a", "nan", "null", ""})
 #: A target of more different whole numbers is a quantity, unless the pipeline classifies.
@@ -41,7 +41,7 @@ DATE = re.compile(
     r"([T ]\d{1,2}:\d{2}.*)?",
     re.ASCII,
 )
-#: A text column with more distinct values than this, most of them in a single row, is no category.
+#: A text column with more distinct values than this, most of them in a single row, is not a category.
 MANY_CATEGORIES = 50
 
 
@@ -69,7 +69,7 @@ class Column:
 
     @property
     def typical(self) -> Value:
-        """The most frequent category, or the median (of a boolean and an integer, one of its values)."""
+        """The most frequent category, or the median, rounded down for a boolean or an integer."""
         if self.feature.kind == "category":
             (most,) = Counter(self.values[self.values != ""].tolist()).most_common(1)
             return str(most[0])
@@ -81,8 +81,8 @@ class Column:
 class Target:
     """What is to be predicted; ``numbers`` where every cell is one, ``whole`` where all are whole.
 
-    ``labels``: the rows' classes, int64 where every text is a plain integer, else the texts as they stand.
-    ``mixed``: what is wrong with a few cells, where all others are numbers as of a quantity, in a sentence.
+    ``labels``: the rows' classes, int64 where every text is a plain integer, else the texts.
+    ``mixed``: what is wrong, in a sentence, where a few cells are texts among numbers of a quantity.
     """
 
     name: str
@@ -94,13 +94,13 @@ class Target:
 
     @property
     def classifies(self) -> bool:
-        """Whether its few values are to be told apart, rather than many numbers fitted."""
+        """Whether its values are classes, rather than numbers of a quantity."""
         return self.numbers is None or (self.whole and self.distinct <= MOST_CLASSES)
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A table with its target told apart from its features."""
+    """A table, parted into features and target."""
 
     table: Table
     columns: tuple[Column, ...]
@@ -183,10 +183,10 @@ def _header(text: str) -> tuple[list[str], str]:
 
 def _names(header: list[str], source: str) -> list[str]:
     names = [clean_name(cell) for cell in header]
-    for place, name in enumerate(names, start=1):
+    for number, name in enumerate(names, start=1):
         if not name:
-            raise TrainingError(f"{source}: column {place} has no name; name it or remove it")
-        if name in names[: place - 1]:
+            raise TrainingError(f"{source}: column {number} has no name; name it or remove it")
+        if name in names[: number - 1]:
             raise TrainingError(f"{source}: the column name '{name}' occurs twice")
     return names
 
@@ -202,30 +202,30 @@ def _check_shape(text: str, delimiter: str, width: int, source: str) -> None:
 
 
 def prepare(table: Table, flags: ColumnSpec, file: ColumnSpec | None = None) -> Dataset:
-    """Tell features from target and infer the kinds that are not told; raises ``TrainingError``."""
+    """Part features and target, and infer the kinds that are not stated; raises ``TrainingError``."""
     file = file or ColumnSpec()
-    told = file.with_flags(flags)
-    target = told.target or DEFAULT_TARGET
+    spec = file.with_flags(flags)
+    target = spec.target or DEFAULT_TARGET
     if target not in table.columns:
         where = "" if flags.target or not file.target else f" ({file.where('target')})"
-        hint = _hint(table, told)
+        hint = _hint(table, spec)
         raise TrainingError(f"{table.source} has no column '{target}' to predict{where}; {hint}")
     for each in (file, flags):
         each.check(list(table.columns), target, table.source)
-    left_out = {target, *told.drop, *told.ids}
+    left_out = {target, *spec.drop, *spec.ids}
     columns = tuple(
-        forced(name, told.kinds[name], cells) if name in told.kinds else infer(name, cells)
+        forced(name, spec.kinds[name], cells) if name in spec.kinds else infer(name, cells)
         for name, cells in table.columns.items()
         if name not in left_out
     )
     if not columns:
         raise TrainingError(f"{table.source} has no column left to predict '{target}' from")
-    return Dataset(table, columns, _target(target, table.columns[target]), told.ids)
+    return Dataset(table, columns, _target(target, table.columns[target]), spec.ids)
 
 
-def _hint(table: Table, told: ColumnSpec) -> str:
-    hint = near(told.target or DEFAULT_TARGET, list(table.columns))
-    if told.target is None:
+def _hint(table: Table, spec: ColumnSpec) -> str:
+    hint = near(spec.target or DEFAULT_TARGET, list(table.columns))
+    if spec.target is None:
         return f"name the column to predict with --target; {hint}"
     return f"it is the synthetic sample, and --data takes your own CSV; {hint}" if table.synthetic else hint
 
@@ -253,7 +253,7 @@ def _target(name: str, cells: pl.Series) -> Target:
     if others and are_numbers and not (whole and len(np.unique(known)) <= MOST_CLASSES):
         mixed = (
             f"the target '{name}' holds numbers, and in {_count(rows_of_others)} another text, such as "
-            f"'{min(others)}'; mend or remove them"
+            f"'{min(others)}'; correct or remove them"
         )
     return Target(
         name, _labels(cells), None if refused else numbers, not refused and whole, distinct, mixed
@@ -279,24 +279,25 @@ def _is_plain_integer(text: str) -> bool:
 
 
 def forced(name: str, kind: Kind, cells: pl.Series) -> Column:
-    """One feature of the kind that the user says; raises ``TrainingError`` for cells that are not of it."""
+    """One feature of the kind that the user states; raises ``TrainingError`` for cells of another."""
     if kind == "category":
-        known = cells.filter(cells != "")
-        if not len(known):
-            raise TrainingError(f"column '{name}' is empty; drop it: --drop '{name}'")
-        feature = Feature(name, kind, len(known) < len(cells), categories=tuple(sorted(known.unique())))
-        values = np.array(cells.to_list(), dtype=object)
-        return Column(feature, values, len(cells) - len(known), len(feature.categories))
+        if (cells == "").all():
+            raise _empty(name)
+        return _texts(name, cells)
     values, refused = _parse(name, kind, cells)
     if refused:
         count = int(cells.is_in(list(refused)).sum())
         raise TrainingError(
-            f"column '{name}' is to be {MEANING[kind]} (--kind), and {count:,} of its cells are not, "
+            f"column '{name}' must be {MEANING[kind]} (--kind), and {count:,} of its cells are not, "
             f"such as '{min(refused)}'"
         )
     if np.isnan(values).all():
-        raise TrainingError(f"column '{name}' is empty; drop it: --drop '{name}'")
+        raise _empty(name)
     return _numeric(name, kind, values)
+
+
+def _empty(name: str) -> TrainingError:
+    return TrainingError(f"column '{name}' is empty; leave it out: --drop '{name}'")
 
 
 def infer(name: str, cells: pl.Series) -> Column:
@@ -304,14 +305,14 @@ def infer(name: str, cells: pl.Series) -> Column:
     numbers, refused = _parse(name, "number", cells)
     if not refused:
         if np.isnan(numbers).all():
-            raise TrainingError(f"column '{name}' is empty; leave it out: --drop '{name}'")
+            raise _empty(name)
         return _numeric(name, "number" if _parse(name, "integer", cells)[1] else "integer", numbers)
     mixed = not np.isnan(numbers).all()
     if mixed:
         _check_numbers(name, refused)
-    truths, no_truths = _parse(name, "boolean", cells)
+    truths, others = _parse(name, "boolean", cells)
     words = set(cells.unique().str.strip_chars().str.to_lowercase()) - {""}
-    if not no_truths and words <= BOOLEAN_WORDS and len(np.unique(truths[~np.isnan(truths)])) == 2:
+    if not others and words <= BOOLEAN_WORDS and len(np.unique(truths[~np.isnan(truths)])) == 2:
         return _numeric(name, "boolean", truths)
     return _category(name, cells, min(refused) if mixed else None)
 
@@ -322,37 +323,40 @@ def _numeric(name: str, kind: Kind, values: np.ndarray) -> Column:
     distinct = len(np.unique(known))
     feature = Feature(name, kind, missing > 0, minimum=float(known.min()), maximum=float(known.max()))
     numbered = kind == "integer" and distinct == len(values) > MANY_CATEGORIES
-    note = (
-        f"'{name}' differs in every row; if it only identifies the row, name it with --id"
-        if numbered
-        else ""
-    )
-    return Column(feature, values, missing, distinct, note)
+    note = f"'{name}' differs in every row; if it only identifies the row, name it with --id"
+    return Column(feature, values, missing, distinct, note if numbered else "")
 
 
-def _category(name: str, cells: pl.Series, no_number: str | None) -> Column:
-    """A column of text; ``no_number`` is a text in it where others are numbers."""
+def _category(name: str, cells: pl.Series, stranger: str | None) -> Column:
+    """A column of text; ``stranger`` is a text in it where other cells are numbers."""
     known = cells.filter(cells != "")
     categories = sorted(known.unique())
     if sum(DATE.fullmatch(text) is not None for text in categories) > len(categories) / 2:
         raise TrainingError(
-            f"column '{name}' holds dates such as {categories[0]}, which are no feature as they stand: "
+            f"column '{name}' holds dates such as {categories[0]}, which are not a feature as they are: "
             "remove the column from the file, or replace it by numbers (a year, a number of days)"
         )
     if len(categories) > max(MANY_CATEGORIES, len(known) / 2):
-        if no_number is not None:
+        if stranger is not None:
             raise TrainingError(
-                f"column '{name}' holds numbers, and also '{no_number}': mend or empty such cells"
+                f"column '{name}' holds numbers, and also '{stranger}': correct or empty such cells"
             )
         raise TrainingError(
             f"column '{name}' holds free text or identifiers ({len(categories):,} different texts in "
             f"{len(known):,} rows), which are seldom a feature: leave it out (--drop '{name}'), carry it "
             f"through (--id '{name}'), or take it all the same (--kind '{name}=category')"
         )
+    note = (
+        "" if stranger is None else f"'{name}' is taken as a category, since '{stranger}' is not a number"
+    )
+    return _texts(name, cells, note)
+
+
+def _texts(name: str, cells: pl.Series, note: str = "") -> Column:
+    known = cells.filter(cells != "")
     missing = len(cells) - len(known)
-    feature = Feature(name, "category", missing > 0, categories=tuple(categories))
-    note = "" if no_number is None else f"'{name}' is taken as a category, since '{no_number}' is no number"
-    return Column(feature, np.array(cells.to_list(), dtype=object), missing, len(categories), note)
+    feature = Feature(name, "category", missing > 0, categories=tuple(sorted(known.unique())))
+    return Column(feature, np.array(cells.to_list(), dtype=object), missing, len(feature.categories), note)
 
 
 def _check_numbers(name: str, refused: Mapping[str, str]) -> None:
@@ -363,7 +367,7 @@ def _check_numbers(name: str, refused: Mapping[str, str]) -> None:
             f"column '{name}' holds numbers and '{min(refused)}': leave the cells of missing values empty"
         )
     if set(others.values()) <= {"not_finite", "out_of_range"}:
-        raise TrainingError(f"column '{name}' holds '{min(others)}', which is no number up to 3.4e38")
+        raise TrainingError(f"column '{name}' holds '{min(others)}', which is not a number up to 3.4e38")
 
 
 def _parse(name: str, kind: Kind, cells: pl.Series) -> tuple[np.ndarray, dict[str, str]]:

@@ -1,13 +1,13 @@
-"""Our converters in the place of skl2onnx's, for what it converts wrongly, slowly or not in doubles.
+"""Our converters for what skl2onnx converts wrongly, slowly, or not in doubles.
 
-skl2onnx's table of converters is one for the whole process: ``register`` changes it once.
+skl2onnx has one table of converters for the whole process: ``register`` changes it once.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -25,7 +25,8 @@ ML = "ai.onnx.ml"
 #: The first version of its operators that walks trees in doubles.
 #: https://onnx.ai/onnx/operators/onnx_aionnxml_TreeEnsemble.html
 ML_VERSION = 5
-#: Nodes of trees in a graph at most: about 50 MB. A forest's trees are there once for each class.
+#: The most nodes that the trees of a graph may have: about 50 MB. A forest's trees stand there once for
+#: each class.
 MOST_NODES = 1_000_000
 
 Converter = Callable[[Any, Any, Any], None]
@@ -33,7 +34,7 @@ Converter = Callable[[Any, Any, Any], None]
 
 @cache
 def register() -> None:
-    """Put our converters in the place of skl2onnx's."""
+    """Put our converters into skl2onnx's table."""
     some: dict[str, Callable[[Any, Any, Any], bool]] = {
         "SimpleImputer": _imputer,
         "LinearClassifier": _binary_logistic,
@@ -91,18 +92,18 @@ class Nodes:
             return str(given)
         return self.add("Cast", given, to=REAL)
 
-    def labels(self, classes: np.ndarray, places: str, output: str) -> None:
-        """Name the classes at ``places``, shape (n,), int64."""
+    def labels(self, classes: np.ndarray, indices: str, output: str) -> None:
+        """The labels of classes by their ``indices``, shape (n,), int64."""
         if np.issubdtype(classes.dtype, np.integer) or np.issubdtype(classes.dtype, np.bool_):
             named = self.constant("classes", WHOLE, [len(classes)], [int(each) for each in classes])
         else:
             named = self.constant("classes", TEXT, [len(classes)], [str(each).encode() for each in classes])
-        self.add("Gather", named, places, output=output)
+        self.add("Gather", named, indices, output=output)
 
     def most_probable(self, classes: np.ndarray, scores: str, output: str) -> None:
-        """Name the class of the highest score, the first of equals; ``scores``: shape (n, classes)."""
-        places = self.add("ArgMax", scores, axis=1, keepdims=0, select_last_index=0)
-        self.labels(classes, places, output)
+        """The label of the highest score, the first of equals; ``scores``: shape (n, classes)."""
+        indices = self.add("ArgMax", scores, axis=1, keepdims=0, select_last_index=0)
+        self.labels(classes, indices, output)
 
     def two_probabilities(self, positive: str, output: str) -> None:
         """Both classes' probabilities from the second one's, shape (n,)."""
@@ -112,12 +113,12 @@ class Nodes:
         self.add("Concat", *both, output=output, axis=1)
 
     def flat(self, given: str) -> str:
-        """Shape (n, 1) as (n,): over (n, 1) onnxruntime adds and subtracts row by row, ten times slower."""
+        """Shape (n, 1) as (n,): on (n, 1) onnxruntime adds and subtracts row by row, ten times slower."""
         return self.add("Reshape", given, self.constant("flat", WHOLE, [1], [-1]))
 
 
 def _or_stock(ours: Callable[[Any, Any, Any], bool], stock: Converter) -> Converter:
-    """A converter that asks ours, and ``stock`` where that one says that the case is not its own."""
+    """A converter that asks ours, and ``stock`` where ours returns False: the case is not its own."""
 
     def convert(scope: Any, operator: Any, container: Any) -> None:
         if not ours(scope, operator, container):
@@ -175,7 +176,7 @@ def _function(scope: Any, operator: Any, container: Any) -> bool:
     operators = FUNCTIONS.get(transformer.func) if isinstance(transformer.func, Hashable) else None
     if operators is None or transformer.kw_args or len(operator.inputs) > 1:
         name = getattr(transformer.func, "__name__", type(transformer.func).__name__)
-        raise NotImplementedError(f"FunctionTransformer of {name}, which is no function that ONNX has")
+        raise NotImplementedError(f"FunctionTransformer of {name}, which ONNX does not have")
     nodes = Nodes(scope, container)
     value = nodes.double(operator)
     for kind, constant in operators:
@@ -197,19 +198,18 @@ def _shape_of_function(operator: Any) -> None:
 def _binarizer(scope: Any, operator: Any, container: Any) -> None:
     """``Binarizer``: 1 above the threshold. The stock converter has 1 at the threshold too."""
     nodes = Nodes(scope, container)
-    above = nodes.add(
-        "Greater", nodes.double(operator), nodes.number(float(operator.raw_operator.threshold))
-    )
+    threshold = nodes.number(float(operator.raw_operator.threshold))
+    above = nodes.add("Greater", nodes.double(operator), threshold)
     nodes.add("Cast", above, output=operator.output_full_names[0], to=REAL)
 
 
 class Entrance(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """A step that changes nothing: in the graph, a node by whose name the last step's input is found."""
+    """A step that changes nothing: its node's name shows in the graph where the last step's input is."""
 
     NODE = "entrance of the last step"
 
     def fit(self, _: Any, __: Any = None) -> Entrance:
-        """Nothing is to be fitted."""
+        """There is nothing to fit."""
         return self
 
     def transform(self, rows: Any) -> Any:
@@ -227,7 +227,7 @@ def _entrance(scope: Any, operator: Any, container: Any) -> None:  # noqa: ARG00
 
 
 def _polynomial(scope: Any, operator: Any, container: Any) -> None:
-    """``PolynomialFeatures`` as products of columns, one of ones before them, in doubles."""
+    """``PolynomialFeatures`` as products of columns in doubles, with a column of ones before them."""
     powers = operator.raw_operator.powers_
     nodes = Nodes(scope, container)
     given = nodes.double(operator)
@@ -236,15 +236,15 @@ def _polynomial(scope: Any, operator: Any, container: Any) -> None:
     one = nodes.add("Concat", nodes.add("Add", zero, nodes.number(1.0)), given, axis=1)
     factors = [[column + 1 for column, power in enumerate(row) for _ in range(power)] for row in powers]
     product = ""
-    for place in range(max(1, *map(len, factors))):
-        chosen = [row[place] if place < len(row) else 0 for row in factors]
+    for index in range(max(1, *map(len, factors))):
+        chosen = [row[index] if index < len(row) else 0 for row in factors]
         columns = nodes.add("Gather", one, nodes.constant("columns", WHOLE, [len(chosen)], chosen), axis=1)
         product = nodes.add("Mul", product, columns) if product else columns
     nodes.add("Identity", product, output=operator.output_full_names[0])
 
 
 def _binary_logistic(scope: Any, operator: Any, container: Any) -> bool:
-    """``LogisticRegression`` of two classes: one score a row, where the stock converter has two.
+    """``LogisticRegression`` of two classes: one score per row, where the stock converter has two.
 
     https://scikit-learn.org/stable/modules/linear_model.html#binary-case
     """
@@ -268,14 +268,14 @@ def _binary_logistic(scope: Any, operator: Any, container: Any) -> bool:
 class Tree:
     """A fitted tree that adds to one target; arrays over its nodes, of shape (nodes,).
 
-    A leaf has no child (-1) on the left. A row goes left if its feature is at most the threshold,
-    or is missing where ``missing_left``.
+    A leaf has no child (-1) on the left. A row goes left if its feature is at most the split value, or is
+    missing where ``missing_left``.
     """
 
     left: np.ndarray
     right: np.ndarray
     feature: np.ndarray
-    threshold: np.ndarray
+    split: np.ndarray
     missing_left: np.ndarray
     value: np.ndarray
     target: int = 0
@@ -283,15 +283,9 @@ class Tree:
     @classmethod
     def of(cls, tree: Any, target: int = 0, column: int = 0) -> Tree:
         """From scikit-learn's ``Tree``; ``column`` of its nodes' values."""
-        return cls(
-            tree.children_left,
-            tree.children_right,
-            tree.feature,
-            tree.threshold,
-            tree.missing_go_to_left.astype(bool),
-            tree.value[:, 0, column],
-            target,
-        )
+        left, right, missing_left = tree.children_left, tree.children_right, tree.missing_go_to_left
+        value = tree.value[:, 0, column]
+        return cls(left, right, tree.feature, tree.threshold, missing_left.astype(bool), value, target)
 
     @classmethod
     def of_histogram(cls, predictor: Any, target: int) -> Tree:
@@ -299,16 +293,12 @@ class Tree:
         nodes = predictor.nodes
         if nodes["is_categorical"].any():
             raise NotImplementedError("HistGradientBoosting with categorical features of its own")
-        leaf = nodes["is_leaf"].astype(bool)
-        return cls(
-            np.where(leaf, -1, nodes["left"].astype(np.int64)),
-            np.where(leaf, -1, nodes["right"].astype(np.int64)),
-            nodes["feature_idx"].astype(np.int64),
-            nodes["num_threshold"],
-            nodes["missing_go_to_left"].astype(bool),
-            nodes["value"],
-            target,
+        left, right = (
+            np.where(nodes["is_leaf"] == 1, -1, nodes[side].astype(np.int64)) for side in ("left", "right")
         )
+        feature, missing_left = nodes["feature_idx"].astype(np.int64), nodes["missing_go_to_left"]
+        split = nodes["num_threshold"]
+        return cls(left, right, feature, split, missing_left.astype(bool), nodes["value"], target)
 
 
 def ensemble(nodes: Nodes, given: str, trees: Sequence[Tree], targets: int) -> str:
@@ -345,7 +335,7 @@ def ensemble(nodes: Nodes, given: str, trees: Sequence[Tree], targets: int) -> s
             parts.append(
                 (
                     tree.feature[inner],
-                    tree.threshold[inner],
+                    tree.split[inner],
                     tree.missing_left[inner],
                     number[left],
                     is_leaf[left],
@@ -357,23 +347,23 @@ def ensemble(nodes: Nodes, given: str, trees: Sequence[Tree], targets: int) -> s
             branches += int(inner.sum())
             total_leaves += int(is_leaf.sum())
         leaf_targets.append(np.full(len(leaves[-1]), tree.target))
-    feature, threshold, missing, left, left_leaf, right, right_leaf = (
+    feature, split, missing, left, left_leaf, right, right_leaf = (
         np.concatenate(each) for each in zip(*parts, strict=True)
     )
     return nodes.add(
         "TreeEnsemble",
         given,
         op_domain=ML,
-        op_version=3,  # skl2onnx knows no later one; ``export`` states the true version
+        op_version=3,  # skl2onnx knows no later one; ``to_onnx`` states the true version
         n_targets=targets,
         aggregate_function=1,  # the sum
         post_transform=0,
         tree_roots=roots,
         nodes_featureids=_whole(feature),
-        nodes_splits=_tensor("splits", threshold, REAL),
+        nodes_splits=_tensor("splits", split, REAL),
         nodes_modes=onnx.helper.make_tensor(
             "modes", onnx.TensorProto.UINT8, [branches], bytes(branches), raw=True
-        ),  # left where at most the threshold
+        ),  # left where at most the split value
         nodes_missing_value_tracks_true=_whole(missing),
         nodes_truenodeids=_whole(left),
         nodes_trueleafs=_whole(left_leaf),
@@ -394,7 +384,7 @@ def _tensor(name: str, values: np.ndarray, kind: int) -> onnx.TensorProto:
 
 
 def _as_single(nodes: Nodes, given: str) -> str:
-    """Doubles with the precision of float32, in which scikit-learn's trees look at features."""
+    """Doubles with the precision of float32, in which scikit-learn's trees compare features."""
     return nodes.add("Cast", nodes.add("Cast", given, to=onnx.TensorProto.FLOAT), to=REAL)
 
 
@@ -404,7 +394,7 @@ def _forest_classifier(scope: Any, operator: Any, container: Any) -> None:
     _require_one_output(forest)
     grown = [each.tree_ for each in getattr(forest, "estimators_", [forest])]
     classes = len(forest.classes_)
-    operator.outputs[1].set_type(DoubleTensorType([None, classes]))  # of a forest skl2onnx thinks single
+    operator.outputs[1].set_type(DoubleTensorType([None, classes]))  # skl2onnx takes a forest's for floats
     trees = [Tree.of(tree, column, column) for tree in grown for column in range(classes)]
     total = ensemble(nodes, _as_single(nodes, nodes.double(operator)), trees, classes)
     label, probabilities = operator.output_full_names
@@ -427,31 +417,18 @@ def _require_one_output(forest: Any) -> None:
 
 
 def _boosted(nodes: Nodes, operator: Any) -> str:
-    """The raw prediction of gradient boosting, shape (n, trees an iteration)."""
+    """The raw prediction of gradient boosting, shape (n, trees per iteration)."""
     model = operator.raw_operator
     if model.init_ != "zero" and not isinstance(model.init_, DummyClassifier | DummyRegressor):
         raise NotImplementedError("gradient boosting with an initial estimator of its own")
-    trees = [
-        _scaled(Tree.of(each.tree_, target), model.learning_rate)
-        for stage in model.estimators_
-        for target, each in enumerate(stage)
+    grown = [
+        Tree.of(each.tree_, target) for stage in model.estimators_ for target, each in enumerate(stage)
     ]
+    trees = [replace(tree, value=tree.value * model.learning_rate) for tree in grown]
     targets = model.estimators_.shape[1]
     total = ensemble(nodes, _as_single(nodes, nodes.double(operator)), trees, targets)
     initial = model._raw_predict_init(np.zeros((1, model.n_features_in_), np.float32))[0]
     return nodes.add("Add", total, nodes.constant("initial", REAL, [1, targets], initial.tolist()))
-
-
-def _scaled(tree: Tree, rate: float) -> Tree:
-    return Tree(
-        tree.left,
-        tree.right,
-        tree.feature,
-        tree.threshold,
-        tree.missing_left,
-        tree.value * rate,
-        tree.target,
-    )
 
 
 def _boosting_classifier(scope: Any, operator: Any, container: Any) -> None:
@@ -467,7 +444,7 @@ def _boosting_regressor(scope: Any, operator: Any, container: Any) -> None:
 
 
 def _histogram(nodes: Nodes, operator: Any) -> str:
-    """The raw prediction of histogram gradient boosting, shape (n, trees an iteration)."""
+    """The raw prediction of histogram gradient boosting, shape (n, trees per iteration)."""
     model = operator.raw_operator
     if getattr(model, "_preprocessor", None) is not None:
         raise NotImplementedError("HistGradientBoosting with categorical features of its own")
@@ -506,8 +483,8 @@ def _classify(nodes: Nodes, operator: Any, raw: str, above: str, factor: float) 
     odds = nodes.flat(raw)
     scaled = odds if factor == 1.0 else nodes.add("Mul", odds, nodes.number(factor))
     nodes.two_probabilities(nodes.add("Sigmoid", scaled), probabilities)
-    places = nodes.add("Cast", nodes.add(above, odds, nodes.number(0.0)), to=WHOLE)
-    nodes.labels(classes, places, label)
+    indices = nodes.add("Cast", nodes.add(above, odds, nodes.number(0.0)), to=WHOLE)
+    nodes.labels(classes, indices, label)
 
 
 def with_threshold(graph: onnx.GraphProto, classes: np.ndarray, threshold: float) -> None:
@@ -522,22 +499,23 @@ def with_threshold(graph: onnx.GraphProto, classes: np.ndarray, threshold: float
     text = classes.dtype.kind in "OU"
     named: Any = [str(each).encode() if text else int(each) for each in classes]
     kind = graph.output[1].type.tensor_type.elem_type
-    graph.initializer.extend(
-        [
-            onnx.helper.make_tensor("threshold second", WHOLE, [], [1]),
-            onnx.helper.make_tensor("threshold", kind, [], [threshold]),
-            onnx.helper.make_tensor("threshold classes", TEXT if text else WHOLE, [2], named),
-        ]
-    )
-    make = onnx.helper.make_node
-    graph.node.extend(
-        [
-            make("Gather", [probabilities, "threshold second"], ["threshold positive"], axis=1),
-            make("GreaterOrEqual", ["threshold positive", "threshold"], ["threshold reached"]),
-            make("Cast", ["threshold reached"], ["threshold place"], to=WHOLE),
-            make("Gather", ["threshold classes", "threshold place"], [label]),
-        ]
-    )
+    make, tensor = onnx.helper.make_node, onnx.helper.make_tensor
+    graph.initializer.extend((
+        tensor("threshold second", WHOLE, [], [1]),
+        tensor("threshold", kind, [], [threshold]),
+        tensor("threshold classes", TEXT if text else WHOLE, [2], named),
+    ))  # fmt: skip
+    graph.node.extend((
+        make("Gather", [probabilities, "threshold second"], ["threshold positive"], axis=1),
+        make("GreaterOrEqual", ["threshold positive", "threshold"], ["threshold reached"]),
+        make("Cast", ["threshold reached"], ["threshold index"], to=WHOLE),
+        make("Gather", ["threshold classes", "threshold index"], [label]),
+    ))  # fmt: skip
+
+
+def _rename_output(graph: onnx.GraphProto, output: str, name: str) -> None:
+    for node in graph.node:
+        node.output[:] = [name if each == output else each for each in node.output]
 
 
 def with_scaled_target(graph: onnx.GraphProto, scale: float, mean: float) -> None:
@@ -562,8 +540,8 @@ def with_guard(graph: onnx.GraphProto, width: int, *, single: bool, missing: boo
     (entrance,) = [node.output[0] for node in graph.node if node.name == Entrance.NODE]
     guarded = graph.output[-1]
     kind = guarded.type.tensor_type.elem_type
+    _rename_output(graph, guarded.name, "unguarded")
     for node in graph.node:
-        node.output[:] = ["unguarded" if name == guarded.name else name for name in node.output]
         node.input[:] = ["unguarded" if name == guarded.name else name for name in node.input]
     make, tensor = onnx.helper.make_node, onnx.helper.make_tensor
     nodes = [make("Cast", [entrance], ["guard given"], to=REAL)]
@@ -583,11 +561,9 @@ def with_guard(graph: onnx.GraphProto, width: int, *, single: bool, missing: boo
         make("Reshape", ["unguarded", "guard shape"], ["guard table"]),
         make("Add", ["guard table", "guard"], [guarded.name]),
     ]
-    graph.initializer.extend(
-        [
-            tensor("guard zero", REAL, [], [0.0]),
-            tensor("guard axis", WHOLE, [1], [1]),
-            tensor("guard shape", WHOLE, [2], [-1, width]),
-        ]
-    )
+    graph.initializer.extend((
+        tensor("guard zero", REAL, [], [0.0]),
+        tensor("guard axis", WHOLE, [1], [1]),
+        tensor("guard shape", WHOLE, [2], [-1, width]),
+    ))  # fmt: skip
     graph.node.extend(nodes)

@@ -1,8 +1,8 @@
-"""The fitted estimator as an ONNX graph: one input a feature, the label and its probabilities out.
+"""The fitted estimator as an ONNX graph: one input per feature, the label and the probabilities out.
 
-A regression's graph gives its value alone, a classifier's without ``predict_proba`` its label
-alone. skl2onnx does not take every pipeline of doubles; what it lacks is mended here, for the
-conversion only. Whether the graph is the model's equal is not judged here, but in ``parity``.
+A regression's graph has only its value, and that of a classifier without ``predict_proba`` only the label.
+skl2onnx does not convert every pipeline of doubles; what it lacks is added here, for the conversion only.
+Whether the graph equals the model is judged in ``proof.parity``.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ from handler.scoring.scorers import input_names
 from training.errors import one_line
 from training.export import converters
 
-#: What hands its rows on to the one estimator within.
+#: Estimators that pass their rows on to one estimator within.
 WRAPPERS = (BaseSearchCV, FixedThresholdClassifier, TunedThresholdClassifierCV)
-#: Linear models whose prediction starts with ``coef_`` and ``intercept_`` alone.
+#: Linear models whose prediction depends only on ``coef_`` and ``intercept_``.
 LINEAR = (ElasticNet, Lasso, LinearRegression, LogisticRegression, Ridge)
-#: What looks at its input in float32, and refuses what is infinite there.
+#: Estimators that compare their input in float32, and refuse what is infinite there.
 TREES = (BaseDecisionTree, BaseForest, BaseGradientBoosting)
 
 
@@ -53,7 +53,7 @@ class NotExportable(Exception):
 def to_onnx(estimator: Any, contract: Contract, *, guarded: bool = False) -> bytes:
     """The graph, with its inputs named by ``input_names(contract)``; raises ``NotExportable``.
 
-    The last step computes in double precision, or in float32 where it knows nothing else. ``guarded``: the
+    The last step computes in double precision, or in float32 if it cannot otherwise. ``guarded``: the
     value or the probabilities are NaN where scikit-learn refuses what the last step is given.
     """
     steps, threshold = steps_of(estimator), decision_threshold(estimator)
@@ -61,10 +61,10 @@ def to_onnx(estimator: Any, contract: Contract, *, guarded: bool = False) -> byt
     for single in (False, True):
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # about skl2onnx's own code
+                warnings.simplefilter("ignore")  # they are about skl2onnx's own code
                 graph = _convert(steps, contract, threshold, single=single, guarded=guarded)
             onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
-        except Exception as error:  # noqa: BLE001 - converters fail in every way there is
+        except Exception as error:  # noqa: BLE001 - converters fail in many ways
             reason = reason or error
         else:
             return graph
@@ -73,7 +73,7 @@ def to_onnx(estimator: Any, contract: Contract, *, guarded: bool = False) -> byt
 
 
 def decision_threshold(estimator: Any) -> float | None:
-    """The probability from which a wrapped classifier says its second class; None for any other.
+    """The probability from which a wrapped classifier predicts its second class, or None.
 
     Raises ``NotExportable`` where it decides by another score than that probability.
     """
@@ -89,10 +89,10 @@ def decision_threshold(estimator: Any) -> float | None:
         estimator.response_method == "auto" and hasattr(estimator.estimator_, "predict_proba")
     )
     if not by_probability:
-        raise NotExportable("its decision threshold is one of decision_function")
+        raise NotExportable("its decision threshold is for decision_function")
     positive = estimator._curve_scorer._get_pos_label() if tuned else estimator.pos_label
     if positive not in (None, estimator.classes_[1]):
-        raise NotExportable("its decision threshold is one of the first class")
+        raise NotExportable("its decision threshold is for the first class")
     return 0.5 if threshold == "auto" else float(threshold)
 
 
@@ -138,15 +138,12 @@ def _convert(
         raise NotImplementedError(
             "a classifier without probabilities, which cannot show that it has no answer"
         )
-    pipeline = Pipeline([(f"step{place}", step) for place, step in enumerate([*before, last])])
+    pipeline = Pipeline([(f"step{index}", step) for index, step in enumerate([*before, last])])
     model = convert_sklearn(
         pipeline,
         name="model",  # by default a random one, and the bundle's version would change with it
         initial_types=[
-            (
-                each.name,
-                StringTensorType([None, 1]) if each.kind == "category" else DoubleTensorType([None, 1]),
-            )
+            (each.name, (StringTensorType if each.kind == "category" else DoubleTensorType)([None, 1]))
             for each in features
         ],
         options={id(last): {"zipmap": False} if probabilities else {}},
@@ -155,11 +152,8 @@ def _convert(
         raise NotImplementedError("skl2onnx left a feature out of the graph")
     if any(node.op_type == "StringNormalizer" for node in model.graph.node):
         raise NotImplementedError("letters made lower-case by a locale, which not every system has")
-    names = input_names(contract)
-    _rename(
-        model.graph,
-        {found.name: names[each.name] for found, each in zip(model.graph.input, features, strict=True)},
-    )
+    names = zip(model.graph.input, input_names(contract).values(), strict=True)
+    _rename(model.graph, {each.name: name for each, name in names})
     del model.graph.output[2 if probabilities else 1 :]
     if threshold is not None:
         converters.with_threshold(model.graph, last.classes_, threshold)
@@ -173,9 +167,11 @@ def _convert(
             missing=get_tags(last).input_tags.allow_nan,
         )
     _prune(model.graph)
-    for domain in model.opset_import:
-        if domain.domain == converters.ML:
-            domain.version = converters.ML_VERSION
+    domains = sorted(model.opset_import, key=lambda each: each.domain)  # skl2onnx's order is by chance
+    del model.opset_import[:]
+    for each in domains:
+        version = converters.ML_VERSION if each.domain == converters.ML else each.version
+        model.opset_import.add(domain=each.domain, version=version)
     content: bytes = model.SerializeToString(deterministic=True)
     return content
 
@@ -206,7 +202,7 @@ def _without_scalers(steps: Sequence[Any]) -> list[Any]:
 
 
 def _target_scaler(regressor: TransformedTargetRegressor) -> tuple[float, float]:
-    """The scale and the mean that bring what is predicted back to the target's own size."""
+    """The scale and the mean that bring a prediction back to the target's own size."""
     scaler = regressor.transformer_
     if not isinstance(scaler, StandardScaler) or scaler.n_features_in_ != 1:
         raise NotImplementedError("a target can be transformed by StandardScaler only")
@@ -215,7 +211,7 @@ def _target_scaler(regressor: TransformedTargetRegressor) -> tuple[float, float]
 
 
 def _side_by_side(features: Sequence[Feature]) -> ColumnTransformer:
-    """A first step that makes one matrix of the inputs: skl2onnx would join them in float32."""
+    """A first step that joins the inputs into one matrix: skl2onnx would do so in float32."""
     names = [feature.name for feature in features]
     columns = ColumnTransformer([("all", "passthrough", names)])
     return columns.fit(pd.DataFrame({name: [0.0] for name in names}))
@@ -231,7 +227,7 @@ def _encoding_to_double(columns: ColumnTransformer) -> ColumnTransformer:
 
 
 def _with_double_end(part: Any) -> Any:
-    """A column's transformer whose output is doubles; one of no steps as skl2onnx knows it."""
+    """A column's transformer whose output is doubles; one without steps as skl2onnx knows it."""
     steps = steps_of(part)
     if not steps:
         return "passthrough"
@@ -241,7 +237,7 @@ def _with_double_end(part: Any) -> Any:
 
 
 def _rename(graph: onnx.GraphProto, inputs: Mapping[str, str]) -> None:
-    """Name the inputs so, and all else in a way that no input's name can meet."""
+    """Give the inputs these names, and everything else a name that no input can have."""
     names = {"": "", **inputs}
 
     def renamed(name: str) -> str:

@@ -1,9 +1,8 @@
-"""The exported graph written down as a program for one row, which ``handler.scoring.row_program`` runs.
+"""The compiler of the one-row program: the exported graph for ``handler.scoring.row_program``.
 
-One row is sent through onnxruntime with every tensor in between as an output. Since a row's shapes do
-not depend on its values, that fixes where each member of a flat list comes from: broadcasting,
-transposing and concatenating become lists of places, and what depends on the number of rows alone
-becomes a constant.
+One row is sent through onnxruntime with every tensor in between as an output. Since the shapes of a row do
+not depend on its values, that fixes where each member of a flat list comes from: broadcasting, transposing
+and concatenating become lists of indices, and what depends on the number of rows alone becomes a constant.
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ from handler.scoring.scorers import input_names
 
 #: Longer lists of numbers are written as binary arrays.
 LONG = 64
-#: Of multiplications, and of branches on the ways through trees: above it, Python takes milliseconds a row.
+#: The most multiplications and branches on the ways through trees: beyond, a row takes milliseconds.
 MOST_WORK = 50_000
 MOST_BRANCHES = 500_000
-#: Operators that change shapes alone.
+#: Operators that change only shapes.
 SHAPING = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze")
 #: Operators whose results need no rounding to float32: they move members, or round themselves.
 EXACT = (
@@ -42,7 +41,7 @@ Tree = tuple[int, int, int, int]
 
 
 class NotCompilable(Exception):
-    """The graph has what no program for one row can do; ``str()`` names it."""
+    """The graph needs what no one-row program can do; ``str()`` names it."""
 
 
 def compile_program(graph: bytes, contract: Contract, rows: Columns) -> bytes:
@@ -65,12 +64,8 @@ class _Compiler:
         self._arrays: list[array[Any]] = []
         self._next = 1
         self._work = 0
-        places = {name: feature for feature, name in input_names(contract).items()}
-        order = [feature.name for feature in contract.features]
-        #: Tensors that are columns of the record, by the columns' places.
-        self._columns = {
-            each.name: [order.index(places[each.name])] for each in self._graph.input if each.name in places
-        }
+        #: Tensors that are columns of the record, as the columns' indices.
+        self._columns = {name: [index] for index, name in enumerate(input_names(contract).values())}
 
     def content(self) -> bytes:
         for node in self._graph.node:
@@ -93,7 +88,7 @@ class _Compiler:
     # What a node reads and writes.
 
     def _slot(self, name: str) -> int:
-        """The slot that holds a tensor; constants and columns of the record get theirs when first read."""
+        """The slot that holds a tensor; constants and columns of the record get one when first read."""
         if name not in self._slots:
             self._slots[name] = self._new()
             if name in self._constants:
@@ -107,11 +102,10 @@ class _Compiler:
         return self._next - 1
 
     def _emit(self, kind: str, output: str, given: Sequence[int], **parameters: Any) -> None:
-        slot = self._slots.get(output)
-        if slot is None:
-            slot = self._slots[output] = self._new()
-        told = {name: self._stored(value) for name, value in parameters.items()}
-        self._steps.append([kind, slot, list(given), told])
+        if output not in self._slots:
+            self._slots[output] = self._new()
+        stored = {name: self._stored(value) for name, value in parameters.items()}
+        self._steps.append([kind, self._slots[output], list(given), stored])
 
     def _stored(self, value: Any) -> Any:
         """A parameter as JSON has it; long lists of numbers go to the arrays."""
@@ -130,7 +124,7 @@ class _Compiler:
         return self._tensors[name].shape if value is None else value.shape
 
     def _same(self, output: str, source: str) -> None:
-        """The output is the source: only its shape differs, or nothing."""
+        """The output is the source; at most the shape differs."""
         if source in self._columns:
             self._columns[output] = self._columns[source]
         elif source in self._constants:
@@ -144,12 +138,12 @@ class _Compiler:
         if kind in ("Shape", "ConstantOfShape", "Constant") or all(
             name in self._constants for name in node.input
         ):
-            for name in node.output:  # it depends on the number of rows alone, which is one
+            for name in node.output:  # it depends only on the number of rows, which is one
                 self._constants[name] = self._tensors[name]
             return
         handlers: Mapping[str, Callable[[onnx.NodeProto, dict[str, Any]], None]] = {
-            **dict.fromkeys(SHAPING, self._identity),
-            **dict.fromkeys(UNARY, self._unary),
+            **dict.fromkeys(SHAPING, lambda node, _: self._same(node.output[0], node.input[0])),
+            **dict.fromkeys(UNARY, lambda node, _: self._emit_for(node, "unary", name=node.op_type)),
             **dict.fromkeys((*BINARY, "Sum"), self._binary),
             **dict.fromkeys((*REDUCTIONS, "ArgMax"), self._reduce),
             **dict.fromkeys(("MatMul", "Gemm"), self._matmul),
@@ -159,7 +153,7 @@ class _Compiler:
             "LinearClassifier": self._linear_classifier,
             "LabelEncoder": self._label_encoder,
             "OneHotEncoder": self._one_hot,
-            "Softmax": self._softmax,
+            "Softmax": lambda node, _: self._emit_for(node, "softmax"),
             "Transpose": self._transpose,
             "TreeEnsemble": self._trees,
             "Where": self._where,
@@ -172,19 +166,12 @@ class _Compiler:
     def _round(self, node: onnx.NodeProto) -> None:
         """Round to float32 where the graph computes in it."""
         for name in node.output:
-            if (
-                name in self._slots
-                and self._tensors[name].dtype == np.float32
-                and node.op_type not in EXACT
-            ):
-                slot = self._slots[name]
+            slot, single = self._slots.get(name), self._tensors[name].dtype == np.float32
+            if slot is not None and single and node.op_type not in EXACT:
                 self._steps.append(["single", slot, [slot], {}])
 
-    def _identity(self, node: onnx.NodeProto, _: dict[str, Any]) -> None:
-        self._same(node.output[0], node.input[0])
-
-    def _unary(self, node: onnx.NodeProto, _: dict[str, Any]) -> None:
-        self._emit("unary", node.output[0], [self._slot(node.input[0])], name=node.op_type)
+    def _emit_for(self, node: onnx.NodeProto, kind: str, **parameters: Any) -> None:
+        self._emit(kind, node.output[0], [self._slot(name) for name in node.input], **parameters)
 
     def _binary(self, node: onnx.NodeProto, _: dict[str, Any]) -> None:
         (output,), (first, *others) = node.output, node.input
@@ -192,13 +179,13 @@ class _Compiler:
             raise NotCompilable(f"{node.op_type} of whole numbers")
         if not others:
             self._same(output, first)
-        for place, other in enumerate(others):
-            target = output if place == len(others) - 1 else f"{output} {place}"
+        for index, other in enumerate(others):
+            target = output if index == len(others) - 1 else f"{output} {index}"
             shape = np.broadcast_shapes(self._shape(first), self._shape(other))
             maps = {
-                side: places
+                side: indices
                 for side, name in (("left", first), ("right", other))
-                if (places := _repeated(self._shape(name), shape)) is not None
+                if (indices := _repeated(self._shape(name), shape)) is not None
             }
             name = "Add" if node.op_type == "Sum" else node.op_type
             self._emit("binary", target, [self._slot(first), self._slot(other)], name=name, **maps)
@@ -237,7 +224,7 @@ class _Compiler:
             self._emit("binary", output, [self._slot(target), self._slot(f"{output} bias")], name="Add")
 
     def _linear_classifier(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
-        """Its label alone: the class of the highest score, or of one score's sign."""
+        """Only its label: the class of the highest score, or by the sign of a single score."""
         label, scores = node.output
         if any(scores in other.input for other in self._graph.node):
             raise NotCompilable("LinearClassifier with scores")
@@ -256,11 +243,11 @@ class _Compiler:
             self._constants[f"{label} zero"] = np.zeros(1)
             given = [score, self._slot(f"{label} zero")]
             self._emit("binary", f"{label} above", given, name="Greater")
-            self._emit("unary", f"{label} place", [self._slot(f"{label} above")], name="int")
+            self._emit("unary", f"{label} index", [self._slot(f"{label} above")], name="int")
         else:
             groups = [list(range(len(intercepts)))]
-            self._emit("argmax", f"{label} place", [score], groups=groups)
-        self._emit("at", label, [self._slot(f"{label} classes"), self._slot(f"{label} place")])
+            self._emit("argmax", f"{label} index", [score], groups=groups)
+        self._emit("at", label, [self._slot(f"{label} classes"), self._slot(f"{label} index")])
 
     def _gather(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
         source, where = node.input
@@ -269,16 +256,16 @@ class _Compiler:
         last = len(shape) - 1
         axis = last if node.op_type == "ArrayFeatureExtractor" else attributes.get("axis", 0) % len(shape)
         if where in self._constants:
-            places = np.arange(math.prod(shape)).reshape(shape)
-            taken = np.take(places, self._constants[where].reshape(-1), axis=axis).reshape(-1).tolist()
+            indices = np.arange(math.prod(shape)).reshape(shape)
+            taken = np.take(indices, self._constants[where].reshape(-1), axis=axis).reshape(-1).tolist()
             if source in self._columns:
-                self._columns[output] = [self._columns[source][place] for place in taken]
+                self._columns[output] = [self._columns[source][index] for index in taken]
             else:
                 self._emit("pick", output, [self._slot(source)], places=taken)
         elif math.prod(shape) == shape[axis]:  # in one dimension
             self._emit("at", output, [self._slot(source), self._slot(where)])
         else:
-            raise NotCompilable("Gather by places that depend on the row")
+            raise NotCompilable("Gather by indices that depend on the row")
 
     def _cast(self, node: onnx.NodeProto, _: dict[str, Any]) -> None:
         (source,), (output,) = node.input, node.output
@@ -296,7 +283,7 @@ class _Compiler:
     def _concat(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
         (output,) = node.output
         if all(name in self._columns for name in node.input):
-            self._columns[output] = [place for name in node.input for place in self._columns[name]]
+            self._columns[output] = [index for name in node.input for index in self._columns[name]]
             if self._columns[output] == list(range(len(self._graph.input))):
                 self._slots[output] = 0
             return
@@ -308,37 +295,32 @@ class _Compiler:
 
     def _label_encoder(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
         keys, values = (_member(attributes, f"{side}_") for side in ("keys", "values"))
-        kind = (
-            "float" if isinstance(values[0], float) else "string" if isinstance(values[0], str) else "int64"
-        )
-        default = attributes.get(f"default_{kind}", {"float": -0.0, "string": "_Unused", "int64": -1}[kind])
+        kind, default = {float: ("float", -0.0), str: ("string", "_Unused"), int: ("int64", -1)}[
+            type(values[0])
+        ]
+        default = attributes.get(f"default_{kind}", default)
         if "default_tensor" in attributes:
             default = numpy_helper.to_array(attributes["default_tensor"]).reshape(-1).tolist()[0]
         default = default.decode() if isinstance(default, bytes) else default
-        source = self._slot(node.input[0])
-        self._emit("look_up", node.output[0], [source], keys=keys, values=values, default=default)
+        self._emit_for(node, "look_up", keys=keys, values=values, default=default)
 
     def _one_hot(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
         if not attributes.get("zeros", 1):
             raise NotCompilable("OneHotEncoder that refuses unknown values")
-        source = self._slot(node.input[0])
-        self._emit("one_hot", node.output[0], [source], categories=_member(attributes, "cats_"))
-
-    def _softmax(self, node: onnx.NodeProto, _: dict[str, Any]) -> None:
-        self._emit("softmax", node.output[0], [self._slot(node.input[0])])
+        self._emit_for(node, "one_hot", categories=_member(attributes, "cats_"))
 
     def _transpose(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
         shape = self._shape(node.input[0])
-        places = np.arange(math.prod(shape)).reshape(shape).transpose(attributes.get("perm"))
-        self._emit("pick", node.output[0], [self._slot(node.input[0])], places=places.reshape(-1).tolist())
+        indices = np.arange(math.prod(shape)).reshape(shape).transpose(attributes.get("perm"))
+        self._emit_for(node, "pick", places=indices.reshape(-1).tolist())
 
     def _where(self, node: onnx.NodeProto, _: dict[str, Any]) -> None:
         shape = self._shape(node.output[0])
         maps = [_repeated(self._shape(name), shape) for name in node.input]
-        self._emit("where", node.output[0], [self._slot(name) for name in node.input], maps=maps)
+        self._emit_for(node, "where", maps=maps)
 
     def _trees(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
-        """Branches keep their numbers; a leaf's is told as its complement."""
+        """Branches and leaves are numbered anew; a leaf stands as its number's complement."""
         if attributes.get("post_transform", 0) or attributes.get("aggregate_function", 1) != 1:
             raise NotCompilable("TreeEnsemble with another end than a sum")
         if any(numpy_helper.to_array(attributes["nodes_modes"])):
@@ -365,7 +347,7 @@ class _Compiler:
         if len(feature) > MOST_BRANCHES:
             raise NotCompilable(f"a model so large ({len(feature):,} branches)")
         branches = np.concatenate([np.arange(start, end) for start, end, _, _ in kept])
-        # Numbers anew, as the trees that are alike drop out.
+        # New numbers, as the trees that are alike drop out.
         moved_branch, moved_leaf, new_roots = np.zeros(len(feature), int), np.zeros(len(weights), int), []
         next_branch = next_leaf = 0
         for start, end, first, last in kept:
@@ -398,13 +380,11 @@ class _Compiler:
         )
 
 
-def _alike(
-    trees: Sequence[tuple[int, int, int, int]], *parts: np.ndarray
-) -> list[list[tuple[int, int, int, int]]]:
-    """Runs of trees, all of one length, that differ in their leaves' weights alone."""
+def _alike(trees: Sequence[Tree], *parts: np.ndarray) -> list[list[Tree]]:
+    """Runs of trees, all of the same length, that differ only in the weights of their leaves."""
     feature, split, yes, no, missing = parts
 
-    def form(tree: tuple[int, int, int, int]) -> bytes:
+    def form(tree: Tree) -> bytes:
         start, end, first, _ = tree
         inner = slice(start, end)
         sides = [np.where(side[inner] < 0, side[inner] + first, side[inner] - start) for side in (yes, no)]
@@ -435,8 +415,7 @@ def _every_tensor(model: onnx.ModelProto, contract: Contract, rows: Columns) -> 
     )
     features = {name: feature for feature, name in input_names(contract).items()}
     feed = {each.name: rows[features[each.name]][:1].reshape(1, 1) for each in session.get_inputs()}
-    found = dict(zip(names, session.run(names, feed), strict=True))
-    return {**feed, **found}
+    return {**feed, **dict(zip(names, session.run(names, feed), strict=True))}
 
 
 def _plain(values: np.ndarray) -> list[Any]:
@@ -445,7 +424,7 @@ def _plain(values: np.ndarray) -> list[Any]:
 
 
 def _member(attributes: Mapping[str, Any], prefix: str) -> list[Any]:
-    """The list among the attributes whose name starts so."""
+    """The list in the attribute whose name starts with ``prefix``."""
     (value,) = (each for name, each in attributes.items() if name.startswith(prefix))
     if isinstance(value, onnx.TensorProto):
         return _plain(numpy_helper.to_array(value))
@@ -453,17 +432,17 @@ def _member(attributes: Mapping[str, Any], prefix: str) -> list[Any]:
 
 
 def _repeated(shape: Sequence[int], to: Sequence[int]) -> list[int] | None:
-    """Where each member comes from when ``shape`` is broadcast; None where that changes nothing."""
-    places = np.broadcast_to(np.arange(math.prod(shape)).reshape(shape), to).reshape(-1).tolist()
-    return None if places == list(range(math.prod(shape))) else places
+    """The index that each member comes from in broadcasting; None where that changes nothing."""
+    indices = np.broadcast_to(np.arange(math.prod(shape)).reshape(shape), to).reshape(-1).tolist()
+    return None if indices == list(range(math.prod(shape))) else indices
 
 
 def _groups(shape: Sequence[int], axes: Sequence[int]) -> list[list[int]]:
-    """The places that each member of a reduction over ``axes`` is made of."""
-    places = np.arange(math.prod(shape)).reshape(shape)
+    """The indices that each member of a reduction over ``axes`` is made of."""
+    indices = np.arange(math.prod(shape)).reshape(shape)
     kept = [axis for axis in range(len(shape)) if axis not in axes]
     sizes = [shape[axis] for axis in kept]
-    grouped: list[list[int]] = places.transpose([*kept, *axes]).reshape(math.prod(sizes), -1).tolist()
+    grouped: list[list[int]] = indices.transpose([*kept, *axes]).reshape(math.prod(sizes), -1).tolist()
     return grouped
 
 

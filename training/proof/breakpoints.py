@@ -1,8 +1,8 @@
-"""The values of the features at which fitted steps change what they do: there two scorers part first.
+"""The values of the features at which fitted steps change what they do: two scorers differ there first.
 
-A step's thresholds, edges, bins, knots, categories and centres are the numbers that fitting left on it.
-Each is traced back to the feature by running the steps before it: the values on both sides of the
-crossing are found by bisection, so that no step needs to be linear, or to be known here.
+They come from the numbers that fitting left on a step, here its levels: split values of trees, edges of
+bins, knots, categories, centres. Each level is traced back to a feature by running the steps before it:
+bisection finds the values on both sides, so that no step needs to be linear, or to be known here.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ from sklearn.tree import BaseDecisionTree
 
 from handler.bundle import Feature
 from handler.schema import LARGEST_NUMBER, Record
+from training.proof.rows import bounds
 
-#: Cells (rows by columns) that are computed at once at most.
+#: The most cells (rows by columns) that are computed at once.
 CELLS = 4_000_000
-#: Crossings that are looked for at each step at most; of more, a random share is.
+#: The most crossings that are looked for at each step; of more, a random sample is.
 CROSSINGS = 3000
-#: Of every column, where a logarithm, a root or a ramp begins.
+#: The levels of every column: where a logarithm, a root or a ramp begins.
 COMMON = (0.0, 1.0, -1.0)
-#: A level of every column.
+#: Stands for a column's index where a level is for every column.
 EVERY = -1
 
 #: From a user's rows to what a step is given.
@@ -37,14 +38,14 @@ Inputs = Callable[[pd.DataFrame], Any]
 
 
 class Levels(NamedTuple):
-    """Numbers that a step compares with, each with the column that it is for, or ``EVERY``."""
+    """Numbers that a step compares with, each with the index of its column, or ``EVERY``."""
 
     columns: np.ndarray
     values: np.ndarray
 
 
 class Crossing(NamedTuple):
-    """Where a column passes a level between two values of a feature; arrays of one length."""
+    """Where a column passes a level between two values of a feature; arrays of the same length."""
 
     feature: np.ndarray
     column: np.ndarray
@@ -58,29 +59,29 @@ class Crossing(NamedTuple):
 def breakpoints(
     estimator: Any, features: Sequence[Feature], typical: Record, seed: int
 ) -> Mapping[str, np.ndarray]:
-    """Each number's values on both sides of a threshold of any step, as doubles and as float32.
+    """The values of each numeric feature on both sides of a level of any step, as doubles and as float32.
 
-    The other features are as in ``typical``. A step that cannot be run on such rows gives none.
+    The other features are as in ``typical``. A step that cannot be run on such rows adds none.
     """
     random = np.random.default_rng(seed)
     rows = _Rows(features, typical)
-    found: dict[int, list[np.ndarray]] = {}
+    parts: dict[int, list[np.ndarray]] = {}
     for inputs, levels in _levels_by_input(estimator):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 for feature, values in _traced(rows, inputs, levels, random):
-                    found.setdefault(feature, []).append(values)
+                    parts.setdefault(feature, []).append(values)
         except Exception:  # noqa: BLE001 - the steps are the user's, and run on odd rows
             continue
     return {
-        features[place].name: _allowed(features[place], np.concatenate(parts))
-        for place, parts in found.items()
+        features[index].name: _allowed(features[index], np.concatenate(values))
+        for index, values in parts.items()
     }
 
 
 def close_to(values: np.ndarray) -> np.ndarray:
-    """The values, and the next to them on both sides as doubles and as float32."""
+    """The values, and their neighbours on both sides, as doubles and as float32."""
     with np.errstate(over="ignore"):
         single = values.astype(np.float32)
         around = [values, single.astype(np.float64)]
@@ -99,40 +100,28 @@ def _allowed(feature: Feature, values: np.ndarray) -> np.ndarray:
 
 
 class _Rows:
-    """Typical rows in which one number of each is another."""
+    """Copies of a typical row, each with another number in one feature."""
 
     def __init__(self, features: Sequence[Feature], typical: Record) -> None:
-        self._names = [feature.name for feature in features]
+        self._features = features
         self._typical = typical
-        self.numbers = [place for place, each in enumerate(features) if each.kind in ("integer", "number")]
-        self._bounds = {
-            place: (features[place].minimum or 0.0, features[place].maximum or 0.0)
-            for place in self.numbers
-        }
-
-    @property
-    def width(self) -> int:
-        return len(self._names)
+        self.numbers = [index for index, each in enumerate(features) if each.kind in ("integer", "number")]
+        self.width = len(features)
 
     def frame(self, changed: np.ndarray, values: np.ndarray) -> pd.DataFrame:
-        """One row for each value, which the feature at that place of ``changed`` has."""
-        texts = {
-            place: [value] * len(values)
-            for place, value in enumerate(self._typical)
-            if isinstance(value, str)
-        }
-        matrix = np.tile(
-            [0.0 if isinstance(each, str) else each for each in self._typical], (len(values), 1)
-        )
+        """One row for each value, which stands in the feature with that index of ``changed``."""
+        numbers = [0.0 if isinstance(each, str) else each for each in self._typical]
+        matrix = np.tile(numbers, (len(values), 1))
         matrix[np.arange(len(values)), changed] = values
-        frame = pd.DataFrame(matrix, columns=self._names)
-        for place, column in texts.items():
-            frame.isetitem(place, np.array(column, dtype=object))
+        frame = pd.DataFrame(matrix, columns=[feature.name for feature in self._features])
+        for index, value in enumerate(self._typical):
+            if isinstance(value, str):
+                frame.isetitem(index, np.array([value] * len(values), dtype=object))
         return frame
 
-    def grid(self, place: int, *, within: bool) -> np.ndarray:
+    def grid(self, index: int, *, within: bool) -> np.ndarray:
         """Values of a feature from its least to its greatest, and, unless ``within``, beyond."""
-        low, high = self._bounds[place]
+        low, high = bounds(self._features[index])
         span = high - low or 1.0
         inner = np.linspace(low, low + span, 9)
         if within:
@@ -144,14 +133,14 @@ class _Rows:
 def _traced(
     rows: _Rows, inputs: Inputs, levels: Levels, random: np.random.Generator
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Features, by their places, and their values at which a column passes one of its levels."""
+    """The indices of features, and their values at which a column passes one of its levels."""
     crossings = _crossings(rows, inputs, levels, random)
     if not len(crossings.level):
         return
     low, high = _narrowed(rows, inputs, crossings)
-    for place in np.unique(crossings.feature):
-        own = crossings.feature == place
-        yield int(place), np.concatenate([low[own], high[own]])
+    for index in np.unique(crossings.feature):
+        own = crossings.feature == index
+        yield int(index), np.concatenate([low[own], high[own]])
 
 
 def _crossings(rows: _Rows, inputs: Inputs, levels: Levels, random: np.random.Generator) -> Crossing:
@@ -164,7 +153,7 @@ def _crossings(rows: _Rows, inputs: Inputs, levels: Levels, random: np.random.Ge
     if not len(numbers):
         return Crossing(*(np.empty(0) for _ in Crossing._fields))
     for within in (False, True):
-        grid = np.stack([rows.grid(place, within=within) for place in numbers])
+        grid = np.stack([rows.grid(index, within=within) for index in numbers])
         frame = rows.frame(np.repeat(numbers, points), grid.reshape(-1))
         try:
             matrix, columns = _varying(inputs(frame))
@@ -185,9 +174,10 @@ def _crossings(rows: _Rows, inputs: Inputs, levels: Levels, random: np.random.Ge
         level, segment = (
             each.reshape(-1) for each in np.meshgrid(own, np.arange(points - 1), indexing="ij")
         )
-        least, most_ = np.minimum(before, after)[segment], np.maximum(before, after)[segment]
-        there = (least < level) & (level <= most_)
-        level, segment = level[there], segment[there]
+        passed = (np.minimum(before, after)[segment] < level) & (
+            level <= np.maximum(before, after)[segment]
+        )
+        level, segment = level[passed], segment[passed]
         parts.append(
             Crossing(
                 np.full(len(level), numbers[which]),
@@ -212,7 +202,7 @@ def _crossings(rows: _Rows, inputs: Inputs, levels: Levels, random: np.random.Ge
 def _narrowed(rows: _Rows, inputs: Inputs, crossing: Crossing) -> tuple[np.ndarray, np.ndarray]:
     """The two values next to each other between which each level is passed.
 
-    A straight line is tried first, then wider and wider around it, and then halves.
+    The guess of a straight line is tried first, then wider and wider around it, and then halves.
     """
     share = (crossing.level - crossing.low_value) / (crossing.high_value - crossing.low_value)
     guess = crossing.low + share * (crossing.high - crossing.low)
@@ -220,8 +210,8 @@ def _narrowed(rows: _Rows, inputs: Inputs, crossing: Crossing) -> tuple[np.ndarr
 
     def reached(values: np.ndarray) -> np.ndarray:
         """Whether the level is passed, seen from the lower end."""
-        found = _cells(inputs(rows.frame(crossing.feature, values)), crossing.column)
-        return np.where(rising, found >= crossing.level, found < crossing.level)
+        cells = _cells(inputs(rows.frame(crossing.feature, values)), crossing.column)
+        return np.where(rising, cells >= crossing.level, cells < crossing.level)
 
     low, high = crossing.low.copy(), crossing.high.copy()
     width = 4 * np.spacing(np.abs(guess))
@@ -245,14 +235,14 @@ def _narrowed(rows: _Rows, inputs: Inputs, crossing: Crossing) -> tuple[np.ndarr
 
 
 def _varying(given: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Those columns of a step's input that differ between rows, as doubles, and their places."""
+    """The columns of a step's input that differ between rows, as doubles, and their indices."""
     if sparse.issparse(given):
         given = given.tocsc()
         columns = np.flatnonzero((given.max(axis=0) != given.min(axis=0)).toarray().reshape(-1))
         return given[:, columns].toarray().astype(np.float64), columns
     given = _two_dimensional(given)
     if given.dtype == object:  # texts among the columns
-        whole = [place for place in range(given.shape[1]) if not isinstance(given[0, place], str)]
+        whole = [index for index in range(given.shape[1]) if not isinstance(given[0, index], str)]
         return given[:, whole].astype(np.float64), np.array(whole, int)
     matrix = given.astype(np.float64)
     columns = np.flatnonzero((matrix != matrix[:1]).any(axis=0))
@@ -260,7 +250,7 @@ def _varying(given: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _cells(given: Any, columns: np.ndarray) -> np.ndarray:
-    """Of each row the cell in its column."""
+    """Each row's cell in its own column."""
     rows = np.arange(len(columns))
     if sparse.issparse(given):
         return np.asarray(given.tocsr()[rows, columns], np.float64).reshape(-1)
@@ -274,7 +264,7 @@ def _two_dimensional(given: Any) -> np.ndarray:
 
 
 def _levels_by_input(estimator: Any) -> list[tuple[Inputs, Levels]]:
-    """The levels of all fitted parts that are given the same, with what gives it."""
+    """The levels of all fitted parts that have the same input, with the function that makes the input."""
     groups: dict[int, tuple[Inputs, list[Levels]]] = {}
     for part, inputs in _parts(estimator, lambda rows: rows, {}):
         groups.setdefault(id(inputs), (inputs, []))[1].extend(_levels(part))
@@ -285,7 +275,7 @@ def _levels_by_input(estimator: Any) -> list[tuple[Inputs, Levels]]:
 
 
 def _parts(part: Any, inputs: Inputs, seen: dict[int, Any]) -> Iterator[tuple[Any, Inputs]]:
-    """Each fitted part, with the function that gives it its input."""
+    """Each fitted part, with the function that makes its input."""
     if isinstance(part, Pipeline):
         for _, step in part.steps:
             if isinstance(step, BaseEstimator):
@@ -336,7 +326,7 @@ def _columns_of(inputs: Inputs, columns: Any) -> Inputs:
 
 
 def _levels(part: Any) -> Iterator[Levels]:
-    """What a part compares its columns with, and other numbers of the same shape, which do no harm."""
+    """What a part compares its columns with; other numbers of the same shape are harmless."""
     if isinstance(part, BaseDecisionTree):
         if hasattr(part, "tree_"):
             inner = part.tree_.children_left >= 0
@@ -346,8 +336,8 @@ def _levels(part: Any) -> Iterator[Levels]:
         inner = part.nodes[part.nodes["is_leaf"] == 0]
         yield Levels(inner["feature_idx"].astype(int), inner["num_threshold"])
         return
-    told = [each for each in part.get_params(deep=False).values() if type(each) in (int, float)]
-    common = np.array([*COMMON, *told], np.float64)
+    parameters = [each for each in part.get_params(deep=False).values() if type(each) in (int, float)]
+    common = np.array([*COMMON, *parameters], np.float64)
     yield Levels(np.full(len(common), EVERY), common)
     width = getattr(part, "n_features_in_", None)
     for name, value in vars(part).items():
@@ -356,7 +346,7 @@ def _levels(part: Any) -> Iterator[Levels]:
 
 
 def _by_column(value: Any, width: int) -> Iterator[Levels]:
-    """The numbers of each of ``width`` columns in a fitted attribute, if it has some for each."""
+    """The numbers that a fitted attribute has for each of ``width`` columns, if it has some for each."""
     if isinstance(value, np.ndarray) and value.dtype.kind in "iuf":
         if value.ndim == 1 and width == 1:
             value = value.reshape(-1, 1)

@@ -1,4 +1,4 @@
-"""The gate: a graph serves only if it was found equal to the estimator that it was made from."""
+"""The gate: an exported form serves only if it was found equal to the estimator that it was made from."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from handler.schema import Columns
 from handler.scoring.scorers import Scorer, Scores, finite, length
 from training.errors import one_line
 
-#: Absolute, on each probability; trees compute in float32.
+#: The largest difference of a probability; trees compute in float32.
 PROBABILITY_TOLERANCE = 1e-6
-#: Of a regression's value, in the unit that ``Scale`` states.
+#: The largest difference of a regression's value, in the unit that ``Scale`` states.
 VALUE_TOLERANCE = 1e-5
-#: Of both, where a model is asked to be exact.
+#: The largest of both, with ``--exact``.
 EXACT_TOLERANCE = 1e-12
-#: How far an estimator asked for one row may be from the same asked for many: by what double precision
-#: explains, and by what float32 does.
+#: How much an estimator's prediction for a row may depend on the rows beside it: as much as double
+#: precision explains, and as much as float32 does.
 STEADY, UNSTEADY = 1e-9, 1e-3
-#: Rows that an estimator is asked for together and one by one.
+#: Rows that the estimator scores together and one by one, to find how much it does.
 STEADY_ROWS = 50
-#: Rows held out that are compared at most, and rows that are compared at least, in all.
+#: The most rows held out that are compared, and the fewest rows that are compared in all.
 ROWS = 20_000
-#: Cells (rows by features) that are scored at once at most.
+#: The most cells (rows by features) that are scored at once.
 CELLS = 2_000_000
-#: Rows without a number from the graph that the estimator is asked for, one by one, at most.
+#: The most rows that the graph has no number for and that the estimator scores one by one.
 ASKED_ALONE = 500
 
 
 class Scale(NamedTuple):
-    """What differences of a regression are measured in: the target's own spread.
+    """The unit of a regression's differences: the target's own spread.
 
     The unit of a value is its distance from ``centre``, the target's mean, and at least ``unit``, its
-    standard deviation. So an error counts by its share of what the model is to tell apart, whatever the
-    target's size and offset, and far outside of what training saw by the value's own size.
+    standard deviation. So an error counts by its share of the target's spread, whatever the target's size
+    and offset, and far outside of what training saw by the value's own size.
     """
 
     unit: float
@@ -57,10 +57,10 @@ class Scale(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What comparing found; ``reason`` says in one line why the graph was rejected, or is None.
+    """What comparing found; ``reason`` is why the scorer was rejected, in one line, or None.
 
     ``largest_difference`` is None where a scorer gave no number, or was not tried. ``answers_too_much``:
-    the graph was rejected since it answers where the estimator gives no finite number, and for that alone.
+    the scorer was rejected only because it answers where the estimator gives no finite number.
     """
 
     rows: int
@@ -169,7 +169,7 @@ class Gate:
 
 
 class _Raises(Exception):
-    """The estimator raises, the cause, on a row that the graph answers."""
+    """The estimator raises on a row that the graph answers; the cause is its error."""
 
 
 class _Seen:
@@ -182,32 +182,32 @@ class _Seen:
 
     def compare(self, graph: Scorer, estimator: Scorer, columns: Columns, scale: Scale | None) -> None:
         """Score the rows with both; raises ``_Raises``."""
-        found = graph.score(columns)
-        answered = finite(found)
+        scores = graph.score(columns)
+        answered = finite(scores)
         sound, silent = np.flatnonzero(answered), np.flatnonzero(~answered)
         if len(sound):
             true = _scored(estimator, _rows_at(columns, sound))
             right = finite(true)
             self.too_much += int((~right).sum())
-            self.add(_scores_at(found, sound[right]), _scores_at(true, np.flatnonzero(right)), scale)
+            self.add(_scores_at(scores, sound[right]), _scores_at(true, np.flatnonzero(right)), scale)
         step = max(1, len(silent) // ASKED_ALONE)
-        for place in silent[::step]:
+        for index in silent[::step]:
             try:
-                alone = estimator.score(_rows_at(columns, np.array([place])))
+                alone = estimator.score(_rows_at(columns, np.array([index])))
             except Exception:  # noqa: BLE001 - neither answers
                 continue
             if finite(alone).all():
                 self.largest = math.inf
 
-    def add(self, found: Scores, true: Scores, scale: Scale | None) -> None:
+    def add(self, scores: Scores, true: Scores, scale: Scale | None) -> None:
         """Compare rows that both have answered."""
         if scale is not None:
-            self._add(found.values - true.values, scale.units(true.values))
+            self._add(scores.values - true.values, scale.units(true.values))
             return
-        self.mismatches += int((found.values != true.values).sum())
-        if found.probabilities is not None and true.probabilities is not None:
-            self._add(found.probabilities - true.probabilities, np.ones(1))
-        elif found.probabilities is not true.probabilities:
+        self.mismatches += int((scores.values != true.values).sum())
+        if scores.probabilities is not None and true.probabilities is not None:
+            self._add(scores.probabilities - true.probabilities, np.ones(1))
+        elif scores.probabilities is not true.probabilities:
             self.largest = math.inf
 
     def _add(self, difference: np.ndarray, units: np.ndarray) -> None:
@@ -215,12 +215,12 @@ class _Seen:
 
 
 def _scored(estimator: Scorer, columns: Columns) -> Scores:
-    """The scores of the rows; raises ``_Raises`` because of the first row found that has none."""
+    """The scores of the rows; raises ``_Raises`` from the error of the first row that has none."""
     try:
         return estimator.score(columns)
     except Exception as error:
         count = length(columns)
-        if count > 1:  # a row that it refuses is in one of the halves, unless it refuses the crowd
+        if count > 1:  # one of the halves has a row that it refuses, unless it refuses them only together
             _scored(estimator, _rows_at(columns, np.arange(count // 2)))
             _scored(estimator, _rows_at(columns, np.arange(count // 2, count)))
         raise _Raises from error
@@ -233,10 +233,10 @@ def _slices(columns: Columns) -> Iterator[Columns]:
         yield {name: values[start : start + size] for name, values in columns.items()}
 
 
-def _rows_at(columns: Columns, places: np.ndarray) -> Columns:
-    return {name: values[places] for name, values in columns.items()}
+def _rows_at(columns: Columns, indices: np.ndarray) -> Columns:
+    return {name: values[indices] for name, values in columns.items()}
 
 
-def _scores_at(scores: Scores, places: np.ndarray) -> Scores:
-    probabilities = None if scores.probabilities is None else scores.probabilities[places]
-    return Scores(scores.values[places], probabilities)
+def _scores_at(scores: Scores, indices: np.ndarray) -> Scores:
+    probabilities = None if scores.probabilities is None else scores.probabilities[indices]
+    return Scores(scores.values[indices], probabilities)

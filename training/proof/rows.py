@@ -1,4 +1,4 @@
-"""Rows made from the schema alone: the edges on which two scorers might part, and golden records."""
+"""Rows made from the features alone: the edges at which two scorers might differ, and golden records."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from handler.bundle import Contract, Feature
 from handler.schema import LARGEST_INTEGER, LARGEST_NUMBER, Columns, Record, Schema, Value
 from handler.scoring.scorers import Scorer, Scores, length
 
-#: Of a number, beside what training saw: far more than was ever seen, up to the most that is taken.
+#: Values of a number far beyond what training saw, up to the largest that is accepted.
 LARGE = (1e6, 1e12, 1e15, 1e20, LARGEST_NUMBER)
 LARGE_WHOLE = (1e6, 1e12, 1e15, LARGEST_INTEGER)
-#: What a text may hold beside plain words; libraries part on where a word ends, and on what is lower case.
+#: What a text may hold beside plain words; libraries differ in where a word ends, and in lower case.
 PIECES = (
     "é", "e\u0301", "É", "ñ", "ß", "ẞ", "İ", "ı", "ﬁ", "Σς", "Ж", "中文", "ก", "١", "🙂", "7", "_", "-",
     "’s", "'s", ".", "/", "&", "@", "a", "I", " é ", " a ", " 7 ", "\t", "\n", "\u00a0", "\u200b", "  ",
 )  # fmt: skip
-#: Texts that are put together for a category at most, and the letters of the longest.
+#: The most texts that are made for a category, and the letters of the longest.
 TEXTS = 120
 LONGEST = 20_000
 GOLDEN = 8
-#: Cells (rows by features) of all probes together at most: 64 MB of doubles.
+#: The most cells (rows by features) of all probes together: 64 MB of doubles.
 CELLS = 8_000_000
 
 
 def edges(feature: Feature) -> list[Value]:
-    """The values of a feature that are apt to be treated differently."""
+    """The values of a feature that two scorers might treat differently."""
     missing = [null(feature)] if feature.nullable else []
     if feature.kind == "category":
         unknown = [unknown_category(feature), *texts(feature.categories)] if feature.open else []
@@ -48,11 +48,11 @@ def edges(feature: Feature) -> list[Value]:
 
 
 def texts(known: Sequence[str]) -> list[str]:
-    """Texts made of the known ones, and of what they do not hold: for models that look inside a text."""
-    some = [known[place] for place in range(0, len(known), max(1, len(known) // TEXTS))]
+    """Texts made from the known ones and from what those lack, for models that look inside a text."""
+    some = known[:: max(1, len(known) // TEXTS)]
     made = []
-    for place, piece in enumerate(PIECES):
-        text, other = some[place % len(some)], some[(place + 1) % len(some)]
+    for index, piece in enumerate(PIECES):
+        text, other = some[index % len(some)], some[(index + 1) % len(some)]
         middle = len(text) // 2
         made += [text + piece, piece + text, text[:middle] + piece + text[middle:]]
         made.append(text.replace(" ", piece) if " " in text else text + piece + other)
@@ -87,27 +87,27 @@ def adversarial(
     features: Sequence[Feature],
     typical: Record,
     seed: int,
-    thresholds: Mapping[str, np.ndarray] | None = None,
+    breakpoints: Mapping[str, np.ndarray] | None = None,
     at_least: int = 4000,
 ) -> Columns:
-    """Every edge of every feature in an else typical row; then random rows that hold one edge or two.
+    """Every edge of every feature in an otherwise typical row; then random rows with one edge or two.
 
-    ``thresholds``: numbers' values at which a step of the model changes what it does; they stand in
-    typical rows too, and in as many random rows as edges do. There are ``at_least`` so many rows in all, or
-    as many as ``CELLS`` allows: then a row has several features at an edge, of the like kind.
+    ``breakpoints``: see ``breakpoints.breakpoints``; they stand in typical rows too, and in as many random
+    rows as edges do. There are ``at_least`` as many rows, or as many as ``CELLS`` allows: then a row has
+    several features at an edge, of a similar kind.
     """
     random = np.random.default_rng(seed)
     probes = {each.name: _column(each, edges(each)) for each in features}
     count = sum(map(len, probes.values()))
     total = min(max(at_least, count + 4000), max(400, CELLS // len(features)))
     parts = [_spread(features, typical, probes, min(count, total // 2), random)]
-    if thresholds:
-        most = min(sum(map(len, thresholds.values())), total // 8)
-        parts.append(_spread(features, typical, thresholds, most, random))
+    if breakpoints:
+        most = min(sum(map(len, breakpoints.values())), total // 8)
+        parts.append(_spread(features, typical, breakpoints, most, random))
     left = total - sum(map(length, parts))
-    if thresholds:
+    if breakpoints:
         likely_rows = likely(features, random, left // 2)
-        _place(likely_rows, thresholds, min(0.5, 3 / len(thresholds)), random)
+        _place(likely_rows, breakpoints, min(0.5, 3 / len(breakpoints)), random)
         parts.append(likely_rows)
         left -= left // 2
     mixed = likely(features, random, left)
@@ -127,9 +127,9 @@ def _spread(
     rows: int,
     random: np.random.Generator,
 ) -> dict[str, np.ndarray]:
-    """Typical rows with each probe once: alone, or, where ``rows`` are too few for that, beside others'.
+    """Typical rows with each probe once: alone or, if ``rows`` are too few for that, beside others.
 
-    A feature's probes are spread evenly over the rows, so that those beside each other are of a kind.
+    A feature's probes are spread evenly over the rows, so that neighbouring features have similar ones.
     """
     columns = {
         feature.name: np.full(rows, value, object if feature.kind == "category" else np.float64)
@@ -151,7 +151,7 @@ def _place(
     share: float,
     random: np.random.Generator,
 ) -> None:
-    """Put probes into a share of each column's rows; numbers far beyond the others into a quarter of it."""
+    """Put probes into a share of each column's rows; a quarter of them may be far beyond the others."""
     for name, values in probes.items():
         there = np.flatnonzero(random.random(len(columns[name])) < share)
         chosen = random.choice(values, len(there))
@@ -161,7 +161,7 @@ def _place(
 
 
 def likely(features: Sequence[Feature], random: np.random.Generator, rows: int) -> dict[str, np.ndarray]:
-    """Random rows within what training saw, each feature by itself."""
+    """Random rows within what training saw, each feature independently."""
     columns = {}
     for feature in features:
         if feature.kind == "category":
@@ -176,7 +176,7 @@ def likely(features: Sequence[Feature], random: np.random.Generator, rows: int) 
 
 
 def golden(scorer: Scorer, contract: Contract, typical: Record, seed: int) -> tuple[dict[str, Any], ...]:
-    """Records that cover the schema and, where they are easily met, the classes, with their predictions."""
+    """Records that cover the features and, where that is easy, the classes, with their predictions."""
     features, schema = contract.features, Schema(contract.features)
 
     def predict(records: Sequence[Record]) -> list[dict[str, Any]]:
@@ -222,9 +222,9 @@ def _finite(prediction: dict[str, Any]) -> bool:
 
 
 def _corners(features: Sequence[Feature], typical: Record) -> Iterator[Record]:
-    """Typical rows with each kind of feature at an edge: least, greatest, missing, unknown."""
+    """Typical rows with every feature at an edge: least, greatest, missing, unknown."""
 
-    def among(change: Callable[[Feature, Value], Value]) -> Record:
+    def changed(change: Callable[[Feature, Value], Value]) -> Record:
         return tuple(change(feature, value) for feature, value in zip(features, typical, strict=True))
 
     def least(feature: Feature, _: Value) -> Value:
@@ -233,12 +233,12 @@ def _corners(features: Sequence[Feature], typical: Record) -> Iterator[Record]:
     def greatest(feature: Feature, _: Value) -> Value:
         return feature.categories[-1] if feature.kind == "category" else bounds(feature)[1]
 
-    yield among(least)
-    yield among(greatest)
+    yield changed(least)
+    yield changed(greatest)
     if any(feature.nullable for feature in features):
-        yield among(lambda feature, value: null(feature) if feature.nullable else value)
+        yield changed(lambda feature, value: null(feature) if feature.nullable else value)
     if any(feature.open for feature in features):
-        yield among(lambda feature, value: unknown_category(feature) if feature.open else value)
+        yield changed(lambda feature, value: unknown_category(feature) if feature.open else value)
 
 
 def as_json(features: Sequence[Feature], record: Record) -> dict[str, Any]:

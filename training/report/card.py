@@ -1,7 +1,7 @@
-"""The model report: what a model is, how good it is and where it ends, as Markdown and as a page.
+"""What a model is, how good it is, and its limits: the report, a page, and the card, the same as Markdown.
 
 The headings are those of a model card. https://arxiv.org/abs/1810.03993
-The page is one file: no script, no address, its pictures within.
+The report is one file, with its pictures, without scripts or links.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from handler.bundle import Feature, Manifest
 from training.report import metrics
 from training.report.pictures import Evidence, Picture, draw
 
-#: Features that tables list at most.
+#: The most features that a table lists.
 SHOWN = 100
 Section = tuple[str, list[str | list[Sequence[str]]]]
 NAMES = {
@@ -50,7 +50,7 @@ pre { overflow-x: auto; padding: .8rem; border: 1px solid var(--line); border-ra
 
 
 def documents(manifest: Manifest, evidence: Evidence) -> dict[str, bytes]:
-    """The bundle's ``MODEL_CARD.md`` and ``report.html``; a picture that fails is left out, with a word."""
+    """The bundle's ``MODEL_CARD.md`` and ``report.html``."""
     sections = list(_sections(manifest, len(evidence.truth)))
     title = f"{manifest.name}: model report"
     return {
@@ -60,36 +60,21 @@ def documents(manifest: Manifest, evidence: Evidence) -> dict[str, bytes]:
 
 
 def _sections(manifest: Manifest, held_out: int) -> Iterator[Section]:
-    """Headings, each with paragraphs and tables (rows of cells, the header first)."""
+    """The headings, each with its paragraphs and tables (rows of cells, the header first)."""
     yield "Model details", [_summary(manifest, held_out), _details(manifest)]
-    yield (
-        "Intended use",
-        [
-            f"Predicting '{manifest.target}' for rows that are like those it was trained on. It is no "
-            "judgement on a person: whoever acts on a prediction answers for what follows from it."
-        ],
+    use = (
+        f"Predicting '{manifest.target}' for rows like those that it was trained on. A prediction "
+        "is not a judgement on a person: whoever acts on it is responsible for what follows."
     )
-    yield (
-        "Metrics",
-        [
-            f"On {held_out:,} rows held out, which it was not fitted on.",
-            [("metric", "value"), *_metrics(manifest)],
-        ],
-    )
-    features = manifest.features
+    yield "Intended use", [use]
+    measured = f"On {held_out:,} rows held out, which it was not fitted on."
+    yield "Metrics", [measured, [("metric", "value"), *_metrics(manifest)]]
+    features, header = manifest.features, ("feature", "kind", "may be missing", "seen in training")
     more = [f"And {len(features) - SHOWN} more."] if len(features) > SHOWN else []
-    yield (
-        "Features",
-        [
-            [("feature", "kind", "may be missing", "seen in training"), *map(_feature, features[:SHOWN])],
-            *more,
-        ],
-    )
+    yield "Features", [[header, *map(_feature, features[:SHOWN])], *more]
     yield "Limits", list(_limits(manifest))
-    yield (
-        "How to call",
-        [f"    curl localhost:8080/predict -H 'content-type: application/json' -d '{_example(manifest)}'"],
-    )
+    curl = "    curl localhost:8080/predict -H 'content-type: application/json' -d"
+    yield "How to call", [f"{curl} '{_example(manifest)}'"]
 
 
 def _summary(manifest: Manifest, held_out: int) -> str:
@@ -98,18 +83,18 @@ def _summary(manifest: Manifest, held_out: int) -> str:
     else:
         shown = ", ".join(str(label) for label in manifest.classes[:6])
         what = f"'{manifest.target}' ({shown}{', ...' if len(manifest.classes) > 6 else ''})"
-    training = manifest.training
-    made_up = " They are synthetic: no real customer is among them." if training["synthetic"] else ""
-    count = len(manifest.features)
+    count, fitted = len(manifest.features), manifest.training["rows"] - held_out
+    synthetic = manifest.training["synthetic"]
     return (
-        f"It predicts {what} from {count} feature{'s' if count > 1 else ''}. It was trained on "
-        f"{training['rows'] - held_out:,} of {training['rows']:,} rows, and tried on the others.{made_up}"
+        f"It predicts {what} from {count} feature{'s' if count > 1 else ''}. It was trained on {fitted:,} "
+        f"rows and measured on {held_out:,} others."
+        f"{' They are synthetic: none of them is a real customer.' if synthetic else ''}"
     )
 
 
 def _details(manifest: Manifest) -> list[Sequence[str]]:
     training, parity = manifest.training, manifest.parity
-    served = {"scalar": "Python alone", "onnx": "onnxruntime", "joblib": "scikit-learn"}
+    served = {"scalar": "the one-row program", "onnx": "onnxruntime", "joblib": "scikit-learn"}
     rows: list[Sequence[str]] = [
         ("what", "value"),
         ("model", f"{manifest.name}, version {manifest.version}, trained {manifest.created}"),
@@ -120,19 +105,18 @@ def _details(manifest: Manifest) -> list[Sequence[str]]:
         ("many rows are served by", served[manifest.engines["many"]]),
     ]
     if manifest.threshold is not None:
-        rows.append(
-            ("threshold", f"'{manifest.classes[1]}' is said from a probability of {manifest.threshold:.6g}")
+        threshold = (
+            f"'{manifest.classes[1]}' is predicted from a probability of {manifest.threshold:.6g} on"
         )
+        rows.append(("threshold", threshold))
     if manifest.runtime == "onnx":
         tried = parity["rows"] + parity["adversarial_rows"]
-        told = f"{tried:,} rows, largest difference {parity['largest_difference']:.1e} from scikit-learn"
-        rows.append(("exported graph", told))
+        difference = f"largest difference {parity['largest_difference']:.1e}"
+        rows.append(("exported graph", f"compared with scikit-learn on {tried:,} rows: {difference}"))
     else:
-        rows.append(("no exported graph, since", str(parity.get("reason", ""))))
-    rows.append(
-        ("libraries", ", ".join(f"{name} {version}" for name, version in manifest.libraries.items()))
-    )
-    return rows
+        rows.append(("no exported graph, because", str(parity.get("reason", ""))))
+    libraries = ", ".join(f"{name} {version}" for name, version in manifest.libraries.items())
+    return [*rows, ("libraries", libraries)]
 
 
 def _metrics(manifest: Manifest) -> Iterator[Sequence[str]]:
@@ -145,7 +129,7 @@ def _feature(feature: Feature) -> Sequence[str]:
     if feature.kind == "category":
         shown = ", ".join(feature.categories[:8])
         more = f", ... ({len(feature.categories):,} in all)" if len(feature.categories) > 8 else ""
-        others = "; others are taken" if feature.open else "; no others"
+        others = "; others are accepted" if feature.open else "; no others"
         seen = f"{shown}{more}{others}"
     elif feature.kind == "boolean":
         seen = "true, false"
@@ -156,14 +140,14 @@ def _feature(feature: Feature) -> Sequence[str]:
 
 def _limits(manifest: Manifest) -> Iterator[str]:
     if manifest.training["synthetic"]:
-        yield "It was trained on made-up rows, to show how it is done: do not use what it says."
+        yield "It was trained on synthetic rows, as a demonstration: do not use its predictions."
     yield (
-        "The rows held out come from the same file: how good it is on later or other rows, they do not "
-        "tell. Values beyond those seen in training are answered, without any promise."
+        "The rows held out come from the same file: they do not show how good it is on later or other "
+        "rows. It also predicts for values beyond those seen in training; nothing is known of how well."
     )
-    yield "No fairness was measured: nobody has compared how it does for different groups of people."
+    yield "Fairness was not measured: nobody has compared how good it is for different groups of people."
     if manifest.task == "binary" and "roc_auc" in manifest.metrics:
-        yield "Its probabilities are as good as the picture of the calibration shows."
+        yield "The calibration picture shows how far its probabilities can be trusted."
 
 
 def _example(manifest: Manifest) -> str:
@@ -183,16 +167,13 @@ def _markdown(title: str, sections: Iterable[Section]) -> Iterator[str]:
             widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
             rule = ["-" * width for width in widths]
             for row in (cells[0], rule, *cells[1:]):
-                yield (
-                    "| "
-                    + " | ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True))
-                    + " |"
-                )
+                padded = (f"{cell:{width}}" for cell, width in zip(row, widths, strict=True))
+                yield f"| {' | '.join(padded)} |"
             yield ""
 
 
 def _plain(text: str) -> str:
-    """Text that Markdown shows as it stands, on one line."""
+    """Text that Markdown shows unchanged, on one line."""
     text = " ".join(text.split())
     return "".join(f"\\{letter}" if letter in "\\`*[]<>#" else letter for letter in text)
 

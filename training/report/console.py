@@ -1,4 +1,4 @@
-"""What training tells a person, a stage at a time; each function returns text of one line or more."""
+"""What training prints, one stage after the other; each function returns a text of one line or more."""
 
 from __future__ import annotations
 
@@ -18,31 +18,25 @@ from training.pipelines import Choice
 from training.proof.parity import Finding, Scale
 from training.report import metrics
 
-#: Below this share of an even one, a class counts as rare.
+#: A class counts as rare below this share of what it would have if all classes had as many rows.
 RARE = 0.4
-#: Tables of classes, and of columns, are cut after as many.
+#: The most classes, and the most columns, that a table lists.
 SHOWN = 20
 SHOWN_COLUMNS = 40
 
 
 def columns(dataset: Dataset) -> str:
-    """Shape, and what each column holds."""
+    """The shape of the file, and what each column holds."""
     table, target = dataset.table, dataset.target
-    made_up = " (synthetic: made up, no real customers)" if table.synthetic else ""
+    made_up = " (synthetic: not real customers)" if table.synthetic else ""
     if target.numbers is None or (target.classifies and target.labels.dtype == object):
         values = _listed(sorted(set(target.labels.tolist())))
     else:
         values = _range(target.numbers.min(), target.numbers.max())
-    rows = [
-        (
-            column.feature.name,
-            column.feature.kind,
-            f"{column.missing:,}",
-            f"{column.distinct:,}",
-            _values(column),
-        )
-        for column in dataset.columns
-    ]
+    rows = []
+    for column in dataset.columns:
+        name, kind, *_ = column.feature
+        rows.append((name, kind, f"{column.missing:,}", f"{column.distinct:,}", _values(column)))
     return "\n".join(
         [
             f"data: {table.source}{made_up}: {table.rows:,} rows x {len(table.columns)} columns",
@@ -78,7 +72,7 @@ def _listed(texts: Sequence[str]) -> str:
 
 
 def split(parts: Split, choice: Choice, test_size: float, seed: int) -> str:
-    """Both sides of the split; of a classifier also the classes' sizes, with a word on imbalance."""
+    """Both sides of the split; for a classifier also the sizes of the classes, with a note on imbalance."""
     stratified = ", stratified" if choice.classifies else ""
     head = (
         f"split: {len(parts.train):,} rows to fit on, {len(parts.held_out):,} held out "
@@ -105,13 +99,13 @@ def _balance(parts: Split, choice: Choice) -> list[str]:
     if counts[rare] / len(parts.y) < RARE / len(classes):
         lines.append(
             f"  imbalanced: {counts[rare] / len(parts.y):.1%} of the rows are '{classes[rare]}', so always "
-            f"answering '{classes[common]}' would be right in {counts[common] / len(parts.y):.1%}.\n"
+            f"predicting '{classes[common]}' would be right in {counts[common] / len(parts.y):.1%}.\n"
             "  Judge by precision and recall, not by accuracy."
         )
         parameters = choice.estimator.get_params().items()
         if any(name.endswith("class_weight") and value == "balanced" for name, value in parameters):
             lines.append(
-                "  class_weight='balanced' lets each class count the same: more of the rare one is found\n"
+                "  class_weight='balanced' weighs the classes equally: more of the rare rows are found\n"
                 "  (recall), with more false alarms (precision)."
             )
     return lines
@@ -157,7 +151,7 @@ def _confusion(classes: Sequence[Label], matrix: Sequence[Sequence[int]]) -> lis
 
 
 def _thresholds(label: Label, chosen: float, positive: np.ndarray, probability: np.ndarray) -> list[str]:
-    """How well ``label`` is told at the chosen threshold, and at one half."""
+    """How well ``label`` is predicted at the chosen threshold, and at one half."""
     rows = []
     for threshold in dict.fromkeys((0.5, chosen)):
         measured = sk.precision_recall_fscore_support(
@@ -168,8 +162,8 @@ def _thresholds(label: Label, chosen: float, positive: np.ndarray, probability: 
     return _grid((f"'{label}' from", "precision", "recall", "f1"), rows, "<>>>")
 
 
-def parity(finding: Finding, scalar: Finding | None) -> str:
-    """Which runtime serves many rows, and which engine one, and why."""
+def parity(finding: Finding, program: Finding | None) -> str:
+    """What will serve many rows, what will serve one row, and why."""
     if finding.reason is not None:
         return f"runtime: joblib (scikit-learn itself, slower to start). No ONNX graph: {finding.reason}"
     same = "identical labels, " if finding.labels_identical else ""
@@ -180,20 +174,20 @@ def parity(finding: Finding, scalar: Finding | None) -> str:
         f"  {same}largest difference {finding.largest_difference:.1e} "
         f"(tolerance {finding.tolerance:.0e}{unit})",
     ]
-    if scalar is not None and scalar.reason is None:
-        difference = f"largest difference {scalar.largest_difference:.1e}"
-        lines.append(f"one row: Python alone, found equal on the same rows ({difference})")
-    elif scalar is not None:
-        lines.append(f"one row: onnx too, since {scalar.reason}")
+    if program is not None and program.reason is None:
+        difference = f"largest difference {program.largest_difference:.1e}"
+        lines.append(f"one row: a program in Python, found equal on the same rows ({difference})")
+    elif program is not None:
+        lines.append(f"one row: onnx too, because {program.reason}")
     return "\n".join(lines)
 
 
 def unsteady(difference: float, scale: Scale | None) -> str:
-    """A note on an estimator that rounds otherwise in a crowd."""
-    of = "a probability" if scale is None else "the target's standard deviation"
+    """A note on an estimator that rounds differently when many rows are scored at once."""
+    unit = "a probability" if scale is None else "the target's standard deviation"
     return (
-        f"note: the last digits of a prediction depend on how many rows are scored at once, by "
-        f"{difference:.0e} of {of} on the rows tried: the pipeline computes in float32 somewhere"
+        "note: the last digits of a prediction depend on how many rows are scored at once, by "
+        f"{difference:.0e} of {unit} on the rows tried: the pipeline computes in float32 somewhere"
     )
 
 

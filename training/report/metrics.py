@@ -11,7 +11,7 @@ from sklearn import metrics as sk
 from handler.bundle import Contract
 from handler.scoring.scorers import Scores
 
-#: A confusion matrix of more classes is left out of the manifest.
+#: The most classes whose confusion matrix the manifest has.
 LARGEST_MATRIX = 50
 
 
@@ -21,10 +21,10 @@ def shown(value: float) -> str:
 
 
 def measure(contract: Contract, truth: np.ndarray, scores: Scores) -> dict[str, Any]:
-    """The manifest's ``metrics``; precision, recall and f1 are the second class's of two, else macro means.
+    """The manifest's ``metrics``; ``truth`` is as ``scores.values``.
 
-    ``truth`` is as ``scores.values``. A metric without a value (such as the ROC area of a single class) is
-    left out.
+    Precision, recall and f1 are those of the second of two classes, or macro means. A metric without a
+    value (such as the ROC area of a single class) is left out.
     """
     if contract.task == "regression":
         measured = _regression(truth, scores.values)

@@ -6,7 +6,7 @@ import io
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -19,15 +19,15 @@ from handler.schema import Columns
 from handler.scoring.scorers import Scorer, Scores
 from training.errors import one_line
 
-#: Rows, at most, that are scored again for importances and effects, and drawn as points.
+#: The most rows that are scored again for importances and effects, and drawn as points.
 ROWS = 2000
-#: Features, at most, in a picture of importances, and with a picture of their effect.
+#: The most features in the picture of importances, and in that of effects.
 MOST_IMPORTANT, EFFECTS = 15, 4
-#: Columns that are scored for importances at most, all shuffles together.
+#: The most columns that are scored for importances, over all shuffles.
 MOST_SCORED = 200_000
-#: Above so many classes a matrix or a curve for each is a blot.
+#: With more classes, a matrix, or a curve for each, cannot be read.
 MOST_CLASSES, MOST_CURVES = 30, 6
-#: Told apart by the colour-blind too. https://jfly.uni-koeln.de/color/
+#: The colour-blind can tell these apart too. https://jfly.uni-koeln.de/color/
 BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#777777"
 
 
@@ -39,7 +39,7 @@ class Evidence:
     """
 
     contract: Contract
-    threshold: float | None
+    threshold: float
     scorer: Scorer
     columns: Columns
     scores: Scores
@@ -60,7 +60,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """``caption`` says how to read it; without ``png``, it could not be drawn, and ``caption`` says why."""
+    """``caption`` says how to read it or, where ``png`` is None, why it could not be drawn."""
 
     title: str
     caption: str
@@ -68,7 +68,7 @@ class Picture:
 
 
 def draw(evidence: Evidence) -> list[Picture]:
-    """Every picture that suits the model's task; one that fails says so in its place."""
+    """Every picture that suits the model's task; the caption of one that fails says so."""
     return [_drawn(*each, evidence) for each in _chosen(evidence)]
 
 
@@ -76,35 +76,50 @@ Draw = Callable[[Evidence], Figure]
 
 
 def _chosen(evidence: Evidence) -> Iterator[tuple[str, str, Draw]]:
-    contract = evidence.contract
-    if contract.task == "regression":
-        yield "Predicted and actual", "The closer to the diagonal, the better.", _predicted
-        yield "Residuals", "Actual less predicted; a slope or a funnel is something not learnt.", _residuals
-        yield (
-            "Distribution of residuals",
-            "Centred on zero, where the model has no lean.",
-            _residual_histogram,
-        )
+    """The title, the caption and the function of each picture."""
+    if evidence.contract.task == "regression":
+        actual, residual = (partial(_error, kind=kind) for kind in ("actual", "residual"))
+        yield "Predicted and actual", "The closer to the diagonal, the better.", actual
+        caption = "Actual minus predicted; a slope or a funnel shows something that was not learnt."
+        yield "Residuals", caption, residual
+        caption = "It is centred on zero where the model is not biased."
+        yield "Distribution of residuals", caption, _residual_histogram
     else:
-        yield "Class balance", "Rows of each class, in the whole file.", _balance
-        if len(contract.classes) <= MOST_CLASSES:
-            told = "Rows held out by their class and the predicted one; shares are of the class."
-            yield "Confusion matrix", told, _confusion
-        probabilities = evidence.scores.probabilities is not None
-        if probabilities and contract.task == "binary":
-            yield "ROC", "True against false alarms over all thresholds; the dot is the one used.", _roc
-            told = "What is found against how much of what is said is right; the dot is the threshold used."
-            yield "Precision and recall", told, _precision_recall
-            told = "What another threshold would give; the line is the one used."
-            yield "Threshold", told, _thresholds
-            told = "On the diagonal, 30 % of the rows given 30 % are positive; weighing classes bends it."
-            yield "Calibration", told, _calibration
-        elif probabilities and len(contract.classes) <= MOST_CURVES:
-            yield "ROC, each class against the others", "True against false alarms.", _roc_of_each
-    told = f"How much the {_score_name(evidence)} falls when a column is shuffled; lines span its shuffles."
-    yield "Permutation importance", told, _importance
-    told = "The mean prediction over held-out rows when one feature takes each value and the others stay."
-    yield "Effects", told, _effects
+        yield from _chosen_for_classes(evidence)
+    caption = (
+        f"How much the {_score_name(evidence)} falls when a column is shuffled; lines span the shuffles."
+    )
+    yield "Permutation importance", caption, _importance
+    caption = (
+        "The mean prediction over rows held out, with one feature set to each value and the others kept."
+    )
+    yield "Effects", caption, _effects
+
+
+def _chosen_for_classes(evidence: Evidence) -> Iterator[tuple[str, str, Draw]]:
+    yield "Class balance", "The rows of each class in the whole file.", _balance
+    if len(evidence.names) <= MOST_CLASSES:
+        caption = "The rows held out by their actual and predicted class; shares are of the actual class."
+        yield "Confusion matrix", caption, _confusion
+    if evidence.scores.probabilities is None:
+        return
+    if evidence.contract.task == "binary":
+        caption = (
+            "Positives found against false alarms, over all thresholds; the dot is the threshold used."
+        )
+        yield "ROC", caption, _roc
+        caption = (
+            "Predicted positives that are right against positives found; the dot is the threshold used."
+        )
+        yield "Precision and recall", caption, _precision_recall
+        yield "Threshold", "What other thresholds would give; the line is the one used.", _thresholds
+        caption = (
+            "On the diagonal, 30 % of the rows predicted with 30 % are positive; class weights bend it."
+        )
+        yield "Calibration", caption, _calibration
+    elif len(evidence.names) <= MOST_CURVES:
+        caption = "Rows of the class found against false alarms, over all thresholds."
+        yield "ROC, each class against the others", caption, _roc_of_each
 
 
 def _drawn(title: str, caption: str, make: Draw, evidence: Evidence) -> Picture:
@@ -115,7 +130,7 @@ def _drawn(title: str, caption: str, make: Draw, evidence: Evidence) -> Picture:
             sink = io.BytesIO()
             figure.savefig(sink, format="png", dpi=110, metadata={"Software": None})
         return Picture(title, caption, sink.getvalue())
-    except Exception as error:  # noqa: BLE001 - whatever an odd model does, the bundle is sound without
+    except Exception as error:  # noqa: BLE001 - a bundle is sound without pictures of an odd model
         return Picture(title, f"This picture could not be drawn: {one_line(error)}")
 
 
@@ -135,8 +150,8 @@ def _balance(evidence: Evidence) -> Figure:
     counts = np.bincount(evidence.every_truth, minlength=len(evidence.names))
     shown = np.argsort(counts, kind="stable")[-MOST_CLASSES:]
     figure, axes = _figure(height=max(1.6, 0.8 + 0.32 * len(shown)))
-    bars = axes.barh([evidence.names[place] for place in shown], counts[shown], color=BLUE)
-    shares = [f"{counts[place]:,} ({counts[place] / counts.sum():.1%})" for place in shown]
+    bars = axes.barh([evidence.names[index] for index in shown], counts[shown], color=BLUE)
+    shares = [f"{count:,} ({count / counts.sum():.1%})" for count in counts[shown]]
     axes.bar_label(bars, shares, padding=4, fontsize=9)
     axes.set_xlim(0, counts.max() * 1.3)
     axes.set_xlabel("rows")
@@ -164,23 +179,16 @@ def _confusion(evidence: Evidence) -> Figure:
     return figure
 
 
-def _threshold(evidence: Evidence) -> float:
-    return 0.5 if evidence.threshold is None else evidence.threshold
+def _mark(axes: Any, x: float, y: float, evidence: Evidence) -> None:
+    axes.plot(x, y, "o", color=ORANGE, markersize=9, label=f"threshold {evidence.threshold:.3g}")
 
 
 def _roc(evidence: Evidence) -> Figure:
     figure, axes = _figure(5.2, 4.6)
-    truth, said = evidence.truth, evidence.positive >= _threshold(evidence)
-    sk.RocCurveDisplay.from_predictions(
-        truth,
-        evidence.positive,
-        ax=axes,
-        plot_chance_level=True,
-        curve_kwargs={"color": BLUE},
-        name="model",
-    )
-    alarms, found = said[truth == 0].mean(), said[truth == 1].mean()
-    axes.plot(alarms, found, "o", color=ORANGE, markersize=9, label=f"threshold {_threshold(evidence):.3g}")
+    truth, predicted = evidence.truth, evidence.positive >= evidence.threshold
+    line: dict[str, Any] = {"ax": axes, "curve_kwargs": {"color": BLUE}, "name": "model"}
+    sk.RocCurveDisplay.from_predictions(truth, evidence.positive, plot_chance_level=True, **line)
+    _mark(axes, predicted[truth == 0].mean(), predicted[truth == 1].mean(), evidence)
     axes.set(xlabel="false alarms (share of negatives)", ylabel="found (share of positives)", aspect="auto")
     axes.legend(loc="lower right", fontsize=9)
     return figure
@@ -188,16 +196,13 @@ def _roc(evidence: Evidence) -> Figure:
 
 def _precision_recall(evidence: Evidence) -> Figure:
     figure, axes = _figure(5.2, 4.6)
-    truth, said = evidence.truth, evidence.positive >= _threshold(evidence)
-    sk.PrecisionRecallDisplay.from_predictions(
-        truth, evidence.positive, ax=axes, curve_kwargs={"color": BLUE}, name="model"
-    )
-    recall, precision = said[truth == 1].mean(), truth[said].mean() if said.any() else 0.0
+    truth, predicted = evidence.truth, evidence.positive >= evidence.threshold
+    line: dict[str, Any] = {"ax": axes, "curve_kwargs": {"color": BLUE}, "name": "model"}
+    sk.PrecisionRecallDisplay.from_predictions(truth, evidence.positive, **line)
     axes.axhline(truth.mean(), color=GREY, linestyle="--", linewidth=1, label="chance")
-    axes.plot(
-        recall, precision, "o", color=ORANGE, markersize=9, label=f"threshold {_threshold(evidence):.3g}"
-    )
-    axes.set(xlabel="recall (positives that are found)", ylabel="precision (found that are right)")
+    precision = truth[predicted].mean() if predicted.any() else 0.0
+    _mark(axes, predicted[truth == 1].mean(), precision, evidence)
+    axes.set(xlabel="recall (share of positives)", ylabel="precision (share of predicted positives)")
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="auto")
     axes.legend(loc="best", fontsize=9)
     return figure
@@ -209,13 +214,10 @@ def _thresholds(evidence: Evidence) -> Figure:
     precision, recall = precision[:-1], recall[:-1]
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
     some = np.linspace(0, len(thresholds) - 1, min(500, len(thresholds))).astype(int)
-    for values, name, colour in (
-        (precision, "precision", BLUE),
-        (recall, "recall", GREEN),
-        (f1, "F1", ORANGE),
-    ):
+    lines = ((precision, "precision", BLUE), (recall, "recall", GREEN), (f1, "F1", ORANGE))
+    for values, name, colour in lines:
         axes.plot(thresholds[some], values[some], color=colour, label=name)
-    used = _threshold(evidence)
+    used = evidence.threshold
     axes.axvline(used, color=GREY, linestyle="--", label=f"threshold {used:.3g}")
     axes.set(xlabel="threshold", xlim=(0, 1), ylim=(-0.02, 1.02))
     axes.legend(loc="best", fontsize=9)
@@ -240,11 +242,9 @@ def _calibration(evidence: Evidence) -> Figure:
 def _roc_of_each(evidence: Evidence) -> Figure:
     figure, axes = _figure(5.6, 4.8)
     assert evidence.scores.probabilities is not None
-    for place, name in enumerate(evidence.names):
-        truth = evidence.truth == place
-        sk.RocCurveDisplay.from_predictions(
-            truth, evidence.scores.probabilities[:, place], ax=axes, name=name
-        )
+    for index, name in enumerate(evidence.names):
+        probability = evidence.scores.probabilities[:, index]
+        sk.RocCurveDisplay.from_predictions(evidence.truth == index, probability, ax=axes, name=name)
     axes.set(
         xlabel="false alarms (share of the others)", ylabel="found (share of the class)", aspect="auto"
     )
@@ -253,17 +253,9 @@ def _roc_of_each(evidence: Evidence) -> Figure:
 
 
 def _some(evidence: Evidence, most: int = ROWS) -> np.ndarray:
-    """Places of rows held out, at most so many, the same each time."""
+    """Indices of rows held out, ``most`` at most, the same each time."""
     count = len(evidence.truth)
     return np.sort(np.random.default_rng(0).permutation(count)[:most])
-
-
-def _predicted(evidence: Evidence) -> Figure:
-    return _error(evidence, "actual_vs_predicted")
-
-
-def _residuals(evidence: Evidence) -> Figure:
-    return _error(evidence, "residual_vs_predicted")
 
 
 def _error(evidence: Evidence, kind: str) -> Figure:
@@ -271,11 +263,11 @@ def _error(evidence: Evidence, kind: str) -> Figure:
     some = _some(evidence)
     sk.PredictionErrorDisplay(y_true=evidence.truth[some], y_pred=evidence.scores.values[some]).plot(
         ax=axes,
-        kind=kind,
+        kind=f"{kind}_vs_predicted",
         scatter_kwargs={"s": 10, "alpha": 0.35, "color": BLUE, "linewidths": 0},
         line_kwargs={"color": ORANGE},
     )
-    axes.set(xlabel="predicted", ylabel="actual" if kind.startswith("actual") else "actual less predicted")
+    axes.set(xlabel="predicted", ylabel="actual" if kind == "actual" else "actual minus predicted")
     return figure
 
 
@@ -283,25 +275,22 @@ def _residual_histogram(evidence: Evidence) -> Figure:
     figure, axes = _figure()
     axes.hist(evidence.truth - evidence.scores.values, bins=50, color=BLUE)
     axes.axvline(0, color=ORANGE)
-    axes.set(xlabel="actual less predicted", ylabel="rows")
+    axes.set(xlabel="actual minus predicted", ylabel="rows")
     return figure
 
 
 def _score_name(evidence: Evidence) -> str:
     if evidence.contract.task == "regression":
         return "R²"
-    return "ROC area" if _by_area(evidence) else "accuracy"
-
-
-def _by_area(evidence: Evidence) -> bool:
-    return evidence.contract.task == "binary" and evidence.scores.probabilities is not None
+    by_area = evidence.contract.task == "binary" and evidence.scores.probabilities is not None
+    return "ROC area" if by_area else "accuracy"
 
 
 @lru_cache(maxsize=1)
 def importances(evidence: Evidence) -> list[tuple[Feature, np.ndarray]]:
     """How much the score falls when a feature is shuffled, shape (shuffles,), the most important first.
 
-    Of very many features, those whose values go most with what is predicted.
+    Where there are very many features, they are those that correlate most with the predictions.
     https://scikit-learn.org/stable/modules/permutation_importance.html
     """
     features = evidence.contract.features
@@ -311,37 +300,37 @@ def importances(evidence: Evidence) -> list[tuple[Feature, np.ndarray]]:
     truth = evidence.truth[some]
 
     def score(columns: Columns) -> float:
-        found = evidence.scorer.score(columns)
+        scores = evidence.scorer.score(columns)
         if evidence.contract.task == "regression":
-            return float(sk.r2_score(truth, found.values))
-        if _by_area(evidence) and found.probabilities is not None:
-            return float(sk.roc_auc_score(truth, found.probabilities[:, 1]))
-        return float((found.values == truth).mean())
+            return float(sk.r2_score(truth, scores.values))
+        if evidence.contract.task == "binary" and scores.probabilities is not None:
+            return float(sk.roc_auc_score(truth, scores.probabilities[:, 1]))
+        return float((scores.values == truth).mean())
 
     whole = score(columns)
     random = np.random.default_rng(0)
-    found = []
+    falls = []
     most = max(MOST_IMPORTANT, MOST_SCORED // len(features))
     if len(features) > most:
-        features = tuple(sorted(features, key=lambda each: -_goes_with(evidence, each))[:most])
+        features = tuple(sorted(features, key=lambda each: -_correlation(evidence, each))[:most])
     for feature in features:
         shuffled = [
             score({**columns, feature.name: random.permutation(columns[feature.name])})
             for _ in range(repeats)
         ]
-        found.append((feature, whole - np.array(shuffled)))
-    return sorted(found, key=lambda each: -each[1].mean())
+        falls.append((feature, whole - np.array(shuffled)))
+    return sorted(falls, key=lambda each: -each[1].mean())
 
 
-def _goes_with(evidence: Evidence, feature: Feature) -> float:
-    """How much a number goes with what is predicted, from 0 to 1; a category counts as 1."""
+def _correlation(evidence: Evidence, feature: Feature) -> float:
+    """How much a number correlates with the predictions, from 0 to 1; a category counts as 1."""
     if feature.kind == "category":
         return 1.0
     probabilities = evidence.scores.probabilities
     scores = evidence.scores.values if probabilities is None else probabilities[:, -1]
     values = evidence.columns[feature.name]
     there = np.isfinite(values) & np.isfinite(scores)
-    with np.errstate(all="ignore"):  # a column of one value goes with nothing
+    with np.errstate(all="ignore"):  # a column of one value correlates with nothing
         return abs(float(np.nan_to_num(np.corrcoef(values[there], scores[there])[0, 1])))
 
 
@@ -380,13 +369,13 @@ def _draw_effect(
 ) -> None:
     numeric = feature.kind in ("integer", "number")
     texts = [_short(str(value), 14) for value in values]
-    for place in range(means.shape[1]):
-        colour = (BLUE, ORANGE, GREEN, "#cc79a7", "#e69f00", "#56b4e9")[place % 6]
-        label = evidence.names[place] if means.shape[1] > 1 else None
+    for index, mean in enumerate(means.T):
+        colour = (BLUE, ORANGE, GREEN, "#cc79a7", "#e69f00", "#56b4e9")[index % 6]
+        label = evidence.names[index] if means.shape[1] > 1 else None
         if numeric:
-            axes.plot(values, means[:, place], color=colour, marker=".", label=label)
+            axes.plot(values, mean, color=colour, marker=".", label=label)
         else:
-            axes.plot(range(len(values)), means[:, place], "o", color=colour, label=label)
+            axes.plot(range(len(values)), mean, "o", color=colour, label=label)
     if not numeric:
         axes.set_xticks(range(len(values)), texts, rotation=30 if len(values) > 3 else 0)
         axes.margins(x=0.15)
@@ -416,11 +405,11 @@ def _all(value: Any, some: np.ndarray) -> np.ndarray:
 
 def _mean(evidence: Evidence, columns: Columns) -> list[float]:
     """The mean prediction: a value, the second class's probability, or each class's."""
-    found = evidence.scorer.score(columns)
+    scores = evidence.scorer.score(columns)
     if evidence.contract.task == "regression":
-        return [float(found.values.mean())]
-    if found.probabilities is None:
-        shares = np.bincount(found.values, minlength=len(evidence.names)) / len(found.values)
+        return [float(scores.values.mean())]
+    if scores.probabilities is None:
+        shares = np.bincount(scores.values, minlength=len(evidence.names)) / len(scores.values)
     else:
-        shares = found.probabilities.mean(axis=0)
+        shares = scores.probabilities.mean(axis=0)
     return [float(each) for each in (shares[1:] if len(shares) == 2 else shares[:MOST_CURVES])]

@@ -69,7 +69,7 @@ def test_what_is_odd_about_a_column_is_noted(run: Run, capsys: pytest.CaptureFix
     manifest = run(small(number=range(200), constant=constant, code=codes))
     told = capsys.readouterr().out
     assert "note: 'number' differs in every row" in told
-    assert "note: 'code' is taken as a category, since 'A' is no number" in told
+    assert "note: 'code' is taken as a category, since 'A' is not a number" in told
     assert told.count("note: ") == 2
     assert [each.kind for each in manifest.features] == ["integer", "integer", "integer", "category"]
     assert manifest.runtime == "onnx"

@@ -103,7 +103,7 @@ def test_names_are_shown_as_they_are_and_the_threshold_is_told(tmp_path: Path) -
     assert name in found.words
     assert "script" not in found.tags
     assert "could not be drawn" not in found.words
-    assert "'yes' is said from a probability of 0.3" in found.words
+    assert "'yes' is predicted from a probability of 0.3 on" in found.words
     assert Model.load(folder).manifest.threshold == 0.3
 
 
