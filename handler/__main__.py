@@ -75,7 +75,7 @@ class Stop:
 
     def __enter__(self) -> Stop:
         both = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        # A shell ignores what a command in its background is not to hear.
+        # A shell ignores the signals that a command in its background must not get.
         self._before = {number: each for number, each in both.items() if each is not signal.SIG_IGN}
         for number in self._before:
             signal.signal(number, self._ask)
@@ -112,17 +112,17 @@ def score(options: argparse.Namespace, settings: Settings) -> int:
     from handler.batch.run import Batch, beside, into, require
 
     model, storage = _model(settings), Storage(settings.allow_http)
-    source = Location.parse(options.input)
+    input = Location.parse(options.input)
     output = Location.parse(options.output) if options.output else None
-    folder = into(source, output, settings.input_uri) if output else beside(source)
+    folder = into(input, output, settings.input_uri) if output else beside(input)
     shown = os.path.relpath(str(folder)) if not Path(options.input).is_absolute() else str(folder)
     shown = str(folder) if folder.scheme != "file" else shown
     with Stop() as stop:
         deadline = Deadline(stop.remaining)
         storage = storage.within(deadline)
         try:
-            with bar(require(storage, source).size) as progress:
-                scored = Batch(model, settings, storage, deadline, progress).score(source, folder)
+            with bar(require(storage, input).size) as progress:
+                scored = Batch(model, settings, storage, deadline, progress).score(input, folder)
         except DeadlineNear:
             print(f"stopped: {options.input} is not scored; its uploads were withdrawn", file=sys.stderr)
             return stop.code or 1
@@ -180,7 +180,7 @@ def check(options: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG0
 
 
 def sign(options: argparse.Namespace, settings: Settings) -> int:
-    """Sign the bundle, once every file of it was found to be the manifest's."""
+    """Sign the bundle, after every file was compared with the manifest."""
     from handler import signing
 
     bundle = Bundle.open(settings.model_dir)
@@ -195,7 +195,7 @@ def sign(options: argparse.Namespace, settings: Settings) -> int:
 
 def serve(options: argparse.Namespace, settings: Settings) -> int:
     """Serve over HTTP with functions-framework, as Cloud Run does."""
-    model = _model(settings)  # a bad bundle is told here, in one line
+    model = _model(settings)  # a bad bundle is reported here, in one line
     _require_free(options.host, options.port)
     base = f"http://{options.host}:{options.port}"
     example = model.manifest.golden[0]["record"]
@@ -225,27 +225,27 @@ def _parser(program: str, elsewhere: Mapping[str, str]) -> argparse.ArgumentPars
         help="the bundle (default: $MODEL_DIR, or handler/model: here or beside this code)",
     )
     add = partial(commands.add_parser, parents=[model])
-    each = add("predict", help="predict one record: age=45 new_user=0 ...")
-    each.add_argument("values", nargs="+", metavar="NAME=VALUE")
-    each.set_defaults(run=predict)
-    each = add("score", help="score a CSV file: a local path, s3:// or gs://")
-    each.add_argument("input", metavar="INPUT", help="a local path, s3://bucket/key or gs://bucket/key")
-    each.add_argument("--output", metavar="DIR_OR_URI", help="default: scored/ beside the input")
-    each.set_defaults(run=score)
-    each = add("invoke", help="send any event through the same dispatch as on Lambda")
-    each.add_argument("event", type=Path, metavar="EVENT.json")
-    each.set_defaults(run=invoke)
-    each = add("check", help="check that the bundle reproduces its golden predictions")
-    each.set_defaults(run=check)
-    each = add("sign", help="vouch for the bundle with a private key of yours")
-    each.add_argument("--key", type=Path, required=True, metavar="PRIVATE.pem", help="Ed25519, in PEM")
-    each.set_defaults(run=sign)
-    each = add("serve", help="serve over HTTP, with functions-framework")
-    each.add_argument("--host", default="127.0.0.1", help="the address to listen on (%(default)s)")
-    each.add_argument(
+    command = add("predict", help="predict one record: age=45 new_user=0 ...")
+    command.add_argument("values", nargs="+", metavar="NAME=VALUE")
+    command.set_defaults(run=predict)
+    command = add("score", help="score a CSV file: a local path, s3:// or gs://")
+    command.add_argument("input", metavar="INPUT", help="a local path, s3://bucket/key or gs://bucket/key")
+    command.add_argument("--output", metavar="DIR_OR_URI", help="default: scored/ beside the input")
+    command.set_defaults(run=score)
+    command = add("invoke", help="send any event through the same dispatch as on Lambda")
+    command.add_argument("event", type=Path, metavar="EVENT.json")
+    command.set_defaults(run=invoke)
+    command = add("check", help="check that the bundle reproduces its golden predictions")
+    command.set_defaults(run=check)
+    command = add("sign", help="vouch for the bundle with a private key of yours")
+    command.add_argument("--key", type=Path, required=True, metavar="PRIVATE.pem", help="Ed25519, in PEM")
+    command.set_defaults(run=sign)
+    command = add("serve", help="serve over HTTP, with functions-framework")
+    command.add_argument("--host", default="127.0.0.1", help="the address to listen on (%(default)s)")
+    command.add_argument(
         "--port", type=int, default=os.environ.get("PORT") or 8080, help="default: $PORT, or 8080"
     )
-    each.set_defaults(run=serve)
+    command.set_defaults(run=serve)
     return parser
 
 

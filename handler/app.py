@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from handler import telemetry
 from handler.errors import FunctionError, Unforeseen, status_of
+from handler.events.envelopes import envelope_of, envelopes
 from handler.events.jobs import Acknowledge, Job, Outcome, Predict, ScoreObject
-from handler.events.sources import source_of, sources
 from handler.scoring.model import Model
 from handler.settings import Settings
 from handler.web.api import Api
@@ -51,29 +51,29 @@ class App:
         self._cold = True
 
     def handle(self, event: object, request_id: str | None = None, remaining: Remaining = forever) -> Any:
-        """Dispatch an event: find its source, run its jobs, reply.
+        """Dispatch an event: find its envelope, run its jobs, reply.
 
         ``remaining`` gives the seconds until the platform's deadline. Raises ``UnknownEvent``,
-        whatever the source's platform wants raised, and a bug in an event's only job.
+        whatever the envelope's platform wants raised, and a bug in an event's only job.
         """
         most = remaining()
-        source = source_of(event, sources(self._model.schema, self.settings))
+        envelope = envelope_of(event, envelopes(self._model.schema, self.settings))
         try:
-            jobs = list(source.jobs(event))
+            jobs = list(envelope.jobs(event))
             alone = len(jobs) == 1
             outcomes = [self._run(job, request_id, remaining, most, alone) for job in jobs]
         except FunctionError as error:
             self._log("event", request_id, time.perf_counter(), status=status_of(error), problem=str(error))
             outcomes = [Outcome(None, error=error)]
-        return source.reply(outcomes)
+        return envelope.reply(outcomes)
 
     def _run(
         self, job: Job, request_id: str | None, remaining: Remaining, most: float, alone: bool
     ) -> Outcome:
         """Run one job; the project's own errors become its outcome.
 
-        So does a bug, unless the job is ``alone`` in its envelope: its neighbours are not to be delivered
-        again for it. ``most``: the seconds that remained when the invocation began.
+        So does a bug, unless the job is ``alone`` in its envelope: its neighbours must not be delivered
+        again because of it. ``most``: the seconds that remained when the invocation began.
         """
         start = time.perf_counter()
         if isinstance(job, Request):
@@ -83,20 +83,20 @@ class App:
             self._log(route, request_id, start, status=answer.status, **counts)
             return Outcome(job, answer)
         route, rows = "event", None
-        told: dict[str, object] = {}
+        fields: dict[str, object] = {}
         try:
             if isinstance(job, Predict):
                 route = "invoke"
                 result, rows = predict(self._model, job.payload)
             elif isinstance(job, ScoreObject):
-                route, told["input"] = "batch", str(job.input)
+                route, fields["input"] = "batch", str(job.input)
                 scored = self._batch(remaining, most).run(job.input, job.output)
                 rows = scored.rows
-                told |= scored.log_fields
+                fields |= scored.log_fields
                 result = scored.as_json()
             elif isinstance(job, Acknowledge):
                 result = {"skipped": job.reason}
-                told |= result
+                fields |= result
             else:
                 raise job.error
         except FunctionError as error:
@@ -107,7 +107,7 @@ class App:
             telemetry.failure("a bug stopped a job, and the others go on", bug, request_id=request_id)
             fault = Unforeseen(bug)
         else:
-            self._log(route, request_id, start, status=200, rows=rows, **told)
+            self._log(route, request_id, start, status=200, rows=rows, **fields)
             return Outcome(job, result)
         self._log(
             route,
@@ -116,7 +116,7 @@ class App:
             status=status_of(fault),
             error=type(fault).__name__,
             problem=str(fault),
-            **told,
+            **fields,
         )
         return Outcome(job, error=fault)
 
@@ -129,11 +129,11 @@ class App:
         deadline = Deadline(remaining, most)
         return Batch(self._model, self.settings, self._storage.within(deadline), deadline)
 
-    def _log(self, route: str, request_id: str | None, start: float, status: int, **told: object) -> None:
+    def _log(self, route: str, request_id: str | None, start: float, status: int, **fields: object) -> None:
         """The one line of an invocation's job."""
         cold, self._cold = self._cold, False
         telemetry.request(
-            "WARNING" if status >= 500 or "problem" in told else "INFO",
+            "WARNING" if status >= 500 or "problem" in fields else "INFO",
             {
                 "request_id": request_id,
                 "route": route,
@@ -141,7 +141,7 @@ class App:
                 "milliseconds": round((time.perf_counter() - start) * 1000, 3),
                 "cold_start": cold,
                 "model_version": self._model.manifest.version,
-                **told,
+                **fields,
             },
         )
 

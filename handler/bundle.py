@@ -1,9 +1,9 @@
 """The bundle: one folder with the fitted model, its ONNX twin, and the manifest that vouches for both.
 
-``model.json`` is the contract between training and serving. Loading trusts no manifest whose content
-does not make its ``version``, no file before its sha256 equals the manifest's, and unpickles nothing
-under other library versions than it was pickled with. That finds what was changed by accident; whoever
-may be out to change it is kept out by a signature (``handler.signing``).
+``model.json`` is the contract between training and serving. Loading trusts a manifest only if its
+content makes its ``version``, a file only if its sha256 is the manifest's, and a pickle only under the
+library versions that it was made with. That finds what was changed by accident; a signature
+(``handler.signing``) finds what was changed on purpose.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ except ImportError:
 #: (a key renamed, removed, or with another meaning); a new optional key does not raise it, as a reader
 #: refuses by name a key that it does not know. Keep the old reader as long as bundles of its format are
 #: served, with a test on one such manifest.
-#: 1: ``version`` is over the model's files, features, task, classes and target alone; still read.
+#: 1: ``version`` is over the model's files, features, task, classes and target only; still read.
 FORMAT = 2
 
 MANIFEST = "model.json"
@@ -86,10 +86,10 @@ class Contract(NamedTuple):
 
 
 class Manifest(NamedTuple):
-    """What ``model.json`` says; ``docs/reference.md`` has the meaning of each key.
+    """The content of ``model.json``; ``docs/reference.md`` has the meaning of each key.
 
     ``threshold``: the probability of the second class from which it is predicted, where training
-    was asked for one. ``ids``: columns that a request may carry and no feature is made of.
+    was asked for one. ``ids``: columns that a request may carry and that are not features.
     ``engines``: what serves ``one`` row and ``many`` (``scalar``, ``onnx`` or ``joblib``).
     """
 
@@ -128,10 +128,10 @@ class Manifest(NamedTuple):
     def from_json(cls, document: Any) -> Manifest:
         """Parse ``model.json``; raises ``BundleError`` that names the key at fault, or both versions."""
         if not isinstance(document, dict):
-            raise BundleError(f"{MANIFEST} holds no JSON object; train again")
-        found = document.get("format")
-        if type(found) is not int or not 1 <= found <= FORMAT:
-            shown = found if type(found) is int and abs(found) < 1000 else "unknown"
+            raise BundleError(f"{MANIFEST} does not hold a JSON object; train again")
+        number = document.get("format")
+        if type(number) is not int or not 1 <= number <= FORMAT:
+            shown = number if type(number) is int and abs(number) < 1000 else "unknown"
             raise BundleError(
                 f"{MANIFEST} has format {shown} and this code reads formats 1 to {FORMAT}; train again, "
                 "or serve it with the release that made it"
@@ -163,7 +163,7 @@ class Manifest(NamedTuple):
 
     @property
     def probabilities(self) -> bool:
-        """Whether the model gives probabilities; a few classifiers give labels alone."""
+        """Whether the model gives probabilities; a few classifiers give only labels."""
         return bool(self.golden) and "probabilities" in self.golden[0]
 
     @property
@@ -208,7 +208,7 @@ class Bundle(NamedTuple):
         """A model file's bytes, only if their sha256 is the manifest's; raises ``BundleError``."""
         expected = self.manifest.files.get(name)
         if expected is None:
-            raise BundleError(f"{MANIFEST} vouches for no file {name}")
+            raise BundleError(f"{MANIFEST} does not vouch for a file {name}")
         path = os.path.join(self.folder, name)
         try:
             content = _content(path)
@@ -235,7 +235,7 @@ class Bundle(NamedTuple):
         return contents
 
     def check_libraries(self) -> None:
-        """Raise ``BundleError`` unless the pickle's libraries are installed in its very versions."""
+        """Raise ``BundleError`` unless the pickle's libraries are installed in the same versions."""
         import importlib.metadata  # 10 ms that only a pickle needs
 
         differences = []
@@ -267,8 +267,8 @@ def _content(path: str) -> bytes:
 def content_version(document: Mapping[str, Any]) -> str:
     """The ``version`` that a manifest's content makes: 12 hex digits over all that is served or checked.
 
-    ``document`` is the JSON of a manifest. Over it are all keys, future ones included, but those in
-    ``DESCRIPTION``, and the hashes of all files but the report and the card, which name the version.
+    ``document`` is the JSON of a manifest. All its keys count, future ones included, except those in
+    ``DESCRIPTION``, and the hashes of all files except the report and the card, which name the version.
     """
     files = {name: digest for name, digest in document["files"].items() if name not in DOCUMENTS}
     contract: Any

@@ -3,7 +3,7 @@
 - ``FunctionError``
     - ``SettingError``: an environment variable holds a value that cannot be used
     - ``BundleError``: the bundle is absent, altered, or of another format or library version
-    - ``UnknownEvent``: no source knows the event's envelope
+    - ``UnknownEvent``: no envelope matches the event
         - ``RefusedEvent``: the event is known by name, and asks for what this function does not do
     - ``Unforeseen``: a bug stopped one job of several
     - ``RequestError``: the caller can mend it
@@ -14,13 +14,13 @@
         - ``InvalidCsv`` 400: not a CSV that can be read at all
             - ``MissingColumns`` 422: a CSV without the model's columns
         - ``Forbidden`` 403: an object that this deployment does not read
-    - ``PassingFault`` 503: another try may succeed, so the platform is to make one
+    - ``PassingFault`` 503: another try may succeed, so the platform should make one
         - ``StorageDown``: the object store is unreachable, throttled, or refuses access
         - ``NoObject``: the object, or its bucket, is not there
         - ``Changed``: an object is no longer of the version that was read
         - ``Outranked``: only a run of a model that was created later can mend the outputs
         - ``DeadlineNear``: the platform would stop this run before its end
-        - ``ServerBusy``: as many bodies as memory is meant for are being read
+        - ``ServerBusy``: the bodies that are being read fill the memory meant for them
 
 Messages never hold a value that a caller sent: they name fields, lines and rules.
 """
@@ -60,7 +60,7 @@ class BundleError(FunctionError):
 
 
 class UnknownEvent(FunctionError):
-    """No source recognises the event; names its keys, never its values."""
+    """No envelope matches the event; names its keys, never its values."""
 
     def __init__(self, keys: Sequence[str]) -> None:
         self.keys = tuple(keys)
@@ -80,14 +80,14 @@ class RefusedEvent(UnknownEvent):
 
 
 class Unforeseen(FunctionError):
-    """A bug stopped one job of several; names the exception's type, and the log has its place."""
+    """A bug stopped one job of several; names the exception's type, and the log has the lines."""
 
     def __init__(self, bug: Exception) -> None:
-        super().__init__(f"an unforeseen {type(bug).__name__} stopped this job; the log has its place")
+        super().__init__(f"an unforeseen {type(bug).__name__} stopped this job; the log has the lines")
 
 
 class Problem(NamedTuple):
-    """One thing wrong with one field; ``record`` (from 0) or ``line`` (from 1) says in which."""
+    """One thing wrong with one field, in ``record`` (from 0) or ``line`` (from 1)."""
 
     field: str
     code: str
@@ -97,23 +97,23 @@ class Problem(NamedTuple):
 
     def as_json(self) -> dict[str, object]:
         """The member of ``errors`` in a problem document."""
-        places = {"record": self.record, "line": self.line}
+        position = {"record": self.record, "line": self.line}
         return {
             "field": self.field,
             "code": self.code,
             "message": self.message,
-            **{name: place for name, place in places.items() if place is not None},
+            **{name: number for name, number in position.items() if number is not None},
         }
 
     def __str__(self) -> str:
-        place = f" (record {self.record})" if self.record is not None else ""
-        return f"{self.message}{place}"
+        record = f" (record {self.record})" if self.record is not None else ""
+        return f"{self.message}{record}"
 
 
 class Problems:
     """The problems of one request, up to ``MOST_PROBLEMS``: ``more`` counts those beyond.
 
-    ``hints``: for how many more unknown names a similar one may be looked for.
+    ``hints``: for how many more unknown names a similar name may be sought.
     """
 
     def __init__(self) -> None:
@@ -126,7 +126,7 @@ class Problems:
 
     @property
     def full(self) -> bool:
-        """Whether a further problem is counted alone."""
+        """Whether a further problem would only be counted."""
         return len(self.listed) >= MOST_PROBLEMS
 
     def add(
@@ -161,7 +161,7 @@ class InvalidBody(RequestError):
 
 
 class NotFound(RequestError):
-    """No such route."""
+    """There is no such route."""
 
 
 class MethodNotAllowed(RequestError):
@@ -237,19 +237,19 @@ class InvalidCsv(RequestError):
     def __init__(self, code: str, message: str, line: int | None = None) -> None:
         self.code = code
         self.line = line
-        place = f" (line {line})" if line is not None else ""
-        super().__init__(message + place, [Problem("file", code, message + place, line=line)])
+        message += f" (line {line})" if line is not None else ""
+        super().__init__(message, [Problem("file", code, message, line=line)])
 
 
 class MissingColumns(InvalidCsv):
     """A CSV whose header lacks features of the model."""
 
-    def __init__(self, missing: Sequence[str], found: int, delimiter: str) -> None:
+    def __init__(self, missing: Sequence[str], columns: int, delimiter: str) -> None:
         self.missing = tuple(missing)
         named = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}[delimiter]
         shown = ", ".join(name[:LONGEST_NAME] for name in missing[:NAMED]) + _and_more(len(missing), ", ")
         super().__init__(
-            "missing", f"the header has {found} {named}-separated columns and lacks: {shown}", line=1
+            "missing", f"the header has {columns} {named}-separated columns and lacks: {shown}", line=1
         )
         problems = Problems()
         for name in missing:
@@ -314,7 +314,7 @@ class DeadlineNear(PassingFault):
 
 
 class ServerBusy(PassingFault):
-    """As many bodies as memory is meant for are being read."""
+    """The bodies that are being read fill the memory that is meant for them."""
 
     def __init__(self) -> None:
         super().__init__("the server is reading as many bodies as it has room for; try again")

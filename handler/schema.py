@@ -1,4 +1,4 @@
-"""What the model takes, and every way to say it: query text, CSV cells and JSON become one record.
+"""What the model takes, in every spelling: query text, CSV cells and JSON become one record.
 
 A record is a tuple in feature order: a float for ``integer``, ``number`` and ``boolean`` (NaN where
 missing), a string for ``category`` (empty where missing). Text and JSON differ only in what spells
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 Value = float | str
 Record = tuple[Value, ...]
-#: One array a feature, by name: float64 with NaN where missing, or ``str`` objects.
+#: One array per feature, by name: float64 with NaN where missing, or ``str`` objects.
 Columns = Mapping[str, "np.ndarray"]
 
-#: What spells a number in text: ASCII digits, no digit separators, blanks around it allowed. No two
-#: repeats stand side by side that could share digits: a text that does not match is refused in one pass.
+#: A number in text: ASCII digits, no digit separators, blanks around it allowed. No two repeats that
+#: could share digits stand side by side, so that a text that does not match is refused in one pass.
 NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
 #: Characters of a text in which a number or a boolean is looked for, blanks around it left out.
 LONGEST_VALUE = 100
@@ -94,7 +94,7 @@ def parse_text(feature: Feature, text: str) -> Value:
 
 
 def parse_json(feature: Feature, value: object) -> Value:
-    """The value that a JSON value states; raises ``InvalidValue``. Text is no number here."""
+    """The value that a JSON value states; raises ``InvalidValue``. Text is not a number here."""
     if value is None:
         return _missing(feature)
     if feature.kind == "category":
@@ -118,7 +118,7 @@ def parse_json(feature: Feature, value: object) -> Value:
 
 
 def _check_id(value: object) -> None:
-    """Raise ``InvalidValue`` for what an answer is not to repeat: anything nested, and no number."""
+    """Raise ``InvalidValue`` for what an answer must not repeat: anything nested, NaN and infinity."""
     if isinstance(value, float) and not math.isfinite(value):
         raise InvalidValue("not_finite", "must be a finite number")
     if not isinstance(value, str | int | float | None):
@@ -142,7 +142,7 @@ def _category(feature: Feature, text: str) -> str:
     if not text:
         _missing(feature)
     elif not feature.open and text not in feature.categories:
-        raise InvalidValue("unknown_category", "is none of the categories that the model knows")
+        raise InvalidValue("unknown_category", "is not one of the categories that the model knows")
     return text
 
 
@@ -212,7 +212,7 @@ class Schema:
         return _sound(self.judge_json(value, problems, index) or (), problems)
 
     def judge_json(self, value: object, problems: Problems, index: int | None = None) -> Record | None:
-        """``from_json`` that adds to ``problems`` what is wrong, and then returns None."""
+        """``from_json``, but what is wrong is added to ``problems``, and None returned."""
         if not isinstance(value, Mapping):
             problems.add("", "not_a_record", "a record must be a JSON object of features", index)
             return None
@@ -285,7 +285,7 @@ class Schema:
         return {"ids": ids} if ids else {}
 
     def _hint(self, name: str) -> str:
-        """The question whether a feature of a similar name was meant, where there is one."""
+        """The question whether a feature of a similar name was meant, if there is one."""
         import difflib
 
         names = {each.lower(): each for each in self.names if len(each) <= 2 * LONGEST_HINTED}
@@ -298,10 +298,10 @@ class Schema:
 
         return {
             feature.name: np.array(
-                [record[place] for record in records],
+                [record[position] for record in records],
                 dtype=object if feature.kind == "category" else np.float64,
             )
-            for place, feature in enumerate(self.features)
+            for position, feature in enumerate(self.features)
         }
 
     def parse_series(self, feature: Feature, texts: pl.Series) -> tuple[np.ndarray, np.ndarray | None]:

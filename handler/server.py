@@ -32,7 +32,7 @@ from handler.errors import RequestTooSlow, ServerBusy
 from handler.settings import Settings
 from handler.web.messages import problem
 
-#: Bytes a second that a client must send, on the average, once its first seconds are over.
+#: Bytes per second that a client must send on average, once its first seconds are over.
 SLOWEST = 8 * 1024
 #: Bytes of a request line with its headers: room for a query of some thousand features.
 LONGEST_HEAD = 256 * 1024
@@ -43,10 +43,10 @@ SEND_SECONDS = 30
 
 
 class Unreader(SocketUnreader):  # type: ignore[misc]
-    """Reads a connection's bytes, while the request that they make has time left.
+    """Reads a connection's bytes, as long as the request has time left.
 
-    Raises ``NoMoreData`` where a head takes too long, which closes the connection, and ``TimeoutError``
-    where a body does.
+    Raises ``NoMoreData`` if a head takes too long, which closes the connection, and ``TimeoutError`` if a
+    body does.
     """
 
     def __init__(self, sock: Any, seconds: float) -> None:
@@ -55,7 +55,7 @@ class Unreader(SocketUnreader):  # type: ignore[misc]
         self.begin(head=True)
 
     def begin(self, head: bool) -> None:
-        """A head, or its body, is to come from now on."""
+        """A head, or its body, begins to come now."""
         self._head, self._read, self._start = head, 0, time.monotonic()
 
     def chunk(self, size_hint: int | None = None) -> bytes:
@@ -80,7 +80,7 @@ class Unreader(SocketUnreader):  # type: ignore[misc]
 class Reception:
     """Takes requests in whole, and lets ``threads`` of them at a time on to the application.
 
-    The bodies that are here at once are no longer than as many of the longest.
+    The bodies that are in memory at once have at most the bytes of ``threads`` of the longest.
     """
 
     def __init__(self, application: Any, threads: int, settings: Settings) -> None:
@@ -97,7 +97,7 @@ class Reception:
         chunked = environ.get("HTTP_TRANSFER_ENCODING")
         most = self._longest + 1 if chunked else announced
         if announced > self._longest:
-            most = 0  # refused by its length alone
+            most = 0  # its length suffices to refuse it
         with self._freed:
             if not self._freed.wait_for(lambda: most <= self._room, self._patience):
                 return _refuse(ServerBusy(), start_response)
@@ -123,7 +123,7 @@ def _refuse(error: RequestTooSlow | ServerBusy, start_response: Any) -> Iterable
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """gunicorn's worker with threads, in which no client holds one up for long."""
+    """gunicorn's worker with threads, in which no client holds up a thread for long."""
 
     def get_thread_pool(self) -> ThreadPoolExecutor:
         """A pool with room for those who wait; threads are made as they are needed."""

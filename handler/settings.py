@@ -22,14 +22,14 @@ BODY_LIMITS: Mapping[Platform, int] = {
 MODEL_DIR = os.path.join("handler", "model")
 #: Measured beside 0.5, 1 and 1.5 MiB, as two workers a processor beside one: ``make bench PARTS=choices``.
 BLOCK_BYTES = 768 * 1024
-#: Seconds in which a request is to come, where our own server reads it: ``handler/server.py``.
+#: Seconds in which a request must come, where our own server reads it: ``handler/server.py``.
 READ_TIMEOUT = 20
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 LOG_LEVELS: tuple[LogLevel, ...] = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
 class Settings(NamedTuple):
-    """What the environment says; sizes in bytes, ``timeout`` in seconds (Cloud Run; None: not told)."""
+    """The settings; sizes in bytes, ``timeout`` in seconds (of Cloud Run; None: unknown)."""
 
     model_dir: str = MODEL_DIR
     model_public_key: str | None = None

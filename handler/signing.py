@@ -61,10 +61,12 @@ def sign(private_key: Path, content: bytes) -> bytes:
     return key.sign(content)
 
 
-def _public_key(told: str) -> Ed25519PublicKey:
+def _public_key(given: str) -> Ed25519PublicKey:
     try:
-        # Where an environment variable cannot hold line ends, they are spelled.
-        text = told.replace("\\n", "\n") if "-----BEGIN" in told else Path(told).read_text(encoding="ascii")
+        # Where an environment variable cannot hold line ends, they are written as \n.
+        text = (
+            given.replace("\\n", "\n") if "-----BEGIN" in given else Path(given).read_text(encoding="ascii")
+        )
         key = load_pem_public_key(text.encode())
     except (OSError, ValueError, UnsupportedAlgorithm) as error:
         raise SettingError(VARIABLE, RULE) from error

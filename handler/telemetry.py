@@ -1,11 +1,11 @@
-"""Logs: one JSON line an invocation on Lambda and Cloud Run, readable text on a terminal.
+"""Logs: one JSON line per invocation on Lambda and Cloud Run, readable text on a terminal.
 
 On Lambda that line is also its metrics, in CloudWatch's embedded metric format.
 
-No line ever holds a value from a payload: an unforeseen exception is told by its type and place.
+No line ever holds a value from a payload: an unforeseen exception is named by its type and lines.
 
 A line is written in one piece, past ``logging``: its records, filters and locks took longer than
-the prediction that they told of.
+the prediction that they logged.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ENCODER = json.JSONEncoder(ensure_ascii=False, default=str)
 class Log(NamedTuple):
     """Where lines go (None: to standard error, as it is then), and which.
 
-    ``function``: the Lambda function's name, where a request's line says its metrics too.
+    ``function``: the Lambda function's name, where a request's line holds its metrics too.
     """
 
     stream: TextIO | None = None
@@ -41,13 +41,13 @@ class Log(NamedTuple):
         measured = self.function and message == REQUEST
         if LOG_LEVELS.index(level) < LOG_LEVELS.index(self.level) and not measured:
             return
-        told = {name: value for name, value in fields.items() if value is not None}
+        given = {name: value for name, value in fields.items() if value is not None}
         now = time.time()
-        line = (_as_text if self.readable else self._as_json)(level, message, now, told)
+        line = (_as_text if self.readable else self._as_json)(level, message, now, given)
         with contextlib.suppress(OSError, ValueError):  # a log that cannot be written fails no request
             (self.stream or sys.stderr).write(line)  # standard error is flushed at each line's end
 
-    def _as_json(self, level: LogLevel, message: str, now: float, told: Mapping[str, object]) -> str:
+    def _as_json(self, level: LogLevel, message: str, now: float, fields: Mapping[str, object]) -> str:
         """One JSON object, with ``severity`` as Cloud Logging reads it.
 
         https://cloud.google.com/logging/docs/structured-logging
@@ -56,17 +56,17 @@ class Log(NamedTuple):
         milliseconds = int(now * 1000)
         clock = f"{hour:02}:{minute:02}:{second:02}.{milliseconds % 1000:03}Z"
         written = f"{year}-{month:02}-{day:02}T{clock}"
-        line = ENCODER.encode({"severity": level, "time": written, "message": message, **told})
+        line = ENCODER.encode({"severity": level, "time": written, "message": message, **fields})
         if self.function and message == REQUEST:
-            return f"{line[:-1]}, {_metrics(self.function, milliseconds, told)}}}\n"
+            return f"{line[:-1]}, {_metrics(self.function, milliseconds, fields)}}}\n"
         return line + "\n"
 
 
-def _as_text(level: LogLevel, message: str, now: float, told: Mapping[str, object]) -> str:
+def _as_text(level: LogLevel, message: str, now: float, fields: Mapping[str, object]) -> str:
     """Time, message, and the fields as ``name=value``."""
     clock = time.strftime("%H:%M:%S", time.localtime(now))
     mark = f"{level}: " if level in ("WARNING", "ERROR") else ""
-    return f"{clock} {mark}{message}{''.join(f' {name}={value}' for name, value in told.items())}\n"
+    return f"{clock} {mark}{message}{''.join(f' {name}={value}' for name, value in fields.items())}\n"
 
 
 _log = Log()
@@ -92,8 +92,8 @@ def request(level: LogLevel, fields: Mapping[str, object]) -> None:
 def failure(message: str, error: BaseException, **fields: object) -> None:
     """Log an unforeseen exception: its type and the lines it came through, never its text."""
     frames = traceback.extract_tb(error.__traceback__)
-    places = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
-    event("ERROR", message, error=type(error).__name__, at=places, **fields)
+    lines = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
+    event("ERROR", message, error=type(error).__name__, at=lines, **fields)
 
 
 UNITS: Mapping[str, str] = {

@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 HANDLER = {
     "", ".app", ".bundle", ".errors", ".schema", ".settings", ".telemetry",
-    ".events", ".events.http", ".events.jobs", ".events.sources",
+    ".events", ".events.http", ".events.jobs", ".events.envelopes",
     ".scoring", ".scoring.model", ".scoring.outputs", ".scoring.row_program", ".scoring.scorers",
     ".web", ".web.api", ".web.messages", ".web.predictions",
 }  # fmt: skip

@@ -20,7 +20,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "scoring": ("row_program", "scorers", "outputs", "model", "checking", "table"),
     "batch": ("progress", "folding", "run"),
     "web": ("messages", "predictions", "openapi", "pages", "api"),
-    "events": ("jobs", "objects", "http", "sources"),
+    "events": ("jobs", "objects", "http", "envelopes"),
     "on top": ("app", "server", "__main__"),
 }
 LAYERS = tuple(

@@ -1,1 +1,1 @@
-"""An object becomes three: predictions, rejects and a summary. Knows no envelope."""
+"""An object becomes three: predictions, rejects and a summary. It knows nothing of envelopes."""

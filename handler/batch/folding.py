@@ -1,8 +1,8 @@
 """Lines that repeat: a run reads, scores and writes each distinct one once.
 
 Equal lines are equal records with equal predictions. Tables of whole numbers and categories are full
-of such lines, and one that was met before costs a look into a table. A block of which few lines
-repeat, or in which a line may be less than a record, is read as any table is.
+of such lines, and one that was met before costs one look-up. A block of which few lines
+repeat, or in which a line may be less than a record, is read as any other.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from handler.tables.rows import Block, Layout, Reject, judge
 if TYPE_CHECKING:
     import polars as pl
 
-#: So many bytes of a block tell whether its lines repeat.
+#: The bytes of a block by which it is judged whether its lines repeat.
 SAMPLE = 32 * 1024
 #: Distinct lines that a run remembers, about 10 MB of them.
 MOST_LINES = 100_000
@@ -27,7 +27,7 @@ MOST_LINES = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """A block, scored. ``text``: sound lines with their outputs; ``classes``: (place, lines) of each."""
+    """A block, scored. ``text``: sound lines with their outputs; ``classes``: (index, lines) of each."""
 
     total: int
     rejects: tuple[Reject, ...]
@@ -41,13 +41,13 @@ class Folds:
     def __init__(self, model: Model, layout: Layout) -> None:
         self._model = model
         self._layout = layout
-        #: A line with its outputs as text, and its class's place; ``_REJECTED`` where it is rejected.
+        #: A line with its outputs as text, and its class's index; ``_REJECTED`` if it is rejected.
         self._known: dict[str, tuple[str, int | None]] = {}
         self._rejects: dict[str, Reject] = {}
         self._worker = threading.local()
 
     def fold(self, block: Block) -> Folded | None:
-        """Score a block by its distinct lines; None where that does not serve it."""
+        """Score a block by its distinct lines; None if that does not suit it."""
         data = block.data
         if not repeats(data) or not reading.is_plain(data) or b'"' in data or b"\r" in data:
             return None  # a quote or a lone return may end a record elsewhere than the line
@@ -64,12 +64,12 @@ class Folds:
         self._worker.table = table
         texts, classes = table.of(lines)
         rejected = classes.is_null().arg_true() if classes.null_count() else []
-        rejects = tuple(self._reject(place, block.line + place, lines[place]) for place in rejected)
+        rejects = tuple(self._reject(index, block.line + index, lines[index]) for index in rejected)
         counts = classes.drop_nulls().value_counts().rows() if self._model.manifest.classes else []
         return Folded(len(lines), rejects, texts.str.join("").item().encode(), tuple(counts))
 
     def _look_up(self, lines: list[str]) -> list[tuple[str, int | None]] | None:
-        """What each line comes to; None for a blank one, and where a run would remember too many."""
+        """The text and class of each line; None if one is blank, or if a run would remember too many."""
         unknown = [line for line in lines if line not in self._known]
         if len(self._known) + len(unknown) > MOST_LINES or "" in unknown:
             return None
@@ -82,19 +82,19 @@ class Folds:
         sound, cells, records = [], [], []
         for line in lines:
             row = line.split(self._layout.delimiter)
-            found = judge(0, 0, line, row, self._layout, self._model.schema)
-            if isinstance(found, Reject):
-                self._rejects[line] = found
+            judged = judge(0, 0, line, row, self._layout, self._model.schema)
+            if isinstance(judged, Reject):
+                self._rejects[line] = judged
             else:
                 sound.append(line)
                 cells.append(row)
-                records.append(found)
+                records.append(judged)
         if records:
             added = list(self._model.added(records))
-            places = [each[0] for each in added if each is not None]
+            indices = [each[0] for each in added if each is not None]
             rows = ([*row, *each[1]] for row, each in zip(cells, added, strict=True) if each is not None)
             written = (f"{line}\n" for line in writing.line_texts(rows))
-            scored = zip(written, places, strict=True)
+            scored = zip(written, indices, strict=True)
             for line, each in zip(sound, added, strict=True):
                 if each is not None:
                     known[line] = next(scored)
@@ -102,9 +102,9 @@ class Folds:
                     self._rejects[line] = Reject(0, 0, "", NOT_PREDICTABLE, UNPREDICTABLE, line)
         self._known |= known
 
-    def _reject(self, place: int, line: int, row: str) -> Reject:
+    def _reject(self, index: int, line: int, row: str) -> Reject:
         known = self._rejects[row]
-        return Reject(place, line, known.column, known.code, known.reason, row)
+        return Reject(index, line, known.column, known.code, known.reason, row)
 
 
 class _Table:
@@ -119,7 +119,7 @@ class _Table:
         self._classes = pl.Series([], dtype=pl.UInt32)
 
     def read(self, data: bytes) -> pl.Series | None:
-        """The lines of a block as categories; None where polars sees others than there are."""
+        """The lines of a block as categories; None if polars sees other lines than there are."""
         import polars as pl
 
         try:
@@ -128,7 +128,7 @@ class _Table:
         except (pl.exceptions.PolarsError, OSError):
             return None
         if lines.null_count() or len(lines) != data.count(b"\n") + (not data.endswith(b"\n")):
-            return None  # a blank line, which is no record
+            return None  # a blank line, which is not a record
         return lines
 
     def new(self) -> list[str]:
@@ -151,7 +151,7 @@ class _Table:
         return self._texts.gather(codes), self._classes.gather(codes)
 
 
-#: What a rejected line comes to: it is not written, and of no class.
+#: The entry of a rejected line: it is not written, and has no class.
 _REJECTED = ("", None)
 
 

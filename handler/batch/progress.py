@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 @contextlib.contextmanager
 def bar(size: int) -> Iterator[Callable[[int, int, int], None]]:
-    """A bar over ``size`` bytes on standard error; nothing is shown where that is no terminal."""
+    """A bar over ``size`` bytes on standard error; nothing is shown if that is not a terminal."""
     if not sys.stderr.isatty():
         yield lambda *_: None
         return

@@ -4,9 +4,9 @@ How repeated, late and simultaneous events come to one right result, with no loc
 
 1. A run scores the version of the input that is there now, whichever its event named, and reads it
    under the condition that it stays that version.
-2. It skips a version that ``summary.json`` says this model, or one that was created later, has scored,
-   if the outputs still are the ones that the summary names. Where a later model's are not, only that
-   model can mend them: the run raises, and the platform delivers the event again.
+2. It skips a version that this model, or one that was created later, has scored according to
+   ``summary.json``, if the outputs still are the ones that the summary names. Where a later model's are
+   not, only that model can mend them: the run raises, and the platform delivers the event again.
 3. It writes both outputs, each whole or not at all, and then the summary under the condition that
    nobody has written one since step 2. Where the condition fails, another run was at work, whose
    outputs may now be mixed with ours: it starts again at step 1, and so mends them.
@@ -57,7 +57,7 @@ Progress = Callable[[int, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """What a run came to: ``summary`` as written, or ``skipped`` with the reason for writing none."""
+    """The result of a run: ``summary`` as written, or ``skipped``, the reason why none was written."""
 
     summary: Mapping[str, Any] | None = None
     skipped: str | None = None
@@ -69,14 +69,14 @@ class Scored:
 
     @property
     def log_fields(self) -> dict[str, object]:
-        """What the log line says beside the rows read."""
+        """The fields of the log line, beside the rows read."""
         if self.summary is None:
             return {"skipped": self.skipped}
         fault = self.summary.get("error")
         return {"rejected": self.summary["rows"]["rejected"], "fault": fault["code"] if fault else None}
 
     def as_json(self) -> dict[str, Any]:
-        """What a caller is told."""
+        """The summary, or why there is none."""
         return dict(self.summary) if self.summary is not None else {"skipped": self.skipped}
 
 
@@ -100,8 +100,8 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """A block as lines of both tables, with its rows in all, its rejects by code and its rows by class."""
+class WrittenBlock:
+    """A block as lines of both tables; its rows are counted, its rejects by code, the others by class."""
 
     total: int
     predictions: bytes
@@ -113,8 +113,8 @@ class Part:
 class Batch:
     """Scores objects with one loaded model.
 
-    ``deadline`` says when a run gives up, which ``storage`` is to know too (``Storage.within``);
-    ``progress`` is told the bytes read, the rows read and the rows rejected, as totals.
+    ``deadline`` says when a run gives up; ``storage`` must know it too (``Storage.within``). ``progress``
+    is called with the totals of bytes read, rows read and rows rejected.
     """
 
     def __init__(
@@ -131,45 +131,45 @@ class Batch:
         self._deadline = deadline
         self._progress = progress
 
-    def run(self, source: Location, output: Location | None = None) -> Scored:
-        """Score the object at ``source``, as an event asks; ``output`` None means OUTPUT_URI.
+    def run(self, input: Location, output: Location | None = None) -> Scored:
+        """Score the object at ``input``, as an event asks; ``output`` None means OUTPUT_URI.
 
         Raises ``Forbidden`` for an object outside INPUT_URI, and ``PassingFault``. Outputs of
         scoring are skipped, and what a model that was created later has scored.
         """
         prefixes = [Location.parse(uri) for uri in self._settings.input_uri]
-        if prefixes and not any(source.is_under(prefix) for prefix in prefixes):
-            raise Forbidden(f"{source} is not under INPUT_URI")
+        if prefixes and not any(input.is_under(prefix) for prefix in prefixes):
+            raise Forbidden(f"{input} is not under INPUT_URI")
         if output is None and self._settings.output_uri is None:
             raise SettingError("OUTPUT_URI", "must say where predictions go, such as s3://bucket/scored")
         output = output or Location.parse(str(self._settings.output_uri))
-        if is_output(source, output):
+        if is_output(input, output):
             return Scored(skipped="it is an output of scoring")
-        return self._score(source, into(source, output, self._settings.input_uri), defers=True)
+        return self._score(input, into(input, output, self._settings.input_uri), defers=True)
 
-    def score(self, source: Location, folder: Location) -> Scored:
-        """Score the object at ``source`` into ``folder``, as a person asks: a later model's result is
+    def score(self, input: Location, folder: Location) -> Scored:
+        """Score the object at ``input`` into ``folder``, as a person asks: a later model's result is
         replaced. Raises ``PassingFault``."""
-        return self._score(source, folder, defers=False)
+        return self._score(input, folder, defers=False)
 
-    def _score(self, source: Location, folder: Location, defers: bool) -> Scored:
+    def _score(self, input: Location, folder: Location, defers: bool) -> Scored:
         for _ in range(ATTEMPTS - 1):
             with contextlib.suppress(Changed):
-                return self._attempt(source, folder, defers)
-        return self._attempt(source, folder, defers)
+                return self._attempt(input, folder, defers)
+        return self._attempt(input, folder, defers)
 
-    def _attempt(self, source: Location, folder: Location, defers: bool) -> Scored:
+    def _attempt(self, input: Location, folder: Location, defers: bool) -> Scored:
         start = time.monotonic()
         run = uuid.uuid4().hex
-        version = self._storage.version(source)
+        version = self._storage.version(input)
         if version is None:
             return Scored(skipped="it is not there any more")
         seen = self._storage.read(folder.child(SUMMARY))
-        if seen is not None and (scorer := self._is_done(seen[0], source, version, folder, defers)):
+        if seen is not None and (scorer := self._is_done(seen[0], input, version, folder, defers)):
             return Scored(skipped=f"{scorer} has scored it already")
         summary: dict[str, Any] = {
             "input": {
-                "uri": str(source),
+                "uri": str(input),
                 "etag": version.etag,
                 "generation": version.generation,
                 "size": version.size,
@@ -180,21 +180,21 @@ class Batch:
         }
         old = seen[1] if seen else None
         try:
-            summary |= self._write_outputs(source, version, folder, old, run)
+            summary |= self._write_outputs(input, version, folder, old, run)
         except InvalidCsv as fault:
-            told = {"code": fault.code, "message": str(fault), "line": fault.line}
-            summary |= {**Tally().as_json(), "outputs": None, "error": told}
+            error = {"code": fault.code, "message": str(fault), "line": fault.line}
+            summary |= {**Tally().as_json(), "outputs": None, "error": error}
         summary["seconds"] = round(time.monotonic() - start, 3)
         text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
         self._storage.replace(folder.child(SUMMARY), text.encode(), old)
-        if _identity(self._storage.version(source)) != version.identity:
-            raise Changed(str(source))
+        if _identity(self._storage.version(input)) != version.identity:
+            raise Changed(str(input))
         return Scored(summary)
 
     def _is_done(
-        self, summary: bytes, source: Location, version: Version, folder: Location, defers: bool
+        self, summary: bytes, input: Location, version: Version, folder: Location, defers: bool
     ) -> str | None:
-        """Which model has scored this version already, in words; None if it is to be scored.
+        """Which model has scored this version already, in words; None if it must be scored.
 
         Raises ``Outranked`` where a later model has, and the outputs are no longer that run's.
         """
@@ -203,7 +203,7 @@ class Batch:
             document = json.loads(summary)
             scored, model, outputs = document["input"], document["model"], document["outputs"]
             if (scored["uri"], scored["etag"], scored["generation"]) != (
-                str(source),
+                str(input),
                 version.etag,
                 version.generation,
             ):
@@ -223,7 +223,7 @@ class Batch:
                 for name in (PREDICTIONS, REJECTED)
             )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            return None  # not a summary of ours: scoring writes one
+            return None  # it is not a summary of ours: scoring writes one
         if whole:
             return "this model version" if same else "a model that was created later"
         if same:
@@ -231,7 +231,7 @@ class Batch:
         raise Outranked(str(folder.child(SUMMARY)))
 
     def _write_outputs(
-        self, source: Location, version: Version, folder: Location, old: Version | None, run: str
+        self, input: Location, version: Version, folder: Location, old: Version | None, run: str
     ) -> dict[str, Any]:
         """Score the version into the two tables; returns the counts and the tables' etags."""
         tally = Tally()
@@ -241,8 +241,8 @@ class Batch:
             storage.writer(folder.child(PREDICTIONS), run) as predictions,
         ):
             rejected.write(writing.lines(REJECT_COLUMNS))
-            with contextlib.closing(self._parts(source, version, tally)) as parts:
-                for text, rejects in parts:
+            with contextlib.closing(self._tables(input, version, tally)) as tables:
+                for text, rejects in tables:
                     predictions.write(text)
                     rejected.write(rejects)
             # All is sent and nothing yet visible: a run that has lost already ends without a trace.
@@ -251,67 +251,67 @@ class Batch:
                 raise Changed(str(folder))
         etags = {}
         for name in (PREDICTIONS, REJECTED):
-            found = storage.version(folder.child(name))
-            if found is None or found.run not in (run, None):
+            written = storage.version(folder.child(name))
+            if written is None or written.run not in (run, None):
                 raise Changed(str(folder.child(name)))
-            etags[name] = found.etag
+            etags[name] = written.etag
         return {**tally.as_json(), "outputs": etags}
 
-    def _parts(
-        self, source: Location, version: Version, tally: Tally
+    def _tables(
+        self, input: Location, version: Version, tally: Tally
     ) -> Generator[tuple[bytes, bytes], None, None]:
         """The lines of ``predictions.csv``, header first, and of ``rejected.csv``, block by block."""
         done = 0
 
         def counted() -> Iterator[bytes]:
             nonlocal done
-            for chunk in self._storage.stream(source, version):
+            for chunk in self._storage.stream(input, version):
                 done += len(chunk)
                 yield chunk
 
-        # Many packed bytes may hold nothing, and few very much: time is looked at on both sides.
-        chunks = self._in_time(inflated(self._in_time(counted(), source)), source)
+        # Many packed bytes may hold nothing, and few very much: the time is checked on both sides.
+        chunks = self._in_time(inflated(self._in_time(counted(), input)), input)
         table = formats.opened(chunks, self._model.schema, self._settings.block_bytes)
         yield writing.head(table.layout, outputs.names(self._model.manifest)), b""
-        for part in self._in_order(table, source):
-            tally.read += part.total
-            tally.scored += part.total - sum(part.rejects.values())
-            tally.rejects.update(part.rejects)
-            tally.classes.update(part.classes)
+        for block in self._in_order(table, input):
+            tally.read += block.total
+            tally.scored += block.total - sum(block.rejects.values())
+            tally.rejects.update(block.rejects)
+            tally.classes.update(block.classes)
             self._progress(done, tally.read, tally.rejects.total())
-            yield part.predictions, part.rejected
+            yield block.predictions, block.rejected
 
-    def _in_time(self, chunks: Iterator[bytes], source: Location) -> Iterator[bytes]:
+    def _in_time(self, chunks: Iterator[bytes], input: Location) -> Iterator[bytes]:
         """The chunks, as long as there is time for the next."""
         for chunk in chunks:
-            self._deadline.check(source)
+            self._deadline.check(input)
             yield chunk
 
-    def _in_order(self, table: Table, source: Location) -> Iterator[Part]:
-        """Score blocks on all workers, and give the parts in the blocks' order.
+    def _in_order(self, table: Table, input: Location) -> Iterator[WrittenBlock]:
+        """Score blocks on all workers, and give them in their order.
 
         At most one block more than there are workers is under way, so memory stays bounded.
         """
         workers = self._settings.workers
         pool = ThreadPoolExecutor(workers, thread_name_prefix="block")
         folds = Folds(self._model, table.layout)
-        under_way: collections.deque[Future[Part]] = collections.deque()
+        under_way: collections.deque[Future[WrittenBlock]] = collections.deque()
         try:
             for block in table.blocks:
-                under_way.append(pool.submit(self._part, block, table, folds))
+                under_way.append(pool.submit(self._written, block, table, folds))
                 if len(under_way) > workers:
-                    yield self._deadline.result(under_way.popleft(), source)
+                    yield self._deadline.result(under_way.popleft(), input)
             while under_way:
-                yield self._deadline.result(under_way.popleft(), source)
+                yield self._deadline.result(under_way.popleft(), input)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)  # a run that gives up has no time to wait
 
-    def _part(self, block: Block, table: Table, folds: Folds) -> Part:
+    def _written(self, block: Block, table: Table, folds: Folds) -> WrittenBlock:
         """Read, score and write one block."""
         model = self._model
         folded = folds.fold(block)
         if folded is not None:
-            classes = {str(model.manifest.classes[place]): count for place, count in folded.classes}
+            classes = {str(model.manifest.classes[index]): count for index, count in folded.classes}
             total, rejects, text = folded.total, folded.rejects, folded.text
         else:
             rows, scores = score_block(model, block, table)
@@ -319,52 +319,54 @@ class Batch:
             if total > len(rejects):
                 text = table.format.write(rows, table.layout, outputs.columns(model.manifest, scores))
                 classes = _by_class(scores.values, model.manifest.classes)
-        rejected = writing.lines(*(each.cells for each in rejects))
-        return Part(total, text, rejected, collections.Counter(each.code for each in rejects), classes)
+        rejected = writing.lines(*(reject.cells for reject in rejects))
+        return WrittenBlock(
+            total, text, rejected, collections.Counter(reject.code for reject in rejects), classes
+        )
 
 
-def is_output(source: Location, output: Location) -> bool:
+def is_output(input: Location, output: Location) -> bool:
     """Whether an object was written by scoring: it lies under ``output``, or is named as outputs are.
 
-    A bucket as a whole, with no prefix, may hold inputs too: there the name alone decides.
+    A whole bucket, without a prefix, may hold inputs too: there only the name decides.
     """
-    folder = source.key.rpartition("/")[0].lower()
-    named = source.name == SUMMARY or (source.name in OUTPUTS and folder.endswith(SUFFIXES))
-    return named or (output.key.strip("/") != "" and source.is_under(output))
+    folder = input.key.rpartition("/")[0].lower()
+    named = input.name == SUMMARY or (input.name in OUTPUTS and folder.endswith(SUFFIXES))
+    return named or (output.key.strip("/") != "" and input.is_under(output))
 
 
-def beside(source: Location) -> Location:
+def beside(input: Location) -> Location:
     """Where ``python -m handler score`` writes without ``--output``: ``scored/NAME/`` beside the input."""
-    folder, _, name = source.key.rpartition("/")
-    return Location(source.scheme, source.bucket, folder).child("scored", name)
+    folder, _, name = input.key.rpartition("/")
+    return Location(input.scheme, input.bucket, folder).child("scored", name)
 
 
-def into(source: Location, output: Location, inputs: Sequence[str]) -> Location:
+def into(input: Location, output: Location, inputs: Sequence[str]) -> Location:
     """The folder of an input's outputs: its whole key under ``output``; a local one's file name.
 
     Where ``inputs`` (INPUT_URI) are in more than one bucket, the bucket's name stands before the key, and
-    the scheme before that where an S3 and a GCS bucket have one name. So no two inputs share a folder:
-    no bucket's name has a slash.
+    the scheme before that where an S3 and a GCS bucket have one name. So no two inputs share a folder,
+    as a bucket's name never has a slash.
     """
-    if source.scheme == "file":
-        return output.child(source.name)
+    if input.scheme == "file":
+        return output.child(input.name)
     buckets = {(prefix.scheme, prefix.bucket) for prefix in map(Location.parse, inputs)}
     if len(buckets) == 1 or not buckets:
-        return output.child(source.key)
+        return output.child(input.key)
     alike = len({bucket for _, bucket in buckets}) < len(buckets)
-    return output.child(*([source.scheme] if alike else []), source.bucket, source.key)
+    return output.child(*([input.scheme] if alike else []), input.bucket, input.key)
 
 
-def require(storage: Storage, source: Location) -> Version:
-    """The present version of the object at ``source``; raises ``NoObject`` if there is none."""
-    version = storage.version(source)
+def require(storage: Storage, input: Location) -> Version:
+    """The present version of the object at ``input``; raises ``NoObject`` if there is none."""
+    version = storage.version(input)
     if version is None:
-        raise NoObject(str(source))
+        raise NoObject(str(input))
     return version
 
 
 def _by_class(values: Any, classes: tuple[Label, ...]) -> dict[str, int]:
-    """Rows by predicted class; nothing for a regression."""
+    """The number of rows by predicted class; empty for a regression."""
     if not classes:
         return {}
     import numpy as np

@@ -28,12 +28,10 @@ class ApiGatewayV1:
     """
 
     def matches(self, event: Event) -> bool:
-        """See ``Source``."""
         members = keys(event)
         return "httpMethod" in members and "elb" not in context_of(event) and not _kind(members)
 
     def jobs(self, event: Mapping[str, Any]) -> Iterable[Job]:
-        """See ``Source``."""
         path, whole = text(event, "path"), text(event, "requestContext", "path", default="")
         return [
             Request(
@@ -48,7 +46,6 @@ class ApiGatewayV1:
         ]
 
     def reply(self, outcomes: Sequence[Outcome]) -> dict[str, Any]:
-        """See ``Source``."""
         return _reply(outcomes)
 
 
@@ -60,12 +57,10 @@ class ApiGatewayV2:
     """
 
     def matches(self, event: Event) -> bool:
-        """See ``Source``."""
         members = keys(event)
         return members.get("version") == "2.0" and "http" in context_of(event) and not _kind(members)
 
     def jobs(self, event: Mapping[str, Any]) -> Iterable[Job]:
-        """See ``Source``."""
         return [
             Request(
                 method=text(event, "requestContext", "http", "method"),
@@ -78,7 +73,6 @@ class ApiGatewayV2:
         ]
 
     def reply(self, outcomes: Sequence[Outcome]) -> dict[str, Any]:
-        """See ``Source``."""
         return _reply(outcomes)
 
 
@@ -89,11 +83,9 @@ class Alb:
     """
 
     def matches(self, event: Event) -> bool:
-        """See ``Source``."""
         return "elb" in context_of(event) and "multiValueHeaders" not in keys(event)
 
     def jobs(self, event: Mapping[str, Any]) -> Iterable[Job]:
-        """See ``Source``."""
         from urllib.parse import unquote_plus
 
         query = _pairs(event, "queryStringParameters", "multiValueQueryStringParameters")
@@ -109,7 +101,6 @@ class Alb:
         ]
 
     def reply(self, outcomes: Sequence[Outcome]) -> dict[str, Any]:
-        """See ``Source``."""
         return _with_status_line(_reply(outcomes))
 
 
@@ -117,11 +108,9 @@ class AlbMultiValue(Alb):
     """A target group with multi-value headers switched on: they are lists both ways."""
 
     def matches(self, event: Event) -> bool:
-        """See ``Source``."""
         return "elb" in context_of(event) and "multiValueHeaders" in keys(event)
 
     def reply(self, outcomes: Sequence[Outcome]) -> dict[str, Any]:
-        """See ``Source``."""
         reply = _with_status_line(_reply(outcomes))
         headers = reply.pop("headers")
         return {**reply, "multiValueHeaders": {name: [value] for name, value in headers.items()}}
@@ -135,11 +124,9 @@ class VpcLattice:
     """
 
     def matches(self, event: Event) -> bool:
-        """See ``Source``."""
         return "serviceArn" in context_of(event) or keys(event).keys() >= {"raw_path", "method", "headers"}
 
     def jobs(self, event: Mapping[str, Any]) -> Iterable[Job]:
-        """See ``Source``."""
         if "raw_path" in event:
             event = {
                 **event,
@@ -160,20 +147,19 @@ class VpcLattice:
         ]
 
     def reply(self, outcomes: Sequence[Outcome]) -> dict[str, Any]:
-        """See ``Source``."""
         return _with_status_line(_reply(outcomes))
 
 
 class NotForUs:
-    """Events that look like a request and are none: they are refused by name."""
+    """Events that look like a request and are not one: they are refused by name."""
 
     def matches(self, event: Event) -> bool:
-        """See ``Source``."""
         return bool(_kind(keys(event)))
 
     def jobs(self, event: Mapping[str, Any]) -> Iterable[Job]:
-        """See ``Source``."""
-        raise RefusedEvent(f"this is {_kind(event)}, and this function answers requests and storage alone")
+        raise RefusedEvent(
+            f"this is {_kind(event)}, and this function answers only requests and storage events"
+        )
 
     def reply(self, outcomes: Sequence[Outcome]) -> Any:
         """Raises the error, which denies a caller, closes a WebSocket, and tells an agent of a failure."""
@@ -186,7 +172,6 @@ class PlainHttp:
     """A request that functions-framework received."""
 
     def matches(self, event: Event) -> bool:
-        """See ``Source``."""
         if not isinstance(event, Request):
             return False
         from handler.events.objects import carries_event
@@ -194,16 +179,14 @@ class PlainHttp:
         return not carries_event(event)
 
     def jobs(self, event: Request) -> Iterable[Job]:
-        """See ``Source``."""
         return [event]
 
     def reply(self, outcomes: Sequence[Outcome]) -> Answer:
-        """See ``Source``."""
         return _answer(outcomes)
 
 
 def _kind(event: Mapping[str, Any]) -> str:
-    """What an event is that has members of a request and is none; empty for any other.
+    """What an event is that looks like a request and is not one; empty for any other.
 
     https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-lambda-authorizer-input.html
     https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-lambda-authorizer.html
@@ -225,15 +208,15 @@ def _query(text: str) -> Pairs:
         from urllib.parse import parse_qsl
 
         return tuple(parse_qsl(text, keep_blank_values=True))
-    return tuple(each.partition("=")[::2] for each in text.split("&") if each)
+    return tuple(pair.partition("=")[::2] for pair in text.split("&") if pair)
 
 
 def _pairs(event: Mapping[str, Any], single: str, multi: str) -> Pairs:
-    """The query parameters; the single-value form has but the last of each, or is left out."""
-    last, all_of = _texts(event, single), _texts(event, multi) or {}
+    """The query parameters; the single-value form has only the last value of each, or is left out."""
+    last, every = _texts(event, single), _texts(event, multi) or {}
     if last is None:
-        return tuple((name, value) for name, values in all_of.items() for value in values)
-    return tuple((name, value) for name, alone in last.items() for value in all_of.get(name) or alone)
+        return tuple((name, value) for name, values in every.items() for value in values)
+    return tuple((name, value) for name, values in last.items() for value in every.get(name) or values)
 
 
 def _headers(event: Mapping[str, Any]) -> dict[str, str]:
@@ -243,15 +226,15 @@ def _headers(event: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _texts(event: Mapping[str, Any], name: str) -> Mapping[str, list[str]] | None:
-    """Texts by name, a single one as a list of one; None where the event has none at all."""
-    found = member(event, name)
-    if found is None:
+    """Texts by name, a single one as a list of one; None if the event does not have the member."""
+    texts = member(event, name)
+    if texts is None:
         return None
-    if isinstance(found, dict):
-        many = {key: value if isinstance(value, list) else [value] for key, value in found.items()}
+    if isinstance(texts, dict):
+        many = {key: value if isinstance(value, list) else [value] for key, value in texts.items()}
         if all(isinstance(value, str) for values in many.values() for value in values):
             return many
-    raise UnknownEvent([f"(no object of texts at {name})"])
+    raise UnknownEvent([f"(not an object of texts at {name})"])
 
 
 def _body(event: Mapping[str, Any]) -> bytes:

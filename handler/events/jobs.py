@@ -57,15 +57,15 @@ class Outcome(NamedTuple):
 
     @property
     def failed(self) -> bool:
-        """Whether the platform is to try again, and to dead-letter in the end.
+        """Whether the platform should try again, and dead-letter the event in the end.
 
         A ``RequestError`` is permanent: trying again cannot mend what was asked.
         """
         return self.error is not None and not isinstance(self.error, RequestError)
 
 
-class Source(Protocol):
-    """One envelope."""
+class Envelope(Protocol):
+    """One envelope, by its three verbs."""
 
     def matches(self, event: Event) -> bool:
         """Whether the event declares itself to be of this envelope."""
@@ -76,12 +76,12 @@ class Source(Protocol):
         ...
 
     def reply(self, outcomes: Sequence[Outcome]) -> Any:
-        """What the platform is told; raises where the platform expects a raised error."""
+        """The reply to the platform; raises where the platform expects a raised error."""
         ...
 
 
 def keys(event: Event) -> Mapping[str, Any]:
-    """A JSON event's members; none of an HTTP request."""
+    """A JSON event's members; an HTTP request has none."""
     return event if isinstance(event, dict) else {}
 
 
@@ -100,9 +100,9 @@ def member(event: object, *path: str) -> Any:
 
 def text(event: object, *path: str, default: str | None = None) -> str:
     """The text at ``path`` in a JSON event, ``default`` where nothing is; else raises ``UnknownEvent``."""
-    found = member(event, *path)
-    if found is None and default is not None:
+    value = member(event, *path)
+    if value is None and default is not None:
         return default
-    if not isinstance(found, str):
+    if not isinstance(value, str):
         raise UnknownEvent([f"(no text at {'.'.join(path)})"])
-    return found
+    return value

@@ -40,15 +40,12 @@ class S3:
     """
 
     def matches(self, event: Event) -> bool:
-        """See ``Source``."""
         return _is_s3(keys(event))
 
     def jobs(self, event: Mapping[str, Any]) -> Iterable[Job]:
-        """See ``Source``."""
         return _s3_jobs(event)
 
     def reply(self, outcomes: Sequence[Outcome]) -> dict[str, Any]:
-        """See ``Source``."""
         return _results(outcomes)
 
 
@@ -59,15 +56,12 @@ class Sns:
     """
 
     def matches(self, event: Event) -> bool:
-        """See ``Source``."""
         return _all_from(keys(event), "EventSource", "aws:sns")
 
     def jobs(self, event: Mapping[str, Any]) -> Iterable[Job]:
-        """See ``Source``."""
-        return [job for record in event["Records"] for job in _alone(record, "Sns", "Message")]
+        return [job for record in event["Records"] for job in _jobs_at(record, "Sns", "Message")]
 
     def reply(self, outcomes: Sequence[Outcome]) -> dict[str, Any]:
-        """See ``Source``."""
         return _results(outcomes)
 
 
@@ -78,38 +72,32 @@ class EventBridge:
     """
 
     def matches(self, event: Event) -> bool:
-        """See ``Source``."""
         return _is_eventbridge(keys(event))
 
     def jobs(self, event: Mapping[str, Any]) -> Iterable[Job]:
-        """See ``Source``."""
         return _eventbridge_jobs(event)
 
     def reply(self, outcomes: Sequence[Outcome]) -> dict[str, Any]:
-        """See ``Source``."""
         return _results(outcomes)
 
 
 class Sqs:
     """Messages of a queue, each with an S3, SNS or EventBridge event as its body.
 
-    Replies message by message, which the event source mapping must be told to expect.
+    Replies message by message, for which the event source mapping needs ReportBatchItemFailures.
     https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
     """
 
     def matches(self, event: Event) -> bool:
-        """See ``Source``."""
         return _all_from(keys(event), "eventSource", "aws:sqs")
 
     def jobs(self, event: Mapping[str, Any]) -> Iterable[Job]:
-        """See ``Source``."""
         for record in event["Records"]:
-            for job in _alone(record, "body"):
+            for job in _jobs_at(record, "body"):
                 yield job._replace(id=text(record, "messageId"))
 
     def reply(self, outcomes: Sequence[Outcome]) -> dict[str, Any]:
-        """See ``Source``."""
-        failed = dict.fromkeys(getattr(each.job, "id", "") for each in outcomes if each.failed)
+        failed = dict.fromkeys(getattr(outcome.job, "id", "") for outcome in outcomes if outcome.failed)
         return {"batchItemFailures": [{"itemIdentifier": name} for name in failed]}
 
 
@@ -124,11 +112,9 @@ class CloudEvent:
         self._settings = settings
 
     def matches(self, event: Event) -> bool:
-        """See ``Source``."""
         return isinstance(event, Request) and _is_cloudevent(event)
 
     def jobs(self, event: Request) -> Iterable[Job]:
-        """See ``Source``."""
         _require_inputs(self._settings)
         kind, data = event.headers.get("ce-type"), _json(event.body)
         if kind is None:
@@ -140,7 +126,6 @@ class CloudEvent:
         return [Acknowledge(f"a CloudEvent of type {str(kind)[:100]} creates no object")]
 
     def reply(self, outcomes: Sequence[Outcome]) -> Answer:
-        """See ``Source``."""
         return _http_results(outcomes)
 
 
@@ -155,16 +140,13 @@ class PubSubPush:
         self._settings = settings
 
     def matches(self, event: Event) -> bool:
-        """See ``Source``."""
         return isinstance(event, Request) and _is_pubsub(event)
 
     def jobs(self, event: Request) -> Iterable[Job]:
-        """See ``Source``."""
         _require_inputs(self._settings)
         return _pubsub_jobs(_json(event.body))
 
     def reply(self, outcomes: Sequence[Outcome]) -> Answer:
-        """See ``Source``."""
         return _http_results(outcomes)
 
 
@@ -195,17 +177,17 @@ def _is_eventbridge(event: Mapping[str, Any]) -> bool:
     return event.get("source") == "aws.s3" and "detail-type" in event
 
 
-def _all_from(event: Mapping[str, Any], member: str, source: str) -> bool:
+def _all_from(event: Mapping[str, Any], member: str, service: str) -> bool:
     records = event.get("Records")
     return (
         isinstance(records, Sequence)
         and bool(records)
-        and all(isinstance(each, Mapping) and each.get(member) == source for each in records)
+        and all(isinstance(record, Mapping) and record.get(member) == service for record in records)
     )
 
 
-def _alone(record: Mapping[str, Any], *path: str) -> list[Any]:
-    """The jobs of the message at ``path``; where it cannot be understood, its neighbours go on."""
+def _jobs_at(record: Mapping[str, Any], *path: str) -> list[Any]:
+    """The jobs of the message at ``path``; one that cannot be understood does not stop its neighbours."""
     try:
         return _message_jobs(text(record, *path))
     except FunctionError as error:
@@ -299,7 +281,7 @@ def _json(message: str | bytes) -> Mapping[str, Any]:
     except (ValueError, RecursionError) as error:
         raise UnknownEvent(["(a message that is not JSON)"]) from error
     if not isinstance(document, Mapping):
-        raise UnknownEvent([f"(a JSON {type(document).__name__}, no object)"])
+        raise UnknownEvent([f"(a JSON {type(document).__name__}, not an object)"])
     return document
 
 
@@ -317,21 +299,21 @@ def _require_inputs(settings: Settings) -> None:
 
 
 def _results(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """What each job came to; raises the first passing fault, so that the platform tries again."""
+    """The result of each job; raises the first passing fault, so that the platform tries again."""
     for outcome in outcomes:
         if outcome.failed and outcome.error is not None:
             raise outcome.error
-    return {"results": [_told(outcome) for outcome in outcomes]}
+    return {"results": [_result(outcome) for outcome in outcomes]}
 
 
-def _told(outcome: Outcome) -> Any:
+def _result(outcome: Outcome) -> Any:
     return {"refused": str(outcome.error)} if outcome.error is not None else outcome.result
 
 
 def _http_results(outcomes: Sequence[Outcome]) -> Answer:
     """5xx for a passing fault, 2xx for what trying again cannot mend: 4xx too would bring the event again.
 
-    Events that this deployment takes from nobody are the exception, since no platform may have sent them.
+    Events that this deployment takes from nobody are the exception: no platform may have sent them.
     https://cloud.google.com/pubsub/docs/push#receive_push
     https://cloud.google.com/eventarc/docs/retry-events
     """
@@ -340,4 +322,4 @@ def _http_results(outcomes: Sequence[Outcome]) -> Answer:
             continue
         if outcome.failed or outcome.job is None:
             return problem(outcome.error)
-    return answer_json({"results": [_told(outcome) for outcome in outcomes]})
+    return answer_json({"results": [_result(outcome) for outcome in outcomes]})

@@ -187,7 +187,7 @@ _logged: set[tuple[object, ...]] = set()
 
 
 def _log(error: Exception) -> None:
-    """Log the type and place of what a model raised, each once in a process."""
+    """Log the type and line of what a model raised, each once per process."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

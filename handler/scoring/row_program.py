@@ -11,7 +11,7 @@ program too equals the estimator. Every value is a flat list, whatever the tenso
 
 Slot 0 is the record. A step names its operator, the slot that it fills, those that it reads, and its
 parameters; ``{"array": 0}`` stands for an array. Raise FORMAT when an operator's meaning or the layout
-changes; a new operator does not raise it. A reader refuses other formats, and training anew makes its own.
+changes; a new operator does not raise it. A reader refuses other formats; train again then.
 """
 
 from __future__ import annotations
@@ -41,16 +41,18 @@ class RowProgram:
             line, _, rest = content.partition(b"\n")
             document = json.loads(line)
             if document["format"] != FORMAT:
-                raise BundleError(f"model.scalar has format {document['format']}, and this reads {FORMAT}")
+                raise BundleError(
+                    f"model.scalar has format {document['format']}, and this code reads {FORMAT}"
+                )
             arrays = _arrays(document["arrays"], rest)
             self._start: list[Any] = [None] * document["slots"]
             for slot, values in document["constants"].items():
                 self._start[int(slot)] = values
             self._steps = [
                 OPERATORS[kind](
-                    out, given, **{name: _stored(value, arrays) for name, value in told.items()}
+                    out, given, **{name: _stored(value, arrays) for name, value in parameters.items()}
                 )
-                for kind, out, given, told in document["steps"]
+                for kind, out, given, parameters in document["steps"]
             ]
             self._label: int = document["label"]
             self._probabilities: int | None = document["probabilities"]
@@ -63,17 +65,17 @@ class RowProgram:
         slots[0] = record
         for step in self._steps:
             step(slots)
-        where = self._probabilities
-        return slots[self._label][0], None if where is None else slots[where]
+        slot = self._probabilities
+        return slots[self._label][0], None if slot is None else slots[slot]
 
 
-def _arrays(told: Sequence[tuple[str, int]], content: bytes) -> list[list[Any]]:
-    if not told:
+def _arrays(layout: Sequence[tuple[str, int]], content: bytes) -> list[list[Any]]:
+    if not layout:
         return []
     from array import array
 
-    found, start = [], 0
-    for kind, count in told:
+    arrays, start = [], 0
+    for kind, count in layout:
         values = array(kind)
         end = start + count * values.itemsize
         if end > len(content):
@@ -81,9 +83,9 @@ def _arrays(told: Sequence[tuple[str, int]], content: bytes) -> list[list[Any]]:
         values.frombytes(content[start:end])
         if sys.byteorder == "big":
             values.byteswap()
-        found.append(values.tolist())
+        arrays.append(values.tolist())
         start = end
-    return found
+    return arrays
 
 
 def _stored(value: Any, arrays: Sequence[Any]) -> Any:
@@ -189,18 +191,18 @@ REDUCTIONS: dict[str, Callable[[Values], float]] = {
 
 def _pick(out: int, given: Values, places: list[int]) -> Step:
     """Some of a value's members: gathers, transpositions, and the record's columns."""
-    (source,) = given
+    (operand,) = given
     if len(places) == 1:
         (only,) = places
 
         def one(slots: list[Any]) -> None:
-            slots[out] = (slots[source][only],)
+            slots[out] = (slots[operand][only],)
 
         return one
     getter = operator.itemgetter(*places)
 
     def many(slots: list[Any]) -> None:
-        slots[out] = getter(slots[source])
+        slots[out] = getter(slots[operand])
 
     return many
 
@@ -213,10 +215,10 @@ def _concat(out: int, given: Values) -> Step:
 
 
 def _unary(out: int, given: Values, name: str) -> Step:
-    (source,), function = given, UNARY[name]
+    (operand,), function = given, UNARY[name]
 
     def step(slots: list[Any]) -> None:
-        slots[out] = list(map(function, slots[source]))
+        slots[out] = list(map(function, slots[operand]))
 
     return step
 
@@ -224,7 +226,7 @@ def _unary(out: int, given: Values, name: str) -> Step:
 def _binary(
     out: int, given: Values, name: str, left: list[int] | None = None, right: list[int] | None = None
 ) -> Step:
-    """Member by member; ``left`` and ``right`` are the places that broadcasting repeats."""
+    """Member by member; ``left`` and ``right`` are the indices that broadcasting repeats."""
     (a, b), function = given, BINARY[name]
     if left is None and right is None:
 
@@ -235,8 +237,8 @@ def _binary(
 
     def step(slots: list[Any]) -> None:
         x, y = slots[a], slots[b]
-        x = x if left is None else [x[place] for place in left]
-        y = y if right is None else [y[place] for place in right]
+        x = x if left is None else [x[index] for index in left]
+        y = y if right is None else [y[index] for index in right]
         slots[out] = list(map(function, x, y))
 
     return step
@@ -245,8 +247,8 @@ def _binary(
 def _where(out: int, given: Values, maps: list[list[int] | None]) -> Step:
     def step(slots: list[Any]) -> None:
         condition, yes, no = (
-            slots[slot] if places is None else [slots[slot][place] for place in places]
-            for slot, places in zip(given, maps, strict=True)
+            slots[slot] if indices is None else [slots[slot][index] for index in indices]
+            for slot, indices in zip(given, maps, strict=True)
         )
         slots[out] = [a if chosen else b for chosen, a, b in zip(condition, yes, no, strict=True)]
 
@@ -255,95 +257,95 @@ def _where(out: int, given: Values, maps: list[list[int] | None]) -> Step:
 
 def _to_single(out: int, given: Values) -> Step:
     """Rounded to float32, in which a part of a graph may compute."""
-    from array import array  # the plainest models do without
+    from array import array  # the plainest models do not need it
 
-    (source,) = given
+    (operand,) = given
 
     def step(slots: list[Any]) -> None:
-        slots[out] = array("f", slots[source]).tolist()
+        slots[out] = array("f", slots[operand]).tolist()
 
     return step
 
 
 def _matmul(out: int, given: Values, columns: list[list[float]]) -> Step:
     """A row by a constant matrix, given by its columns."""
-    (source,) = given
+    (operand,) = given
 
     def step(slots: list[Any]) -> None:
-        row = slots[source]
+        row = slots[operand]
         slots[out] = [sum(map(operator.mul, row, column)) for column in columns]
 
     return step
 
 
 def _one_hot(out: int, given: Values, categories: list[Any]) -> Step:
-    (source,) = given
-    places = {category: place for place, category in enumerate(categories)}
+    (operand,) = given
+    indices = {category: index for index, category in enumerate(categories)}
     zeros = [0.0] * len(categories)
 
     def step(slots: list[Any]) -> None:
-        found: list[float] = []
-        for value in slots[source]:
+        encoded: list[float] = []
+        for value in slots[operand]:
             marks = zeros.copy()
-            place = places.get(value)
-            if place is not None:
-                marks[place] = 1.0
-            found += marks
-        slots[out] = found
+            index = indices.get(value)
+            if index is not None:
+                marks[index] = 1.0
+            encoded += marks
+        slots[out] = encoded
 
     return step
 
 
 def _look_up(out: int, given: Values, keys: list[Any], values: list[Any], default: Any) -> Step:
     """Each member's value by its key."""
-    (source,) = given
+    (operand,) = given
     table = dict(zip(keys, values, strict=True))
 
     def step(slots: list[Any]) -> None:
-        slots[out] = [table.get(each, default) for each in slots[source]]
+        slots[out] = [table.get(each, default) for each in slots[operand]]
 
     return step
 
 
 def _at(out: int, given: Values) -> Step:
-    """The members of the first value at the places that the second one names."""
-    table, where = given
+    """The members of the first value at the indices that the second one holds."""
+    table, indices = given
 
     def step(slots: list[Any]) -> None:
         values = slots[table]
-        slots[out] = [values[place] for place in slots[where]]
+        slots[out] = [values[index] for index in slots[indices]]
 
     return step
 
 
 def _reduce(out: int, given: Values, name: str, groups: list[list[int]]) -> Step:
-    (source,), function = given, REDUCTIONS[name]
+    (operand,), function = given, REDUCTIONS[name]
 
     def step(slots: list[Any]) -> None:
-        values = slots[source]
-        slots[out] = [function([values[place] for place in group]) for group in groups]
+        values = slots[operand]
+        slots[out] = [function([values[index] for index in group]) for group in groups]
 
     return step
 
 
 def _argmax(out: int, given: Values, groups: list[list[int]]) -> Step:
-    """The place of the greatest member in each group, the first of equals."""
-    (source,) = given
+    """The index of the greatest member in each group, the first of equals."""
+    (operand,) = given
 
     def step(slots: list[Any]) -> None:
-        values = slots[source]
+        values = slots[operand]
         slots[out] = [
-            max(range(len(group)), key=[values[place] for place in group].__getitem__) for group in groups
+            max(range(len(group)), key=[values[index] for index in group].__getitem__) for group in groups
         ]
 
     return step
 
 
 def _softmax(out: int, given: Values) -> Step:
-    (source,) = given
+    (operand,) = given
 
     def step(slots: list[Any]) -> None:
-        values = slots[source]
+        values = slots[operand]
         top = max(values)
         raised = [_exp(each - top) for each in values]
         total = sum(raised)
@@ -367,10 +369,10 @@ def _trees(
 ) -> Step:
     """Sums of trees. A row goes to ``yes`` if its feature is at most the split; ``~leaf`` ends the way.
 
-    Tree t adds ``weights[k][leaf]`` to target ``targets[k][t]`` for each k: trees that differ in their
-    leaves alone, as those of a forest's classes do, are walked once.
+    Tree t adds ``weights[k][leaf]`` to target ``targets[k][t]`` for each k: trees that differ only in
+    their leaves, as those of a forest's classes do, are walked once.
     """
-    (source,) = given
+    (operand,) = given
     kept = list(zip(roots, *targets, strict=True))
     (first, *others) = weights
 
@@ -387,7 +389,7 @@ def _trees(
         return ~node
 
     def step(slots: list[Any]) -> None:
-        row = slots[source]
+        row = slots[operand]
         gaps = missing is not None and any(value != value for value in row)
         sums = [0.0] * size
         if not gaps and not others:

@@ -89,7 +89,6 @@ class OnnxScorer:
         self._index = class_index(contract.classes)
 
     def score(self, columns: Columns) -> Scores:
-        """See ``Scorer``."""
         feed = {name: columns[feature].reshape(-1, 1) for name, feature in self._inputs}
         with models_code():
             outputs = self._session.run(self._outputs, feed)
@@ -108,7 +107,6 @@ class RowByRow:
         self._classes = contract.classes
 
     def score(self, columns: Columns) -> Scores:
-        """See ``Scorer``."""
         import numpy as np
 
         index = class_index(self._classes)
@@ -132,7 +130,6 @@ class BySize:
         self._many: Scorer | None = None
 
     def score(self, columns: Columns) -> Scores:
-        """See ``Scorer``."""
         if length(columns) <= FEW:
             return self._few.score(columns)
         if self._many is None:
@@ -151,7 +148,6 @@ class JoblibScorer:
         self._index = class_index(contract.classes)
 
     def score(self, columns: Columns) -> Scores:
-        """See ``Scorer``."""
         import numpy as np
         import pandas as pd
 

@@ -73,7 +73,7 @@ class Retries(NamedTuple):
 
 
 class Buckets:
-    """Objects in S3 and GCS, through two clients a bucket.
+    """Objects in S3 and GCS, through two clients per bucket.
 
     The client tries the requests of an upload again, as only it can. Any other call is tried again here:
     the client would neither read a body again that was cut after some minutes, nor one of an object that
@@ -87,7 +87,7 @@ class Buckets:
         self._clients: dict[tuple[str, str, int], ObjectStore] = {}
 
     def within(self, deadline: Deadline) -> Buckets:
-        """The same, with the same clients, as long as ``deadline`` allows."""
+        """The same objects through the same clients, as long as ``deadline`` allows."""
         other = copy.copy(self)
         other._deadline = deadline
         return other
@@ -191,7 +191,7 @@ class Buckets:
                 raise
 
     def _ask(self, location: Location, ask: Callable[[], Awaitable[T]]) -> T:
-        """What a call comes to, tried again while its fault may pass and time is left."""
+        """The result of a call, which is tried again while its fault may pass and time is left."""
         with _translated(location):
             for pause in self._retries.pauses():
                 try:
@@ -211,10 +211,10 @@ class Buckets:
             call.cancel()
 
     def _client(self, location: Location, tries: int = 1) -> ObjectStore:
-        place = location.scheme, location.bucket, tries
-        if place not in self._clients:
-            self._clients[place] = self._open(*place)
-        return self._clients[place]
+        key = location.scheme, location.bucket, tries
+        if key not in self._clients:
+            self._clients[key] = self._open(*key)
+        return self._clients[key]
 
     def _open(self, scheme: str, bucket: str, tries: int) -> ObjectStore:
         from obstore.store import GCSStore, S3Store
@@ -229,7 +229,7 @@ class Buckets:
 
 
 class _Upload:
-    """An object that is being written: what ``Sink`` asks for, to its end or to none."""
+    """An object that is being written, to its end or not at all; a ``Sink``."""
 
     def __init__(self, opened: Any, location: Location, deadline: Deadline) -> None:
         self._opened = opened
@@ -278,7 +278,7 @@ def _loop() -> AbstractEventLoop:
 
 
 def _started(ask: Callable[[], Awaitable[T]]) -> Future[T]:
-    """The call, under way."""
+    """Start the call."""
     import asyncio
 
     async def call() -> T:
@@ -287,13 +287,13 @@ def _started(ask: Callable[[], Awaitable[T]]) -> Future[T]:
     return asyncio.run_coroutine_threadsafe(call(), _loop())
 
 
-def _version(found: Any) -> Version:
-    meta = found.meta
+def _version(answer: Any) -> Version:
+    meta = answer.meta
     return Version(
         etag=meta["e_tag"] or "",
         generation=meta["version"],
         size=meta["size"],
-        run=found.attributes.get(RUN),
+        run=answer.attributes.get(RUN),
     )
 
 
@@ -325,7 +325,7 @@ def _profile() -> Mapping[str, Any]:
 
 
 def _may_pass(error: Exception) -> bool:
-    """Whether another try may succeed: the storage is throttled, down, or hung up, and refused nothing."""
+    """Whether another try may succeed: the storage is throttled, down, or hung up, and did not refuse."""
     from obstore import exceptions
 
     if isinstance(error, FileNotFoundError):
@@ -338,8 +338,8 @@ def _may_pass(error: Exception) -> bool:
 def _reason(error: Exception) -> str:
     """The end of the client's first line, without the URL before it and the response after it."""
     first, _, _ = str(error).partition("\n")
-    told = re.split(r"[<{]", first.rpartition(" - ")[2])[0].strip(" :")
-    return told[:120] if told and "://" not in told else type(error).__name__
+    reason = re.split(r"[<{]", first.rpartition(" - ")[2])[0].strip(" :")
+    return reason[:120] if reason and "://" not in reason else type(error).__name__
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""The time that a run may still use, as every wait sees it."""
+"""The time that a run may still use; every wait asks for it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Deadline:
             raise DeadlineNear(str(location))
 
     def result(self, future: Future[T], location: Location) -> T:
-        """What the future comes to; raises ``DeadlineNear`` where it does not in time."""
+        """The future's result; raises ``DeadlineNear`` if it does not come in time."""
         while not done_within(future, min(TICK, self.left())):
             self.check(location)
         return future.result()
@@ -64,7 +64,7 @@ class Deadline:
 
 
 def done_within(future: Future[T], seconds: float) -> bool:
-    """Whether the future is done, if need be after that time."""
+    """Whether the future is done, within that time at most."""
     from concurrent.futures import wait
 
     return bool(wait([future], max(0.0, seconds)).done)

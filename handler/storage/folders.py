@@ -13,7 +13,7 @@ from handler.storage.locations import Location, Sink, Version
 
 #: Bytes read at once.
 CHUNK = 1024 * 1024
-#: What a path may name that is not a file; reading some of them would wait for ever.
+#: What a path may name that is not a file; reading some of them would never end.
 KINDS: Mapping[int, str] = {
     stat.S_IFIFO: "a pipe",
     stat.S_IFSOCK: "a socket",
@@ -27,18 +27,20 @@ class Folders:
     """Files, for a person at a terminal: plain reads and writes are three times as fast as the client's."""
 
     def version(self, location: Location) -> Version | None:
-        with _told(location):
+        with _translated(location):
             try:
-                found = Path(str(location)).stat()
+                status = Path(str(location)).stat()
             except FileNotFoundError:
                 return None
-            if not stat.S_ISREG(found.st_mode):
-                kind = KINDS.get(stat.S_IFMT(found.st_mode), "something else")
+            if not stat.S_ISREG(status.st_mode):
+                kind = KINDS.get(stat.S_IFMT(status.st_mode), "something else")
                 raise FunctionError(f"{location} is {kind}, not a regular file; name a file with the rows")
-            return Version(f"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}", None, found.st_size)
+            return Version(
+                f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}", None, status.st_size
+            )
 
     def stream(self, location: Location, version: Version) -> Iterator[bytes]:
-        with _told(location), Path(str(location)).open("rb", buffering=0) as file:
+        with _translated(location), Path(str(location)).open("rb", buffering=0) as file:
             while chunk := file.read(CHUNK):
                 yield chunk
             if self.version(location) != version:
@@ -46,7 +48,7 @@ class Folders:
 
     def read(self, location: Location) -> tuple[bytes, Version] | None:
         version = self.version(location)
-        with _told(location):
+        with _translated(location):
             return None if version is None else (Path(str(location)).read_bytes(), version)
 
     def replace(self, location: Location, content: bytes, old: Version | None) -> None:  # noqa: ARG002
@@ -56,7 +58,7 @@ class Folders:
     @contextlib.contextmanager
     def writer(self, location: Location, run: str) -> Iterator[Sink]:  # noqa: ARG002
         target = Path(str(location))
-        with _told(location):
+        with _translated(location):
             target.parent.mkdir(parents=True, exist_ok=True)
             made = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
             try:
@@ -68,7 +70,7 @@ class Folders:
 
 
 @contextlib.contextmanager
-def _told(location: Location) -> Iterator[None]:
+def _translated(location: Location) -> Iterator[None]:
     """Turn the operating system's errors into the project's."""
     try:
         yield

@@ -53,8 +53,8 @@ class Location:
 
     @property
     def is_nameable(self) -> bool:
-        """Whether storage has, and the client can name, such an object: its key is no longer than 1,024
-        bytes and holds no empty, ``.`` or ``..`` segment and no control character. Any file is.
+        """Whether storage can have, and the client name, such an object: its key has at most 1,024 bytes,
+        no empty, ``.`` or ``..`` segment and no control character. Any file can be named.
 
         https://docs.rs/object_store/latest/object_store/path/struct.Path.html
         """

@@ -14,7 +14,7 @@ from handler.storage.locations import Location, Sink, Version
 
 
 class Storage:
-    """Objects in all the places that a URI can name; safe to share between threads."""
+    """Objects wherever a URI can point; safe to share between threads."""
 
     def __init__(self, allow_http: bool = False, retries: Retries = Retries()) -> None:  # noqa: B008
         self._buckets, self._folders = Buckets(allow_http, retries), Folders()
@@ -50,5 +50,5 @@ class Storage:
 
     def _at(self, location: Location) -> Buckets | Folders:
         if not location.is_nameable:
-            raise FunctionError(f"{location} is no name that object storage can be asked for")
+            raise FunctionError(f"{location} is not a name that object storage can have")
         return self._folders if location.scheme == "file" else self._buckets

@@ -1,4 +1,4 @@
-"""gzip and zstd, told by their first bytes and unpacked as a stream."""
+"""gzip and zstd, recognised by their first bytes and unpacked as a stream."""
 
 from __future__ import annotations
 

@@ -1,22 +1,19 @@
 """The formats of tables that are read, and which of them a file has.
 
-Adding one is a class with the four verbs of ``Format``, in a file of its own, and its place in FORMATS.
+Adding one is a class with the four verbs of ``Format``, in a file of its own, and its name in FORMATS.
 Compression lies beneath: what a format sees is unpacked.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, Protocol
 
 from handler.schema import Schema
 from handler.tables import reading, records, writing
 from handler.tables.header import header
-from handler.tables.rows import Block, Layout, Rows
-
-if TYPE_CHECKING:
-    import numpy as np
+from handler.tables.rows import Block, Layout, Outputs, Rows
 
 
 class Format(Protocol):
@@ -37,13 +34,7 @@ class Format(Protocol):
         """Read a block; ``every_row`` keeps the cells of rejected rows too. Raises ``InvalidCsv``."""
         ...
 
-    def write(
-        self,
-        rows: Rows,
-        layout: Layout,
-        outputs: Sequence[np.ndarray | list[str]],
-        every_row: bool = False,
-    ) -> bytes:
+    def write(self, rows: Rows, layout: Layout, outputs: Outputs, every_row: bool = False) -> bytes:
         """The rows as lines of CSV with their outputs; the sound ones, or with ``every_row`` all."""
         ...
 
@@ -55,11 +46,9 @@ class Csv:
     write = staticmethod(writing.write)
 
     def claims(self, head: bytes) -> bool:  # noqa: ARG002
-        """See ``Format``."""
         return True
 
     def open(self, chunks: Iterable[bytes], schema: Schema, size: int) -> tuple[Layout, Iterator[Block]]:
-        """See ``Format``."""
         layout, rest, line = header(chunks, schema)
         return layout, records.blocks(rest, layout.delimiter, line, size)
 

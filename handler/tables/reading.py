@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from handler.errors import InvalidCsv
 from handler.schema import LONGEST_VALUE, Record, Schema
 from handler.tables import records
 from handler.tables.rows import Block, Layout, Reject, Rows, judge
@@ -160,15 +159,10 @@ def _settle(
 
 def _walk(block: Block, layout: Layout, schema: Schema) -> Rows:
     """Read a block row by row with ``csv.reader``."""
-    try:
-        text = block.data.decode()
-    except UnicodeDecodeError as error:
-        raise records.not_utf8(block.line + records.line_ends(block.data[: error.start])) from error
+    text = records.text_of(block, layout.delimiter)
     sound: list[Record] = []
     rejects: list[Reject] = []
     texts: list[list[str]] = []
-    if '"' in text:
-        _check_closed(text, layout.delimiter, block.line)
     for line, raw, cells in records.records(text, layout.delimiter, block.line):
         if not cells:
             continue
@@ -180,13 +174,3 @@ def _walk(block: Block, layout: Layout, schema: Schema) -> Rows:
         texts.append(cells)
     again = partial(records.row_texts, block, layout.delimiter)
     return Rows(len(texts), schema.columns(sound), tuple(rejects), texts, again)
-
-
-def _check_closed(text: str, delimiter: str, line: int) -> None:
-    """Raise ``InvalidCsv`` if ``text`` ends inside quotes: a line after it is not a record then."""
-    end = "" if text.endswith(("\n", "\r")) else "\n"
-    last = line, "", [""]
-    for record in records.records(text + end + records.SENTINEL, delimiter, line):
-        last = record
-    if last[2] != [records.SENTINEL]:
-        raise InvalidCsv("unclosed_quote", "a quote is opened and never closed", last[0])

@@ -7,6 +7,7 @@ that of the physical line on which a record starts; the header's is 1.
 
 from __future__ import annotations
 
+import collections
 import csv
 import io
 import sys
@@ -94,6 +95,20 @@ def records(text: str, delimiter: str, line: int) -> Iterator[tuple[int, str, li
         yield line, "".join(consumed), cells
         line += len(consumed)
         consumed.clear()
+
+
+def text_of(block: Block, delimiter: str) -> str:
+    """The text of a block; raises ``InvalidCsv`` if it is not UTF-8, or ends inside quotes."""
+    try:
+        text = block.data.decode()
+    except UnicodeDecodeError as error:
+        raise not_utf8(block.line + line_ends(block.data[: error.start])) from error
+    if '"' in text:
+        end = "" if text.endswith(("\n", "\r")) else "\n"
+        last = collections.deque(records(text + end + SENTINEL, delimiter, block.line), maxlen=1)[0]
+        if last[2] != [SENTINEL]:
+            raise InvalidCsv("unclosed_quote", "a quote is opened and never closed", last[0])
+    return text
 
 
 def row_texts(block: Block, delimiter: str) -> Iterator[tuple[int, str]]:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     import numpy as np
     import polars as pl
 
+#: The columns that scoring adds to the sound rows, shape (n,) each; texts as a list.
+Outputs = Sequence["np.ndarray | list[str]"]
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from handler.schema import clean_name
-from handler.tables.rows import Layout, Rows
+from handler.tables.rows import Layout, Outputs, Rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,9 +24,7 @@ def head(layout: Layout, outputs: Sequence[str]) -> bytes:
     return lines([*layout.header, *free_names(layout.header, outputs)])
 
 
-def write(
-    rows: Rows, layout: Layout, outputs: Sequence[np.ndarray | list[str]], every_row: bool = False
-) -> bytes:
+def write(rows: Rows, layout: Layout, outputs: Outputs, every_row: bool = False) -> bytes:
     """The sound rows as lines, each with its outputs (one array per column) at the end.
 
     ``every_row``: the rejected rows are written as well, with empty outputs. Their cells must have been
@@ -72,7 +70,7 @@ def free_names(header: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _sweep(table: pl.DataFrame, outputs: Sequence[np.ndarray | list[str]]) -> bytes:
+def _sweep(table: pl.DataFrame, outputs: Outputs) -> bytes:
     """The rows of a frame, and their outputs, in one sweep by polars."""
     import polars as pl
 

@@ -74,6 +74,7 @@ class Api:
 
     def respond(self, request: Request) -> Answer:
         """Answer a request; never raises: what goes wrong is a problem document."""
+        granted = _cors(request, self._settings.cors_origins)
         try:
             answer = self._dispatch(request)
             if request.most is not None and length_in_json(answer) > request.most:
@@ -83,7 +84,6 @@ class Api:
         except Exception as error:  # noqa: BLE001  the caller gets an answer, and the log the lines at fault
             telemetry.failure("request failed", error, route=request.route)
             answer = problem(FunctionError("the server failed on this request; its log says where"))
-        granted = _cors(request, self._settings.cors_origins)
         return answer._replace(headers={**answer.headers, **granted}) if granted else answer
 
     def _dispatch(self, request: Request) -> Answer:
@@ -92,7 +92,7 @@ class Api:
         route = matching(request.path)
         methods = route.methods if route else None
         if not methods:
-            public = ", ".join(f"/{each.tail}" for each in ROUTES if each.public)
+            public = ", ".join(f"/{known.tail}" for known in ROUTES if known.public)
             raise NotFound(f"no such route; there are {public}")
         respond = methods.get("GET" if request.method == "HEAD" else request.method)
         if respond is None:

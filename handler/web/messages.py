@@ -31,7 +31,7 @@ MARKDOWN = "text/markdown"
 #: RFC 9110's names, where Python's differ by version.
 TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
 CONTROLS = bytes(set(range(0x20)) - set(b"\n\r\t"))
-#: For those who meet curl's own content type, that of forms; its -d also takes the line ends out of a file.
+#: Hints for a body with curl's own content type, that of forms; its -d also removes a file's line ends.
 CURL_JSON = "; with curl: -H 'content-type: application/json' -d ..."
 CURL_CSV = "-H 'content-type: text/csv' --data-binary @f.csv, since -d takes the line ends out"
 #: Content codings that bodies may have. https://www.rfc-editor.org/rfc/rfc9110#section-8.4.1
@@ -86,7 +86,7 @@ def answer_json(
 
 
 def problem(error: FunctionError, most: int | None = None) -> Answer:
-    """The problem document of an error, in ``most`` bytes. https://www.rfc-editor.org/rfc/rfc9457
+    """The problem document of an error, in at most ``most`` bytes. https://www.rfc-editor.org/rfc/rfc9457
 
     Its member ``more`` counts the problems that it does not list.
     """
@@ -130,7 +130,7 @@ def unpacked(request: Request, most: int) -> bytes:
         raise UnsupportedEncoding(CODINGS)
     import zlib
 
-    stream = zlib.decompressobj(zlib.MAX_WBITS + 32)  # of gzip or zlib, as its first bytes say
+    stream = zlib.decompressobj(zlib.MAX_WBITS + 32)  # gzip or zlib, by its first bytes
     try:
         body = stream.decompress(request.body, most + 1)
     except zlib.error as error:
@@ -190,34 +190,36 @@ def multipart_file(request: Request) -> bytes:
     _, options = multipart.parse_options_header(request.headers.get("content-type", ""))
     boundary = options.get("boundary")
     if not boundary:
-        raise InvalidBody("the multipart content type names no boundary; let the client set the header")
-    found: list[bytes] | None = None
+        raise InvalidBody(
+            "the multipart content type does not name a boundary; let the client set the header"
+        )
+    content: list[bytes] | None = None
     try:
         with multipart.PushMultipartParser(boundary, max_segment_count=128) as parser:
             current: list[bytes] = []
-            for part in parser.parse(request.body):
-                if isinstance(part, multipart.MultipartSegment):
+            for piece in parser.parse(request.body):
+                if isinstance(piece, multipart.MultipartSegment):
                     current = []
-                    if part.name == "file" and found is None:
-                        found = current
-                elif part is not None:
-                    current.append(bytes(part))
+                    if piece.name == "file" and content is None:
+                        content = current
+                elif piece is not None:
+                    current.append(bytes(piece))
     except multipart.MultipartError as error:
         raise InvalidBody(f"the multipart body is malformed ({error})") from error
-    if found is None:
+    if content is None:
         raise InvalidBody(
             "the form has no field named 'file'",
             [Problem("file", "missing", "send the CSV in the form field 'file'")],
         )
-    return b"".join(found)
+    return b"".join(content)
 
 
 def prefers_csv(accept: str) -> bool:
     """Whether an Accept header asks for text/csv rather than JSON. RFC 9110, section 12.5.1."""
     weights = {}
-    for each in accept.lower().split(","):
-        media_type, *parameters = (part.strip() for part in each.split(";"))
-        quality = next((part[2:] for part in parameters if part.startswith("q=")), "1")
+    for entry in accept.lower().split(","):
+        media_type, *parameters = (word.strip() for word in entry.split(";"))
+        quality = next((word[2:] for word in parameters if word.startswith("q=")), "1")
         try:
             weights[media_type] = float(quality)
         except ValueError:

@@ -1,7 +1,7 @@
 """The OpenAPI 3.1 document, made from the manifest.
 
 The document promises what the routes do, no more: a value that it allows is predicted, one that it
-forbids is refused. What training observed (ranges, the categories of an open feature) is told in
+forbids is refused. What training observed (ranges, the categories of an open feature) stands in
 words and examples, since the routes take values beyond it.
 """
 
@@ -24,7 +24,7 @@ ROWS_SHOWN = 3
 CATEGORIES_SHOWN = 8
 
 ABOUT = """\
-Predicts **{target}** ({says}) from {count}. {trained}`/model` tells how it was trained and how well \
+Predicts **{target}** ({values}) from {count}. {trained}`/model` tells how it was trained and how well \
 it did.
 
 Every error is an `application/problem+json` document that names all faults of a request at once, \
@@ -77,8 +77,8 @@ def _ref(schema: str) -> Node:
 
 
 TEXT: Node = {"type": "string"}
-#: Of an id column.
-CARRIED = "Carried back in the answer; it is no feature"
+#: What an id column is.
+CARRIED = "Carried back in the answer; it is not a feature"
 #: The schemas that are the same for every model.
 SCHEMAS: Mapping[str, Node] = {
     "Reject": _object(
@@ -95,7 +95,7 @@ SCHEMAS: Mapping[str, Node] = {
         "type": "object",
         "description": "The manifest, whose optional members may grow",
         "properties": {
-            "format": {"type": "integer", "description": "Of this document"},
+            "format": {"type": "integer", "description": "The number of this format"},
             "name": TEXT,
             "version": {**TEXT, "description": "A hash of the model's content"},
             "created": TEXT,
@@ -105,11 +105,14 @@ SCHEMAS: Mapping[str, Node] = {
             "classes": _list({"type": ["integer", "string"]}),
             "metrics": {"type": "object"},
             "runtime": {"enum": ["onnx", "joblib"]},
-            "parity": {"type": "object", "description": "How the exported model was found equal"},
+            "parity": {"type": "object", "description": "How the exported model was proven equal"},
             "libraries": {"type": "object", "additionalProperties": TEXT},
             "training": {"type": "object"},
             "golden": _list({"type": "object", "required": ["record", "prediction"]}),
-            "threshold": {"type": ["number", "null"], "description": "From which the second class is said"},
+            "threshold": {
+                "type": ["number", "null"],
+                "description": "The second class is predicted from this probability on",
+            },
             "ids": {**_list(TEXT), "description": "What a record may carry beside its features"},
             "engines": {"type": "object", "description": "What serves one row, and many"},
             "links": {"type": "object", "additionalProperties": TEXT},
@@ -134,11 +137,17 @@ SCHEMAS: Mapping[str, Node] = {
             "field": {**TEXT, "description": "Empty where no single field is at fault"},
             "code": {**TEXT, "examples": ["missing", "not_a_number", "not_predictable"]},
             "message": TEXT,
-            "record": {"type": "integer", "minimum": 0, "description": "Its place in a list"},
+            "record": {"type": "integer", "minimum": 0, "description": "Its index in a list, from 0"},
             "line": {"type": "integer", "minimum": 1, "description": "Its line in a CSV"},
         },
         optional=["record", "line"],
     ),
+}
+
+
+OPENAPI: Node = {
+    "description": "An OpenAPI 3.1 document",
+    "content": {JSON: {"schema": {"type": "object", "required": ["openapi", "info", "paths"]}}},
 }
 
 
@@ -159,10 +168,10 @@ def document(manifest: Manifest, server: str) -> Node:
         "paths": {
             "/predict": {"get": _predict(manifest), "post": _predict_many(manifest)},
             "/predict_file": {"post": _predict_file(manifest)},
-            "/model": {"get": _about_route("model", "What the model is, takes and achieved", "Model")},
-            "/healthz": {"get": _about_route("health", "Whether the model is loaded", "Health")},
-            "/openapi.json": {"get": _openapi()},
-            "/apidocs": {"get": _page("apidocs", "This page", "Swagger UI", HTML)},
+            "/model": {"get": _about_route("model", "What the model is and achieved", _answer("Model"))},
+            "/healthz": {"get": _about_route("health", "Whether the model is loaded", _answer("Health"))},
+            "/openapi.json": {"get": _about_route("openapi", "This document", OPENAPI)},
+            "/apidocs": {"get": _about_route("apidocs", "This page", _page("Swagger UI", HTML))},
             **_reports(manifest),
         },
         "components": {
@@ -176,7 +185,7 @@ def _about(manifest: Manifest) -> str:
     count = len(manifest.features)
     return ABOUT.format(
         target=manifest.target,
-        says=_listed(manifest.classes, " or ") if manifest.classes else "a number",
+        values=_listed(manifest.classes, " or ") if manifest.classes else "a number",
         count=f"{count} feature" + ("s" if count != 1 else ""),
         trained=SYNTHETIC if manifest.training.get("synthetic") else "",
     )
@@ -267,7 +276,7 @@ def _predict_file(manifest: Manifest) -> Node:
         },
         "responses": {
             "200": {
-                "description": "A prediction a row, in order, and the rejected rows",
+                "description": "One prediction per row, in order, and the rejected rows",
                 "headers": {
                     "X-Rows-Rejected": {
                         "description": "How many rows got no prediction; only with `text/csv`",
@@ -293,51 +302,29 @@ def _predict_file(manifest: Manifest) -> Node:
     }
 
 
-def _about_route(operation: str, summary: str, schema: str) -> Node:
+def _about_route(operation: str, summary: str, answer: Node) -> Node:
     return {
         "operationId": operation,
         "tags": ["About"],
         "summary": summary,
-        "responses": {"200": _answer(schema), **_errors(500)},
+        "responses": {"200": answer, **_errors(500)},
     }
 
 
-def _openapi() -> Node:
-    return {
-        "operationId": "openapi",
-        "tags": ["About"],
-        "summary": "This document",
-        "responses": {
-            "200": {
-                "description": "An OpenAPI 3.1 document",
-                "content": {JSON: {"schema": {"type": "object", "required": ["openapi", "info", "paths"]}}},
-            },
-            **_errors(500),
-        },
-    }
-
-
-def _page(name: str, summary: str, what: str, media_type: str) -> Node:
-    return {
-        "operationId": name,
-        "tags": ["About"],
-        "summary": summary,
-        "responses": {
-            "200": {"description": what, "content": {media_type: {"schema": TEXT}}},
-            **_errors(500),
-        },
-    }
+def _page(description: str, media_type: str) -> Node:
+    return {"description": description, "content": {media_type: {"schema": TEXT}}}
 
 
 def _reports(manifest: Manifest) -> Node:
     """The model report's routes, where the bundle has one."""
-    found: Node = {}
+    routes: Node = {}
     if REPORT in manifest.files:
-        told = _page("report", "The model report, with pictures", "A page", HTML)
-        found["/report"] = {"get": told}
+        page = _page("A page", HTML)
+        routes["/report"] = {"get": _about_route("report", "The model report, with pictures", page)}
     if CARD in manifest.files:
-        found["/card"] = {"get": _page("card", "The model report in words", "Markdown", MARKDOWN)}
-    return found
+        page = _page("Markdown", MARKDOWN)
+        routes["/card"] = {"get": _about_route("card", "The model report in words", page)}
+    return routes
 
 
 def _schemas(manifest: Manifest) -> Node:
@@ -437,7 +424,7 @@ def _meaning(feature: Feature) -> str:
             return f"{words}: one of the categories of the training data"
         seen = _listed(feature.categories[:CATEGORIES_SHOWN])
         more = f" and {hidden} more" if (hidden := len(feature.categories) - CATEGORIES_SHOWN) > 0 else ""
-        return f"{words}; training saw {seen}{more}, others are taken too" if seen else words
+        return f"{words}; training saw {seen}{more}, others are accepted too" if seen else words
     if feature.kind == "boolean" or feature.minimum is None or feature.maximum is None:
         return words
     return f"{words}; {feature.minimum:.10g} to {feature.maximum:.10g} in training"
@@ -481,7 +468,7 @@ def _csv(manifest: Manifest) -> Node:
     writer.writerows([_as_text(record.get(name)) for name in names] for record in _records(manifest))
     schema = {
         "type": "string",
-        "description": "A header line with the features' names, then a row a record",
+        "description": "A header line with the features' names, then one row per record",
     }
     return {"schema": schema, **_given(example=sink.getvalue() if manifest.golden else None)}
 
@@ -528,7 +515,7 @@ def _errors(*statuses: int) -> Node:
 
 
 def _given(**nodes: object) -> Node:
-    """The keywords that have something to say."""
+    """The keywords that have a value."""
     return {keyword: value for keyword, value in nodes.items() if value}
 
 

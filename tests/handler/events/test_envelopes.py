@@ -1,6 +1,6 @@
 """Every envelope through the one dispatch: the events in ``events/``, each with its golden reply.
 
-``python -m tests.handler.events.test_sources`` writes the replies anew: look at the difference first.
+``python -m tests.support.events`` writes the replies anew: look at the difference first.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import pytest
 from handler import telemetry
 from handler.app import App
 from handler.errors import InvalidRecords, RefusedEvent, UnknownEvent
-from handler.events.jobs import Acknowledge, ScoreObject, Source
-from handler.events.sources import sources
+from handler.events.envelopes import envelopes
+from handler.events.jobs import Acknowledge, Envelope, ScoreObject
 from handler.schema import Schema
 from handler.scoring.model import Model
 from handler.settings import Settings
@@ -64,8 +64,8 @@ def app(model: Model) -> App:
     return App(model, Settings(input_uri=("gs://example-input/incoming",)))
 
 
-def known(app: App) -> list[Source]:
-    return list(sources(Schema.of(app._model.manifest), app.settings))
+def known(app: App) -> list[Envelope]:
+    return list(envelopes(Schema.of(app._model.manifest), app.settings))
 
 
 @pytest.mark.parametrize("name", [*HTTP, *LATTICE, *DIRECT])
@@ -74,10 +74,10 @@ def test_every_event_has_its_golden_reply(app: App, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OBJECTS)
-def test_every_object_event_is_understood_by_one_source(app: App, name: str) -> None:
+def test_every_object_event_is_understood_by_one_envelope(app: App, name: str) -> None:
     given = as_received(name)
-    (source,) = (source for source in known(app) if source.matches(given))
-    found = [str(job.input) if isinstance(job, ScoreObject) else type(job) for job in source.jobs(given)]
+    (envelope,) = (envelope for envelope in known(app) if envelope.matches(given))
+    found = [str(job.input) if isinstance(job, ScoreObject) else type(job) for job in envelope.jobs(given)]
     assert found == OBJECTS[name]
 
 
@@ -95,8 +95,8 @@ def test_every_event_file_is_tested() -> None:
 
 
 @pytest.mark.parametrize("name", [*HTTP, *LATTICE, *REFUSED])
-def test_the_order_of_the_sources_does_not_matter(app: App, name: str) -> None:
-    matching = [source for source in known(app) if source.matches(event(name))]
+def test_the_order_of_the_envelopes_does_not_matter(app: App, name: str) -> None:
+    matching = [envelope for envelope in known(app) if envelope.matches(event(name))]
     assert len(matching) == 1
 
 
@@ -282,11 +282,11 @@ def test_an_unknown_event_names_its_keys_and_is_no_prediction(app: App, unknown:
 
 @pytest.mark.parametrize("unknown", [[], "text", 3, None])
 def test_an_event_that_is_no_object_is_told_so(app: App, unknown: Any) -> None:
-    with pytest.raises(UnknownEvent, match="no object"):
+    with pytest.raises(UnknownEvent, match="not an object"):
         app.handle(unknown)
 
 
-def test_a_record_among_several_sources_is_told_apart(app: App) -> None:
+def test_a_record_among_several_services_is_told_apart(app: App) -> None:
     mixed = {"Records": [{"eventSource": "aws:s3"}, {"eventSource": "aws:sqs"}]}
     with pytest.raises(UnknownEvent):
         app.handle(mixed)
@@ -301,7 +301,7 @@ def test_a_query_string_is_read_as_pythons_own_library_reads_it(model: Model, te
         "version": "2.0", "rawPath": "/predict", "rawQueryString": text,
         "requestContext": {"http": {"method": "GET"}},
     }  # fmt: skip
-    (source,) = (each for each in sources(model.schema, Settings()) if each.matches(event))
-    (job,) = source.jobs(event)
+    (envelope,) = (envelope for envelope in envelopes(model.schema, Settings()) if envelope.matches(event))
+    (job,) = envelope.jobs(event)
     assert isinstance(job, Request)
     assert job.query == tuple(parse_qsl(text, keep_blank_values=True))

@@ -1,7 +1,7 @@
 """Every envelope that is understood, and which of them an event is.
 
-Adding one is a class with the three verbs of ``jobs.Source``, in ``http_events`` or
-``object_events``, and its place in ``sources``.
+Adding one is a class with the three verbs of ``jobs.Envelope``, in ``http.py`` or ``objects.py``, and its
+name in ``envelopes``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from handler.events.http import (
     PlainHttp,
     VpcLattice,
 )
-from handler.events.jobs import Event, Job, Outcome, Predict, ScoreObject, Source, keys
+from handler.events.jobs import Envelope, Event, Job, Outcome, Predict, ScoreObject, keys
 from handler.schema import Schema
 from handler.settings import Settings
 from handler.web.messages import Request
@@ -38,18 +38,16 @@ class Direct:
         self._schema = schema
 
     def matches(self, event: Event) -> bool:
-        """See ``Source``."""
         members = keys(event)
         if not members.keys().isdisjoint({"requestContext", "Records", "detail-type"}):
             return False
         return "instances" in members or any(name in self._schema for name in members)
 
     def jobs(self, event: Mapping[str, Any]) -> Iterable[Job]:
-        """See ``Source``."""
         return [Predict(event)]
 
     def reply(self, outcomes: Sequence[Outcome]) -> Any:
-        """The body alone; raises the error, so that the caller sees a function error."""
+        """The body only; raises the error, so that the caller sees a function error."""
         return _bare(outcomes)
 
 
@@ -60,26 +58,24 @@ class DirectBatch:
         self._schema = schema
 
     def matches(self, event: Event) -> bool:
-        """See ``Source``."""
         members = keys(event)
         return "input" in members and members.keys() <= {"input", "output"} and "input" not in self._schema
 
     def jobs(self, event: Mapping[str, Any]) -> Iterable[Job]:
-        """See ``Source``."""
-        source, output = _remote(event["input"]), event.get("output")
+        input, output = _remote(event["input"]), event.get("output")
         folder = _remote(output) if output is not None else None
-        if not source.is_nameable or (folder and not folder.child(source.key).is_nameable):
+        if not input.is_nameable or (folder and not folder.child(input.key).is_nameable):
             raise InvalidBody(
                 "'input' must name an object, by a key without //, ., .. and control characters"
             )
-        return [ScoreObject(source, folder)]
+        return [ScoreObject(input, folder)]
 
     def reply(self, outcomes: Sequence[Outcome]) -> Any:
-        """The summary alone; raises the error, so that the caller sees a function error."""
+        """The summary only; raises the error, so that the caller sees a function error."""
         return _bare(outcomes)
 
 
-HTTP: tuple[Source, ...] = (
+HTTP: tuple[Envelope, ...] = (
     ApiGatewayV2(),
     ApiGatewayV1(),
     Alb(),
@@ -90,8 +86,8 @@ HTTP: tuple[Source, ...] = (
 )
 
 
-def sources(schema: Schema, settings: Settings) -> Iterator[Source]:
-    """Every envelope that is understood; no event is of two of them, so their order is one of speed.
+def envelopes(schema: Schema, settings: Settings) -> Iterator[Envelope]:
+    """Every envelope that is understood. No event matches two of them: their order matters for speed only.
 
     The first prediction does not wait for the envelopes of uploads.
     """
@@ -102,13 +98,13 @@ def sources(schema: Schema, settings: Settings) -> Iterator[Source]:
     yield from (S3(), Sqs(), Sns(), EventBridge(), CloudEvent(settings), PubSubPush(settings))
 
 
-def source_of(event: object, known: Iterable[Source]) -> Source:
-    """The source whose envelope the event declares; raises ``UnknownEvent`` that names its keys."""
+def envelope_of(event: object, known: Iterable[Envelope]) -> Envelope:
+    """The envelope that the event declares; raises ``UnknownEvent`` that names its keys."""
     if not isinstance(event, (dict, Request)):
-        raise UnknownEvent([f"(a JSON {type(event).__name__}, no object)"])
-    for source in known:
-        if source.matches(event):
-            return source
+        raise UnknownEvent([f"(a JSON {type(event).__name__}, not an object)"])
+    for envelope in known:
+        if envelope.matches(event):
+            return envelope
     raise UnknownEvent(sorted(str(key)[:100] for key in keys(event)))
 
 
@@ -120,7 +116,7 @@ def _bare(outcomes: Sequence[Outcome]) -> Any:
 
 
 def _remote(uri: object) -> Location:
-    """An object's location; the function's own files are none of an event's business."""
+    """An object's location in a bucket: an event may not name the function's own files."""
     from handler.storage.locations import SCHEMES, Location
 
     if not isinstance(uri, str) or not uri.startswith(tuple(f"{scheme}://" for scheme in SCHEMES)):
