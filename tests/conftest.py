@@ -21,6 +21,24 @@ settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") == "true" else "here")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--fast``: what one runs after every edit."""
+    parser.addoption("--fast", action="store_true", help="leave out containers, browsers and what is slow")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect what ``--fast`` leaves out, by its marks."""
+    if not config.getoption("--fast"):
+        return
+    left_out = [
+        item
+        for item in items
+        if {"containers", "browser", "slow"} & {mark.name for mark in item.iter_markers()}
+    ]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
 @pytest.fixture(scope="session")
 def bundle_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A binary model with the sample's columns: age, new_user, total_pages_visited; served by ONNX."""

@@ -91,6 +91,13 @@ def test_training_imports_only_what_it_proves() -> None:
         )
 
 
+def test_no_test_module_imports_another() -> None:
+    """What tests share is in ``tests.support`` and in the fixtures of conftest."""
+    for path in (ROOT / "tests").rglob("*.py"):
+        shared = {each for each in imports(path) if each.split(".")[0] == "tests" and each != "tests"}
+        assert not {each for each in shared if not each.startswith("tests.support")}, path
+
+
 def test_no_heavy_library_is_imported_at_the_top_of_a_module() -> None:
     for path in modules("handler").values():
         assert not {each.split(".")[0] for each in imports(path, top_only=True)} & HEAVY, path

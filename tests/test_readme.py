@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import argparse
 import ast
+import itertools
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -24,11 +26,16 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
+import yaml
 
 import handler.__main__ as cli
+from handler import __version__
+from handler.app import App
 from handler.bundle import Manifest
+from handler.scoring.model import Model
 from handler.settings import Settings
 from handler.tables.header import SIGNATURES
+from handler.web.messages import Request
 from tests.support.cloud import s3_server
 from tests.support.serving import serve
 from training.__main__ import _parser as training_parser
@@ -224,38 +231,58 @@ def code_in(text: str) -> str:
 CODE = "\n".join(code_in(text) for text in TEXTS.values())
 
 
-def test_make_targets_and_variables_exist() -> None:
+def test_make_targets_and_variables_are_those_of_the_makefile() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    targets = set(re.findall(r"^([a-z]+):", makefile, re.M))
-    named = set(re.findall(r"\bmake ([a-z]+)", CODE))
-    assert named
-    assert named <= targets
-    variables = set(re.findall(r"\b([A-Z_]+)=", " ".join(re.findall(r"make train .*", CODE))))
+    targets = set(re.findall(r"^([a-z-]+): *##", makefile, re.M))
+    assert set(re.findall(r"\bmake ([a-z][a-z-]*)", CODE)) == targets - {"help"}  # which is `make` alone
+    lines = [line.partition(" #")[0] for line in re.findall(r"\bmake [a-z].*", CODE)]
+    variables = set(re.findall(r"(?<= )([A-Z_]+)=", " ".join(lines)))
+    taken = set(re.findall(r"call option,([A-Z_]+)|[(]origin ([A-Z_]+)|\$[({]([A-Z_]+)[):]", makefile))
+    known = {name for names in taken for name in names if name} | {"PYTHON"}  # requirements/install.sh
     assert variables
-    assert variables <= set(re.findall(r"call option,([A-Z_]+)", makefile))
+    assert variables <= known
+    options = set(re.findall(r"call option,([A-Z_]+)", makefile))
+    assert options | {"MODEL", "T", "EVENT", "PARTS", "EXACT"} <= set(re.findall(r"\b([A-Z_]+)=", CODE))
 
 
-def test_commands_of_the_handler_exist_and_are_told() -> None:
-    parser = cli._parser()
+def options_of(parser: argparse.ArgumentParser) -> set[str]:
+    return {option for action in parser._actions for option in action.option_strings if option[:2] == "--"}
+
+
+def flags_in(text: str) -> set[str]:
+    return set(re.findall(r"(?<=[\s\[`])--[a-z][a-z-]+", text))
+
+
+def test_commands_and_flags_of_the_handler_are_documented() -> None:
+    parser = cli._parser("sklearn-function", {"train": "train"})
     (commands,) = (each for each in parser._actions if isinstance(each, argparse._SubParsersAction))
-    assert set(re.findall(r"python -m handler (\w+)", CODE)) == set(commands.choices)
-    options = {
-        option
-        for command in commands.choices.values()
-        for action in command._actions
-        for option in action.option_strings
-    }
+    assert set(re.findall(r"python -m handler (\w+)", CODE)) == set(commands.choices) - {"train"}
+    assert set(re.findall(r"sklearn-function (\w+)", CODE)) <= set(commands.choices)
+    options = options_of(parser).union(*map(options_of, commands.choices.values()))
     lines = " ".join(re.findall(r"python -m handler .*", CODE))
-    assert set(re.findall(r"(?<=[\s\[])--[a-z][a-z-]+", lines)) <= options
+    assert flags_in(lines) <= options
+    assert options - {"--help"} <= flags_in("\n".join(f"`{line}" for line in CODE.splitlines()))
 
 
-def test_flags_of_training_exist_and_are_told() -> None:
-    flags = {option for action in training_parser()._actions for option in action.option_strings}
-    told = set(
-        re.findall(r"(?<=[\s\[])--[a-z][a-z-]+", " ".join(re.findall(r"python -m training.*", CODE)))
-    )
-    assert told <= flags
-    assert flags - {"-h", "--help"} <= told
+def test_flags_of_training_are_documented() -> None:
+    options = options_of(training_parser("python -m training"))
+    documented = flags_in(" ".join(re.findall(r"python -m training.*", CODE)))
+    assert documented <= options
+    assert options - {"--help", "--model", "--version"} <= documented  # the handler has these two as well
+
+
+def test_exit_codes_are_documented() -> None:
+    """Those that the command lines return, and those of a process that a signal ends."""
+    returned = {
+        part.value
+        for package in ("handler", "training")
+        for node in ast.walk(ast.parse((ROOT / package / "__main__.py").read_text(encoding="utf-8")))
+        if isinstance(node, ast.Return) and node.value
+        for part in (node.value, *ast.iter_child_nodes(node.value))
+        if isinstance(part, ast.Constant) and isinstance(part.value, int)
+    }
+    signals = {128 + signal.SIGINT, 128 + signal.SIGTERM}
+    assert {int(code) for code in named_in(table("Exit codes"))} == returned | signals
 
 
 @pytest.mark.parametrize("page", TEXTS)
@@ -390,7 +417,56 @@ def test_the_code_map_names_every_module() -> None:
 
 
 def test_every_event_has_its_row() -> None:
-    told = set(re.findall(r"events/([\w-]+\.json)", TEXTS["docs/batch.md"]))
-    objects = {"s3", "sns", "sqs", "eventbridge", "cloudevent", "pubsub", "direct-batch.json"}
-    events = {file.name for file in (ROOT / "events").glob("*.json")}
-    assert told >= {name for name in events if name == "direct-batch.json" or name.split("-")[0] in objects}
+    events = sorted(file.name for file in (ROOT / "events").glob("*.json"))
+    text = (ROOT / "events" / "README.md").read_text(encoding="utf-8")
+    rows = [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| `")]
+    assert sorted(name for row in rows for name in re.findall(r"`([\w-]+\.json)`", row)) == events
+    uploads = text.partition("## Uploads")[2]
+    documented = set(re.findall(r"events/([\w-]+\.json)", TEXTS["docs/batch.md"]))
+    assert documented == {*re.findall(r"`([\w-]+\.json)`", uploads), "direct-batch.json"}
+
+
+def test_the_table_of_routes_is_what_the_application_answers(model: Model) -> None:
+    """A path that there is not lists the routes, and each lists its methods."""
+    app = App(model, Settings())
+    nowhere = app.handle(Request("GET", "/nowhere"))
+    public = re.findall(r"/[\w.]+", json.loads(nowhere.body)["detail"])
+    answered = set()
+    for path in public:
+        allowed = app.handle(Request("OPTIONS", path)).headers["allow"].split(", ")
+        answered |= {f"{method} {path}" for method in allowed if method not in ("HEAD", "OPTIONS")}
+    assert answered == set(named_in(table("Ask it")))
+    assert set(re.findall(r"\b(?:GET|POST|PUT|DELETE) /[a-z_.]+", CODE)) <= answered
+
+
+def test_what_the_deployments_set_is_read() -> None:
+    environ = Asked()
+    Settings.from_env(environ)
+    template = yaml.load((ROOT / "template.yaml").read_text(encoding="utf-8"), Loader=Plain)
+    blocks = [
+        template["Globals"]["Function"],
+        *(each["Properties"] for each in template["Resources"].values()),
+    ]
+    given = {name for each in blocks for name in each.get("Environment", {}).get("Variables", {})}
+    service = yaml.load((ROOT / "service.yaml").read_text(encoding="utf-8"), Loader=Plain)
+    (container,) = service["spec"]["template"]["spec"]["containers"]
+    given |= {each["name"] for each in container["env"]}
+    assert given >= {"INPUT_URI", "OUTPUT_URI"}
+    assert given - {"THREADS"} <= environ.names  # functions-framework's own
+
+
+class Plain(yaml.SafeLoader):
+    """YAML in which CloudFormation's own tags, such as ``!Sub``, are left alone."""
+
+
+Plain.add_multi_constructor("!", lambda *_: None)
+
+
+def test_the_changelog_has_the_version_and_links_to_what_each_one_changed() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    releases = re.findall(r"^## \[(\d+\.\d+\.\d+)\] - \d{4}-\d\d-\d\d$", text, re.M)
+    assert __version__ == releases[0]
+    links = dict(re.findall(r"^\[([\w.]+)\]: \.\./\.\./(\S+)$", text, re.M))
+    changed = {new: f"compare/v{old}...v{new}" for new, old in itertools.pairwise(releases)}
+    ends = {"Unreleased": f"compare/v{releases[0]}...HEAD", releases[-1]: f"releases/tag/v{releases[-1]}"}
+    assert links == {**changed, **ends}

@@ -222,6 +222,7 @@ def damaged(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return folder
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(data=st.data())
 def test_any_mutation_is_the_same_model_or_one_line(damaged: Path, data: Any) -> None:
@@ -306,6 +307,7 @@ def overwrite(folder: Path) -> None:
         file.write_bytes(b"another")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("disturb", [retrain, overwrite, shutil.rmtree])
 @pytest.mark.parametrize("fixture", ["bundle_dir", "joblib_dir"])
 def test_what_was_loaded_is_served_whatever_becomes_of_the_folder(
@@ -486,6 +488,7 @@ def test_a_private_key_that_is_none_is_named(
     assert error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_training_into_a_signed_folder_leaves_no_signature_behind(signed: Path, tmp_path: Path) -> None:
     trained(tmp_path, mixed_rows(300).drop(columns="price"), "signed", target="class", out=signed)
     assert not (signed / "model.json.sig").exists()

@@ -16,6 +16,8 @@ from handler.__main__ import main as handler
 from handler.scoring.model import Model
 from training.__main__ import main as training
 
+pytestmark = pytest.mark.slow
+
 SETS = {
     "iris": ("logistic", 0.9),
     "wine": ("random_forest", 0.9),

@@ -27,6 +27,8 @@ from tests.support.bundles import mixed_rows, quiet
 from tests.support.estimators import ESTIMATORS, Row
 from training.train import Options, train
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = ROOT / "docs" / "estimators.md"
 WRITING = os.environ.get("WRITE_DOCS") == "1"

@@ -126,6 +126,7 @@ def routes(cloud: S3, bucket: str, route: str) -> Any:
     return waiting
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "route", ["s3", "sns", "eventbridge", "sqs", "sqs-sns", "sqs-raw-sns", "sqs-eventbridge"]
 )
@@ -327,6 +328,7 @@ def test_many_blocks_keep_the_order(cloud: S3, model: Model) -> None:
     assert summary["rows"] == {"read": count, "scored": count - 1, "rejected": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mixed", "regression", "joblib"])
 def test_other_models_and_clashing_column_names(
     cloud: S3, kind: str, request: pytest.FixtureRequest
@@ -405,6 +407,7 @@ def test_outputs_that_were_tampered_with_are_mended(cloud: S3, model: Model) -> 
         assert_right(cloud, bucket)
 
 
+@pytest.mark.slow
 def test_the_same_event_twenty_times_in_parallel(cloud: S3, model: Model) -> None:
     bucket = cloud.bucket()
     queue = cloud.bucket_to_sqs(bucket)
@@ -423,6 +426,7 @@ def test_the_same_event_twenty_times_in_parallel(cloud: S3, model: Model) -> Non
     assert len(cloud.keys(bucket)) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["s3", "gs"])
 def test_a_run_that_was_overtaken_mends_what_it_overwrote(
     scheme: str, model: Model, request: pytest.FixtureRequest
@@ -596,6 +600,7 @@ def test_the_folder_of_an_input(inputs: tuple[str, ...], source: str, folder: st
 # Failures: nothing partial, and the retry completes.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["status", "drop", "late", "cut"])
 def test_storage_that_fails_at_any_call(
     cloud: S3, model: Model, mode: Any, monkeypatch: pytest.MonkeyPatch

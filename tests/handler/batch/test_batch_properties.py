@@ -33,6 +33,8 @@ from handler.storage.locations import Location, Version
 from handler.storage.storage import Storage
 from handler.tables import compression, reading, records
 
+pytestmark = pytest.mark.slow
+
 KINDS = ("onnx", "mixed", "joblib")
 WORDS = {"true": 1.0, "t": 1.0, "yes": 1.0, "y": 1.0, "1": 1.0,
          "false": 0.0, "f": 0.0, "no": 0.0, "n": 0.0, "0": 0.0}  # fmt: skip

@@ -25,6 +25,8 @@ import pytest
 
 from tests.support.cloud import S3
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 SLOW = os.environ.get("CI") == "true" or os.environ.get("SKLEARN_FUNCTION_SLOW") == "1"
 #: Sizes in bytes: both are many times what is under way at once, so that memory has come to rest.

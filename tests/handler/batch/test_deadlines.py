@@ -44,6 +44,7 @@ def score(model: Model, source: Path, remaining: Any) -> None:
     batch.score(Location.parse(str(source)), Location.parse(str(source.parent / "out")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "content",
     [

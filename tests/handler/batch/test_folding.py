@@ -54,6 +54,7 @@ def outputs(model: Model, source: Path, folder: Path) -> tuple[pl.DataFrame, pl.
     return tables[0], tables[1], json.loads((folder / "summary.json").read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fixture", ["bundle_dir", "mixed_dir", "joblib_dir"])
 def test_a_folded_file_is_scored_as_if_every_line_stood_alone(
     fixture: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -88,6 +89,7 @@ def test_more_distinct_lines_than_a_run_remembers_are_scored_all_the_same(
     assert summary["rows"]["read"] == len(predictions) + len(rejected) == 20_000
 
 
+@pytest.mark.slow
 def test_lines_that_go_and_come_again_keep_their_own_outputs(
     bundle_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,6 +26,8 @@ from handler.scoring.model import Model
 from handler.scoring.scorers import Scores
 from handler.settings import Settings
 from handler.storage.locations import Location, Version
+
+pytestmark = pytest.mark.slow
 
 SOURCE = Location("s3", "bucket", "incoming/c.csv")
 FOLDER = Location("s3", "bucket", "scored/incoming/c.csv")

@@ -31,6 +31,8 @@ from tests.support.schedules import (
     explored,
 )
 
+pytestmark = pytest.mark.slow
+
 V1, V2 = Upload(SOURCE, "v1"), Upload(SOURCE, "v2")
 ELSEWHERE = Upload(Location("s3", "other", SOURCE.key), "v1")
 

@@ -76,6 +76,7 @@ def errors(answer: Answer) -> Any:
     ]
 
 
+@pytest.mark.slow
 def test_a_single_request_is_refused_with_the_code(case: Case) -> None:
     query: Answer = case.app.handle(Request("GET", "/predict", query=(("income", str(case.bad)),)))
     for answer in (query, ask(case.app, json.dumps({"income": case.bad}))):

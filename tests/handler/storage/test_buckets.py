@@ -58,6 +58,7 @@ def whole(storage: Storage, location: Location) -> bytes:
     return b"".join(storage.stream(location, version))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", FAULTS)
 def test_each_call_is_tried_ten_times(
     cloud: Any, proxy: FaultyProxy, storage: Storage, place: Location, mode: Any
@@ -195,6 +196,7 @@ class Clock:
         return self.seconds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", ["version", "read", "stream", "replace", "write", "begin", "part"])
 def test_a_call_that_stalls_ends_with_the_time(
     cloud: Any, proxy: FaultyProxy, storage: Storage, place: Location, call: str

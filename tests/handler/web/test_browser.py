@@ -15,6 +15,8 @@ from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 from tests.support.serving import serve
 
+pytestmark = pytest.mark.browser
+
 CHROMIUM = Path("/usr/bin/chromium-headless-shell")
 #: Root needs the first. The others keep Chromium from calling home, which would fail here.
 FLAGS = [

@@ -25,6 +25,8 @@ from hypothesis import strategies as st
 
 from tests.support.serving import ROOT, serve
 
+pytestmark = pytest.mark.slow
+
 #: Requests a route, and where they start from: a commit must not fail by another commit's luck.
 EXAMPLES, SEED = 60, 555
 PROBLEM = "application/problem+json"
