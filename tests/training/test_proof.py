@@ -40,7 +40,7 @@ Trained = Callable[..., tuple[Manifest, str]]
 
 @pytest.fixture
 def trained(tmp_path: Path) -> Trained:
-    """Train on a frame with the target ``y``: the manifest and the report come back, the bundle is in ``model``."""
+    """Train on a frame with a target ``y``: gives the manifest and the report; ``model`` is the bundle."""
 
     def command(frame: pd.DataFrame, pipeline: str, *, export: Any = to_onnx, **options: Any) -> Any:
         frame.to_csv(tmp_path / "rows.csv", index=False)
