@@ -140,8 +140,8 @@ class Manifest(NamedTuple):
         made = content_version(document)
         if made != document["version"]:
             raise BundleError(
-                f"{MANIFEST} says version {document['version']!r} and its content makes {made!r}: it was "
-                "changed after training; restore it or train again"
+                f"{MANIFEST} says version {document['version'][:40]!r} and its content makes {made!r}: it "
+                "was changed after training; restore it or train again"
             )
         return cls(
             **{

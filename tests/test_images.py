@@ -41,7 +41,7 @@ from tests.support.containers import (
     sam_command,
     sam_env,
 )
-from tests.support.events import DIRECT, EVENTS, GOLDEN, HTTP, comparable, event
+from tests.support.events import DIRECT, EVENTS, GOLDEN, HTTP, LATTICE, REFUSED, comparable, event
 from tests.support.faults import FaultyProxy, on
 from tests.support.serving import free_port
 from training.data import sample
@@ -55,7 +55,7 @@ OUTPUTS = ("predictions.csv", "rejected.csv", "summary.json")
 UPLOADS = sorted(
     path.stem
     for path in EVENTS.glob("*.json")
-    if path.stem not in (*HTTP, *DIRECT) and "gcs" not in path.stem
+    if path.stem not in (*HTTP, *LATTICE, *DIRECT, *REFUSED) and "gcs" not in path.stem
 )
 
 pytestmark = [pytest.mark.containers, pytest.mark.usefixtures("project")]
@@ -415,14 +415,16 @@ def test_sam_local_invoke_answers_every_event(
         "OUTPUT_URI": "s3://example-output/scored",
     }
     (tmp_path / "env.json").write_text(json.dumps({"Parameters": env}))
-    for name in (*DIRECT, *HTTP, *UPLOADS):
+    for name in (*DIRECT, *HTTP, *LATTICE, *REFUSED, *UPLOADS):
         function = "BatchFunction" if name in UPLOADS else "RequestFunction"
         said = sam(
             "local", "invoke", function, "--skip-pull-image",
             f"--event=events/{name}.json", f"--env-vars={tmp_path / 'env.json'}", cwd=built,
         )  # fmt: skip
         reply = json.loads(said.splitlines()[-1])
-        if name in UPLOADS:
+        if name in REFUSED:
+            assert reply["errorType"] == "RefusedEvent", name
+        elif name in UPLOADS:
             assert "errorType" not in reply, name
             assert name.startswith("sqs") <= (reply == GOOD), name
         else:
@@ -549,16 +551,13 @@ def test_storage_down(s3: S3, proxy: FaultyProxy, gcs: GCS) -> None:
 
 def test_the_deadline_is_near(s3: S3, proxy: FaultyProxy) -> None:
     uploads = Uploads(s3, proxy, lines(500_000))
-    env = {**uploads.env, "AWS_LAMBDA_FUNCTION_TIMEOUT": "12"}  # the handler gives up with 10 s left
+    env = {
+        **uploads.env,
+        "AWS_LAMBDA_FUNCTION_TIMEOUT": "12",
+    }  # the handler gives up with a fifth of it left
     with on_lambda(LAMBDA, env) as container:
-        with (
-            proxy.pause(when=on("GET", "a.csv")) as pause,
-            in_background(lambda: container.invoke(uploads.event)) as answers,
-        ):
-            pause.wait()
-            time.sleep(3)
-            pause.release()
-        assert answers == [uploads.failed]
+        with proxy.pause(when=on("GET", "a.csv")):  # and sees it while the call stalls
+            assert container.invoke(uploads.event) == uploads.failed
         assert container.lines()[-1]["error"] == "DeadlineNear"
     assert (uploads.written, s3.pending(uploads.target)) == ([], [])
 

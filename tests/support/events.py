@@ -15,6 +15,18 @@ GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 HTTP = ("apigateway-v1", "apigateway-v2", "function-url", "alb", "alb-multi-value")
 LATTICE = ("vpc-lattice-v1", "vpc-lattice-v2")
 DIRECT = ("direct", "direct-instances")
+#: What looks like a request and is none, with what the refusal calls it.
+REFUSED = {
+    "authorizer-token": "API Gateway authorizer",
+    "authorizer-request": "API Gateway authorizer",
+    "authorizer-http-v1": "API Gateway authorizer",
+    "authorizer-http-v2": "API Gateway authorizer",
+    "websocket-connect": "WebSocket",
+    "websocket-disconnect": "WebSocket",
+    "websocket-message": "WebSocket",
+    "bedrock-agent-api": "Bedrock agent",
+    "bedrock-agent-function": "Bedrock agent",
+}
 
 
 def event(name: str) -> Any:

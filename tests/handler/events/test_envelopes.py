@@ -22,7 +22,7 @@ from handler.schema import Schema
 from handler.scoring.model import Model
 from handler.settings import Settings
 from handler.web.messages import Request
-from tests.support.events import DIRECT, EVENTS, GOLDEN, HTTP, LATTICE, comparable, event
+from tests.support.events import DIRECT, EVENTS, GOLDEN, HTTP, LATTICE, REFUSED, comparable, event
 
 S3_OBJECT, GCS_OBJECT = (
     "s3://example-input/incoming/customers.csv",
@@ -43,18 +43,6 @@ OBJECTS: dict[str, list[Any]] = {
     "cloudevent-structured-gcs": [GCS_OBJECT],
     "pubsub-push-gcs": [GCS_OBJECT],
     "direct-batch": [S3_OBJECT],
-}
-#: What looks like a request and is none, with what the refusal calls it.
-REFUSED = {
-    "authorizer-token": "API Gateway authorizer",
-    "authorizer-request": "API Gateway authorizer",
-    "authorizer-http-v1": "API Gateway authorizer",
-    "authorizer-http-v2": "API Gateway authorizer",
-    "websocket-connect": "WebSocket",
-    "websocket-disconnect": "WebSocket",
-    "websocket-message": "WebSocket",
-    "bedrock-agent-api": "Bedrock agent",
-    "bedrock-agent-function": "Bedrock agent",
 }
 GOOD = {"age": "45", "new_user": "0", "total_pages_visited": "5"}
 
