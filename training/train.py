@@ -56,7 +56,8 @@ def train(options: Options, say: Say = print, export: Export = to_onnx) -> Manif
         transcript.append(text)
         say(text)
 
-    fitted = _fit(_read(options, tell), options, tell)
+    dataset = _read(options, tell)
+    fitted = _fit(dataset, options, tell)
     made = package(fitted, options.out, seed=options.seed, exact=options.exact, say=tell, export=export)
     if options.report:
         (options.report / "report.txt").write_text("\n".join(transcript) + "\n", encoding="utf-8")

@@ -508,8 +508,8 @@ def with_threshold(graph: onnx.GraphProto, classes: np.ndarray, threshold: float
     graph.node.extend((
         make("Gather", [probabilities, "threshold second"], ["threshold positive"], axis=1),
         make("GreaterOrEqual", ["threshold positive", "threshold"], ["threshold reached"]),
-        make("Cast", ["threshold reached"], ["threshold index"], to=WHOLE),
-        make("Gather", ["threshold classes", "threshold index"], [label]),
+        make("Cast", ["threshold reached"], ["threshold place"], to=WHOLE),
+        make("Gather", ["threshold classes", "threshold place"], [label]),
     ))  # fmt: skip
 
 

@@ -71,7 +71,7 @@ class _Compiler:
         for node in self._graph.node:
             self._node(node)
         if self._work > MOST_WORK:
-            raise NotCompilable(f"a model so large ({self._work:,} operations a row)")
+            raise NotCompilable(f"a model so large ({self._work:,} operations per row)")
         label, *probabilities = (self._slot(each.name) for each in self._graph.output)
         document = {
             "format": FORMAT,

@@ -124,7 +124,7 @@ class Gate:
             try:
                 with warnings.catch_warnings(), np.errstate(all="ignore"):
                     warnings.simplefilter("ignore")  # of overflows, which are what the extremes are for
-                    seen.compare(scorer, self.estimator, rows, scale)
+                    seen.score(scorer, self.estimator, rows, scale)
             except _Raises as error:
                 cause = f"it answers where scikit-learn raises {one_line(error.__cause__)}"
                 return replace(untried(cause, tolerance, scale), answers_too_much=True)
@@ -180,7 +180,7 @@ class _Seen:
         self.too_much = 0
         self.largest = 0.0
 
-    def compare(self, graph: Scorer, estimator: Scorer, columns: Columns, scale: Scale | None) -> None:
+    def score(self, graph: Scorer, estimator: Scorer, columns: Columns, scale: Scale | None) -> None:
         """Score the rows with both; raises ``_Raises``."""
         scores = graph.score(columns)
         answered = finite(scores)

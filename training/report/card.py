@@ -83,12 +83,12 @@ def _summary(manifest: Manifest, held_out: int) -> str:
     else:
         shown = ", ".join(str(label) for label in manifest.classes[:6])
         what = f"'{manifest.target}' ({shown}{', ...' if len(manifest.classes) > 6 else ''})"
-    count, fitted = len(manifest.features), manifest.training["rows"] - held_out
-    synthetic = manifest.training["synthetic"]
+    count, training = len(manifest.features), manifest.training
+    trained = f"trained on {training['rows'] - held_out:,} rows and " if "rows" in training else ""
+    synthetic = " They are synthetic: none of them is a real customer." if training.get("synthetic") else ""
     return (
-        f"It predicts {what} from {count} feature{'s' if count > 1 else ''}. It was trained on {fitted:,} "
-        f"rows and measured on {held_out:,} others."
-        f"{' They are synthetic: none of them is a real customer.' if synthetic else ''}"
+        f"It predicts {what} from {count} feature{'s' if count > 1 else ''}. It was {trained}measured on "
+        f"{held_out:,} {'others' if trained else 'rows'}.{synthetic}"
     )
 
 
@@ -98,12 +98,15 @@ def _details(manifest: Manifest) -> list[Sequence[str]]:
     rows: list[Sequence[str]] = [
         ("what", "value"),
         ("model", f"{manifest.name}, version {manifest.version}, trained {manifest.created}"),
-        ("pipeline", str(training["pipeline"])),
-        ("data", f"{training['data']}, sha256 {training['sha256']}"),
-        ("split", f"{training['test_size']:g} held out, seed {training['seed']}"),
         ("one row is served by", served[manifest.engines["one"]]),
         ("many rows are served by", served[manifest.engines["many"]]),
     ]
+    if "pipeline" in training:  # else it came here fitted
+        rows[2:2] = [
+            ("pipeline", training["pipeline"]),
+            ("data", f"{training['data']}, sha256 {training['sha256']}"),
+            ("split", f"{training['test_size']:g} held out, seed {training['seed']}"),
+        ]
     if manifest.threshold is not None:
         threshold = (
             f"'{manifest.classes[1]}' is predicted from a probability of {manifest.threshold:.6g} on"
@@ -139,7 +142,7 @@ def _feature(feature: Feature) -> Sequence[str]:
 
 
 def _limits(manifest: Manifest) -> Iterator[str]:
-    if manifest.training["synthetic"]:
+    if manifest.training.get("synthetic"):
         yield "It was trained on synthetic rows, as a demonstration: do not use its predictions."
     yield (
         "The rows held out come from the same file: they do not show how good it is on later or other "

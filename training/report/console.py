@@ -194,7 +194,7 @@ def unsteady(difference: float, scale: Scale | None) -> str:
 def done(manifest: Manifest, out: Path) -> str:
     """Where the bundle is, and what to do next."""
     where = "" if out == Path("handler/model") else f"MODEL_DIR={shlex.quote(str(out))} "
-    synthetic = " (trained on synthetic data)" if manifest.training["synthetic"] else ""
+    synthetic = " (trained on synthetic data)" if manifest.training.get("synthetic") else ""
     return (
         f"bundle: {out}, model {manifest.name} version {manifest.version}{synthetic}\n"
         f"next: {where}make serve"
@@ -204,7 +204,7 @@ def done(manifest: Manifest, out: Path) -> str:
 def _grid(header: Sequence[str], rows: Sequence[Sequence[str]], align: str) -> list[str]:
     """Lines of cells in columns; ``align`` holds ``<`` or ``>`` for each column."""
     table = [header, *rows]
-    widths = [max(len(row[place]) for row in table) for place in range(len(header))]
+    widths = [max(len(row[index]) for row in table) for index in range(len(header))]
     return [
         "  "
         + "  ".join(

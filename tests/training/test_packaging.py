@@ -1,0 +1,71 @@
+"""A model that was fitted elsewhere becomes a bundle: no options, no CSV file and no split are needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from handler.bundle import Feature
+from handler.scoring.model import Model
+from tests.support.bundles import quiet
+from training.errors import TrainingError
+from training.fitting import contract_of
+from training.packaging import Fitted, package
+
+
+def fitted(name: str = "elsewhere") -> tuple[Fitted, LogisticRegression]:
+    rows = pd.DataFrame({"age": np.arange(200) % 90.0, "income": np.arange(200) % 7.0})
+    truth = (rows["age"] + rows["income"] > 50).to_numpy().astype(np.int64)
+    estimator = LogisticRegression().fit(rows, truth)
+    features = (Feature("age", "number", False, 0.0, 89.0), Feature("income", "number", False, 0.0, 6.0))
+    columns = {column: rows[column].to_numpy() for column in rows}
+    contract = contract_of(estimator, features, columns)
+    made = Fitted(
+        name=name,
+        estimator=estimator,
+        contract=contract,
+        target="buys",
+        ids=(),
+        typical=(45.0, 3.0),
+        rows=columns,
+        truth=truth,
+        every_truth=truth,
+        training={},
+    )
+    return made, estimator
+
+
+def test_a_model_fitted_elsewhere_is_proven_and_served(tmp_path: Path) -> None:
+    given, estimator = fitted()
+    made = package(given, tmp_path / "model", seed=0, exact=False, say=quiet)
+    assert made.manifest.engines == {"one": "scalar", "many": "onnx"}
+    assert made.manifest.name == "elsewhere"
+    assert made.manifest.training == {}
+    model = Model.load(tmp_path / "model")
+    assert model.manifest == made.manifest
+    prediction = model.predict_one((60.0, 2.0))
+    frame = pd.DataFrame({"age": [60.0], "income": [2.0]})
+    assert prediction["prediction"] == estimator.predict(frame)[0]
+    expected = estimator.predict_proba(frame)[0].tolist()
+    assert list(prediction["probabilities"].values()) == pytest.approx(expected)
+    assert "measured on 200 rows" in (tmp_path / "model" / "MODEL_CARD.md").read_text()
+
+
+def test_a_bundle_that_does_not_reproduce_itself_leaves_the_earlier_one(tmp_path: Path) -> None:
+    class Fickle(LogisticRegression):
+        def predict_proba(self, rows: pd.DataFrame) -> np.ndarray:
+            noise = np.random.default_rng().uniform(0, 0.1, (len(rows), 1))
+            return np.asarray(super().predict_proba(rows) * (1 - noise) + noise / 2)
+
+    given, estimator = fitted()
+    package(given, tmp_path / "model", seed=0, exact=False, say=quiet)
+    before = (tmp_path / "model" / "model.json").read_bytes()
+    estimator.__class__ = Fickle
+    with pytest.raises(TrainingError, match="same answer twice"):
+        package(given, tmp_path / "model", seed=0, exact=False, say=quiet)
+    assert (tmp_path / "model" / "model.json").read_bytes() == before
+    assert [each.name for each in tmp_path.iterdir()] == ["model"]
