@@ -147,8 +147,8 @@ class Manifest(NamedTuple):
             **{
                 **document,
                 "features": tuple(
-                    Feature(**{**each, "categories": tuple(each.get("categories", ()))})
-                    for each in document["features"]
+                    Feature(**{**feature, "categories": tuple(feature.get("categories", ()))})
+                    for feature in document["features"]
                 ),
                 "classes": tuple(document["classes"]),
                 "golden": tuple(document["golden"]),

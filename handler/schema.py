@@ -288,7 +288,7 @@ class Schema:
         """The question whether a feature of a similar name was meant, if there is one."""
         import difflib
 
-        names = {each.lower(): each for each in self.names if len(each) <= 2 * LONGEST_HINTED}
+        names = {known.lower(): known for known in self.names if len(known) <= 2 * LONGEST_HINTED}
         near = difflib.get_close_matches(name.lower(), names, 1)
         return f"; did you mean '{names[near[0]]}'?" if near else ""
 

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from handler.scoring.model import NOT_PREDICTABLE, UNPREDICTABLE, Model
 from handler.scoring.scorers import Scores
 from handler.tables.formats import Table
 from handler.tables.rows import Block, Rows
 
 
-class ScoredBlock(NamedTuple):
-    """The rows of a block, and the scores of those that are not rejected."""
+def score_block(model: Model, block: Block, table: Table, every_row: bool = False) -> tuple[Rows, Scores]:
+    """Read a block of ``table``: its rows, and the scores of those that are not rejected.
 
-    rows: Rows
-    scores: Scores
-
-
-def score_block(model: Model, block: Block, table: Table, every_row: bool = False) -> ScoredBlock:
-    """Read a block of ``table`` and score its rows; those that are not predictable are rejected as well.
-
-    ``every_row`` and errors: see ``Format.read``.
+    Rows that are not predictable are rejected as well. ``every_row`` and errors: see ``Format.read``.
     """
     rows = table.format.read(block, table.layout, model.schema, every_row)
     scores, sound = model.attempt(rows.columns)
     if not sound.all():
         rows = rows.without(~sound, NOT_PREDICTABLE, UNPREDICTABLE)
-    return ScoredBlock(rows, scores)
+    return rows, scores

@@ -69,5 +69,5 @@ def opened(chunks: Iterable[bytes], schema: Schema, size: int) -> Table:
     """The table that a stream of bytes holds, in blocks of about ``size`` bytes; raises ``InvalidCsv``."""
     chunks = iter(chunks)
     first = next(chunks, b"")
-    form = next(each for each in FORMATS if each.claims(first))
-    return Table(form, *form.open(itertools.chain([first], chunks), schema, size))
+    chosen = next(known for known in FORMATS if known.claims(first))
+    return Table(chosen, *chosen.open(itertools.chain([first], chunks), schema, size))

@@ -32,7 +32,9 @@ def write(rows: Rows, layout: Layout, outputs: Outputs, every_row: bool = False)
     """
     if not isinstance(rows.text, list):
         return _sweep(rows.text, outputs)
-    added = zip(*(each if isinstance(each, list) else each.tolist() for each in outputs), strict=True)
+    added = zip(
+        *(values if isinstance(values, list) else values.tolist() for values in outputs), strict=True
+    )
     rejected, empty = rows.rejected, [""] * len(outputs)
     written: list[list[Any]] = []
     for index, cells in enumerate(rows.text):

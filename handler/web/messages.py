@@ -97,7 +97,7 @@ def problem(error: FunctionError, most: int | None = None) -> Answer:
         "title": title(status),
         "status": status,
         "detail": str(error),
-        "errors": [each.as_json() for each in problems],
+        "errors": [fault.as_json() for fault in problems],
         **({"more": more} if more else {}),
     }
     answer = answer_json(document, status, media_type=PROBLEM)

@@ -334,7 +334,7 @@ def _schemas(manifest: Manifest) -> Node:
     if manifest.probabilities:
         answer["probabilities"] = _object({str(each): {"type": "number"} for each in manifest.classes})
     nullable = [feature.name for feature in manifest.features if feature.nullable]
-    record = {each.name: _json_schema(each) for each in manifest.features}
+    record = {feature.name: _json_schema(feature) for feature in manifest.features}
     types = ["string", "number", "boolean", "null"]
     carried: Node = {name: {"type": types, "description": CARRIED} for name in manifest.ids}
     optional: tuple[str, ...] = ()
@@ -497,7 +497,7 @@ def _answer(schema: str, example: object = None) -> Node:
 
 def _problem(manifest: Manifest, status: int) -> Node:
     description, detail = PROBLEMS[status]
-    first = next((each.name for each in manifest.features if not each.nullable), "")
+    first = next((feature.name for feature in manifest.features if not feature.nullable), "")
     detail = detail.format(first=first)
     example = {
         "type": "about:blank",

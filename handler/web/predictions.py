@@ -34,8 +34,9 @@ from handler.web.messages import (
 )
 
 if TYPE_CHECKING:
-    from handler.scoring.table import ScoredBlock
+    from handler.scoring.scorers import Scores
     from handler.tables.formats import Table
+    from handler.tables.rows import Rows
 
 #: Every rejected row takes at least so many bytes of a JSON answer.
 SHORTEST_REJECT = 60
@@ -146,7 +147,7 @@ def _one(model: Model, record: Record, ids: Mapping[str, Any]) -> dict[str, Any]
 
 def _scored(
     model: Model, settings: Settings, body: bytes, every_row: bool = False
-) -> tuple[Table, Iterator[ScoredBlock]]:
+) -> tuple[Table, Iterator[tuple[Rows, Scores]]]:
     """The table in a body, and its blocks, each read and scored when its turn comes."""
     from handler.scoring.table import score_block  # one customer's prediction does not wait for it
     from handler.tables import formats
