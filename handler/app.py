@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 CLOUD_RUN_ANSWER = 31 * 1024 * 1024
 #: Elsewhere over HTTP, an answer has at most so many times the bytes of the longest body.
 ANSWER_BODIES = 4
+#: Characters of a request's id, which a client may choose, in the log.
+LONGEST_ID = 200
 Remaining = Callable[[], float]
 
 
@@ -78,7 +80,7 @@ class App:
         start = time.perf_counter()
         if isinstance(job, Request):
             answer = self._api.respond(job)
-            route = f"{job.method} /{job.route[:40]}"
+            route = f"{job.method[:40]} /{job.route[:40]}"
             counts = {"rows": answer.rows, "rejected": answer.rejected or None}
             self._log(route, request_id, start, status=answer.status, **counts)
             return Outcome(job, answer)
@@ -135,7 +137,7 @@ class App:
         telemetry.request(
             "WARNING" if status >= 500 or "problem" in fields else "INFO",
             {
-                "request_id": request_id,
+                "request_id": request_id[:LONGEST_ID] if request_id else None,
                 "route": route,
                 "status": status,
                 "milliseconds": round((time.perf_counter() - start) * 1000, 3),

@@ -365,10 +365,10 @@ def _check(document: Mapping[str, Any]) -> None:
         raise _wrong(f"'classes' must be as many as a task of '{task}' has")
     if not _is_number(document["parity"].get("tolerance")):
         raise _wrong("'parity' must have a number as its 'tolerance'")
-    labels = set(map(str, classes))
+    labels, known = set(map(str, classes)), frozenset(classes)
     golden_rules: Mapping[str, Rule] = {
         "record": OBJECT,
-        "prediction": ("one of the classes", lambda value: type(value) in (int, str) and value in classes)
+        "prediction": ("one of the classes", lambda value: type(value) in (int, str) and value in known)
         if classes
         else ("a number", _is_number),
         "probabilities": (

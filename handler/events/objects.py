@@ -31,6 +31,8 @@ from handler.web.messages import Answer, Request, answer_json, problem
 GCS_FINALIZED = "google.cloud.storage.object.v1.finalized"
 PUBSUB_PUBLISHED = "google.cloud.pubsub.topic.v1.messagePublished"
 STRUCTURED = "application/cloudevents+json"
+#: Characters of an object's URI that an acknowledgement repeats; no object has a longer one.
+LONGEST_SHOWN = 1300
 
 
 class S3:
@@ -255,10 +257,11 @@ def _gcs_job(bucket: object, name: object, size: object) -> Job:
 
 def _job(location: Location, size: object) -> Job:
     """What a created object asks for; ``size`` in bytes, which GCS gives as text."""
+    shown = str(location)[:LONGEST_SHOWN]
     if location.key.endswith("/"):
-        return Acknowledge(f"{location} is a folder marker")
+        return Acknowledge(f"{shown} is a folder marker")
     if size is not None and str(size) == "0":
-        return Acknowledge(f"{location} has no bytes")
+        return Acknowledge(f"{shown} has no bytes")
     if not location.is_nameable:
         raise RefusedEvent(
             "the object cannot be scored under its key, which is empty, over 1,024 bytes long, or holds "
