@@ -99,7 +99,7 @@ def read(path: Path) -> ColumnSpec:
     unknown = sorted(document.keys() - FLAGS.keys())
     if unknown:
         raise TrainingError(
-            f"{path}: the key '{unknown[0]}' is unknown; there are target, drop, ids and kinds"
+            f"{path}: there is no key '{unknown[0]}'; the keys are target, drop, ids and kinds"
         )
     target = document.get("target")
     if target is not None and not isinstance(target, str):
