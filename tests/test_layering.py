@@ -41,7 +41,7 @@ HEAVY = {
 #: What training may use of the handler.
 FROM_HANDLER = ("handler.bundle", "handler.schema", "handler.errors", "handler.scoring")
 #: The installed script has the commands of both packages, and the handler must not import training.
-JOINS = {"__main__": ("handler.__main__",)}
+JOINS = {"__main__": ("handler.__main__", "handler.__version__")}
 
 
 def imports(path: Path, top_only: bool = False) -> set[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from handler import __main__ as serving
+from handler import __version__
 from handler.errors import FunctionError
 from training.data.columns import parse_kind
 from training.errors import TrainingError
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m train
     try:
         options = vars(_parser(program).parse_args(arguments))
         if options.pop("version"):
-            say(f"sklearn-function {serving.__version__}")
+            say(f"sklearn-function {__version__}")
             return 0
         options["kinds"] = dict(parse_kind(text) for text in options.pop("kind"))
         options |= {name: tuple(options[name]) for name in ("drop", "ids")}
