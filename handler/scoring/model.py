@@ -99,10 +99,10 @@ class Model(NamedTuple):
         """One prediction per record, None where it is not predictable."""
         if self.program is None or len(records) > FEW:
             scores, sound = self.attempt(self.schema.columns(records))
-            predictions = iter(outputs.predictions(self.manifest, scores))
+            predictions = iter(outputs.predictions(self.manifest.classes, scores))
             return [next(predictions) if is_sound else None for is_sound in sound.tolist()]
         scored = map(self._run, records)
-        return [None if row is None else outputs.prediction(self.manifest, *row) for row in scored]
+        return [None if row is None else outputs.prediction(self.manifest.classes, *row) for row in scored]
 
     def _run(self, record: Record) -> tuple[Any, Sequence[float] | None] | None:
         """The label and probabilities of a record by the one-row program, None if it is not predictable."""

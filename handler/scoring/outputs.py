@@ -13,27 +13,28 @@ if TYPE_CHECKING:
     from handler.scoring.scorers import Scores
 
 
-def prediction(manifest: Manifest, label: Any, probabilities: Sequence[float] | None) -> dict[str, Any]:
+def prediction(
+    classes: Sequence[Label], label: Any, probabilities: Sequence[float] | None
+) -> dict[str, Any]:
     """One row's JSON object: ``prediction`` and, where the model has them, ``probabilities``."""
     if probabilities is None:
         return {"prediction": label}
-    names = map(str, manifest.classes)
-    return {"prediction": label, "probabilities": dict(zip(names, probabilities, strict=True))}
+    return {"prediction": label, "probabilities": dict(zip(map(str, classes), probabilities, strict=True))}
 
 
-def predictions(manifest: Manifest, scores: Scores) -> list[dict[str, Any]]:
+def predictions(classes: Sequence[Label], scores: Scores) -> list[dict[str, Any]]:
     """One JSON object per row."""
-    predicted = labels(manifest, scores)
+    predicted = labels(classes, scores)
     if scores.probabilities is None:
-        return [prediction(manifest, label, None) for label in predicted]
+        return [prediction(classes, label, None) for label in predicted]
     rows = zip(predicted, scores.probabilities.tolist(), strict=True)
-    return [prediction(manifest, label, probabilities) for label, probabilities in rows]
+    return [prediction(classes, label, probabilities) for label, probabilities in rows]
 
 
-def labels(manifest: Manifest, scores: Scores) -> list[Label | float]:
-    """The rows' predicted classes, or values, as JSON takes them."""
+def labels(classes: Sequence[Label], scores: Scores) -> list[Label | float]:
+    """The rows' predicted classes, or values where there are no classes, as JSON takes them."""
     values: list[Any] = scores.values.tolist()
-    return [manifest.classes[index] for index in values] if manifest.classes else values
+    return [classes[index] for index in values] if classes else values
 
 
 def names(manifest: Manifest) -> tuple[str, ...]:
@@ -55,7 +56,7 @@ def columns(manifest: Manifest, scores: Scores) -> list[np.ndarray | list[str]]:
     if all(isinstance(label, int) for label in manifest.classes):
         predicted = np.array(manifest.classes)[scores.values]
     else:
-        predicted = [str(label) for label in labels(manifest, scores)]
+        predicted = [str(label) for label in labels(manifest.classes, scores)]
     if scores.probabilities is None:
         return [predicted]
     return [predicted, *np.ascontiguousarray(scores.probabilities.T)[shown(manifest)]]

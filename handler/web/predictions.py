@@ -86,7 +86,7 @@ def post_predict(model: Model, settings: Settings, request: Request) -> Answer:
     for rows, scores in scored:
         for reject in rows.rejects:
             problems.add(reject.column, reject.code, reject.reason, line=reject.line)
-        predictions += outputs.predictions(model.manifest, scores) if not problems else ()
+        predictions += outputs.predictions(model.manifest.classes, scores) if not problems else ()
     if problems:
         raise InvalidRecords(problems.listed, problems.more)
     document = {"predictions": predictions, "model": model.manifest.identity}
@@ -108,7 +108,7 @@ def post_predict_file(model: Model, settings: Settings, request: Request) -> Ans
     predictions: list[object] = []
     rejects: list[dict[str, object]] = []
     for rows, scores in scored:
-        labels = iter(outputs.labels(model.manifest, scores))
+        labels = iter(outputs.labels(model.manifest.classes, scores))
         rejected = rows.rejected
         predictions += [None if index in rejected else next(labels) for index in range(rows.total)]
         rejects += (

@@ -256,3 +256,14 @@ def of_logs() -> Pipeline:
 
 def many_trees() -> RandomForestClassifier:
     return RandomForestClassifier(40, min_samples_leaf=3, random_state=0)
+
+
+def with_a_gap() -> Pipeline:
+    """Refuses values between 50 and 60, and has no graph."""
+    return make_pipeline(FunctionTransformer(outside_the_gap), StandardScaler(), LogisticRegression())
+
+
+def outside_the_gap(frame: Any) -> Any:
+    if ((frame["x"] > 50) & (frame["x"] < 60)).any():
+        raise ValueError("in the gap")
+    return frame

@@ -11,7 +11,8 @@ import numpy as np
 
 from handler.bundle import Contract, Feature
 from handler.schema import LARGEST_INTEGER, LARGEST_NUMBER, Columns, Record, Schema, Value
-from handler.scoring.scorers import Scorer, Scores, length
+from handler.scoring import outputs
+from handler.scoring.scorers import Scorer, is_models, length
 
 #: Values of a number far beyond what training saw, up to the largest that is accepted.
 LARGE = (1e6, 1e12, 1e15, 1e20, LARGEST_NUMBER)
@@ -176,19 +177,27 @@ def likely(features: Sequence[Feature], random: np.random.Generator, rows: int) 
 
 
 def golden(scorer: Scorer, contract: Contract, typical: Record, seed: int) -> tuple[dict[str, Any], ...]:
-    """Records that cover the features and, where that is easy, the classes, with their predictions."""
+    """Records that cover the schema and, where they are easily met, the classes, with their predictions.
+
+    Records that are not predictable are left out.
+    """
     features, schema = contract.features, Schema(contract.features)
 
-    def predict(records: Sequence[Record]) -> list[dict[str, Any]]:
-        return _predictions(scorer.score(schema.columns(records)), contract)
+    def predict(records: Sequence[Record]) -> list[dict[str, Any] | None]:
+        try:
+            return [*outputs.predictions(contract.classes, scorer.score(schema.columns(records)))]
+        except Exception as error:
+            if not is_models(error):
+                raise
+            return [None] if len(records) == 1 else [predict([record])[0] for record in records]
 
     random = np.random.default_rng(seed)
     by_column = likely(features, random, max(50, min(1000, CELLS // 10 // len(features)))).values()
     drawn = [tuple(record) for record in zip(*(values.tolist() for values in by_column), strict=True)]
     chosen = dict.fromkeys([typical, *_corners(features, typical)])
-    known = {each["prediction"] for each in predict(list(chosen))}
+    known = {each["prediction"] for each in predict(list(chosen)) if each}
     for record, prediction in zip(drawn, predict(drawn), strict=True):
-        if len(chosen) < GOLDEN and prediction["prediction"] not in known:
+        if len(chosen) < GOLDEN and prediction and prediction["prediction"] not in known:
             chosen[record] = None
             known.add(prediction["prediction"])
     for record in drawn[: GOLDEN - len(chosen)]:
@@ -199,20 +208,8 @@ def golden(scorer: Scorer, contract: Contract, typical: Record, seed: int) -> tu
     return tuple(
         {"record": record, **prediction}
         for record, prediction in zip(records, predictions, strict=True)
-        if _finite(prediction)
+        if prediction and _finite(prediction)
     )
-
-
-def _predictions(scores: Scores, contract: Contract) -> list[dict[str, Any]]:
-    """One JSON object per row, as an answer has it."""
-    values, names = scores.values.tolist(), [str(label) for label in contract.classes]
-    labels = [contract.classes[index] for index in values] if names else values
-    if scores.probabilities is None:
-        return [{"prediction": label} for label in labels]
-    return [
-        {"prediction": label, "probabilities": dict(zip(names, row, strict=True))}
-        for label, row in zip(labels, scores.probabilities.tolist(), strict=True)
-    ]
 
 
 def _finite(prediction: dict[str, Any]) -> bool:

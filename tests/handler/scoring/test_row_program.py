@@ -61,7 +61,7 @@ def test_any_record_is_predicted_as_the_graph_predicts_it(
     record = data.draw(st.tuples(*map(values, model.schema.features)))
     (one,) = model.predict([record])
     graph = load_scorer(Bundle.open(folder))
-    (many,) = outputs.predictions(model.manifest, graph.score(model.schema.columns([record])))
+    (many,) = outputs.predictions(model.manifest.classes, graph.score(model.schema.columns([record])))
     if model.manifest.task == "regression":
         assert one["prediction"] == pytest.approx(many["prediction"], rel=1e-9, abs=1e-6)
         return

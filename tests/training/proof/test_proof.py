@@ -364,3 +364,11 @@ def test_a_finding_is_json() -> None:
     assert json.loads(json.dumps(finding.as_json())) == {
         "rows": 0, "adversarial_rows": 0, "tolerance": 1e-5, "reason": "why", "unit": 1.0, "centre": 2.0
     }  # fmt: skip
+
+
+def test_records_that_the_model_cannot_predict_are_not_golden(trained: Trained) -> None:
+    x = np.concatenate([np.linspace(0, 50, 150), np.linspace(60, 100, 150)])
+    manifest, _ = trained(pd.DataFrame({"x": x, "y": (x > 40).astype(int)}), "with_a_gap")
+    assert manifest.runtime == "joblib"
+    assert manifest.golden
+    assert not [each for each in manifest.golden if 50 < each["record"]["x"] < 60]
