@@ -35,6 +35,8 @@ from training.proof import parity, rows
 from training.proof.thresholds import threshold_values
 from training.train import Options, train
 
+pytestmark = pytest.mark.slow
+
 Trained = Callable[..., tuple[Manifest, str]]
 
 
