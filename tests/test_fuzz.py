@@ -32,6 +32,8 @@ from handler.web.messages import Answer, Request
 from tests.support.packing import zstd
 from tests.support.strategies import JSON, changed, mutated, opened, paths
 
+pytestmark = pytest.mark.slow
+
 EVENTS = Path(__file__).resolve().parents[1] / "events"
 EVENT = {path.stem: json.loads(path.read_text()) for path in EVENTS.glob("*.json")}
 HTTP = ("apigateway-v1", "apigateway-v2", "function-url", "alb", "alb-multi-value")

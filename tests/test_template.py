@@ -60,10 +60,12 @@ def listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
+@pytest.mark.slow
 def test_sam_and_cfn_lint_find_nothing() -> None:
     assert "is a valid SAM Template" in sam("validate", "--lint", cwd=ROOT)
 
 
+@pytest.mark.slow
 def test_checkov_finds_nothing() -> None:
     """Each exception stands beside its resource, with its reason. service.yaml is left out: checkov takes
     Knative's Service for that of Kubernetes, and has one check for it, of the namespace."""

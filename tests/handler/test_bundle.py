@@ -236,6 +236,7 @@ def test_any_mutation_is_the_same_model_or_one_line(damaged: Path, data: Any) ->
         loaded(damaged, json.dumps({**document, "version": content_version(document)}).encode())
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(place=st.floats(0, 1), byte=st.integers(0, 255), cut=st.booleans())
 @example(place=0.0, byte=0, cut=True)

@@ -20,6 +20,8 @@ import pytest
 
 from tests.support.serving import ROOT, free_port, serve
 
+pytestmark = pytest.mark.slow
+
 FOREVER = "86400"
 GOOD = b'{"age": 45, "new_user": 0, "total_pages_visited": 5}'
 POST = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"

@@ -22,6 +22,8 @@ from tests.support.bundles import Run, sales, small
 from training.__main__ import main
 from training.train import Options, train
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("told", ["auto", "0.8"])
 def test_a_threshold_counts_on_every_path(told: str, tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ NAMES = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     ("name", "target"),

@@ -28,6 +28,7 @@ from training.train import Options, train
 BOOK = Path(__file__).resolve().parents[3] / "shared/data/online_sales.csv"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not BOOK.exists(), reason="the book's online_sales.csv is not beside the checkout")
 def test_the_books_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--data", str(BOOK), "--out", str(tmp_path / "model")]) == 0
@@ -55,6 +56,7 @@ def test_the_books_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert prediction["probabilities"]["0"] == pytest.approx(0.9642, abs=5e-5)
 
 
+@pytest.mark.slow
 def test_without_data_it_trains_on_the_sample_and_says_that_it_is_synthetic(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -69,6 +71,7 @@ def test_without_data_it_trains_on_the_sample_and_says_that_it_is_synthetic(
     assert manifest.metrics["recall"] == pytest.approx(0.93, abs=0.03)
 
 
+@pytest.mark.slow
 def test_a_failed_training_leaves_the_bundle_before_it(tmp_path: Path, run: Run) -> None:
     run(small())
     before = {each.name: each.read_bytes() for each in (tmp_path / "model").iterdir()}
@@ -89,6 +92,7 @@ def test_a_failed_training_leaves_the_bundle_before_it(tmp_path: Path, run: Run)
         assert {each.name for each in tmp_path.iterdir()} == {"rows.csv", "model"}
 
 
+@pytest.mark.slow
 def test_the_same_training_gives_the_same_version(tmp_path: Path, run: Run) -> None:
     first, second = run(mixed_rows(400), target="class"), run(mixed_rows(400), target="class")
     models = ("model.joblib", "model.onnx", "model.scalar")
@@ -117,6 +121,7 @@ LABELS: list[tuple[list[str], list[Any]]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pipeline", "spelled", "classes"),
     [
@@ -235,6 +240,7 @@ def test_no_worker_process_is_left_to_serving(run: Run, tmp_path: Path) -> None:
     assert forest.n_jobs is None
 
 
+@pytest.mark.slow
 def test_thousands_of_categories(run: Run, tmp_path: Path) -> None:
     rows = small(9000, shop=[f"shop {place * 7 % 3000}" for place in range(9000)])
     for pipeline in ("logistic", "hist_gradient_boosting"):
@@ -244,6 +250,7 @@ def test_thousands_of_categories(run: Run, tmp_path: Path) -> None:
         assert differences(Model.load(tmp_path / "model")) == []
 
 
+@pytest.mark.slow
 def test_five_hundred_columns_are_listed_in_short(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     frame = pd.DataFrame({f"column {place}": random.normal(size=300) for place in range(500)})

@@ -149,6 +149,7 @@ def test_an_upload_is_scored_over_every_route_and_key(cloud: S3, model: Model, r
     assert len(cloud.keys(bucket, "scored/")) == 3 * len(AWKWARD)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["binary", "structured", "push"])
 def test_an_upload_to_gcs_is_scored_in_every_form(google: GCS, model: Model, form: str) -> None:
     bucket = google.bucket()
@@ -629,6 +630,7 @@ def test_storage_that_fails_at_any_call(
         assert n > 8
 
 
+@pytest.mark.slow
 def test_a_failure_in_the_middle_of_a_large_file_leaves_no_pending_upload(
     cloud: S3, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:

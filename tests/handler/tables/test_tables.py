@@ -175,6 +175,7 @@ def test_any_text_reads_as_the_csv_module_reads_it(text: str, size: int) -> None
             in_blocks(text.encode(), ",", size)
 
 
+@pytest.mark.slow
 def test_every_cut_of_a_nasty_file_gives_the_same_rows() -> None:
     rows = [
         ["1", "45", "2.5", "yes", "Köln"],
@@ -336,6 +337,7 @@ def test_a_stray_quote_in_the_header_never_takes_rows_into_it(
     assert (caught.value.code, caught.value.line) == ("unclosed_quote", 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("delimiter", DELIMITERS)
 def test_a_long_header_is_read_under_its_own_delimiter(delimiter: str) -> None:
     """A quoted cell of 2 MB that is full of every other delimiter, and of line ends."""
@@ -348,6 +350,7 @@ def test_a_long_header_is_read_under_its_own_delimiter(delimiter: str) -> None:
     assert b"".join(rest) == delimiter.join(row).encode() + b"\n"
 
 
+@pytest.mark.slow
 def test_a_quote_that_stays_open_in_a_large_file_is_refused_before_its_end() -> None:
     taken = 0
 

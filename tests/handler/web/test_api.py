@@ -289,6 +289,7 @@ def test_a_packed_body_that_cannot_be_read(app: App, coding: str, body: bytes, s
     assert answer.headers.get("accept-encoding") == ("gzip, deflate" if status == 415 else None)
 
 
+@pytest.mark.slow
 def test_a_packed_body_is_unpacked_to_the_limit(model: Model) -> None:
     bomb = gzip.compress(b"\n" * 300_000_000, 9)
     tracemalloc.start()

@@ -17,6 +17,7 @@ from training.__main__ import main
 from training.train import Options, train
 
 
+@pytest.mark.slow
 def test_columns_are_told_by_flags(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told = ["--data", offers(tmp_path), *OFFERS, "--id", "customer", "--kind", "zip=code=category"]
     assert main([*told, "--kind", "no.rooms=number", "--out", str(tmp_path / "model")]) == 0
@@ -29,6 +30,7 @@ def test_columns_are_told_by_flags(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "carried through: customer" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_columns_are_told_in_a_file_and_flags_count_more(tmp_path: Path) -> None:
     told = tmp_path / "columns.toml"
     told.write_text(
@@ -106,6 +108,7 @@ def test_the_default_target_is_asked_for_where_it_is_not(
     assert "synthetic sample" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_id_is_carried_through_requests(tmp_path: Path) -> None:
     frame = sales(tmp_path)
     frame["customer"] = [f"c{place}" for place in range(len(frame))]

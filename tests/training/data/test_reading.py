@@ -168,6 +168,7 @@ def test_a_kind_that_is_told(cells: Sequence[str], kind: Kind, expected: Feature
     assert column.feature == expected
 
 
+@pytest.mark.slow
 def test_what_is_refused_may_be_taken_as_a_category(run: Run, tmp_path: Path) -> None:
     rows = small(600)
     rows['Kürzel [x]."y"'] = [f"k{place * 7919 % 599}" for place in range(600)]

@@ -17,6 +17,7 @@ from tests.support.bundles import Run, mixed_rows, small
 from training.__main__ import main
 
 
+@pytest.mark.slow
 def test_any_feature_name_goes_through_the_graph(run: Run) -> None:
     random = np.random.default_rng(0)
     names = ["x1", "x0", "label", "probabilities", "variable", "a b", "a.b", "a_b", "été", "1st", "input"]

@@ -24,6 +24,7 @@ from training.proof import parity, rows
 from training.train import Options, train
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pipeline", "target"),
     [
@@ -132,6 +133,7 @@ def test_values_must_agree_within_the_tolerance(regression_model: Model, wrong: 
     assert json.dumps(finding.as_json(), allow_nan=False)
 
 
+@pytest.mark.slow
 def test_exact_lets_nothing_but_doubles_serve(tmp_path: Path) -> None:
     frame = mixed_rows(600)
     frame["dear"] = (frame["price"] > frame["price"].median()).map({True: "yes", False: "no"})

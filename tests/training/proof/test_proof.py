@@ -37,6 +37,8 @@ from training.proof import parity, rows
 from training.proof.breakpoints import breakpoints
 from training.train import Options, train
 
+pytestmark = pytest.mark.slow
+
 Trained = Callable[..., tuple[Manifest, str]]
 
 

@@ -18,6 +18,8 @@ from handler.web.messages import Request
 from tests.support.bundles import mixed_rows, quiet, trained
 from training.train import Options, train
 
+pytestmark = pytest.mark.slow
+
 BINARY = [
     "Class balance", "Confusion matrix", "ROC", "Precision and recall", "Threshold", "Calibration",
     "Permutation importance", "Effects",
