@@ -340,11 +340,10 @@ def test_files(
     assert_work_is_linear(handle, head + before, piece, behind)
 
 
-@pytest.mark.parametrize(
-    "member", [gzip.compress(b""), gzip.compress(ROW.encode()), zstd(b""), zstd(ROW.encode())]
-)
-def test_files_of_many_members(mixed_model: Model, member: bytes) -> None:
-    first = (gzip.compress if member.startswith(compression.GZIP) else zstd)(f"{HEADER}\n".encode())
+@pytest.mark.parametrize("pack", [gzip.compress, zstd])
+@pytest.mark.parametrize("row", ["", ROW])
+def test_files_of_many_members(mixed_model: Model, pack: Callable[[bytes], bytes], row: str) -> None:
+    first, member = pack(f"{HEADER}\n".encode()), pack(row.encode())
     assert_work_is_linear(lambda text: score(mixed_model, first + member * len(text)), "", "x", "")
 
 
@@ -470,9 +469,9 @@ def test_the_proof_refuses_expressions_that_are_slow(pattern: str, whole: bool) 
     [
         lambda n: [None for a in range(n) for b in range(n)],
         lambda n: [b"x" * 100 * each for each in range(n)][:0],
-        lambda n: [None] * n**2,
+        lambda n: [None] * 10 * n**2,
     ],
 )
 def test_the_count_sees_quadratic_work(slow: Callable[[int], object]) -> None:
     with pytest.raises(AssertionError, match="faster than the input"):
-        assert_linear([work_of(lambda: slow(100 * times)) for times in (1, 2, 4, 8)])  # noqa: B023
+        assert_linear([work_of(lambda: slow(40 * times)) for times in (1, 2, 4, 8)])  # noqa: B023
