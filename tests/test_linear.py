@@ -30,11 +30,12 @@ from handler.app import App
 from handler.bundle import Manifest, content_version
 from handler.errors import BundleError, FunctionError
 from handler.schema import Schema
+from handler.scoring import outputs
 from handler.scoring.model import Model
 from handler.scoring.table import score_block
 from handler.settings import Settings
 from handler.storage.locations import Location
-from handler.tables import compression, csv_blocks
+from handler.tables import compression, formats
 from handler.web import openapi
 from handler.web.messages import Answer, Request
 from tests.support.packing import zstd
@@ -314,13 +315,13 @@ def test_a_log_line_is_short_whatever_is_in_the_event(sales: App, event: Any, re
 
 def score(model: Model, content: bytes) -> int:
     """Score a file as a run does, block by block; returns its rows."""
-    schema, rows = model.schema, 0
-    layout, rest, line = csv_blocks.header(compression.inflated(iter([content])), schema)
-    for block in csv_blocks.blocks(rest, layout.delimiter, line, 4096):
-        scored = score_block(model, block, layout)
-        csv_blocks.write(scored.rows, model.outputs(scored.scores))
-        rows += scored.rows.total
-    return rows
+    table = formats.opened(compression.inflated(iter([content])), model.schema, 4096)
+    total = 0
+    for block in table.blocks:
+        rows, scores = score_block(model, block, table)
+        table.format.write(rows, table.layout, outputs.columns(model.manifest, scores))
+        total += rows.total
+    return total
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, zstd])
@@ -352,8 +353,7 @@ def test_files_of_many_members(mixed_model: Model, pack: Callable[[bytes], bytes
 def test_files_that_come_in_pieces(mixed_model: Model, row: str, size: int) -> None:
     def handle(text: str) -> object:
         pieces = (encoded(text[at : at + size]) for at in range(0, len(text), size))
-        layout, rest, line = csv_blocks.header(pieces, mixed_model.schema)
-        return sum(1 for _ in csv_blocks.blocks(rest, layout.delimiter, line, 4096))
+        return sum(1 for _ in formats.opened(pieces, mixed_model.schema, 4096).blocks)
 
     assert_work_is_linear(handle, f"{HEADER}\n", row, "")
 
