@@ -151,5 +151,6 @@ def test_a_first_answer_loads_neither_scikit_learn_nor_pandas_nor_polars(
     }
 
 
+@pytest.mark.slow
 def test_a_joblib_bundle_is_what_loads_scikit_learn(joblib_dir: Path) -> None:
     assert "sklearn" in loaded(PREDICT, joblib_dir)

@@ -192,6 +192,7 @@ def _plain(value: Any) -> Any:
     return round(value, 6) if isinstance(value, float) else value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", STEPS, ids=str)
 def test_what_is_shown_is_what_is_printed(step: Step, printed: Mapping[Step, str]) -> None:
     if step.command.startswith("curl ") and shutil.which("curl") is None:
@@ -398,6 +399,7 @@ def test_the_table_of_codes_is_what_the_code_gives() -> None:
     assert set(told) == codes()
 
 
+@pytest.mark.slow
 def test_the_table_of_the_manifest_is_what_training_writes(sample_dir: Path) -> None:
     manifest = json.loads((sample_dir / "model.json").read_text(encoding="utf-8"))
     told = named_in(table("The manifest"))

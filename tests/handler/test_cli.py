@@ -295,6 +295,7 @@ def test_serve_says_that_the_port_is_taken(bundle_dir: Path) -> None:
 # A process that is told to stop, and what is not a file.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("held", ["read", "part", "local"])
 def test_score_that_is_stopped_withdraws_and_says_so(

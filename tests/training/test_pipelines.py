@@ -15,11 +15,13 @@ from training import pipelines
 from training.__main__ import main
 
 
+@pytest.mark.slow
 def test_a_pipeline_decides_the_task(run: Run) -> None:
     assert run(small()).task == "binary"
     assert run(small(), "--pipeline", "linear").task == "regression"
 
 
+@pytest.mark.slow
 def test_a_pipeline_beside_the_data(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "own_pipeline.py").write_text(
         "from sklearn.linear_model import LogisticRegression\n"

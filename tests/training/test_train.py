@@ -173,6 +173,7 @@ def test_a_class_is_the_text_that_stands_there_in_every_answer(
         assert summary["predictions"] == dict.fromkeys(map(str, classes), times)
 
 
+@pytest.mark.slow
 def test_the_manifest_says_where_the_model_comes_from(run: Run) -> None:
     manifest = run(small(), "--name", "ours-1", "--test-size", "0.25", "--seed", "3")
     assert manifest.name == "ours-1"
@@ -207,6 +208,7 @@ def test_golden_records_cover_the_schema(model: Model, mixed_model: Model) -> No
     assert {type(each["record"]["no.rooms"]) for each in golden} == {int}
 
 
+@pytest.mark.slow
 def test_a_report_is_written_where_asked(
     tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -216,6 +218,7 @@ def test_a_report_is_written_where_asked(
     assert json.loads((folder / "metrics.json").read_text()) == manifest.metrics
 
 
+@pytest.mark.slow
 def test_warnings_of_the_pipeline_are_notes(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     run(small(b=np.arange(200) % 7), "--pipeline", "tests.support.pipelines:hurried")
     captured = capsys.readouterr()
@@ -223,6 +226,7 @@ def test_warnings_of_the_pipeline_are_notes(run: Run, capsys: pytest.CaptureFixt
     assert captured.err == ""
 
 
+@pytest.mark.slow
 def test_imbalance_is_said(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     run(small())
     assert "imbalanced" not in capsys.readouterr().out
@@ -233,6 +237,7 @@ def test_imbalance_is_said(run: Run, capsys: pytest.CaptureFixture[str]) -> None
     assert "class_weight='balanced'" in told
 
 
+@pytest.mark.slow
 def test_no_worker_process_is_left_to_serving(run: Run, tmp_path: Path) -> None:
     pipeline = "tests.support.pipelines:random_forest"
     run(mixed_rows(400).drop(columns="price"), "--pipeline", pipeline, target="class")

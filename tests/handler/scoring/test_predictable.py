@@ -29,6 +29,8 @@ from handler.storage.storage import Storage
 from handler.web.messages import Answer, Request
 from tests.support.bundles import trained
 
+pytestmark = pytest.mark.slow
+
 
 class Case(NamedTuple):
     """A model with a value of its feature ``income`` that it predicts, and one that it does not."""
@@ -76,7 +78,6 @@ def errors(answer: Answer) -> Any:
     ]
 
 
-@pytest.mark.slow
 def test_a_single_request_is_refused_with_the_code(case: Case) -> None:
     query: Answer = case.app.handle(Request("GET", "/predict", query=(("income", str(case.bad)),)))
     for answer in (query, ask(case.app, json.dumps({"income": case.bad}))):

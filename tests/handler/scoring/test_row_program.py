@@ -23,6 +23,8 @@ from tests.support.strategies import values
 from training.bundling import sha256_of
 from training.train import Options, train
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def forest_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -36,7 +38,6 @@ def forest_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "model"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("fixture", ["bundle_dir", "mixed_dir", "regression_dir", "forest_dir"])
 def test_one_row_is_served_by_the_engine_that_training_proved(
     fixture: str, request: pytest.FixtureRequest
@@ -49,7 +50,6 @@ def test_one_row_is_served_by_the_engine_that_training_proved(
     assert parity["rows"] + parity["adversarial_rows"] >= 20_000
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("fixture", ["bundle_dir", "mixed_dir", "regression_dir", "forest_dir"])
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())

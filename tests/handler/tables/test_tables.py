@@ -143,6 +143,7 @@ FUNCTION_FIXTURE_IS_FINE = settings(
 )
 
 
+@pytest.mark.slow
 @FUNCTION_FIXTURE_IS_FINE
 @given(
     rows=ROWS,

@@ -462,6 +462,7 @@ def test_every_kind_of_feature_through_every_door(mixed_model: Model) -> None:
     assert float(row["probability_low"]) == first["probabilities"]["low"]
 
 
+@pytest.mark.slow
 def test_a_regression_has_a_value_and_no_probabilities(regression_model: Model) -> None:
     record = regression_model.manifest.golden[0]["record"]
     answer = said(ask(App(regression_model, Settings()), "POST", "/predict", record))

@@ -64,6 +64,7 @@ def test_a_columns_kind(cells: Sequence[str], expected: Feature | None) -> None:
     assert column.missing == cells.count("")
 
 
+@pytest.mark.slow
 def test_what_is_odd_about_a_column_is_noted(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     constant, codes = [7] * 200, ["1", "2", "A", "4"] * 50
     manifest = run(small(number=range(200), constant=constant, code=codes))
@@ -108,6 +109,7 @@ def test_the_csvs_that_are_read(delimiter: str, encoding: str, newline: str) -> 
     assert ("'größe", "größe") in table.cleaned
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("target", "task", "classes"),
     [

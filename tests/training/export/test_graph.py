@@ -29,6 +29,7 @@ def test_any_feature_name_goes_through_the_graph(run: Run) -> None:
         assert manifest.parity["largest_difference"] < 1e-14
 
 
+@pytest.mark.slow
 def test_a_category_is_closed_if_the_estimator_refuses_unknown_ones(run: Run, mixed_model: Model) -> None:
     assert all(each.open for each in mixed_model.manifest.features if each.kind == "category")
     rows = mixed_rows(400)[["Straße", "class"]]
@@ -36,6 +37,7 @@ def test_a_category_is_closed_if_the_estimator_refuses_unknown_ones(run: Run, mi
     assert not feature.open
 
 
+@pytest.mark.slow
 def test_a_category_that_only_the_rows_held_out_have_needs_an_open_encoder(
     tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -47,6 +47,7 @@ def test_estimators_that_pass_the_gate(run: Run, pipeline: str, target: str) -> 
     assert manifest.parity["largest_difference"] <= manifest.parity["tolerance"]
 
 
+@pytest.mark.slow
 def test_a_tampered_graph_fails_the_gate_and_joblib_serves(tmp_path: Path, bundle_dir: Path) -> None:
     def tampered(estimator: Any, contract: Contract, **options: Any) -> bytes:
         graph = onnx.load_from_string(to_onnx(estimator, contract, **options))
