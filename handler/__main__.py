@@ -125,7 +125,12 @@ def score(options: argparse.Namespace, settings: Settings) -> int:
                 scored = Batch(model, settings, storage, deadline, progress).score(input, folder)
         except DeadlineNear:
             print(f"stopped: {options.input} is not scored; its uploads were withdrawn", file=sys.stderr)
-            return stop.code or 1
+            if stop.code is None:
+                return 1
+            # Calls that were cancelled may still run in the client's threads, which abort a process that
+            # ends by the interpreter's way.
+            sys.stderr.flush()
+            os._exit(stop.code)
     if scored.summary is None:
         print(f"{options.input}: {scored.skipped}; see {shown}")
         return 0
