@@ -198,8 +198,8 @@ class Bundle(NamedTuple):
             return cls(folder, Manifest.from_json(json.loads(content)))
         except FileNotFoundError as error:
             raise BundleError(
-                f"no model at {folder} ({MANIFEST} is missing): run 'make train' or 'sklearn-function train', "
-                "or point MODEL_DIR at a bundle"
+                f"no model at {folder} ({MANIFEST} is missing): run 'make train' or "
+                "'sklearn-function train', or point MODEL_DIR at a bundle"
             ) from error
         except (OSError, ValueError, RecursionError) as error:
             raise BundleError(f"{path} cannot be read: {type(error).__name__}") from error
