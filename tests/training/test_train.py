@@ -51,7 +51,7 @@ def test_the_books_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert model.manifest.name == "online_sales"
     assert model.manifest.metrics["confusion_matrix"] == [[86049, 5751], [233, 2827]]
     record = model.schema.from_json({"age": 45, "new_user": 0, "total_pages_visited": 5})
-    (prediction,) = model.predictions(model.score([record]))
+    prediction = model.predict_one(record)
     assert prediction["prediction"] == 0
     assert prediction["probabilities"]["0"] == pytest.approx(0.9642, abs=5e-5)
 
