@@ -99,7 +99,7 @@ def package(
         scores = estimator.score(fitted.rows)
         measured = metrics.measure(fitted.contract, fitted.truth, scores)
     say(console.quality(measured, fitted.contract, fitted.threshold, fitted.truth, scores))
-    proven = _proven(fitted, estimator, seed, exact, say, export)
+    proven = prove(fitted, estimator, seed=seed, exact=exact, say=say, export=export)
     with users_code("scoring the golden rows fails", say):
         golden = rows.golden(proven.scorer, fitted.contract, fitted.typical, seed)
     say("drawing the model report ...")
@@ -109,8 +109,10 @@ def package(
     return made
 
 
-def _proven(fitted: Fitted, estimator: Scorer, seed: int, exact: bool, say: Say, export: Export) -> Proven:
-    """Export the estimator; what was found equal to it will serve."""
+def prove(
+    fitted: Fitted, estimator: Scorer, *, seed: int, exact: bool, say: Say, export: Export = to_onnx
+) -> Proven:
+    """Export the estimator; what was found equal to it will serve. Raises ``TrainingError``."""
     say("exporting to ONNX, and comparing the graph with scikit-learn ...")
     contract = fitted.contract
     some = {name: values[: parity.ROWS] for name, values in fitted.rows.items()}

@@ -36,7 +36,7 @@ from sklearn.utils import get_tags
 from handler.bundle import Contract, Feature
 from handler.scoring.scorers import input_names
 from training.errors import one_line
-from training.export import converters
+from training.export import converters, finish, trees
 
 #: Estimators that pass their rows on to one estimator within.
 WRAPPERS = (BaseSearchCV, FixedThresholdClassifier, TunedThresholdClassifierCV)
@@ -127,7 +127,7 @@ def _convert(
     elif all(each.kind != "category" for each in features):
         before.insert(0, _side_by_side(features))
     if guarded:
-        before.append(converters.Entrance())
+        before.append(finish.Entrance())
     if single:
         before.append(CastTransformer(dtype=np.float32))
     if isinstance(last, VotingClassifier):  # which skl2onnx refuses for what only its transform() does
@@ -156,11 +156,11 @@ def _convert(
     _rename(model.graph, {each.name: name for each, name in names})
     del model.graph.output[2 if probabilities else 1 :]
     if threshold is not None:
-        converters.with_threshold(model.graph, last.classes_, threshold)
+        finish.with_threshold(model.graph, last.classes_, threshold)
     if scaler is not None:
-        converters.with_scaled_target(model.graph, *scaler)
+        finish.with_scaled_target(model.graph, *scaler)
     if guarded:
-        converters.with_guard(
+        finish.with_guard(
             model.graph,
             len(last.classes_) if probabilities else 1,
             single=isinstance(last, TREES),
@@ -170,7 +170,7 @@ def _convert(
     domains = sorted(model.opset_import, key=lambda each: each.domain)  # skl2onnx's order is by chance
     del model.opset_import[:]
     for each in domains:
-        version = converters.ML_VERSION if each.domain == converters.ML else each.version
+        version = trees.ML_VERSION if each.domain == trees.ML else each.version
         model.opset_import.add(domain=each.domain, version=version)
     content: bytes = model.SerializeToString(deterministic=True)
     return content

@@ -1,0 +1,260 @@
+"""Trees and their ensembles, in doubles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import onnx
+from skl2onnx.common.data_types import DoubleTensorType
+from sklearn.dummy import DummyClassifier, DummyRegressor
+
+from training.export.nodes import REAL, WHOLE, Converter, Nodes, Shape
+
+ML = "ai.onnx.ml"
+#: The first version of its operators that walks trees in doubles.
+#: https://onnx.ai/onnx/operators/onnx_aionnxml_TreeEnsemble.html
+ML_VERSION = 5
+#: The most nodes that the trees of a graph may have: about 50 MB. A forest's trees stand there once for
+#: each class.
+MOST_NODES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A fitted tree that adds to one target; arrays over its nodes, of shape (nodes,).
+
+    A leaf has no child (-1) on the left. A row goes left if its feature is at most the split value, or is
+    missing where ``missing_left``.
+    """
+
+    left: np.ndarray
+    right: np.ndarray
+    feature: np.ndarray
+    split: np.ndarray
+    missing_left: np.ndarray
+    value: np.ndarray
+    target: int = 0
+
+    @classmethod
+    def of(cls, tree: Any, target: int = 0, column: int = 0) -> Tree:
+        """From scikit-learn's ``Tree``; ``column`` of its nodes' values."""
+        left, right, missing_left = tree.children_left, tree.children_right, tree.missing_go_to_left
+        value = tree.value[:, 0, column]
+        return cls(left, right, tree.feature, tree.threshold, missing_left.astype(bool), value, target)
+
+    @classmethod
+    def of_histogram(cls, predictor: Any, target: int) -> Tree:
+        """From the ``TreePredictor`` of histogram gradient boosting."""
+        nodes = predictor.nodes
+        if nodes["is_categorical"].any():
+            raise NotImplementedError("HistGradientBoosting with categorical features of its own")
+        left, right = (
+            np.where(nodes["is_leaf"] == 1, -1, nodes[side].astype(np.int64)) for side in ("left", "right")
+        )
+        feature, missing_left = nodes["feature_idx"].astype(np.int64), nodes["missing_go_to_left"]
+        split = nodes["num_threshold"]
+        return cls(left, right, feature, split, missing_left.astype(bool), nodes["value"], target)
+
+
+def ensemble(nodes: Nodes, given: str, trees: Sequence[Tree], targets: int) -> str:
+    """Add one ``TreeEnsemble`` node: each target is the sum of its trees, in order; shape (n, targets).
+
+    https://onnx.ai/onnx/operators/onnx_aionnxml_TreeEnsemble.html
+    """
+    if (size := sum(len(tree.left) for tree in trees)) > MOST_NODES:
+        raise NotImplementedError(
+            f"trees of {size:,} nodes, each tree once for each class where it tells classes apart; a graph "
+            f"takes {MOST_NODES:,}"
+        )
+    parts: list[tuple[Any, ...]] = []
+    leaves: list[np.ndarray] = []
+    leaf_targets: list[np.ndarray] = []
+    roots = []
+    branches = total_leaves = 0
+    for tree in trees:
+        is_leaf = tree.left < 0
+        roots.append(branches)
+        if is_leaf[0]:  # a tree must have a branch: both sides of this one are the leaf
+            one, none = np.ones(1, np.int64), np.zeros(1, np.int64)
+            end = none + total_leaves
+            parts.append((none, none.astype(float), none, end, one, end, one))
+            leaves.append(tree.value[:1])
+            branches += 1
+            total_leaves += 1
+        else:
+            number = np.where(
+                is_leaf, np.cumsum(is_leaf) - 1 + total_leaves, np.cumsum(~is_leaf) - 1 + branches
+            )
+            inner = ~is_leaf
+            left, right = tree.left[inner], tree.right[inner]
+            parts.append(
+                (
+                    tree.feature[inner],
+                    tree.split[inner],
+                    tree.missing_left[inner],
+                    number[left],
+                    is_leaf[left],
+                    number[right],
+                    is_leaf[right],
+                )
+            )
+            leaves.append(tree.value[is_leaf])
+            branches += int(inner.sum())
+            total_leaves += int(is_leaf.sum())
+        leaf_targets.append(np.full(len(leaves[-1]), tree.target))
+    feature, split, missing, left, left_leaf, right, right_leaf = (
+        np.concatenate(each) for each in zip(*parts, strict=True)
+    )
+    return nodes.add(
+        "TreeEnsemble",
+        given,
+        op_domain=ML,
+        op_version=3,  # skl2onnx knows no later one; ``to_onnx`` states the true version
+        n_targets=targets,
+        aggregate_function=1,  # the sum
+        post_transform=0,
+        tree_roots=roots,
+        nodes_featureids=_whole(feature),
+        nodes_splits=_tensor("splits", split, REAL),
+        nodes_modes=onnx.helper.make_tensor(
+            "modes", onnx.TensorProto.UINT8, [branches], bytes(branches), raw=True
+        ),  # left where at most the split value
+        nodes_missing_value_tracks_true=_whole(missing),
+        nodes_truenodeids=_whole(left),
+        nodes_trueleafs=_whole(left_leaf),
+        nodes_falsenodeids=_whole(right),
+        nodes_falseleafs=_whole(right_leaf),
+        leaf_targetids=_whole(np.concatenate(leaf_targets)),
+        leaf_weights=_tensor("weights", np.concatenate(leaves), REAL),
+    )
+
+
+def _whole(values: np.ndarray) -> list[int]:
+    return [int(each) for each in values]
+
+
+def _tensor(name: str, values: np.ndarray, kind: int) -> onnx.TensorProto:
+    content = np.ascontiguousarray(values, np.float64).astype("<f8").tobytes()
+    return onnx.helper.make_tensor(name, kind, [len(values)], content, raw=True)
+
+
+def _as_single(nodes: Nodes, given: str) -> str:
+    """Doubles with the precision of float32, in which scikit-learn's trees compare features."""
+    return nodes.add("Cast", nodes.add("Cast", given, to=onnx.TensorProto.FLOAT), to=REAL)
+
+
+def _forest_classifier(scope: Any, operator: Any, container: Any) -> None:
+    """A tree or the mean of trees; one leaf has one target, so each class has trees of its own."""
+    forest, nodes = operator.raw_operator, Nodes(scope, container)
+    _require_one_output(forest)
+    grown = [each.tree_ for each in getattr(forest, "estimators_", [forest])]
+    classes = len(forest.classes_)
+    operator.outputs[1].set_type(DoubleTensorType([None, classes]))  # skl2onnx takes a forest's for floats
+    trees = [Tree.of(tree, column, column) for tree in grown for column in range(classes)]
+    total = ensemble(nodes, _as_single(nodes, nodes.double(operator)), trees, classes)
+    label, probabilities = operator.output_full_names
+    nodes.add("Div", total, nodes.number(float(len(grown))), output=probabilities)
+    nodes.most_probable(forest.classes_, probabilities, label)
+
+
+def _forest_regressor(scope: Any, operator: Any, container: Any) -> None:
+    forest, nodes = operator.raw_operator, Nodes(scope, container)
+    _require_one_output(forest)
+    grown = [each.tree_ for each in getattr(forest, "estimators_", [forest])]
+    trees = [Tree.of(tree) for tree in grown]
+    total = ensemble(nodes, _as_single(nodes, nodes.double(operator)), trees, 1)
+    nodes.add("Div", total, nodes.number(float(len(grown))), output=operator.output_full_names[0])
+
+
+def _require_one_output(forest: Any) -> None:
+    if getattr(forest, "n_outputs_", 1) != 1:
+        raise NotImplementedError("trees with several targets")
+
+
+def _boosted(nodes: Nodes, operator: Any) -> str:
+    """The raw prediction of gradient boosting, shape (n, trees per iteration)."""
+    model = operator.raw_operator
+    if model.init_ != "zero" and not isinstance(model.init_, DummyClassifier | DummyRegressor):
+        raise NotImplementedError("gradient boosting with an initial estimator of its own")
+    grown = [
+        Tree.of(each.tree_, target) for stage in model.estimators_ for target, each in enumerate(stage)
+    ]
+    trees = [replace(tree, value=tree.value * model.learning_rate) for tree in grown]
+    targets = model.estimators_.shape[1]
+    total = ensemble(nodes, _as_single(nodes, nodes.double(operator)), trees, targets)
+    initial = model._raw_predict_init(np.zeros((1, model.n_features_in_), np.float32))[0]
+    return nodes.add("Add", total, nodes.constant("initial", REAL, [1, targets], initial.tolist()))
+
+
+def _boosting_classifier(scope: Any, operator: Any, container: Any) -> None:
+    """https://scikit-learn.org/stable/modules/ensemble.html#gradient-boosting"""
+    nodes = Nodes(scope, container)
+    factor = 2.0 if operator.raw_operator.loss == "exponential" else 1.0
+    _classify(nodes, operator, _boosted(nodes, operator), "GreaterOrEqual", factor)
+
+
+def _boosting_regressor(scope: Any, operator: Any, container: Any) -> None:
+    nodes = Nodes(scope, container)
+    nodes.add("Identity", _boosted(nodes, operator), output=operator.output_full_names[0])
+
+
+def _histogram(nodes: Nodes, operator: Any) -> str:
+    """The raw prediction of histogram gradient boosting, shape (n, trees per iteration)."""
+    model = operator.raw_operator
+    if getattr(model, "_preprocessor", None) is not None:
+        raise NotImplementedError("HistGradientBoosting with categorical features of its own")
+    trees = [
+        Tree.of_histogram(predictor, target)
+        for stage in model._predictors
+        for target, predictor in enumerate(stage)
+    ]
+    baseline = np.asarray(model._baseline_prediction, np.float64).reshape(1, -1)
+    targets = model.n_trees_per_iteration_
+    total = ensemble(nodes, nodes.double(operator), trees, targets)
+    return nodes.add("Add", total, nodes.constant("baseline", REAL, [1, targets], baseline[0].tolist()))
+
+
+def _histogram_classifier(scope: Any, operator: Any, container: Any) -> None:
+    """https://scikit-learn.org/stable/modules/ensemble.html#histogram-based-gradient-boosting"""
+    nodes = Nodes(scope, container)
+    _classify(nodes, operator, _histogram(nodes, operator), "Greater", 1.0)
+
+
+def _histogram_regressor(scope: Any, operator: Any, container: Any) -> None:
+    nodes = Nodes(scope, container)
+    raw, output = _histogram(nodes, operator), operator.output_full_names[0]
+    loss = operator.raw_operator.loss
+    nodes.add("Exp" if loss in ("poisson", "gamma") else "Identity", raw, output=output)
+
+
+def _classify(nodes: Nodes, operator: Any, raw: str, above: str, factor: float) -> None:
+    """Labels and probabilities from log-odds; ``above`` compares those of two classes with zero."""
+    classes = operator.raw_operator.classes_
+    label, probabilities = operator.output_full_names
+    if len(classes) > 2:
+        nodes.add("Softmax", raw, output=probabilities, axis=1)
+        nodes.most_probable(classes, raw, label)
+        return
+    odds = nodes.flat(raw)
+    scaled = odds if factor == 1.0 else nodes.add("Mul", odds, nodes.number(factor))
+    nodes.two_probabilities(nodes.add("Sigmoid", scaled), probabilities)
+    indices = nodes.add("Cast", nodes.add(above, odds, nodes.number(0.0)), to=WHOLE)
+    nodes.labels(classes, indices, label)
+
+
+REPLACED: Mapping[str, Converter] = {
+    **{f"{name}Classifier": _forest_classifier for name in ("DecisionTree", "RandomForest")},
+    **{f"Extra{name}Classifier": _forest_classifier for name in ("Tree", "Trees")},
+    **{f"{name}Regressor": _forest_regressor for name in ("DecisionTree", "RandomForest")},
+    **{f"Extra{name}Regressor": _forest_regressor for name in ("Tree", "Trees")},
+    "GradientBoostingClassifier": _boosting_classifier,
+    "GradientBoostingRegressor": _boosting_regressor,
+    "HistGradientBoostingClassifier": _histogram_classifier,
+    "HistGradientBoostingRegressor": _histogram_regressor,
+}
+SOME: Mapping[str, Converter] = {}
+SHAPES: Mapping[str, Shape] = {}
+ADDED: Mapping[type, tuple[Shape, Converter]] = {}
