@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from handler import bundle as bundles
-from handler.bundle import Bundle, Contract, Label
+from handler.bundle import UNSUPERVISED, Bundle, Contract, Label, Task
 from handler.errors import BundleError
 from handler.schema import Columns
 from handler.scoring.row_program import RowProgram
@@ -21,6 +21,10 @@ from handler.scoring.row_program import RowProgram
 if TYPE_CHECKING:
     import numpy as np
 
+#: The graph's output of a score, which is its last one.
+SCORE = "score"
+#: The estimator's method that gives the score of a row, by the task; a clusterer may have none.
+SCORE_METHODS: Mapping[Task, str] = {"anomaly": "decision_function", "cluster": "score_samples"}
 #: Rows up to which each is scored alone, by the one-row program.
 FEW = 16
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else onnxruntime writes a device id, and calls home
@@ -31,11 +35,16 @@ class Scores(NamedTuple):
 
     ``values``: shape (n,); the row's index into the classes (int64), or the predicted value
     (float64) of a regression. ``probabilities``: shape (n, classes), or None where the model has
-    none.
+    none. ``score``: shape (n,), how usual the row is to a model without a target, or None.
     """
 
     values: np.ndarray
     probabilities: np.ndarray | None
+    score: np.ndarray | None = None
+
+    def at(self, rows: np.ndarray) -> Scores:
+        """Those of some rows, by their indices or by a mask."""
+        return Scores(*(None if each is None else each[rows] for each in self))
 
 
 @contextlib.contextmanager
@@ -86,6 +95,7 @@ class OnnxScorer:
         features = {name: feature for feature, name in input_names(contract).items()}
         self._inputs = [(node.name, features[node.name]) for node in self._session.get_inputs()]
         self._outputs = [node.name for node in self._session.get_outputs()]
+        self._has_score = SCORE in self._outputs
         self._index = class_index(contract.classes)
 
     def score(self, columns: Columns) -> Scores:
@@ -94,8 +104,9 @@ class OnnxScorer:
             outputs = self._session.run(self._outputs, feed)
         if self._index is None:
             return Scores(outputs[0].reshape(-1).astype("float64", copy=False), None)
+        score = outputs.pop().reshape(-1) if self._has_score else None
         probabilities = outputs[1] if len(outputs) > 1 else None
-        return Scores(self._index(outputs[0].reshape(-1)), probabilities)
+        return Scores(self._index(outputs[0].reshape(-1)), probabilities, score)
 
 
 class RowByRow:
@@ -112,12 +123,12 @@ class RowByRow:
         index = class_index(self._classes)
         records = zip(*(columns[name].tolist() for name in self._names), strict=True)
         with models_code():
-            labels, probabilities = zip(*map(self._program.run, records), strict=True)
+            labels, *others = zip(*map(self._program.run, records), strict=True)
         if index is None:
             return Scores(np.array(labels, np.float64), None)
-        given = None if probabilities[0] is None else np.array(probabilities)
         text = isinstance(labels[0], str)
-        return Scores(index(np.array(labels, dtype=object if text else np.int64)), given)
+        given = (None if each[0] is None else np.array(each) for each in others)
+        return Scores(index(np.array(labels, dtype=object if text else np.int64)), *given)
 
 
 class BySize:
@@ -146,6 +157,8 @@ class JoblibScorer:
         self._estimator = estimator
         self._names = [feature.name for feature in contract.features]
         self._index = class_index(contract.classes)
+        self._classes = contract.classes if contract.task in UNSUPERVISED else None
+        self._score = getattr(estimator, SCORE_METHODS.get(contract.task, ""), None)
 
     def score(self, columns: Columns) -> Scores:
         import numpy as np
@@ -156,9 +169,12 @@ class JoblibScorer:
             values = self._estimator.predict(frame)
             has = self._index is not None and hasattr(self._estimator, "predict_proba")
             probabilities = self._estimator.predict_proba(frame) if has else None
+            score = None if self._score is None else self._score(frame)
+            if self._classes is not None and not np.isin(values, self._classes).all():
+                raise ValueError("a label that is not one of the model's")
         if self._index is None:
             return Scores(values.reshape(-1).astype("float64", copy=False), None)
-        return Scores(self._index(values), probabilities)
+        return Scores(self._index(values), probabilities, score)
 
 
 def length(columns: Columns) -> int:
@@ -167,12 +183,13 @@ def length(columns: Columns) -> int:
 
 
 def finite(scores: Scores) -> np.ndarray:
-    """Which rows' value and probabilities are all finite, shape (n,)."""
+    """Which rows' value, probabilities and score are all finite, shape (n,)."""
     import numpy as np
 
-    if scores.probabilities is None:
-        return np.asarray(np.isfinite(scores.values))
-    return np.asarray(np.isfinite(scores.probabilities).all(axis=1))
+    sound = np.isfinite(scores.values)
+    if scores.probabilities is not None:
+        sound = sound & np.isfinite(scores.probabilities).all(axis=1)
+    return np.asarray(sound if scores.score is None else sound & np.isfinite(scores.score))
 
 
 def input_names(contract: Contract) -> dict[str, str]:

@@ -22,7 +22,7 @@ from onnx import numpy_helper
 from handler.bundle import Contract
 from handler.schema import Columns
 from handler.scoring.row_program import BINARY, FORMAT, REDUCTIONS, UNARY
-from handler.scoring.scorers import input_names
+from handler.scoring.scorers import SCORE, input_names
 
 #: Longer lists of numbers are written as binary arrays.
 LONG = 64
@@ -72,14 +72,16 @@ class _Compiler:
             self._node(node)
         if self._work > MOST_WORK:
             raise NotCompilable(f"a model so large ({self._work:,} operations per row)")
-        label, *probabilities = (self._slot(each.name) for each in self._graph.output)
+        label, *others = (each.name for each in self._graph.output)
+        score = self._slot(others.pop()) if SCORE in others else None
         document = {
             "format": FORMAT,
             "slots": self._next,
             "constants": self._start,
             "steps": self._steps,
-            "label": label,
-            "probabilities": probabilities[0] if probabilities else None,
+            "label": self._slot(label),
+            "probabilities": self._slot(others[0]) if others else None,
+            "score": score,
             "arrays": [[each.typecode, len(each)] for each in self._arrays],
         }
         head = json.dumps(document, ensure_ascii=False).encode()
