@@ -24,23 +24,23 @@ def feature_of(name: str, values: pd.Series) -> Feature:
     return Feature(name, kind, gaps, float(values.min()), float(values.max()))
 
 
-def proven(estimator: Any, rows: pd.DataFrame, target: Any, *, exact: bool = False) -> Proven:
+def proven(estimator: Any, rows: pd.DataFrame, target: Any = None, *, exact: bool = False) -> Proven:
     """Fit the estimator on two thirds of the rows, and prove what is exported of it on the others.
 
-    Numbers and booleans are fed as doubles, and texts as objects, as training from a CSV does.
+    Without a ``target``, it is an outlier detector or a clusterer. Numbers and booleans are fed as doubles, and texts as objects, as training from a CSV does.
     """
     features = tuple(feature_of(name, rows[name]) for name in rows)
     columns = {
         each.name: rows[each.name].to_numpy(dtype=object if each.kind == "category" else np.float64)
         for each in features
     }
-    fed, y = pd.DataFrame(columns), np.asarray(target)
-    held_out = np.arange(len(y)) % 3 == 0
-    estimator.fit(fed[~held_out], y[~held_out])
+    fed, y = pd.DataFrame(columns), None if target is None else np.asarray(target)
+    held_out = np.arange(len(rows)) % 3 == 0
+    estimator.fit(fed[~held_out], *([] if y is None else [y[~held_out]]))
     some = {name: values[held_out] for name, values in columns.items()}
     contract = contract_of(estimator, features, {name: values[:1] for name, values in some.items()})
     index = class_index(contract.classes)
-    truth = index(y) if index is not None and is_classifier(estimator) else y
+    truth = index(y) if y is not None and index is not None and is_classifier(estimator) else y
     typical = tuple(
         values[0] if values.dtype == object else float(np.nanmedian(values)) for values in columns.values()
     )
@@ -52,7 +52,7 @@ def proven(estimator: Any, rows: pd.DataFrame, target: Any, *, exact: bool = Fal
         ids=(),
         typical=typical,
         rows=some,
-        truth=truth[held_out],
+        truth=None if truth is None else truth[held_out],
         every_truth=truth,
         training={},
     )

@@ -16,10 +16,10 @@ from skl2onnx import update_registered_converter
 from skl2onnx.common._registration import get_converter, register_converter, register_shape_calculator
 from sklearn.base import ClassifierMixin
 
-from training.export import finish, linear, naive_bayes, transformers, trees
+from training.export import finish, linear, naive_bayes, transformers, trees, unsupervised
 from training.export.nodes import Converter, same_shape
 
-MODULES: Any = (transformers, trees, linear, naive_bayes)
+MODULES: Any = (transformers, trees, linear, naive_bayes, unsupervised)
 
 
 @cache

@@ -34,7 +34,7 @@ from sklearn.tree import BaseDecisionTree
 from sklearn.utils import get_tags
 
 from handler.bundle import Contract, Feature
-from handler.scoring.scorers import input_names
+from handler.scoring.scorers import SCORE, SCORE_METHODS, input_names
 from training.errors import one_line
 from training.export import converters, finish, trees
 
@@ -52,6 +52,8 @@ class NotExportable(Exception):
 
 def to_onnx(estimator: Any, contract: Contract, *, guarded: bool = False) -> bytes:
     """The graph, with its inputs named by ``input_names(contract)``; raises ``NotExportable``.
+
+    The outputs are the label or the value, the probabilities if there are some, and a score as ``SCORE``.
 
     The last step computes in double precision, or in float32 if it cannot otherwise. ``guarded``: the
     value or the probabilities are NaN where scikit-learn refuses what the last step is given.
@@ -134,10 +136,14 @@ def _convert(
         last = copy.copy(last)
         last.flatten_transform = False
     probabilities = hasattr(last, "predict_proba")
-    if guarded and is_classifier(last) and not probabilities:
+    scored = hasattr(last, SCORE_METHODS.get(contract.task, ""))
+    if guarded and contract.task != "regression" and not (probabilities or scored):
         raise NotImplementedError(
-            "a classifier without probabilities, which cannot show that it has no answer"
+            "a label without probabilities or a score, which cannot show that it has no answer"
         )
+    options = {"zipmap": False} if is_classifier(last) and probabilities else {}
+    if scored and probabilities:
+        options = {"score_samples": True}
     pipeline = Pipeline([(f"step{index}", step) for index, step in enumerate([*before, last])])
     model = convert_sklearn(
         pipeline,
@@ -146,15 +152,16 @@ def _convert(
             (each.name, (StringTensorType if each.kind == "category" else DoubleTensorType)([None, 1]))
             for each in features
         ],
-        options={id(last): {"zipmap": False} if probabilities else {}},
+        options={id(last): options},
     )
     if len(model.graph.input) != len(features):
         raise NotImplementedError("skl2onnx left a feature out of the graph")
     if any(node.op_type == "StringNormalizer" for node in model.graph.node):
         raise NotImplementedError("letters made lower-case by a locale, which not every system has")
     names = zip(model.graph.input, input_names(contract).values(), strict=True)
-    _rename(model.graph, {each.name: name for each, name in names})
-    del model.graph.output[2 if probabilities else 1 :]
+    del model.graph.output[1 + probabilities + scored :]
+    score = {model.graph.output[-1].name: SCORE} if scored else {}
+    _rename(model.graph, {**{each.name: name for each, name in names}, **score})
     if threshold is not None:
         finish.with_threshold(model.graph, last.classes_, threshold)
     if scaler is not None:
@@ -162,7 +169,7 @@ def _convert(
     if guarded:
         finish.with_guard(
             model.graph,
-            len(last.classes_) if probabilities else 1,
+            len(last.classes_) if probabilities and not scored else 1,
             single=isinstance(last, TREES),
             missing=get_tags(last).input_tags.allow_nan,
         )
