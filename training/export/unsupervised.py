@@ -144,6 +144,11 @@ def _elliptic_envelope(scope: Any, operator: Any, container: Any) -> None:
     _detect(nodes, operator, decision)
 
 
+def _local_outlier_factor(scope: Any, operator: Any, container: Any) -> None:
+    """The stock converter's distances are so far off that other rows are the nearest."""
+    raise NotImplementedError("LocalOutlierFactor, whose neighbours the graph does not find exactly")
+
+
 def _squared_distances(nodes: Nodes, given: str, centres: np.ndarray, norms: Any = None) -> str:
     """Of each row from each centre, shape (n, centres), in the order in which scikit-learn adds.
 
@@ -304,6 +309,7 @@ REPLACED: Mapping[str, Converter] = {
     "IsolationForest": _isolation_forest,
     "OneClassSVM": _one_class_svm,
     "SGDOneClassSVM": _sgd_one_class_svm,
+    "LocalOutlierFactor": _local_outlier_factor,
     "KMeans": _kmeans,
     "MiniBatchKMeans": _kmeans,
     "GaussianMixture": _mixture,
