@@ -44,9 +44,9 @@ def exported(estimator: Any, rows: pd.DataFrame = REAL) -> None:
 @pytest.mark.parametrize(
     "estimator",
     [
-        IsolationForest(20, random_state=0),
-        IsolationForest(20, contamination=0.1, max_samples=50, max_features=0.5, random_state=0),
-        IsolationForest(20, contamination=0.5, bootstrap=True, random_state=0),
+        IsolationForest(n_estimators=20, random_state=0),
+        IsolationForest(n_estimators=20, contamination=0.1, max_samples=50, max_features=0.5, random_state=0),
+        IsolationForest(n_estimators=20, contamination=0.5, bootstrap=True, random_state=0),
         SGDOneClassSVM(random_state=0),
         EllipticEnvelope(random_state=0),
         *(OneClassSVM(kernel=kernel, nu=0.1) for kernel in ("rbf", "linear", "poly", "sigmoid")),
@@ -60,13 +60,13 @@ def test_a_detector_is_exported_with_its_score(estimator: Any) -> None:
 def test_an_isolation_forest_takes_missing_values() -> None:
     rows = ROWS.astype(float)
     rows.loc[::7, "heat"] = np.nan
-    exported(IsolationForest(20, random_state=0), rows)
+    exported(IsolationForest(n_estimators=20, random_state=0), rows)
 
 
 def test_rows_on_an_isolation_forests_threshold_are_labelled_alike() -> None:
     """Whole numbers in few leaves: the threshold is the score of rows that come again."""
     rows = pd.DataFrame({"a": np.arange(400) % 6, "b": np.arange(400) % 7 // 3})
-    exported(IsolationForest(10, contamination=0.25, random_state=0), rows)
+    exported(IsolationForest(n_estimators=10, contamination=0.25, random_state=0), rows)
 
 
 @pytest.mark.parametrize(
