@@ -91,6 +91,8 @@ class Manifest(NamedTuple):
     ``threshold``: the probability of the second class from which it is predicted, where training
     was asked for one. ``ids``: columns that a request may carry and that are not features.
     ``engines``: what serves ``one`` row and ``many`` (``scalar``, ``onnx`` or ``joblib``).
+    ``needs``: of a model that is served from its pickle, the ``libraries`` beside scikit-learn, and the
+    ``modules`` of the user's own, that the pickle imports.
     """
 
     name: str
@@ -110,11 +112,14 @@ class Manifest(NamedTuple):
     threshold: float | None = None
     ids: tuple[str, ...] = ()
     engines: Mapping[str, str] = {}
+    needs: Mapping[str, Sequence[str]] = {}
     format: int = FORMAT
 
     def as_json(self) -> dict[str, Any]:
         """The manifest as the JSON object that ``model.json`` holds."""
         document = self._asdict()
+        if not self.needs:
+            del document["needs"]  # an earlier release would refuse the key
         return {
             "format": document.pop("format"),
             **document,
@@ -239,7 +244,8 @@ class Bundle(NamedTuple):
         import importlib.metadata  # 10 ms that only a pickle needs
 
         differences = []
-        for library in PICKLE_LIBRARIES:
+        libraries = [*PICKLE_LIBRARIES, *self.manifest.needs.get("libraries", ())]
+        for library in libraries:
             trained = self.manifest.libraries.get(library)
             try:
                 installed = importlib.metadata.version(library)
@@ -250,7 +256,7 @@ class Bundle(NamedTuple):
         if differences:
             wanted = " ".join(
                 f"{library}=={self.manifest.libraries[library]}"
-                for library in PICKLE_LIBRARIES
+                for library in libraries
                 if library in self.manifest.libraries
             )
             raise BundleError(
@@ -340,7 +346,9 @@ RULES: Mapping[str, Rule] = {
     "threshold": NUMBER_OR_NULL,
     "ids": TEXTS,
     "engines": TEXT_BY_NAME,
+    "needs": OBJECT,
 }
+NEEDS_RULES: Mapping[str, Rule] = {"libraries": TEXTS, "modules": TEXTS}
 FEATURE_RULES: Mapping[str, Rule] = {
     "name": TEXT,
     "kind": _one_of(get_args(Kind)),
@@ -355,6 +363,8 @@ FEATURE_RULES: Mapping[str, Rule] = {
 def _check(document: Mapping[str, Any]) -> None:
     """Raise ``BundleError`` that names the key, unless ``document`` can be a manifest."""
     _check_keys(document, RULES, Manifest._field_defaults.keys() - {"golden"}, "")
+    if "needs" in document:
+        _check_keys(document["needs"], NEEDS_RULES, (), "needs")
     for index, each in enumerate(document["features"]):
         _check_keys(each, FEATURE_RULES, Feature._field_defaults, f"features[{index}]")
     names = [each["name"] for each in document["features"]]

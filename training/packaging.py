@@ -26,6 +26,7 @@ from training import bundling
 from training.errors import Say, TrainingError, one_line, users_code
 from training.export.graph import NotExportable, decision_threshold, to_onnx
 from training.export.program import NotCompilable, compile_program
+from training.needs import Needs, needs_of
 from training.proof import parity, rows
 from training.proof.breakpoints import breakpoints
 from training.proof.parity import Finding, Gate, Scale
@@ -72,12 +73,14 @@ class Proven:
     """What may serve: the model files, the scorer of many rows, and the findings on what was exported.
 
     ``program`` is the finding on the one-row program, or None where there was no graph to compile.
+    ``needs``: what serving from the pickle needs, where no graph serves.
     """
 
     files: Mapping[str, bytes]
     scorer: Scorer
     graph: Finding
     program: Finding | None
+    needs: Needs | None = None
 
 
 class Package(NamedTuple):
@@ -131,8 +134,12 @@ def prove(
     if graph is None:
         finding = _steady(gate, finding, say)
     files = {JOBLIB: _pickled(fitted.estimator), ONNX: graph, SCALAR: program}
+    needs = None
+    if graph is None:
+        needs = needs_of(fitted.estimator)
+        say(console.needs(needs))
     made = {name: content for name, content in files.items() if content is not None}
-    return Proven(made, scorer, finding, program_finding)
+    return Proven(made, scorer, finding, program_finding, needs)
 
 
 def _exported(fitted: Fitted, gate: Gate, export: Export) -> tuple[bytes | None, Scorer, Finding]:
@@ -204,13 +211,15 @@ def _described(
         metrics=measured,
         runtime=runtime,
         parity={**proven.graph.as_json(), **program},
-        libraries={library: importlib.metadata.version(library) for library in LIBRARIES},
+        libraries={library: importlib.metadata.version(library) for library in LIBRARIES}
+        | (proven.needs.libraries if proven.needs else {}),
         training=fitted.training,
         files=bundling.sha256_of(proven.files),
         golden=golden,
         threshold=fitted.threshold,
         ids=fitted.ids,
         engines={"one": "scalar" if SCALAR in proven.files else runtime, "many": runtime},
+        needs=proven.needs.as_json() if proven.needs and any(proven.needs) else {},
     )
     manifest = unversioned._replace(version=content_version(unversioned.as_json()))
     evidence = Evidence(

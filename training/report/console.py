@@ -14,6 +14,7 @@ from handler.bundle import Contract, Label, Manifest
 from handler.scoring.scorers import Scores
 from training.data.reading import Column, Dataset
 from training.fitting import Split
+from training.needs import Needs
 from training.pipelines import Choice
 from training.proof.parity import Finding, Scale
 from training.report import metrics
@@ -179,6 +180,18 @@ def parity(finding: Finding, program: Finding | None) -> str:
         lines.append(f"one row: a program in Python, found equal on the same rows ({difference})")
     elif program is not None:
         lines.append(f"one row: onnx too, because {program.reason}")
+    return "\n".join(lines)
+
+
+def needs(wanted: Needs) -> str:
+    """What an image brings that serves the pickle."""
+    libraries = ", ".join(f"{name} {version}" for name, version in wanted.libraries.items())
+    lines = [f"the image brings scikit-learn and pandas{', ' + libraries if libraries else ''}"]
+    if wanted.modules:
+        names = ", ".join(f"{name}" for name in wanted.modules)
+        lines.append(
+            f"  and your own module {names}: run make images where Python finds it, here or on PYTHONPATH"
+        )
     return "\n".join(lines)
 
 
