@@ -21,7 +21,8 @@ from skl2onnx.common.data_types import DoubleTensorType, StringTensorType
 from sklearn.impute import MissingIndicator
 from sklearn.preprocessing import OneHotEncoder
 
-from training.export.nodes import REAL, TEXT, WHOLE, Converter, Nodes, Shape, columns_out, rows_of
+from handler.bundle import Feature
+from training.export.nodes import REAL, TEXT, WHOLE, Converter, Nodes, Part, Shape, columns_out, rows_of
 from training.export.trees import ML
 
 SINGLE = onnx.TensorProto.FLOAT
@@ -123,7 +124,9 @@ def _widths(encoder: Any) -> list[int]:
     return [len(getattr(encoder, "encodings_", encoder.categories_)) // columns] * columns
 
 
-def _looked_up(nodes: Nodes, column: Column, keys: Sequence[Any], values: Any, other: Any, kind: int) -> str:
+def _looked_up(
+    nodes: Nodes, column: Column, keys: Sequence[Any], values: Any, other: Any, kind: int
+) -> str:
     """Each member's value by its key, which is a text or a double; ``kind`` is the values' type."""
     side = TEXT if column.texts else REAL
     spelled = [each.encode() for each in keys] if column.texts else list(keys)
@@ -143,9 +146,7 @@ def _numbers(scope: Any, operator: Any, container: Any) -> None:
     """``OrdinalEncoder`` and ``TargetEncoder``: the numbers of each category."""
     encoder, nodes = operator.raw_operator, Nodes(scope, container)
     parts = []
-    for index, (column, width) in enumerate(
-        zip(_columns(nodes, operator), _widths(encoder), strict=True)
-    ):
+    for index, (column, width) in enumerate(zip(_columns(nodes, operator), _widths(encoder), strict=True)):
         codes = _codes(encoder, index, width, texts=column.texts)
         for place in range(width):
             other = math.inf if codes.other is None else float(codes.other[0, place])
@@ -158,9 +159,7 @@ def _one_hot(scope: Any, operator: Any, container: Any) -> None:
     """``OneHotEncoder``: a category's place among its columns, then a mark there."""
     encoder, nodes = operator.raw_operator, Nodes(scope, container)
     parts = []
-    for index, (column, width) in enumerate(
-        zip(_columns(nodes, operator), _widths(encoder), strict=True)
-    ):
+    for index, (column, width) in enumerate(zip(_columns(nodes, operator), _widths(encoder), strict=True)):
         codes = _codes(encoder, index, width, texts=column.texts)
         if width:
             parts.append(_marks(nodes, column, codes, width))
@@ -282,6 +281,19 @@ def _indicator(scope: Any, operator: Any, container: Any) -> None:
         none = nodes.add("Greater", nodes.add("ReduceSum", new, axis, keepdims=1), nodes.number(0.0))
         marks = nodes.add("Where", none, nodes.number(math.inf), marks)
     nodes.add("Identity", marks, output=operator.output_full_names[0])
+
+
+def as_fed(nodes: Nodes, feature: Feature, given: Part) -> Part:
+    """A feature's column as ``scorers.fed`` feeds it, where values of it become others there."""
+    name = given.name
+    if feature.fed_as == "category":
+        known = [each.encode() for each in feature.categories]
+        name = _looked_up(nodes, Column(name, texts=True), feature.categories, known, b"", TEXT)
+    elif feature.fed_as == "float32":
+        name = nodes.add("Cast", nodes.add("Cast", name, to=SINGLE), to=REAL)
+    elif feature.fed_as == "float16":
+        raise NotImplementedError("numbers of 16 bits")
+    return given._replace(name=name)
 
 
 ENCODED: Shape = columns_out(lambda encoder: sum(_widths(encoder)))
