@@ -438,32 +438,49 @@ def _refused(reason: str) -> Converter:
     return convert
 
 
-#: The classes by the modules that define them.
-CLASSES: Mapping[str, Mapping[str, tuple[Shape, Converter]]] = {
-    "xgboost.sklearn": {
-        **{f"XGB{kind}Classifier": (classes_out, _classifier(_xgboost)) for kind in ("", "RF")},
-        **{f"XGB{kind}Regressor": (value_out, _regressor(_xgboost)) for kind in ("", "RF")},
-        "XGBRanker": (value_out, _refused("a ranker, whose rows are compared within groups")),
-    },
-    "lightgbm.sklearn": {
-        "LGBMClassifier": (classes_out, _classifier(_lightgbm)),
-        "LGBMRegressor": (value_out, _regressor(_lightgbm)),
-        "LGBMRanker": (value_out, _refused("a ranker, whose rows are compared within groups")),
-    },
-    "catboost.core": {
-        "CatBoostClassifier": (classes_out, _classifier(_catboost)),
-        "CatBoostRegressor": (value_out, _regressor(_catboost)),
-        "CatBoostRanker": (value_out, _refused("a ranker, whose rows are compared within groups")),
-    },
+#: What reads a model, by the module that defines its class.
+READERS: Mapping[str, Callable[[Any], Dump]] = {
+    "xgboost.sklearn": _xgboost,
+    "lightgbm.sklearn": _lightgbm,
+    "catboost.core": _catboost,
 }
+#: The beginnings of the classes' names there.
+NAMES = ("XGBRF", "XGB", "LGBM", "CatBoost")
+RANKER = "a ranker, which compares the rows of a group"
 
 
-def imported() -> dict[type, tuple[Shape, Converter]]:
-    """The classes of the libraries that are imported, with their function of types and their converter."""
-    return {
-        getattr(sys.modules[module], name): made
-        for module, classes in CLASSES.items()
-        if module in sys.modules
-        for name, made in classes.items()
-        if hasattr(sys.modules[module], name)
-    }
+def imported() -> Iterator[tuple[type, Shape, Converter]]:
+    """The classes of those libraries that are imported, with their function of types and their converter."""
+    for module, read in READERS.items():
+        for name in NAMES:
+            for end, shape, converter in (
+                ("Classifier", classes_out, _classifier(read)),
+                ("Regressor", value_out, _regressor(read)),
+                ("Ranker", value_out, _refused(RANKER)),
+            ):
+                if kind := getattr(sys.modules.get(module), name + end, None):
+                    yield kind, shape, converter
+
+
+def is_booster(model: object) -> bool:
+    """Whether the model is of a class that has a converter here; CatBoost's have no scikit-learn base."""
+    kind = type(model)
+    return kind.__module__ in READERS and kind.__name__.startswith(NAMES)
+
+
+def levels(model: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The indices of a booster's columns, and the numbers that its trees compare them with."""
+    try:
+        trees = READERS[type(model).__module__](model).trees
+    except NotImplementedError:
+        trees = ()
+    columns, values = [np.empty(0, int)], [np.empty(0)]
+    for tree in trees:
+        inner = np.flatnonzero(tree.left >= 0)
+        plain = [node for node in inner if node not in tree.members]
+        columns.append(tree.feature[plain])
+        values.append(tree.split[plain])
+        for node, members in tree.members.items():
+            columns.append(np.full(len(members), tree.feature[node]))
+            values.append(np.array(members, np.float64))
+    return np.concatenate(columns), np.concatenate(values)

@@ -26,7 +26,7 @@ MODULES: Any = (transformers, trees, estimators)
 def register() -> None:
     """Change skl2onnx's table, which is one for the whole process."""
     _register()
-    for kind, (shape, converter) in boosters.imported().items():
+    for kind, shape, converter in boosters.imported():
         _add(kind, shape, converter)
         if shape is classes_out and kind not in sklearn_classifier_list:
             sklearn_classifier_list.append(kind)  # CatBoost's does not have scikit-learn's base class
