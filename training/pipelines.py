@@ -3,7 +3,9 @@
 A user's own pipeline is the same, in any importable module: ``--pipeline module:function``. The
 function may take the features, or nothing, and by the keyword ``classifies`` whether the target has
 classes. It is fitted on a DataFrame with one column per feature: float64 for ``integer``, ``number`` and
-``boolean`` (NaN where missing), text for ``category`` (an empty text where missing).
+``boolean`` (NaN where missing), text for ``category``. A missing text is NaN, as in pandas, in a column
+where an imputer, a ``MissingIndicator`` or an encoder looks for NaN (None, where it looks for that);
+elsewhere it is the empty text: see ``training.feeding``.
 """
 
 from __future__ import annotations

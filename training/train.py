@@ -10,7 +10,7 @@ from pathlib import Path
 
 from handler.bundle import DOCUMENTS, Kind, Manifest
 from handler.scoring.scorers import class_index, fed
-from training import bundling, fitting, pipelines
+from training import bundling, feeding, fitting, pipelines
 from training.data import columns, reading, sample
 from training.data.reading import Dataset
 from training.errors import Say, TrainingError
@@ -108,9 +108,12 @@ def _fit(dataset: Dataset, options: Options, say: Say) -> Fitted:
     choice = pipelines.choose(name, dataset.features, classifies=target.classifies)
     parts = fitting.split(target, choice, options.test_size, options.seed)
     say(console.split(parts, choice, options.test_size, options.seed))
-    rows, y = fed(dataset.features, dataset.take(parts.train)), parts.y[parts.train]
+    features = feeding.as_looked_for(choice.estimator, dataset.features)
+    if name not in pipelines.NAMED and (line := feeding.described(features)):
+        say(line)
+    rows, y = fed(features, dataset.take(parts.train)), parts.y[parts.train]
     estimator = fitting.fit(choice, rows, y, options.threshold, options.seed, say)
-    contract = fitting.contract_of(estimator, dataset.features, dataset.take(parts.train[:1]))
+    contract = fitting.contract_of(estimator, features, dataset.take(parts.train[:1]))
     index = class_index(contract.classes)
     truth = parts.y if index is None else index(parts.y)
     table = dataset.table

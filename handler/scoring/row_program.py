@@ -296,10 +296,18 @@ def _one_hot(out: int, given: Values, categories: list[Any]) -> Step:
     return step
 
 
-def _look_up(out: int, given: Values, keys: list[Any], values: list[Any], default: Any) -> Step:
-    """Each member's value by its key."""
+def _look_up(
+    out: int, given: Values, keys: list[Any], values: list[Any], default: Any, missing: Any = None
+) -> Step:
+    """Each member's value by its key; ``missing`` is the one of NaN, where that is a key."""
     (operand,) = given
     table = dict(zip(keys, values, strict=True))
+    if missing is not None:
+
+        def step_past_gaps(slots: list[Any]) -> None:
+            slots[out] = [table.get(x, default) if x == x else missing for x in slots[operand]]
+
+        return step_past_gaps
 
     def step(slots: list[Any]) -> None:
         slots[out] = [table.get(each, default) for each in slots[operand]]

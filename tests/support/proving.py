@@ -9,7 +9,8 @@ import pandas as pd
 from sklearn.base import is_classifier
 
 from handler.bundle import Feature
-from handler.scoring.scorers import JoblibScorer, class_index
+from handler.scoring.scorers import JoblibScorer, class_index, fed
+from training.feeding import as_looked_for
 from training.fitting import contract_of
 from training.packaging import Fitted, Proven, prove
 
@@ -27,16 +28,17 @@ def feature_of(name: str, values: pd.Series) -> Feature:
 def proven(estimator: Any, rows: pd.DataFrame, target: Any, *, exact: bool = False) -> Proven:
     """Fit the estimator on two thirds of the rows, and prove what is exported of it on the others.
 
-    Numbers and booleans are fed as doubles, and texts as objects, as training from a CSV does.
+    Numbers and booleans are fed as doubles, and missing texts, which are empty in ``rows``, as the
+    estimator looks for them, as training from a CSV does.
     """
-    features = tuple(feature_of(name, rows[name]) for name in rows)
+    features = as_looked_for(estimator, [feature_of(name, rows[name]) for name in rows])
     columns = {
         each.name: rows[each.name].to_numpy(dtype=object if each.kind == "category" else np.float64)
         for each in features
     }
-    fed, y = pd.DataFrame(columns), np.asarray(target)
+    fed_rows, y = fed(features, columns), np.asarray(target)
     held_out = np.arange(len(y)) % 3 == 0
-    estimator.fit(fed[~held_out], y[~held_out])
+    estimator.fit(fed_rows[~held_out], y[~held_out])
     some = {name: values[held_out] for name, values in columns.items()}
     contract = contract_of(estimator, features, {name: values[:1] for name, values in some.items()})
     index = class_index(contract.classes)

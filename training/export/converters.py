@@ -17,10 +17,10 @@ from skl2onnx._supported_operators import sklearn_classifier_list
 from skl2onnx.common._registration import get_converter, register_converter, register_shape_calculator
 from sklearn.base import ClassifierMixin
 
-from training.export import boosters, estimators, finish, transformers, trees
-from training.export.nodes import Converter, Shape, classes_out, same_shape
+from training.export import boosters, encoders, estimators, transformers, trees
+from training.export.nodes import Converter, Shape, classes_out
 
-MODULES: Any = (transformers, trees, estimators)
+MODULES: Any = (encoders, transformers, trees, estimators)
 
 
 def register() -> None:
@@ -43,7 +43,6 @@ def _register() -> None:
             register_shape_calculator(f"Sklearn{name}", shape, overwrite=True)
         for kind, (shape, converter) in module.ADDED.items():
             _add(kind, shape, converter)
-    update_registered_converter(finish.Entrance, "Entrance", same_shape, finish.entrance)
 
 
 def _add(kind: type, shape: Shape, converter: Converter) -> None:

@@ -303,7 +303,13 @@ class _Compiler:
         if "default_tensor" in attributes:
             default = numpy_helper.to_array(attributes["default_tensor"]).reshape(-1).tolist()[0]
         default = default.decode() if isinstance(default, bytes) else default
-        self._emit_for(node, "look_up", keys=keys, values=values, default=default)
+        missing = {}
+        for index, key in enumerate(keys):
+            if key != key:  # no dictionary finds NaN
+                del keys[index]
+                missing["missing"] = values.pop(index)
+                break
+        self._emit_for(node, "look_up", keys=keys, values=values, default=default, **missing)
 
     def _one_hot(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
         if not attributes.get("zeros", 1):
