@@ -374,8 +374,12 @@ def _trees(
     targets: list[list[int]],
     weights: list[list[float]],
     size: int,
+    sets: list[list[float]] | None = None,
+    set_of: list[int] | None = None,
 ) -> Step:
     """Sums of trees. A row goes to ``yes`` if its feature is at most the split; ``~leaf`` ends the way.
+
+    A node with a set, by its index in ``set_of`` unless that is -1, asks whether its feature is in it.
 
     Tree t adds ``weights[k][leaf]`` to target ``targets[k][t]`` for each k: trees that differ only in
     their leaves, as those of a forest's classes do, are walked once.
@@ -396,17 +400,28 @@ def _trees(
             node = yes[node] if left else no[node]
         return ~node
 
+    known = [frozenset(each) for each in sets or ()]
+    tests = [known[index] if index >= 0 else None for index in set_of or ()]
+
+    def leaf_by_sets(row: Values, node: int) -> int:
+        while node >= 0:
+            value, members = row[feature[node]], tests[node]
+            left = value <= split[node] if members is None else value in members
+            left = left or (value != value and missing is not None and missing[node])
+            node = yes[node] if left else no[node]
+        return ~node
+
     def step(slots: list[Any]) -> None:
         row = slots[operand]
         gaps = missing is not None and any(value != value for value in row)
         sums = [0.0] * size
-        if not gaps and not others:
+        if not gaps and not others and not tests:
             for node, target in kept:
                 while node >= 0:
                     node = yes[node] if row[feature[node]] <= split[node] else no[node]
                 sums[target] += first[~node]
         else:
-            walk = leaf_past_gaps if gaps else leaf_of
+            walk = leaf_by_sets if tests else leaf_past_gaps if gaps else leaf_of
             for root, *reached in kept:
                 leaf = walk(row, root)
                 for target, each in zip(reached, weights, strict=True):

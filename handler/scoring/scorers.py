@@ -154,11 +154,11 @@ class JoblibScorer:
 
         rows = fed(self._contract.features, columns, self._contract.rows_as)
         with models_code(), np.errstate(all="ignore"):  # what is not finite is seen in the scores
-            values = self._estimator.predict(rows)
+            values = np.reshape(self._estimator.predict(rows), -1)  # CatBoost's of three classes is (n, 1)
             has = self._index is not None and hasattr(self._estimator, "predict_proba")
             probabilities = self._estimator.predict_proba(rows) if has else None
         if self._index is None:
-            return Scores(values.reshape(-1).astype("float64", copy=False), None)
+            return Scores(values.astype("float64", copy=False), None)
         return Scores(self._index(values), probabilities)
 
 

@@ -23,6 +23,7 @@ from handler.bundle import Contract
 from handler.schema import Columns
 from handler.scoring.row_program import BINARY, FORMAT, REDUCTIONS, UNARY
 from handler.scoring.scorers import input_names
+from training.export.trees import MEMBER
 
 #: Longer lists of numbers are written as binary arrays.
 LONG = 64
@@ -329,8 +330,10 @@ class _Compiler:
         """Branches and leaves are numbered anew; a leaf stands as its number's complement."""
         if attributes.get("post_transform", 0) or attributes.get("aggregate_function", 1) != 1:
             raise NotCompilable("TreeEnsemble with another end than a sum")
-        if any(numpy_helper.to_array(attributes["nodes_modes"])):
-            raise NotCompilable("TreeEnsemble with other branches than 'at most'")
+        modes = numpy_helper.to_array(attributes["nodes_modes"])
+        if not np.isin(modes, (0, MEMBER)).all():
+            raise NotCompilable("TreeEnsemble with other branches than 'at most' and 'member'")
+        sets, set_of = _sets(attributes, modes == MEMBER)
         feature = np.array(attributes["nodes_featureids"])
         split = numpy_helper.to_array(attributes["nodes_splits"]).astype(np.float64)
         missing = np.array(
@@ -347,7 +350,7 @@ class _Compiler:
         for start, end in itertools.pairwise(roots):
             leaves = np.concatenate([side[start:end][side[start:end] < 0] for side in sides])
             trees.append((start, end, int((~leaves).min()), int((~leaves).max()) + 1))
-        groups = _alike(trees, feature, split, *sides, missing)
+        groups = _alike(trees, feature, split, *sides, missing, set_of)
         kept = [group[0] for group in groups]
         self._work += sum(2 * (end - start).bit_length() for start, end, _, _ in kept)
         if len(feature) > MOST_BRANCHES:
@@ -383,18 +386,34 @@ class _Compiler:
                 for k in range(len(groups[0]))
             ],
             size=int(attributes["n_targets"]),
+            **({"sets": sets, "set_of": set_of[branches].tolist()} if sets else {}),
         )
+
+
+def _sets(attributes: Mapping[str, Any], tests: np.ndarray) -> tuple[list[list[float]], np.ndarray]:
+    """The different sets that branches look into, and the index of each branch's own, or -1.
+
+    ``tests``: whether a branch is one of those, whose members the attribute has in order, NaN after each.
+    """
+    set_of, sets = np.full(len(tests), -1), dict[tuple[float, ...], int]()
+    if tests.any():
+        values = numpy_helper.to_array(attributes["membership_values"]).astype(np.float64)
+        ends = np.flatnonzero(np.isnan(values))
+        lists = [tuple(each[~np.isnan(each)].tolist()) for each in np.split(values, ends)]
+        set_of[tests] = [sets.setdefault(each, len(sets)) for each in lists[: int(tests.sum())]]
+    return [list(each) for each in sets], set_of
 
 
 def _alike(trees: Sequence[Tree], *parts: np.ndarray) -> list[list[Tree]]:
     """Runs of trees, all of the same length, that differ only in the weights of their leaves."""
-    feature, split, yes, no, missing = parts
+    feature, split, yes, no, missing, set_of = parts
 
     def form(tree: Tree) -> bytes:
         start, end, first, _ = tree
         inner = slice(start, end)
         sides = [np.where(side[inner] < 0, side[inner] + first, side[inner] - start) for side in (yes, no)]
-        return b"".join(each.tobytes() for each in (feature[inner], split[inner], missing[inner], *sides))
+        others = [each[inner] for each in (feature, split, missing, set_of)]
+        return b"".join(each.tobytes() for each in (*others, *sides))
 
     forms = [form(tree) for tree in trees]
     length = 1
