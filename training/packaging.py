@@ -127,7 +127,7 @@ def prove(
         contract.features,
         fitted.typical,
         seed,
-        breakpoints(fitted.estimator, contract.features, fitted.typical, seed),
+        breakpoints(fitted.estimator, contract, fitted.typical, seed),
         at_least=parity.ROWS - length(some),
     )
     scale = _scale(fitted, estimator, some) if contract.task == "regression" else None

@@ -8,10 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pandas as pd
-
 from handler.bundle import DOCUMENTS, Kind, Manifest
-from handler.scoring.scorers import class_index
+from handler.scoring.scorers import class_index, fed
 from training import bundling, fitting, pipelines
 from training.data import columns, reading, sample
 from training.data.reading import Dataset
@@ -110,7 +108,7 @@ def _fit(dataset: Dataset, options: Options, say: Say) -> Fitted:
     choice = pipelines.choose(name, dataset.features, classifies=target.classifies)
     parts = fitting.split(target, choice, options.test_size, options.seed)
     say(console.split(parts, choice, options.test_size, options.seed))
-    rows, y = pd.DataFrame(dataset.take(parts.train)), parts.y[parts.train]
+    rows, y = fed(dataset.features, dataset.take(parts.train)), parts.y[parts.train]
     estimator = fitting.fit(choice, rows, y, options.threshold, options.seed, say)
     contract = fitting.contract_of(estimator, dataset.features, dataset.take(parts.train[:1]))
     index = class_index(contract.classes)
