@@ -21,7 +21,7 @@ from handler.schema import Columns, Record
 from handler.scoring.checking import differences
 from handler.scoring.model import Model
 from handler.scoring.row_program import RowProgram
-from handler.scoring.scorers import JoblibScorer, OnnxScorer, RowByRow, Scorer, Scores, length
+from handler.scoring.scorers import JoblibScorer, OnnxScorer, RowByRow, Scorer, Scores, finite, length
 from training import bundling
 from training.errors import Say, TrainingError, one_line, users_code
 from training.export.graph import NotExportable, decision_threshold, to_onnx
@@ -45,7 +45,9 @@ class Fitted:
 
     ``typical``: a record in the middle of those that it was fitted on. ``rows``: some that it was not
     fitted on, with their targets in ``truth``; ``every_truth``: the targets of all rows. Both are indices
-    into the classes, or numbers, as ``Scores.values``. ``training``: the manifest's, its provenance.
+    into the classes, or numbers, as ``Scores.values``, and None where no target is known. ``training``: the
+    manifest's, its provenance; where it has ``imported``, the estimator came here fitted, and may have
+    seen ``rows``.
     """
 
     name: str
@@ -55,9 +57,14 @@ class Fitted:
     ids: tuple[str, ...]
     typical: Record
     rows: Columns
-    truth: np.ndarray
-    every_truth: np.ndarray
+    truth: np.ndarray | None
+    every_truth: np.ndarray | None
     training: Mapping[str, Any]
+
+    @property
+    def sample(self) -> str:
+        """What ``rows`` are, in words that follow a number: where they came with a fitted estimator, a sample."""
+        return "rows of the sample" if "imported" in self.training else "rows held out"
 
     @property
     def threshold(self) -> float | None:
@@ -98,10 +105,10 @@ def package(
     ``exact``: let the exported forms differ by 1e-12 at most. Raises ``TrainingError`` or ``BundleError``.
     """
     estimator = JoblibScorer(fitted.estimator, fitted.contract)
-    with users_code("scoring the rows held out fails", say):
+    with users_code(f"scoring the {fitted.sample} fails", say):
         scores = estimator.score(fitted.rows)
-        measured = metrics.measure(fitted.contract, fitted.truth, scores)
-    say(console.quality(measured, fitted.contract, fitted.threshold, fitted.truth, scores))
+        measured = {} if fitted.truth is None else metrics.measure(fitted.contract, fitted.truth, scores)
+    say(console.quality(measured, fitted.contract, fitted.threshold, fitted.truth, scores, fitted.sample))
     proven = prove(fitted, estimator, seed=seed, exact=exact, say=say, export=export)
     with users_code("scoring the golden rows fails", say):
         golden = rows.golden(proven.scorer, fitted.contract, fitted.typical, seed)
@@ -126,11 +133,11 @@ def prove(
         breakpoints(fitted.estimator, contract, fitted.typical, seed),
         at_least=parity.ROWS - length(some),
     )
-    scale = Scale.of(fitted.every_truth) if contract.task == "regression" else None
+    scale = _scale(fitted, estimator, some) if contract.task == "regression" else None
     gate = Gate(estimator, contract.task, some, adversarial, scale, exact)
     graph, scorer, finding = _exported(fitted, gate, export)
     program, program_finding = (None, None) if graph is None else _compiled(graph, contract, gate)
-    say(console.parity(finding, program_finding))
+    say(console.parity(finding, program_finding, fitted.sample))
     if graph is None:
         finding = _steady(gate, finding, say)
     files = {JOBLIB: _pickled(fitted.estimator), ONNX: graph, SCALAR: program}
@@ -140,6 +147,14 @@ def prove(
         say(console.needs(needs))
     made = {name: content for name, content in files.items() if content is not None}
     return Proven(made, scorer, finding, program_finding, needs)
+
+
+def _scale(fitted: Fitted, estimator: Scorer, some: Columns) -> Scale:
+    """The spread of the target or, where it is not known, of the predictions of ``some`` rows."""
+    if fitted.every_truth is not None:
+        return Scale.of(fitted.every_truth)
+    scores = estimator.score(some)
+    return Scale.of(scores.values[finite(scores)])
 
 
 def _exported(fitted: Fitted, gate: Gate, export: Export) -> tuple[bytes | None, Scorer, Finding]:
@@ -230,6 +245,7 @@ def _described(
         scores=scores,
         truth=fitted.truth,
         every_truth=fitted.every_truth,
+        rows=fitted.sample,
     )
     documents = card.documents(manifest, evidence)  # they name the version, which is not over them
     files = {**manifest.files, **bundling.sha256_of(documents)}

@@ -47,8 +47,9 @@ class Scale(NamedTuple):
 
     @classmethod
     def of(cls, target: np.ndarray) -> Scale:
-        """The scale of a target's values, shape (n,)."""
-        return cls(float(target.std()), float(target.mean()))
+        """The scale of a target's values, shape (n,); where all are the same, its unit is their size."""
+        centre = float(target.mean())
+        return cls(float(target.std()) or abs(centre) or 1.0, centre)
 
     def units(self, values: np.ndarray) -> np.ndarray:
         """The unit of each value."""

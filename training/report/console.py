@@ -116,14 +116,17 @@ def quality(
     measured: Mapping[str, Any],
     contract: Contract,
     threshold: float | None,
-    truth: np.ndarray,
+    truth: np.ndarray | None,
     scores: Scores,
+    sample: str,
 ) -> str:
-    """The metrics on the rows held out, for a classifier with its confusion matrix."""
+    """The metrics on the ``sample`` (what its rows are called), for a classifier with its confusion matrix."""
+    if truth is None:
+        return f"scored the {len(scores.values):,} {sample}; without their targets there are no metrics"
     named = ", ".join(
         f"{name} {metrics.shown(value)}" for name, value in measured.items() if not isinstance(value, list)
     )
-    lines = [f"on the {len(truth):,} rows held out: {named}"]
+    lines = [f"on the {len(truth):,} {sample}: {named}"]
     classes = contract.classes
     if contract.task != "regression" and len(classes) <= SHOWN:
         table: str = sk.classification_report(
@@ -163,14 +166,14 @@ def _thresholds(label: Label, chosen: float, positive: np.ndarray, probability: 
     return _grid((f"'{label}' from", "precision", "recall", "f1"), rows, "<>>>")
 
 
-def parity(finding: Finding, program: Finding | None) -> str:
+def parity(finding: Finding, program: Finding | None, sample: str) -> str:
     """What will serve many rows, what will serve one row, and why."""
     if finding.reason is not None:
         return f"runtime: joblib (scikit-learn itself, slower to start). No ONNX graph: {finding.reason}"
     same = "identical labels, " if finding.labels_identical else ""
     unit = f" of the target's standard deviation, {finding.scale.unit:.4g}" if finding.scale else ""
     lines = [
-        f"runtime: onnx. The graph was found equal on {finding.rows:,} rows held out and "
+        f"runtime: onnx. The graph was found equal on {finding.rows:,} {sample} and "
         f"{finding.adversarial_rows:,} adversarial rows:",
         f"  {same}largest difference {finding.largest_difference:.1e} "
         f"(tolerance {finding.tolerance:.0e}{unit})",

@@ -1,4 +1,4 @@
-"""Pictures of how good a model is, on the rows held out: scikit-learn's displays, as PNG images."""
+"""Pictures of how good a model is, on rows with their targets, and of what it predicts: PNG images."""
 
 from __future__ import annotations
 
@@ -33,9 +33,10 @@ BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#777777"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
-    """The rows held out, their scores and their targets, and the scorer to ask further.
+    """The rows that were scored, their scores and their targets, and the scorer to ask further.
 
-    ``truth`` (theirs) and ``every_truth`` (all rows') are as ``scores.values``.
+    ``truth`` (theirs) and ``every_truth`` (all rows') are arrays as ``scores.values``, or None where no
+    target is known. ``rows``: what the rows are called in captions.
     """
 
     contract: Contract
@@ -43,8 +44,9 @@ class Evidence:
     scorer: Scorer
     columns: Columns
     scores: Scores
-    truth: np.ndarray
-    every_truth: np.ndarray
+    truth: Any
+    every_truth: Any
+    rows: str = "rows held out"
 
     @property
     def names(self) -> list[str]:
@@ -77,7 +79,9 @@ Draw = Callable[[Evidence], Figure]
 
 def _chosen(evidence: Evidence) -> Iterator[tuple[str, str, Draw]]:
     """The title, the caption and the function of each picture."""
-    if evidence.contract.task == "regression":
+    if evidence.truth is None:
+        yield "Predictions", "What is predicted for the rows of the sample.", _predictions
+    elif evidence.contract.task == "regression":
         actual, residual = (partial(_error, kind=kind) for kind in ("actual", "residual"))
         yield "Predicted and actual", "The closer to the diagonal, the better.", actual
         caption = "Actual minus predicted; a slope or a funnel shows something that was not learnt."
@@ -86,12 +90,11 @@ def _chosen(evidence: Evidence) -> Iterator[tuple[str, str, Draw]]:
         yield "Distribution of residuals", caption, _residual_histogram
     else:
         yield from _chosen_for_classes(evidence)
+    if evidence.truth is not None:
+        caption = f"How much the {_score_name(evidence)} falls when a column is shuffled; lines span the shuffles."
+        yield "Permutation importance", caption, _importance
     caption = (
-        f"How much the {_score_name(evidence)} falls when a column is shuffled; lines span the shuffles."
-    )
-    yield "Permutation importance", caption, _importance
-    caption = (
-        "The mean prediction over rows held out, with one feature set to each value and the others kept."
+        f"The mean prediction over {evidence.rows}, with one feature set to each value and the others kept."
     )
     yield "Effects", caption, _effects
 
@@ -99,7 +102,9 @@ def _chosen(evidence: Evidence) -> Iterator[tuple[str, str, Draw]]:
 def _chosen_for_classes(evidence: Evidence) -> Iterator[tuple[str, str, Draw]]:
     yield "Class balance", "The rows of each class in the whole file.", _balance
     if len(evidence.names) <= MOST_CLASSES:
-        caption = "The rows held out by their actual and predicted class; shares are of the actual class."
+        caption = (
+            f"The {evidence.rows} by their actual and predicted class; shares are of the actual class."
+        )
         yield "Confusion matrix", caption, _confusion
     if evidence.scores.probabilities is None:
         return
@@ -146,8 +151,22 @@ def _short(text: str, most: int = 28) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
+def _predictions(evidence: Evidence) -> Figure:
+    if evidence.contract.task != "regression":
+        return _counts(evidence, evidence.scores.values)
+    figure, axes = _figure()
+    axes.hist(evidence.scores.values, bins=50, color=BLUE)
+    axes.set(xlabel="predicted", ylabel="rows")
+    return figure
+
+
 def _balance(evidence: Evidence) -> Figure:
-    counts = np.bincount(evidence.every_truth, minlength=len(evidence.names))
+    return _counts(evidence, evidence.every_truth)
+
+
+def _counts(evidence: Evidence, indices: Any) -> Figure:
+    """How many rows each class has."""
+    counts = np.bincount(indices, minlength=len(evidence.names))
     shown = np.argsort(counts, kind="stable")[-MOST_CLASSES:]
     figure, axes = _figure(height=max(1.6, 0.8 + 0.32 * len(shown)))
     bars = axes.barh([evidence.names[index] for index in shown], counts[shown], color=BLUE)
@@ -253,8 +272,8 @@ def _roc_of_each(evidence: Evidence) -> Figure:
 
 
 def _some(evidence: Evidence, most: int = ROWS) -> np.ndarray:
-    """Indices of rows held out, ``most`` at most, the same each time."""
-    count = len(evidence.truth)
+    """Indices of rows, ``most`` at most, the same each time."""
+    count = len(evidence.scores.values)
     return np.sort(np.random.default_rng(0).permutation(count)[:most])
 
 
@@ -347,7 +366,11 @@ def _importance(evidence: Evidence) -> Figure:
 
 
 def _effects(evidence: Evidence) -> Figure:
-    features = [feature for feature, _ in importances(evidence)[:EFFECTS]]
+    if evidence.truth is None:
+        by_correlation = sorted(evidence.contract.features, key=lambda each: -_correlation(evidence, each))
+        features = by_correlation[:EFFECTS]
+    else:
+        features = [feature for feature, _ in importances(evidence)[:EFFECTS]]
     rows = (len(features) + 1) // 2
     figure = Figure(figsize=(7.6, 2.9 * rows), layout="constrained")
     grid = np.atleast_1d(figure.subplots(rows, min(2, len(features)))).reshape(-1)
