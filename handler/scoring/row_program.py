@@ -127,6 +127,14 @@ def _power(a: float, b: float) -> float:
         return math.inf if a == 0 else math.nan
 
 
+def _remainder(a: float, b: float) -> float:
+    """With the sign of ``a``, as in C."""
+    try:
+        return math.fmod(a, b)
+    except ValueError:
+        return math.nan
+
+
 def _sqrt(x: float) -> float:
     return math.sqrt(x) if x >= 0 else math.nan
 
@@ -137,6 +145,16 @@ def _sigmoid(x: float) -> float:
         return 1.0 / (1.0 + math.exp(-x))
     small = math.exp(x)
     return small / (1.0 + small)
+
+
+def _finite(function: Unary) -> Unary:
+    """A function that Python has for finite numbers only; an infinite one gives NaN."""
+    return lambda x: function(x) if math.isfinite(x) else math.nan
+
+
+def _rounded(function: Unary) -> Unary:
+    """A function that gives a whole number, which Python makes an ``int``."""
+    return lambda x: float(function(x)) if math.isfinite(x) else x
 
 
 def _whole(x: float) -> int:
@@ -161,19 +179,26 @@ BINARY: dict[str, Callable[[Any, Any], Any]] = {
     "Equal": operator.eq,
     "And": lambda a, b: a and b,
     "Or": lambda a, b: a or b,
-    "Max": max,
-    "Min": min,
+    "Max": lambda a, b: a if a > b or a != a else b,
+    "Min": lambda a, b: a if a < b or a != a else b,
+    "Mod": _remainder,
 }
 UNARY: dict[str, Unary] = {
     "Abs": abs,
+    "Ceil": _rounded(math.ceil),
+    "Cos": _finite(math.cos),
     "Exp": _exp,
+    "Floor": _rounded(math.floor),
     "IsNaN": lambda x: x != x,
     "Log": _log,
     "Neg": operator.neg,
     "Not": operator.not_,
     "Reciprocal": lambda x: _divide(1.0, x),
     "Relu": lambda x: x if x > 0 or x != x else 0.0,
+    "Round": _rounded(round),
     "Sigmoid": _sigmoid,
+    "Sign": lambda x: (x > 0) - (x < 0) if x == x else x,
+    "Sin": _finite(math.sin),
     "Sqrt": _sqrt,
     "Tanh": math.tanh,
     "double": float,
@@ -182,6 +207,7 @@ UNARY: dict[str, Unary] = {
 }
 REDUCTIONS: dict[str, Callable[[Values], float]] = {
     "ReduceSum": sum,
+    "ReduceSumSquare": lambda values: sum(map(operator.mul, values, values)),
     "ReduceMean": lambda values: sum(values) / len(values),
     "ReduceMax": max,
     "ReduceMin": min,

@@ -176,7 +176,7 @@ class _Compiler:
 
     def _binary(self, node: onnx.NodeProto, _: dict[str, Any]) -> None:
         (output,), (first, *others) = node.output, node.input
-        if self._tensors[output].dtype.kind in "iu" and node.op_type in ("Div", "Pow"):
+        if self._tensors[output].dtype.kind in "iu" and node.op_type in ("Div", "Mod", "Pow"):
             raise NotCompilable(f"{node.op_type} of whole numbers")
         if not others:
             self._same(output, first)
@@ -290,9 +290,17 @@ class _Compiler:
             return
         shapes = [self._shape(name) for name in node.input]
         axis = attributes["axis"] % len(shapes[0])
-        if any(math.prod(shape[:axis]) != 1 for shape in shapes):
-            raise NotCompilable("Concat along an inner axis")
-        self._emit("concat", output, [self._slot(name) for name in node.input])
+        inner = any(math.prod(shape[:axis]) != 1 for shape in shapes)
+        joined = f"{output} joined" if inner else output
+        self._emit("concat", joined, [self._slot(name) for name in node.input])
+        if inner:
+            starts = np.cumsum([0, *map(math.prod, shapes)])
+            members = [
+                np.arange(math.prod(shape)).reshape(shape) + start
+                for shape, start in zip(shapes, starts[:-1], strict=True)
+            ]
+            places = np.concatenate(members, axis).reshape(-1).tolist()
+            self._emit("pick", output, [self._slot(joined)], places=places)
 
     def _label_encoder(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
         keys, values = (_member(attributes, f"{side}_") for side in ("keys", "values"))
