@@ -87,6 +87,11 @@ class Nodes:
         ]
         return each[0] if len(each) == 1 else self.add("Concat", *each, axis=1)
 
+    def scores_only(self, operator: Any) -> bool:
+        """Whether a classifier's second output shall be its ``decision_function``, shape (n, 1) for two."""
+        default = {"raw_scores": False}
+        return bool(self._container.get_options(operator.raw_operator, default)["raw_scores"])
+
     def labels(self, classes: np.ndarray, indices: str, output: str) -> None:
         """The labels of classes by their ``indices``, shape (n,), int64."""
         if np.issubdtype(classes.dtype, np.integer) or np.issubdtype(classes.dtype, np.bool_):

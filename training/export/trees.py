@@ -247,13 +247,18 @@ def classify(nodes: Nodes, operator: Any, raw: str, above: str, factor: float) -
     """Labels and probabilities from log-odds; ``above`` compares those of two classes with zero."""
     classes = operator.raw_operator.classes_
     label, probabilities = operator.output_full_names
-    if len(classes) > 2:
+    if scores_only := nodes.scores_only(operator):
+        operator.outputs[1].set_type(DoubleTensorType([None, 1 if len(classes) == 2 else len(classes)]))
+        nodes.add("Identity", raw, output=probabilities)
+    elif len(classes) > 2:
         nodes.add("Softmax", raw, output=probabilities, axis=1)
+    if len(classes) > 2:
         nodes.most_probable(classes, raw, label)
         return
     odds = nodes.flat(raw)
-    scaled = odds if factor == 1.0 else nodes.add("Mul", odds, nodes.number(factor))
-    nodes.two_probabilities(nodes.add("Sigmoid", scaled), probabilities)
+    if not scores_only:
+        scaled = odds if factor == 1.0 else nodes.add("Mul", odds, nodes.number(factor))
+        nodes.two_probabilities(nodes.add("Sigmoid", scaled), probabilities)
     indices = nodes.add("Cast", nodes.add(above, odds, nodes.number(0.0)), to=WHOLE)
     nodes.labels(classes, indices, label)
 
