@@ -109,9 +109,13 @@ def _xgboost(model: Any) -> Dump:
     end = len(grown["trees"])
     if (best := learner["attributes"].get("best_iteration")) is not None:
         end = grown["iteration_indptr"][int(best) + 1]
-    trees = [_xgboost_tree(each, grown["tree_info"][index]) for index, each in enumerate(grown["trees"][:end])]
+    trees = [
+        _xgboost_tree(each, grown["tree_info"][index]) for index, each in enumerate(grown["trees"][:end])
+    ]
     if weights is not None:
-        trees = [replace(tree, value=tree.value * weight) for tree, weight in zip(trees, weights, strict=False)]
+        trees = [
+            replace(tree, value=tree.value * weight) for tree, weight in zip(trees, weights, strict=False)
+        ]
     objective = learner["objective"]["name"]
     given = np.atleast_1d(np.array(json.loads(parameters["base_score"]), np.float64))
     groups = max(1, int(parameters["num_class"]))
@@ -235,7 +239,9 @@ def _lightgbm_tree(root: Mapping[str, Any], kinds: dict[int, set[str]]) -> _Grow
             return index
         kinds.setdefault(feature, set()).add(missing)
         threshold = float(node["threshold"])
-        return tree.branch(feature, threshold, threshold >= 0 if missing == "None" else node["default_left"])
+        return tree.branch(
+            feature, threshold, threshold >= 0 if missing == "None" else node["default_left"]
+        )
 
     _grow(tree, root, add, "left_child", "right_child")
     return tree
@@ -270,7 +276,8 @@ def _catboost(model: Any) -> Dump:
         raise NotImplementedError("CatBoost with categorical features")
     columns = {each["feature_index"]: each["flat_feature_index"] for each in features["float_features"]}
     missing = {
-        each["feature_index"]: each.get("nan_value_treatment", "AsIs") for each in features["float_features"]
+        each["feature_index"]: each.get("nan_value_treatment", "AsIs")
+        for each in features["float_features"]
     }
     loss = model.get_all_params().get("loss_function", "") if hasattr(model, "get_all_params") else ""
     name = str(loss).partition(":")[0]
@@ -280,9 +287,9 @@ def _catboost(model: Any) -> Dump:
     scale, base = dump["scale_and_bias"]
     targets = list(range(len(base)))
     split_of = _Splits(columns, missing)
-    grown = [
-        _oblivious(each, len(targets), split_of) for each in dump.get("oblivious_trees") or ()
-    ] + [_nested(each, split_of) for each in dump.get("trees") or ()]
+    grown = [_oblivious(each, len(targets), split_of) for each in dump.get("oblivious_trees") or ()] + [
+        _nested(each, split_of) for each in dump.get("trees") or ()
+    ]
     trees = [replace(tree, value=tree.value * scale) for each in grown for tree in each.trees(targets)]
     return Dump(trees, base, link, single=True)
 
@@ -432,7 +439,7 @@ def _regressor(read: Callable[[Any], Dump]) -> Converter:
 
 
 def _refused(reason: str) -> Converter:
-    def convert(scope: Any, operator: Any, container: Any) -> None:  # noqa: ARG001 - skl2onnx wants them
+    def convert(scope: Any, operator: Any, container: Any) -> None:
         raise NotImplementedError(reason)
 
     return convert

@@ -17,10 +17,20 @@ from skl2onnx._supported_operators import sklearn_classifier_list
 from skl2onnx.common._registration import get_converter, register_converter, register_shape_calculator
 from sklearn.base import ClassifierMixin
 
-from training.export import binning, boosters, encoders, estimators, functions, imputing, scaling, trees
+from training.export import (
+    binning,
+    boosters,
+    encoders,
+    functions,
+    imputing,
+    linear,
+    naive_bayes,
+    scaling,
+    trees,
+)
 from training.export.nodes import Converter, Shape, classes_out
 
-MODULES: Any = (encoders, functions, binning, scaling, imputing, trees, estimators)
+MODULES: Any = (encoders, functions, binning, scaling, imputing, trees, linear, naive_bayes)
 
 
 def register() -> None:

@@ -26,12 +26,14 @@ CAT: dict[str, Any] = {
 def table(rows: int = 600) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
     """Numbers with gaps, small numbers, zeros and the whole numbers of a category; and some targets."""
     random = np.random.default_rng(0)
-    frame = pd.DataFrame({
-        "a": random.normal(size=rows),
-        "b": random.exponential(size=rows) * (random.random(rows) < 0.8),
-        "code": random.integers(0, 6, rows).astype(float),
-        "tiny": random.normal(size=rows) * 1e-3,
-    })
+    frame = pd.DataFrame(
+        {
+            "a": random.normal(size=rows),
+            "b": random.exponential(size=rows) * (random.random(rows) < 0.8),
+            "code": random.integers(0, 6, rows).astype(float),
+            "tiny": random.normal(size=rows) * 1e-3,
+        }
+    )
     value = (frame["a"] + frame["b"] * (frame["code"] % 2) - frame["tiny"] * 300).to_numpy(copy=True)
     value += random.normal(size=rows) * 0.3
     for name in ("a", "code"):
