@@ -49,7 +49,7 @@ LARGEST_DOUBLE = 1.7976931348623157e308
 #: https://scikit-learn.org/stable/model_persistence.html
 PICKLE_LIBRARIES = ("scikit-learn", "numpy", "scipy", "joblib")
 
-Kind = Literal["integer", "number", "boolean", "category"]
+Kind = Literal["integer", "number", "boolean", "category", "text"]
 Task = Literal["binary", "multiclass", "regression"]
 Label = int | str
 
@@ -58,7 +58,8 @@ class Feature(NamedTuple):
     """One input of the model, as training saw it.
 
     ``minimum`` and ``maximum`` are observed, not enforced. ``open`` says of a category whether
-    the model takes values beyond ``categories``.
+    the model takes values beyond ``categories``. A ``text`` is free text; its ``categories`` are some
+    texts of the training data, which only training knows: the manifest does not hold them.
     """
 
     name: str
@@ -69,9 +70,16 @@ class Feature(NamedTuple):
     categories: tuple[str, ...] = ()
     open: bool = False
 
+    @property
+    def is_text(self) -> bool:
+        """Whether its values are strings, empty where missing; else they are doubles."""
+        return self.kind in ("category", "text")
+
     def as_json(self) -> dict[str, Any]:
         """The feature's entry in the manifest."""
         head = {"name": self.name, "kind": self.kind, "nullable": self.nullable}
+        if self.kind == "text":
+            return head
         if self.kind == "category":
             return {**head, "categories": list(self.categories), "open": self.open}
         return {**head, "minimum": self.minimum, "maximum": self.maximum}

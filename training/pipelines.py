@@ -59,9 +59,9 @@ def scaled(features: Features) -> ColumnTransformer:
 
     An unknown category is taken as none of the known ones.
     """
-    numbers = [feature.name for feature in features if feature.kind != "category"]
+    numbers = [feature.name for feature in features if not feature.is_text]
     categories = [feature.name for feature in features if feature.kind == "category"]
-    nullable = any(feature.nullable for feature in features if feature.kind != "category")
+    nullable = any(feature.nullable for feature in features if not feature.is_text)
     steps = [SimpleImputer(strategy="median"), StandardScaler()] if nullable else [StandardScaler()]
     parts = [
         ("numbers", make_pipeline(*steps), numbers),
@@ -147,12 +147,12 @@ def with_gaps(features: Features) -> ColumnTransformer:
 
 def without_gaps(features: Features) -> ColumnTransformer:
     """For other trees: numbers are imputed by their median, categories become ordinals, unknown ones -1."""
-    nullable = any(feature.nullable for feature in features if feature.kind != "category")
+    nullable = any(feature.nullable for feature in features if not feature.is_text)
     return _for_trees(features, SimpleImputer(strategy="median") if nullable else "passthrough")
 
 
 def _for_trees(features: Features, numeric: Any) -> ColumnTransformer:
-    numbers = [feature.name for feature in features if feature.kind != "category"]
+    numbers = [feature.name for feature in features if not feature.is_text]
     categories = [feature.name for feature in features if feature.kind == "category"]
     ordinals = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
     parts = [("numbers", numeric, numbers), ("categories", ordinals, categories)]

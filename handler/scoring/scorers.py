@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from handler import bundle as bundles
@@ -21,6 +21,10 @@ from handler.scoring.row_program import RowProgram
 if TYPE_CHECKING:
     import numpy as np
 
+    from handler.scoring.texts import Vectorizer
+
+#: The most numbers that texts become at once: 64 MB of doubles.
+CELLS = 8_000_000
 #: Rows up to which each is scored alone, by the one-row program.
 FEW = 16
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else onnxruntime writes a device id, and calls home
@@ -84,18 +88,45 @@ class OnnxScorer:
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         features = {name: feature for feature, name in input_names(contract).items()}
-        self._inputs = [(node.name, features[node.name]) for node in self._session.get_inputs()]
+        names = [node.name for node in self._session.get_inputs()]
+        self._inputs = [(name, features[name]) for name in names if name in features]
+        self._texts: list[tuple[str, str, Vectorizer]] = []
+        if len(self._inputs) < len(names):
+            from handler.scoring.texts import Vectorizer, recipes
+
+            stated = recipes(self._session.get_modelmeta().custom_metadata_map)
+            self._texts = [
+                (name, features[recipe.pop("feature")], Vectorizer(**recipe))
+                for name, recipe in stated.items()
+            ]
         self._outputs = [node.name for node in self._session.get_outputs()]
         self._index = class_index(contract.classes)
 
     def score(self, columns: Columns) -> Scores:
-        feed = {name: columns[feature].reshape(-1, 1) for name, feature in self._inputs}
-        with models_code():
-            outputs = self._session.run(self._outputs, feed)
+        outputs = self._run_in_parts(columns) if self._texts else self._run(columns, {})
         if self._index is None:
             return Scores(outputs[0].reshape(-1).astype("float64", copy=False), None)
         probabilities = outputs[1] if len(outputs) > 1 else None
         return Scores(self._index(outputs[0].reshape(-1)), probabilities)
+
+
+    def _run(self, columns: Columns, made: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        feed = {name: columns[feature].reshape(-1, 1) for name, feature in self._inputs}
+        with models_code():
+            outputs: list[np.ndarray] = self._session.run(self._outputs, {**feed, **made})
+        return outputs
+
+    def _run_in_parts(self, columns: Columns) -> list[np.ndarray]:
+        """As many rows at once as ``CELLS`` allows, since a text may become many thousand numbers."""
+        import numpy as np
+
+        size = max(1, CELLS // sum(vectorizer.size for _, _, vectorizer in self._texts))
+        parts = []
+        for start in range(0, length(columns), size):
+            part = {name: values[start : start + size] for name, values in columns.items()}
+            made = {name: vectorizer.table(part[feature]) for name, feature, vectorizer in self._texts}
+            parts.append(self._run(part, made))
+        return parts[0] if len(parts) == 1 else [np.concatenate(each) for each in zip(*parts, strict=True)]
 
 
 class RowByRow:

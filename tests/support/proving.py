@@ -31,7 +31,7 @@ def proven(estimator: Any, rows: pd.DataFrame, target: Any, *, exact: bool = Fal
     """
     features = tuple(feature_of(name, rows[name]) for name in rows)
     columns = {
-        each.name: rows[each.name].to_numpy(dtype=object if each.kind == "category" else np.float64)
+        each.name: rows[each.name].to_numpy(dtype=object if each.is_text else np.float64)
         for each in features
     }
     fed, y = pd.DataFrame(columns), np.asarray(target)

@@ -16,10 +16,10 @@ from skl2onnx import update_registered_converter
 from skl2onnx.common._registration import get_converter, register_converter, register_shape_calculator
 from sklearn.base import ClassifierMixin
 
-from training.export import estimators, finish, transformers, trees
+from training.export import estimators, finish, texts, transformers, trees
 from training.export.nodes import Converter, same_shape
 
-MODULES: Any = (transformers, trees, estimators)
+MODULES: Any = (transformers, trees, estimators, texts)
 
 
 @cache

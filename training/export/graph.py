@@ -36,7 +36,7 @@ from sklearn.utils import get_tags
 from handler.bundle import Contract, Feature
 from handler.scoring.scorers import input_names
 from training.errors import one_line
-from training.export import converters, finish, trees
+from training.export import converters, finish, texts, trees
 
 #: Estimators that pass their rows on to one estimator within.
 WRAPPERS = (BaseSearchCV, FixedThresholdClassifier, TunedThresholdClassifierCV)
@@ -124,7 +124,7 @@ def _convert(
         before += within
     if before and isinstance(before[0], ColumnTransformer):
         before[0] = _encoding_to_double(before[0])
-    elif all(each.kind != "category" for each in features):
+    elif not any(each.is_text for each in features):
         before.insert(0, _side_by_side(features))
     if guarded:
         before.append(finish.Entrance())
@@ -143,7 +143,7 @@ def _convert(
         pipeline,
         name="model",  # by default a random one, and the bundle's version would change with it
         initial_types=[
-            (each.name, (StringTensorType if each.kind == "category" else DoubleTensorType)([None, 1]))
+            (each.name, (StringTensorType if each.is_text else DoubleTensorType)([None, 1]))
             for each in features
         ],
         options={id(last): {"zipmap": False} if probabilities else {}},
@@ -167,6 +167,8 @@ def _convert(
             missing=get_tags(last).input_tags.allow_nan,
         )
     _prune(model.graph)
+    if texts.lift(model, contract):
+        _prune(model.graph)
     domains = sorted(model.opset_import, key=lambda each: each.domain)  # skl2onnx's order is by chance
     del model.opset_import[:]
     for each in domains:
