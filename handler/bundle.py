@@ -51,7 +51,15 @@ PICKLE_LIBRARIES = ("scikit-learn", "numpy", "scipy", "joblib")
 
 Kind = Literal["integer", "number", "boolean", "category", "text"]
 Task = Literal["binary", "multiclass", "regression"]
+RowsAs = Literal["frame", "array", "texts"]
 Label = int | str
+
+#: ``Feature.fed_as`` of a category or a text: a missing text is NaN or None, or the column is a pandas category.
+TEXTS_FED_AS = ("nan", "none", "category")
+#: ``Feature.fed_as`` of any other kind: numpy's name of the dtype, where that is not float64.
+NUMBERS_FED_AS = (
+    "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32",
+)  # fmt: skip
 
 
 class Feature(NamedTuple):
@@ -59,7 +67,9 @@ class Feature(NamedTuple):
 
     ``minimum`` and ``maximum`` are observed, not enforced. ``open`` says of a category whether
     the model takes values beyond ``categories``. A ``text`` is free text; its ``categories`` are some
-    texts of the training data, which only training knows: the manifest does not hold them.
+    texts of the training data, which only training knows: the manifest does not hold them. ``fed_as``:
+    what the model was fitted on, one of ``TEXTS_FED_AS`` or ``NUMBERS_FED_AS``; None: texts that are empty
+    where missing, or float64. Only ``scorers.fed`` reads it: records and columns are the same for all.
     """
 
     name: str
@@ -69,6 +79,7 @@ class Feature(NamedTuple):
     maximum: float | None = None
     categories: tuple[str, ...] = ()
     open: bool = False
+    fed_as: str | None = None
 
     @property
     def is_text(self) -> bool:
@@ -78,19 +89,24 @@ class Feature(NamedTuple):
     def as_json(self) -> dict[str, Any]:
         """The feature's entry in the manifest."""
         head = {"name": self.name, "kind": self.kind, "nullable": self.nullable}
+        tail = {} if self.fed_as is None else {"fed_as": self.fed_as}
         if self.kind == "text":
-            return head
+            return {**head, **tail}
         if self.kind == "category":
-            return {**head, "categories": list(self.categories), "open": self.open}
-        return {**head, "minimum": self.minimum, "maximum": self.maximum}
+            return {**head, "categories": list(self.categories), "open": self.open, **tail}
+        return {**head, "minimum": self.minimum, "maximum": self.maximum, **tail}
 
 
 class Contract(NamedTuple):
-    """What a scorer must know of its model; the features and the classes are in the model's order."""
+    """What a scorer must know of its model; the features and the classes are in the model's order.
+
+    ``rows_as``: whether the model was fitted on a DataFrame, on an array, or on its only column's texts.
+    """
 
     features: tuple[Feature, ...]
     task: Task
     classes: tuple[Label, ...]
+    rows_as: RowsAs = "frame"
 
 
 class Manifest(NamedTuple):
@@ -118,11 +134,14 @@ class Manifest(NamedTuple):
     threshold: float | None = None
     ids: tuple[str, ...] = ()
     engines: Mapping[str, str] = {}
+    rows_as: RowsAs = "frame"
     format: int = FORMAT
 
     def as_json(self) -> dict[str, Any]:
         """The manifest as the JSON object that ``model.json`` holds."""
         document = self._asdict()
+        if self.rows_as == "frame":  # as in bundles from before there was the key
+            del document["rows_as"]
         return {
             "format": document.pop("format"),
             **document,
@@ -167,7 +186,7 @@ class Manifest(NamedTuple):
     @property
     def contract(self) -> Contract:
         """What the model's scorers must know of it."""
-        return Contract(self.features, self.task, self.classes)
+        return Contract(self.features, self.task, self.classes, self.rows_as)
 
     @property
     def probabilities(self) -> bool:
@@ -348,6 +367,7 @@ RULES: Mapping[str, Rule] = {
     "threshold": NUMBER_OR_NULL,
     "ids": TEXTS,
     "engines": TEXT_BY_NAME,
+    "rows_as": _one_of(get_args(RowsAs)),
 }
 FEATURE_RULES: Mapping[str, Rule] = {
     "name": TEXT,
@@ -357,6 +377,7 @@ FEATURE_RULES: Mapping[str, Rule] = {
     "maximum": NUMBER_OR_NULL,
     "categories": TEXTS,
     "open": BOOLEAN,
+    "fed_as": _one_of((*TEXTS_FED_AS, *NUMBERS_FED_AS)),
 }
 
 
@@ -365,6 +386,9 @@ def _check(document: Mapping[str, Any]) -> None:
     _check_keys(document, RULES, Manifest._field_defaults.keys() - {"golden"}, "")
     for index, each in enumerate(document["features"]):
         _check_keys(each, FEATURE_RULES, Feature._field_defaults, f"features[{index}]")
+        fed_as = TEXTS_FED_AS if each["kind"] in ("category", "text") else NUMBERS_FED_AS
+        if each.get("fed_as", fed_as[0]) not in fed_as:
+            raise _wrong(f"'features[{index}].fed_as' must be one of {', '.join(fed_as)}")
     names = [each["name"] for each in document["features"]]
     if len(set(names)) < len(names):
         raise _wrong("'features' must have different names")

@@ -19,7 +19,7 @@ from sklearn.model_selection import (
     train_test_split,
 )
 
-from handler.bundle import Contract, Feature
+from handler.bundle import Contract, Feature, RowsAs
 from handler.schema import Columns
 from handler.scoring.scorers import JoblibScorer, Scorer
 from training.data.reading import MOST_CLASSES, Target
@@ -84,7 +84,7 @@ def split(target: Target, choice: Choice, test_size: float, seed: int) -> Split:
 def fit(
     choice: Choice, rows: pd.DataFrame, y: np.ndarray, threshold: str | None, seed: int, say: Say
 ) -> Any:
-    """The estimator, fitted on rows as ``JoblibScorer`` will feed it, and set to start no processes.
+    """The estimator, fitted on rows from ``scorers.fed``, and set to start no processes.
 
     With a ``threshold``, it predicts the second class from that probability on; ``auto`` is the one with
     the best F1 of that class over five folds. Raises ``TrainingError``.
@@ -153,19 +153,25 @@ def _run_in_process(part: object) -> None:
             _run_in_process(each)
 
 
-def contract_of(estimator: Any, features: tuple[Feature, ...], row: Columns) -> Contract:
+def contract_of(
+    estimator: Any, features: tuple[Feature, ...], row: Columns, rows_as: RowsAs = "frame"
+) -> Contract:
     """The contract of a fitted estimator, whose features are ``open`` where it takes an unknown category.
 
-    ``row``: any one row that it can score.
+    ``row``: any one row that it can score. ``rows_as``: what it was fitted on.
     """
     classes = tuple(estimator.classes_.tolist()) if is_classifier(estimator) else ()
     contract = Contract(
-        features, "regression" if not classes else "binary" if len(classes) == 2 else "multiclass", classes
+        features,
+        "regression" if not classes else "binary" if len(classes) == 2 else "multiclass",
+        classes,
+        rows_as,
     )
     scorer = JoblibScorer(estimator, contract)
     return contract._replace(
         features=tuple(
-            feature._replace(open=feature.kind == "category" and _takes_unknown(scorer, row, feature))
+            feature._replace(open=feature.kind == "text"
+                or (feature.kind == "category" and _takes_unknown(scorer, row, feature)))
             for feature in features
         )
     )

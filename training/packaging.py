@@ -120,7 +120,7 @@ def prove(
         contract.features,
         fitted.typical,
         seed,
-        breakpoints(fitted.estimator, contract.features, fitted.typical, seed),
+        breakpoints(fitted.estimator, contract, fitted.typical, seed),
         at_least=parity.ROWS - length(some),
     )
     scale = Scale.of(fitted.every_truth) if contract.task == "regression" else None

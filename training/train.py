@@ -8,11 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pandas as pd
-
 from handler.bundle import DOCUMENTS, Kind, Manifest
-from handler.scoring.scorers import class_index
-from training import bundling, fitting, pipelines
+from handler.scoring.scorers import class_index, fed
+from training import bundling, feeding, fitting, pipelines
 from training.data import columns, reading, sample
 from training.data.reading import Dataset
 from training.errors import Say, TrainingError
@@ -110,9 +108,19 @@ def _fit(dataset: Dataset, options: Options, say: Say) -> Fitted:
     choice = pipelines.choose(name, dataset.features, classifies=target.classifies)
     parts = fitting.split(target, choice, options.test_size, options.seed)
     say(console.split(parts, choice, options.test_size, options.seed))
-    rows, y = pd.DataFrame(dataset.take(parts.train)), parts.y[parts.train]
+    features = feeding.as_looked_for(choice.estimator, dataset.features)
+    if name not in pipelines.NAMED and (line := feeding.described(features)):
+        say(line)
+    rows_as = feeding.rows_as(choice.estimator)
+    if rows_as == "texts" and [each.is_text for each in features] != [True]:
+        raise TrainingError(
+            f"pipeline '{name}' takes one column of texts, and the features are "
+            f"{', '.join(each.name for each in features)}; leave out the others (--drop), or put the "
+            "vectorizer into a ColumnTransformer"
+        )
+    rows, y = fed(features, dataset.take(parts.train), rows_as), parts.y[parts.train]
     estimator = fitting.fit(choice, rows, y, options.threshold, options.seed, say)
-    contract = fitting.contract_of(estimator, dataset.features, dataset.take(parts.train[:1]))
+    contract = fitting.contract_of(estimator, features, dataset.take(parts.train[:1]), rows_as)
     index = class_index(contract.classes)
     truth = parts.y if index is None else index(parts.y)
     table = dataset.table

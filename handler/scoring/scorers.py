@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from handler import bundle as bundles
-from handler.bundle import Bundle, Contract, Label
+from handler.bundle import Bundle, Contract, Feature, Label, RowsAs
 from handler.errors import BundleError
 from handler.schema import Columns
 from handler.scoring.row_program import RowProgram
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
 
     from handler.scoring.texts import Vectorizer
@@ -175,21 +177,72 @@ class JoblibScorer:
 
     def __init__(self, estimator: Any, contract: Contract) -> None:
         self._estimator = estimator
-        self._names = [feature.name for feature in contract.features]
+        self._contract = contract
         self._index = class_index(contract.classes)
 
     def score(self, columns: Columns) -> Scores:
         import numpy as np
-        import pandas as pd
 
-        frame = pd.DataFrame({name: columns[name] for name in self._names})
+        rows = fed(self._contract.features, columns, self._contract.rows_as)
         with models_code(), np.errstate(all="ignore"):  # what is not finite is seen in the scores
-            values = self._estimator.predict(frame)
+            values = self._estimator.predict(rows)
             has = self._index is not None and hasattr(self._estimator, "predict_proba")
-            probabilities = self._estimator.predict_proba(frame) if has else None
+            probabilities = self._estimator.predict_proba(rows) if has else None
         if self._index is None:
             return Scores(values.reshape(-1).astype("float64", copy=False), None)
         return Scores(self._index(values), probabilities)
+
+
+def fed(features: Sequence[Feature], columns: Columns, rows_as: RowsAs = "frame") -> Any:
+    """The columns as the estimator is fed them, in fitting and afterwards.
+
+    They are a DataFrame, an array, or the only column's texts, shape (n,). An array has the dtype that its
+    columns have in common; with texts among them, it holds objects.
+    """
+    import numpy as np
+
+    every = {feature.name: _fed(feature, columns[feature.name]) for feature in features}
+    if rows_as == "texts":
+        (only,) = every.values()
+        return np.asarray(only, object)
+    if rows_as == "frame":
+        import pandas as pd
+
+        return pd.DataFrame(every)
+    texts = any(feature.is_text for feature in features)
+    return np.column_stack([np.asarray(each, object if texts else None) for each in every.values()])
+
+
+def _fed(feature: Feature, values: np.ndarray) -> Any:
+    """One column as ``Feature.fed_as`` says.
+
+    Numbers that a whole-number dtype cannot hold, and missing ones, make the column float64, as in pandas.
+    """
+    import numpy as np
+
+    if feature.fed_as is None:
+        return values
+    if feature.is_text:
+        return _fed_texts(feature, values)
+    dtype = np.dtype(feature.fed_as)
+    with np.errstate(all="ignore"):
+        cast = values.astype(dtype)
+    return cast if dtype.kind == "f" or (cast == values).all() else values
+
+
+def _fed_texts(feature: Feature, values: np.ndarray) -> Any:
+    import numpy as np
+    import pandas as pd
+
+    if feature.fed_as == "category":
+        index = {category: place for place, category in enumerate(feature.categories)}
+        codes = np.fromiter((index.get(each, -1) for each in values), np.int64, len(values))
+        return pd.Categorical.from_codes(codes, list(feature.categories))
+    if feature.fed_as == "nan":
+        return np.where(values == "", np.nan, values)
+    given: Any = values.copy()
+    given[values == ""] = None
+    return pd.Series(given, dtype=object)  # else pandas would make NaN of None
 
 
 def length(columns: Columns) -> int:

@@ -167,13 +167,13 @@ def _convert(
             missing=get_tags(last).input_tags.allow_nan,
         )
     _prune(model.graph)
-    if texts.lift(model, contract):
-        _prune(model.graph)
     domains = sorted(model.opset_import, key=lambda each: each.domain)  # skl2onnx's order is by chance
     del model.opset_import[:]
     for each in domains:
         version = trees.ML_VERSION if each.domain == trees.ML else each.version
         model.opset_import.add(domain=each.domain, version=version)
+    if texts.lift(model, contract):
+        _prune(model.graph)
     content: bytes = model.SerializeToString(deterministic=True)
     return content
 

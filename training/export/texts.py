@@ -17,8 +17,14 @@ import numpy as np
 import onnx
 import scipy.sparse as sp
 from onnx import numpy_helper
-from skl2onnx.common.data_types import StringTensorType
-from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer, TfidfVectorizer
+from skl2onnx._supported_operators import _get_sklearn_operator_name
+from skl2onnx.common.data_types import DoubleTensorType, StringTensorType
+from sklearn.feature_extraction.text import (
+    CountVectorizer,
+    HashingVectorizer,
+    TfidfTransformer,
+    TfidfVectorizer,
+)
 
 from handler.bundle import Contract
 from handler.scoring.scorers import input_names
@@ -27,6 +33,8 @@ from training.export.nodes import REAL, Converter, Shape, columns_out
 
 #: The operators of our nodes, which no runtime has: ``lift`` leaves none of them.
 TEXT, WEIGHTS = "Text", "TextWeights"
+
+VECTORIZERS = (CountVectorizer, TfidfVectorizer, HashingVectorizer)
 
 Recipe = dict[str, Any]
 
@@ -42,6 +50,16 @@ def _vectorizer(scope: Any, operator: Any, container: Any) -> None:
 def _weights(scope: Any, operator: Any, container: Any) -> None:
     """``TfidfTransformer``, as a node with what it adds to a recipe."""
     _add(scope, operator, container, WEIGHTS, _tfidf(operator.raw_operator))
+
+
+def parser(
+    scope: Any, vectorizer: Any, inputs: Sequence[Any], custom_parsers: Any = None  # noqa: ARG001 - its name
+) -> Sequence[Any]:
+    """skl2onnx's own, but doubles come out: it takes what follows texts for float32."""
+    operator = scope.declare_local_operator(_get_sklearn_operator_name(type(vectorizer)), vectorizer)
+    operator.inputs = inputs
+    operator.outputs.append(scope.declare_local_variable("variable", DoubleTensorType()))
+    return operator.outputs  # type: ignore[no-any-return]
 
 
 def _add(scope: Any, operator: Any, container: Any, kind: str, recipe: Recipe) -> None:
