@@ -12,14 +12,14 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from skl2onnx import update_registered_converter, update_registered_parser
+from skl2onnx import update_registered_converter
 from skl2onnx.common._registration import get_converter, register_converter, register_shape_calculator
 from sklearn.base import ClassifierMixin
 
-from training.export import estimators, finish, texts, transformers, trees
-from training.export.nodes import Converter, same_shape
+from training.export import estimators, transformers, trees
+from training.export.nodes import Converter
 
-MODULES: Any = (transformers, trees, estimators, texts)
+MODULES: Any = (transformers, trees, estimators)
 
 
 @cache
@@ -36,9 +36,6 @@ def register() -> None:
             classifies = issubclass(kind, ClassifierMixin)
             options = {"zipmap": [True, False, "columns"], "nocl": [True, False]} if classifies else {}
             update_registered_converter(kind, f"Our{kind.__name__}", shape, converter, options=options)
-    for kind in texts.VECTORIZERS:
-        update_registered_parser(kind, texts.parser)
-    update_registered_converter(finish.Entrance, "Entrance", same_shape, finish.entrance)
 
 
 def _replace(name: str, converter: Converter) -> None:

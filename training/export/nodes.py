@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -16,6 +16,18 @@ REAL, WHOLE, TEXT = onnx.TensorProto.DOUBLE, onnx.TensorProto.INT64, onnx.Tensor
 Converter = Callable[[Any, Any, Any], None]
 #: Sets the types of an operator's outputs.
 Shape = Callable[[Any], None]
+
+
+class Part(NamedTuple):
+    """Neighbouring columns of a table, in one tensor of shape (n, width); ``kind``: doubles or texts."""
+
+    name: str
+    kind: int
+    width: int | None
+
+
+#: The columns between two steps, from left to right.
+Table = tuple[Part, ...]
 
 
 class Nodes:

@@ -1,6 +1,6 @@
 """Text vectorizers: a graph takes the numbers that ``handler.scoring.texts`` makes of a text, not the text.
 
-Their converters put a node of ours where the text is; ``lift`` then makes an input of it. Where the numbers
+``vectorized`` puts a node of ours where the text is; ``lift`` then makes an input of it. Where the numbers
 only go through linear steps to a product with weights, the text becomes that product at once: of the 20,000
 numbers of a usual text all but a few are zero.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -17,8 +17,6 @@ import numpy as np
 import onnx
 import scipy.sparse as sp
 from onnx import numpy_helper
-from skl2onnx._supported_operators import _get_sklearn_operator_name
-from skl2onnx.common.data_types import DoubleTensorType, StringTensorType
 from sklearn.feature_extraction.text import (
     CountVectorizer,
     HashingVectorizer,
@@ -29,55 +27,34 @@ from sklearn.feature_extraction.text import (
 from handler.bundle import Contract
 from handler.scoring.scorers import input_names
 from handler.scoring.texts import KEY
-from training.export.nodes import REAL, Converter, Shape, columns_out
+from training.export.nodes import REAL, TEXT, Nodes, Part, Table
 
 #: The operators of our nodes, which no runtime has: ``lift`` leaves none of them.
-TEXT, WEIGHTS = "Text", "TextWeights"
+COUNTS, WEIGHTS = "TextCounts", "TextWeights"
 
-VECTORIZERS = (CountVectorizer, TfidfVectorizer, HashingVectorizer)
+#: What ``vectorized`` knows.
+KINDS = (CountVectorizer, HashingVectorizer, TfidfTransformer)
 
 Recipe = dict[str, Any]
 
 
-def _vectorizer(scope: Any, operator: Any, container: Any) -> None:
-    """``CountVectorizer``, ``TfidfVectorizer`` or ``HashingVectorizer``, as a node with a recipe."""
-    if not isinstance(operator.inputs[0].type, StringTensorType):
-        raise NotImplementedError("a text vectorizer of what is not a column of texts")
-    recipe = _recipe(operator.raw_operator)
-    _add(scope, operator, container, TEXT, recipe)
+def vectorized(nodes: Nodes, step: Any, table: Table) -> Part:
+    """The columns that one of ``KINDS`` makes, by a node that ``lift`` takes out again."""
+    (given,) = table
+    weighs = isinstance(step, TfidfTransformer)
+    if given.kind != (REAL if weighs else TEXT) or not (weighs or given.width == 1):
+        raise NotImplementedError(f"{type(step).__name__} of other columns than one of texts")
+    recipe = _tfidf(step) if weighs else _recipe(step)
+    name = nodes.add(WEIGHTS if weighs else COUNTS, given.name, recipe=json.dumps(recipe))
+    return Part(name, REAL, given.width if weighs else recipe["width"])
 
 
-def _weights(scope: Any, operator: Any, container: Any) -> None:
-    """``TfidfTransformer``, as a node with what it adds to a recipe."""
-    _add(scope, operator, container, WEIGHTS, _tfidf(operator.raw_operator))
-
-
-def parser(
-    scope: Any, vectorizer: Any, inputs: Sequence[Any], custom_parsers: Any = None  # noqa: ARG001 - its name
-) -> Sequence[Any]:
-    """skl2onnx's own, but doubles come out: it takes what follows texts for float32."""
-    operator = scope.declare_local_operator(_get_sklearn_operator_name(type(vectorizer)), vectorizer)
-    operator.inputs = inputs
-    operator.outputs.append(scope.declare_local_variable("variable", DoubleTensorType()))
-    return operator.outputs  # type: ignore[no-any-return]
-
-
-def _add(scope: Any, operator: Any, container: Any, kind: str, recipe: Recipe) -> None:
-    name = scope.get_unique_operator_name(kind)
-    (output,) = operator.output_full_names
-    container.add_node(
-        kind, operator.input_full_names, [output], name=name, op_version=1, recipe=json.dumps(recipe)
-    )
-
-
-def _width(transformer: Any) -> int:
-    if isinstance(transformer, HashingVectorizer):
-        return int(transformer.n_features)
-    if isinstance(transformer, TfidfTransformer):
-        return int(transformer.n_features_in_)
-    if not hasattr(transformer, "vocabulary_"):  # it was given, and nothing has asked for it yet
-        transformer._validate_vocabulary()
-    return len(transformer.vocabulary_)
+def _width(vectorizer: Any) -> int:
+    if isinstance(vectorizer, HashingVectorizer):
+        return int(vectorizer.n_features)
+    if not hasattr(vectorizer, "vocabulary_"):  # it was given, and nothing has asked for it yet
+        vectorizer._validate_vocabulary()
+    return len(vectorizer.vocabulary_)
 
 
 def _recipe(vectorizer: Any) -> Recipe:
@@ -130,7 +107,7 @@ def _tfidf(transformer: TfidfTransformer) -> Recipe:
     return {**idf, "sublinear": bool(transformer.sublinear_tf), "norm": transformer.norm}
 
 
-class Part(NamedTuple):
+class Piece(NamedTuple):
     """Some columns of a tensor: those of another one, or of a text times a matrix (None: unchanged)."""
 
     source: str
@@ -145,7 +122,7 @@ def lift(model: onnx.ModelProto, contract: Contract) -> bool:
     ``model`` has the inputs that ``input_names`` names. Raises ``NotImplementedError``.
     """
     graph = model.graph
-    if not any(node.op_type in (TEXT, WEIGHTS) for node in graph.node):
+    if not any(node.op_type in (COUNTS, WEIGHTS) for node in graph.node):
         return False
     recipes = _take_out(graph)
     names = list(input_names(contract).values())
@@ -187,7 +164,7 @@ def _take_out(graph: onnx.GraphProto) -> dict[str, Recipe]:
     kept = []
     for node in graph.node:
         given = [same.get(name, name) for name in node.input]
-        if node.op_type == TEXT:
+        if node.op_type == COUNTS:
             (recipe,) = (json.loads(each.s) for each in node.attribute)
             recipes[node.output[0]] = {"feature": given[0], **recipe}
         elif node.op_type == WEIGHTS:
@@ -219,7 +196,7 @@ class _Fusion:
         self._graph = model.graph
         self._recipes = dict(recipes)
         self._constants = {each.name: numpy_helper.to_array(each) for each in self._graph.initializer}
-        self._parts = {name: [Part(name, each["width"], True)] for name, each in recipes.items()}
+        self._parts = {name: [Piece(name, each["width"], True)] for name, each in recipes.items()}
         self._nodes: list[onnx.NodeProto] = []
         self._wanted: dict[str, dict[str, Any]] = {name: {} for name in recipes}
         self._widths = _widths(model, recipes)
@@ -294,7 +271,7 @@ class _Fusion:
         else:
             self._node("Concat", *tensors, output=name, axis=1)
 
-    def _tensor(self, part: Part) -> str:
+    def _tensor(self, part: Piece) -> str:
         if not part.text:
             return part.source
         name = self._new()
@@ -303,7 +280,7 @@ class _Fusion:
 
     # Nodes that are linear: each method gives the parts of the output, or None.
 
-    def _through(self, node: onnx.NodeProto) -> list[Part] | None:
+    def _through(self, node: onnx.NodeProto) -> list[Piece] | None:
         attributes = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
         first, *others = node.input
         constants = [self._constants.get(name) for name in others]
@@ -340,17 +317,17 @@ class _Fusion:
             given = self._new()
             self._parts[given] = product
             self._make(given)
-            return [Part(self._node("Add", given, others[1]), product[0].width)]
+            return [Piece(self._node("Add", given, others[1]), product[0].width)]
         if kind == "ReduceSum" and constant.tolist() == [1] and attributes.get("keepdims", 1):
             return self._product(parts, np.ones((width, 1)))
         if kind == "Greater" and constant.size == 1:
             return self._above(node.output[0], parts, float(constant.reshape(-1)[0]))
         return None
 
-    def _parts_of(self, name: str) -> list[Part]:
-        return self._parts.get(name) or [Part(name, self._widths[name])]
+    def _parts_of(self, name: str) -> list[Piece]:
+        return self._parts.get(name) or [Piece(name, self._widths[name])]
 
-    def _scaled(self, kind: str, parts: Sequence[Part], by: np.ndarray) -> list[Part]:
+    def _scaled(self, kind: str, parts: Sequence[Piece], by: np.ndarray) -> list[Piece]:
         made, start = [], 0
         for part in parts:
             each = by[start : start + part.width].astype(np.float64)
@@ -359,23 +336,23 @@ class _Fusion:
                 factor = sp.diags(1.0 / each if kind == "Div" else each).tocsc()
                 made.append(part._replace(matrix=factor if part.matrix is None else part.matrix @ factor))
             else:
-                made.append(Part(self._node(kind, part.source, self._constant(each)), part.width))
+                made.append(Piece(self._node(kind, part.source, self._constant(each)), part.width))
         return made
 
-    def _chosen(self, parts: Sequence[Part], indices: Iterable[int]) -> list[Part]:
+    def _chosen(self, parts: Sequence[Piece], indices: Iterable[int]) -> list[Piece]:
         places = [(number, index) for number, part in enumerate(parts) for index in range(part.width)]
         made = []
         for number, group in groupby((places[index] for index in indices), key=lambda each: each[0]):
             part, which = parts[number], [index for _, index in group]
             if part.text:
                 matrix = sp.identity(part.width, format="csc") if part.matrix is None else part.matrix
-                made.append(Part(part.source, len(which), True, matrix[:, which]))
+                made.append(Piece(part.source, len(which), True, matrix[:, which]))
             else:
                 some = self._node("Gather", part.source, self._constant(np.array(which)), axis=1)
-                made.append(Part(some, len(which)))
+                made.append(Piece(some, len(which)))
         return made
 
-    def _product(self, parts: Sequence[Part], weights: np.ndarray) -> list[Part]:
+    def _product(self, parts: Sequence[Piece], weights: np.ndarray) -> list[Piece]:
         """Rows of the weights by the part that they belong to; the products are added."""
         products: dict[str, Any] = {}
         others, rows, start = [], [], 0
@@ -392,17 +369,17 @@ class _Fusion:
             else:
                 products.setdefault(part.source, product)
         width = weights.shape[1]
-        terms = [Part(text, width, True, product) for text, product in products.items()]
+        terms = [Piece(text, width, True, product) for text, product in products.items()]
         if len(terms) > 1 or others:
             terms = [term for term in terms if term.matrix.any()]
         if others:
             given = others[0] if len(others) == 1 else self._node("Concat", *others, axis=1)
-            terms.insert(0, Part(self._node("MatMul", given, self._constant(np.vstack(rows))), width))
+            terms.insert(0, Piece(self._node("MatMul", given, self._constant(np.vstack(rows))), width))
         if len(terms) == 1:
             return terms
-        return [Part(self._node("Sum", *map(self._tensor, terms)), width)]
+        return [Piece(self._node("Sum", *map(self._tensor, terms)), width)]
 
-    def _above(self, output: str, parts: Sequence[Part], limit: float) -> list[Part] | None:
+    def _above(self, output: str, parts: Sequence[Piece], limit: float) -> list[Piece] | None:
         """A text's numbers that are above a limit, where they are used as ones and zeros."""
         (part, *others) = parts
         users = [node for node in self._graph.node if output in node.input]
@@ -414,7 +391,7 @@ class _Fusion:
         text = f"t{len(self._recipes)}"
         self._recipes[text] = {**self._recipes[part.source], "above": limit}
         self._wanted[text] = {}
-        return [Part(text, part.width, True)]
+        return [Piece(text, part.width, True)]
 
 
 def _is_plain(attributes: Mapping[str, Any]) -> bool:
@@ -443,13 +420,3 @@ def _widths(model: onnx.ModelProto, recipes: Mapping[str, Recipe]) -> dict[str, 
     }
     tensors = every_tensor(wide, feed)
     return {name: value.shape[1] for name, value in tensors.items() if np.ndim(value) == 2}
-
-
-REPLACED: Mapping[str, Converter] = {
-    "CountVectorizer": _vectorizer,
-    "TfidfVectorizer": _vectorizer,
-    "TfidfTransformer": _weights,
-}
-SOME: Mapping[str, Callable[[Any, Any, Any], bool]] = {}
-SHAPES: Mapping[str, Shape] = dict.fromkeys(REPLACED, columns_out(_width))
-ADDED: Mapping[type, tuple[Shape, Converter]] = {HashingVectorizer: (columns_out(_width), _vectorizer)}
