@@ -16,10 +16,10 @@ from skl2onnx import update_registered_converter
 from skl2onnx.common._registration import get_converter, register_converter, register_shape_calculator
 from sklearn.base import ClassifierMixin
 
-from training.export import estimators, transformers, trees
+from training.export import linear, naive_bayes, transformers, trees
 from training.export.nodes import Converter
 
-MODULES: Any = (transformers, trees, estimators)
+MODULES: Any = (transformers, trees, linear, naive_bayes)
 
 
 @cache
