@@ -54,7 +54,7 @@ Task = Literal["binary", "multiclass", "regression"]
 RowsAs = Literal["frame", "array", "texts"]
 Label = int | str
 
-#: ``Feature.fed_as`` of a category or a text: a missing text is NaN or None, or the column is a pandas category.
+#: ``Feature.fed_as`` of texts: a missing one is NaN or None, or the column is a pandas category.
 TEXTS_FED_AS = ("nan", "none", "category")
 #: ``Feature.fed_as`` of any other kind: numpy's name of the dtype, where that is not float64.
 NUMBERS_FED_AS = (

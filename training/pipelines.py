@@ -3,10 +3,10 @@
 A user's own pipeline is the same, in any importable module: ``--pipeline module:function``. The
 function may take the features, or nothing, and by the keyword ``classifies`` whether the target has
 classes. It is fitted on a DataFrame with one column per feature: float64 for ``integer``, ``number`` and
-``boolean`` (NaN where missing), text for ``category`` and ``text``. A missing text is NaN, as in pandas, in a column
-where an imputer, a ``MissingIndicator`` or an encoder looks for NaN (None, where it looks for that);
-elsewhere it is the empty text: see ``training.feeding``. A pipeline that starts with a text vectorizer is
-fitted on the texts of its only feature, shape (n,).
+``boolean`` (NaN where missing), text for ``category`` and ``text``. A missing text is NaN, as in pandas, in
+a column where an imputer, a ``MissingIndicator`` or an encoder looks for NaN (None, where it looks for
+that); elsewhere it is the empty text: see ``training.feeding``. A pipeline that starts with a text
+vectorizer is fitted on the texts of its only feature, shape (n,).
 """
 
 from __future__ import annotations

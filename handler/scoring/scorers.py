@@ -111,7 +111,6 @@ class OnnxScorer:
         probabilities = outputs[1] if len(outputs) > 1 else None
         return Scores(self._index(outputs[0].reshape(-1)), probabilities)
 
-
     def _run(self, columns: Columns, made: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         feed = {name: columns[feature].reshape(-1, 1) for name, feature in self._inputs}
         with models_code():

@@ -1,7 +1,7 @@
-"""A text becomes numbers as scikit-learn's text vectorizers make them, with Python's own ``re`` and ``str``.
+"""A text becomes numbers as scikit-learn's vectorizers make them, with Python's own ``re`` and ``str``.
 
-No operator of ONNX splits, lower-cases and counts texts as Python does, so a graph takes the numbers, not the
-text. How they are made is stated by a recipe: the one-row program holds it as an operator's parameters, and
+No operator of ONNX splits, lower-cases and counts texts as Python does, so a graph takes the numbers, not
+the text. How they are made is stated by a recipe: the one-row program holds it as an operator's parameters, and
 the graph in its metadata, under ``KEY``::
 
     [{"input": "t0", "feature": "x2", "analyzer": "word", "terms": ["bad", "good"], ...}, ...]
@@ -63,7 +63,7 @@ class Vectorizer:
         self._width = width
         self._lowercase = lowercase
         self._strip = _strip_accents(accents)
-        self._split: Callable[[str], list[str]] = str.split if pattern is None else re.compile(pattern).findall
+        self._split: Callable[[str], list[str]] = re.compile(pattern).findall if pattern else str.split
         self._stop_words = frozenset(stop_words)
         self._lengths = range(ngrams[0], ngrams[1] + 1)
         self._terms = {"word": self._words, "char": self._chars, "char_wb": self._chars_in_words}[analyzer]
@@ -250,7 +250,7 @@ def _strip_accents(how: str | None) -> Callable[[str], str] | None:
 def recipes(metadata: Mapping[str, str]) -> dict[str, dict[str, Any]]:
     """The recipes in a graph's metadata by the input that each makes.
 
-    ``feature`` of each is the input that the text itself would be; all else are ``Vectorizer``'s parameters.
+    ``feature`` of each is the input that the text itself would be; the rest is for ``Vectorizer``.
     """
     import json
 

@@ -365,8 +365,8 @@ def _free_text(name: str, cells: pl.Series) -> Column:
     """A column of free text, with some of its texts as ``categories``, for the proof."""
     if (too_long := int((cells.str.len_chars() > LONGEST_TEXT).sum())) > 0:
         raise TrainingError(
-            f"column '{name}' has a text of over {LONGEST_TEXT:,} characters in {_count(too_long)}; shorten "
-            "or remove them"
+            f"column '{name}' has a text of over {LONGEST_TEXT:,} characters in {_count(too_long)}; "
+            "shorten or remove them"
         )
     column = _texts(name, cells)
     known = column.feature.categories

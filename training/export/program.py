@@ -21,8 +21,8 @@ from onnx import numpy_helper
 
 from handler.bundle import Contract
 from handler.schema import Columns
-from handler.scoring.row_program import BINARY, FORMAT, REDUCTIONS, UNARY
 from handler.scoring import texts
+from handler.scoring.row_program import BINARY, FORMAT, REDUCTIONS, UNARY
 from handler.scoring.scorers import input_names
 
 #: Longer lists of numbers are written as binary arrays.

@@ -64,7 +64,7 @@ def _recipe(vectorizer: Any) -> Recipe:
         raise NotImplementedError(f"{kind} of files")
     if np.dtype(vectorizer.dtype) not in (np.float64, np.int64):
         raise NotImplementedError(f"{kind} of the dtype {np.dtype(vectorizer.dtype)}")
-    recipe: Recipe = {"width": _width(vectorizer), "binary": bool(vectorizer.binary), **_analyzer(vectorizer)}
+    recipe = {"width": _width(vectorizer), "binary": bool(vectorizer.binary), **_analyzer(vectorizer)}
     if isinstance(vectorizer, HashingVectorizer):
         return {**recipe, "signed": bool(vectorizer.alternate_sign), "norm": vectorizer.norm}
     terms = sorted(vectorizer.vocabulary_, key=vectorizer.vocabulary_.__getitem__)
@@ -75,7 +75,7 @@ def _recipe(vectorizer: Any) -> Recipe:
 
 
 def _analyzer(vectorizer: Any) -> Recipe:
-    """How a text becomes terms. Of functions, those of ``str`` are known; others are the user's own code."""
+    """How a text becomes terms; the only functions that are known are ``str.split`` and ``str.lower``."""
     if vectorizer.analyzer is str.split:
         return {"analyzer": "word"}
     for name in ("analyzer", "tokenizer", "preprocessor", "strip_accents"):
@@ -395,7 +395,9 @@ class _Fusion:
 
 
 def _is_plain(attributes: Mapping[str, Any]) -> bool:
-    return attributes.get("alpha", 1.0) == attributes.get("beta", 1.0) == 1.0 and not attributes.get("transA")
+    """Whether a Gemm is only a product and a sum."""
+    scales = attributes.get("alpha", 1.0), attributes.get("beta", 1.0)
+    return scales == (1.0, 1.0) and not attributes.get("transA")
 
 
 def _dense(matrix: Any) -> np.ndarray:
