@@ -158,7 +158,7 @@ def _base64(values: Sequence[float]) -> str:
 
 
 def _take_out(graph: onnx.GraphProto) -> dict[str, Recipe]:
-    """Remove the nodes of texts; the recipe of each by the name that its numbers get."""
+    """Remove the nodes of texts; the recipe of each by the name of its numbers."""
     recipes: dict[str, Recipe] = {}
     same: dict[str, str] = {}  # what moves a text, and changes nothing
     kept = []
@@ -181,24 +181,24 @@ def _take_out(graph: onnx.GraphProto) -> dict[str, Recipe]:
     del graph.node[:]
     graph.node.extend(kept)
     inputs = {name for node in graph.node for name in node.input}
-    recipes = {name: recipe for name, recipe in recipes.items() if name in inputs}
-    named = {name: f"t{index}" for index, name in enumerate(recipes)}
-    for node in graph.node:
-        node.input[:] = [named.get(name, name) for name in node.input]
-    return {named[name]: recipe for name, recipe in recipes.items()}
+    return {name: recipe for name, recipe in recipes.items() if name in inputs}
 
 
 class _Fusion:
     """One pass over a graph, which moves what is linear in a text's numbers into the text's recipe."""
 
     def __init__(self, model: onnx.ModelProto, recipes: Mapping[str, Recipe]) -> None:
+        """``recipes``: of tensors that no node gives any more."""
         self._model = model
         self._graph = model.graph
-        self._recipes = dict(recipes)
+        self._recipes = {f"t{index}": recipe for index, recipe in enumerate(recipes.values())}
         self._constants = {each.name: numpy_helper.to_array(each) for each in self._graph.initializer}
-        self._parts = {name: [Piece(name, each["width"], True)] for name, each in recipes.items()}
+        self._parts = {
+            name: [Piece(text, each["width"], True)]
+            for name, (text, each) in zip(recipes, self._recipes.items(), strict=True)
+        }
         self._nodes: list[onnx.NodeProto] = []
-        self._wanted: dict[str, dict[str, Any]] = {name: {} for name in recipes}
+        self._wanted: dict[str, dict[str, Any]] = {text: {} for text in self._recipes}
         self._widths = _widths(model, recipes)
         self._count = 0
 
