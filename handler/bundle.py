@@ -51,12 +51,12 @@ LARGEST_DOUBLE = 1.7976931348623157e308
 #: https://scikit-learn.org/stable/model_persistence.html
 PICKLE_LIBRARIES = ("scikit-learn", "numpy", "scipy", "joblib")
 
-Kind = Literal["integer", "number", "boolean", "category"]
+Kind = Literal["integer", "number", "boolean", "category", "text"]
 Task = Literal["binary", "multiclass", "regression"]
-RowsAs = Literal["frame", "array"]
+RowsAs = Literal["frame", "array", "texts"]
 Label = int | str
 
-#: ``Feature.fed_as`` of a category: a missing text is NaN or None, or the column is a pandas category.
+#: ``Feature.fed_as`` of texts: a missing one is NaN or None, or the column is a pandas category.
 TEXTS_FED_AS = ("nan", "none", "category")
 #: ``Feature.fed_as`` of any other kind: numpy's name of the dtype, where that is not float64.
 NUMBERS_FED_AS = (
@@ -68,9 +68,10 @@ class Feature(NamedTuple):
     """One input of the model, as training saw it.
 
     ``minimum`` and ``maximum`` are observed, not enforced. ``open`` says of a category whether
-    the model takes values beyond ``categories``. ``fed_as``: what the model was fitted on, one of
-    ``TEXTS_FED_AS`` or ``NUMBERS_FED_AS``; None: texts that are empty where missing, or float64. Only
-    ``scorers.fed`` reads it: records and columns are the same for all.
+    the model takes values beyond ``categories``. A ``text`` is free text; its ``categories`` are some
+    texts of the training data, which only training knows: the manifest does not hold them. ``fed_as``:
+    what the model was fitted on, one of ``TEXTS_FED_AS`` or ``NUMBERS_FED_AS``; None: texts that are empty
+    where missing, or float64. Only ``scorers.fed`` reads it: records and columns are the same for all.
     """
 
     name: str
@@ -82,10 +83,17 @@ class Feature(NamedTuple):
     open: bool = False
     fed_as: str | None = None
 
+    @property
+    def is_text(self) -> bool:
+        """Whether its values are strings, empty where missing; else they are doubles."""
+        return self.kind in ("category", "text")
+
     def as_json(self) -> dict[str, Any]:
         """The feature's entry in the manifest."""
         head = {"name": self.name, "kind": self.kind, "nullable": self.nullable}
         tail = {} if self.fed_as is None else {"fed_as": self.fed_as}
+        if self.kind == "text":
+            return {**head, **tail}
         if self.kind == "category":
             return {**head, "categories": list(self.categories), "open": self.open, **tail}
         return {**head, "minimum": self.minimum, "maximum": self.maximum, **tail}
@@ -94,7 +102,7 @@ class Feature(NamedTuple):
 class Contract(NamedTuple):
     """What a scorer must know of its model; the features and the classes are in the model's order.
 
-    ``rows_as``: whether the model was fitted on a DataFrame or on an array.
+    ``rows_as``: whether the model was fitted on a DataFrame, on an array, or on its only column's texts.
     """
 
     features: tuple[Feature, ...]
@@ -389,7 +397,7 @@ def _check(document: Mapping[str, Any]) -> None:
         _check_keys(document["needs"], NEEDS_RULES, (), "needs")
     for index, each in enumerate(document["features"]):
         _check_keys(each, FEATURE_RULES, Feature._field_defaults, f"features[{index}]")
-        fed_as = TEXTS_FED_AS if each["kind"] == "category" else NUMBERS_FED_AS
+        fed_as = TEXTS_FED_AS if each["kind"] in ("category", "text") else NUMBERS_FED_AS
         if each.get("fed_as", fed_as[0]) not in fed_as:
             raise _wrong(f"'features[{index}].fed_as' must be one of {', '.join(fed_as)}")
     names = [each["name"] for each in document["features"]]

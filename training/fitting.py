@@ -170,7 +170,10 @@ def contract_of(
     scorer = JoblibScorer(estimator, contract)
     return contract._replace(
         features=tuple(
-            feature._replace(open=feature.kind == "category" and _takes_unknown(scorer, row, feature))
+            feature._replace(
+                open=feature.kind == "text"
+                or (feature.kind == "category" and _takes_unknown(scorer, row, feature))
+            )
             for feature in features
         )
     )

@@ -3,9 +3,10 @@
 A user's own pipeline is the same, in any importable module: ``--pipeline module:function``. The
 function may take the features, or nothing, and by the keyword ``classifies`` whether the target has
 classes. It is fitted on a DataFrame with one column per feature: float64 for ``integer``, ``number`` and
-``boolean`` (NaN where missing), text for ``category``. A missing text is NaN, as in pandas, in a column
-where an imputer, a ``MissingIndicator`` or an encoder looks for NaN (None, where it looks for that);
-elsewhere it is the empty text: see ``training.feeding``.
+``boolean`` (NaN where missing), text for ``category`` and ``text``. A missing text is NaN, as in pandas, in
+a column where an imputer, a ``MissingIndicator`` or an encoder looks for NaN (None, where it looks for
+that); elsewhere it is the empty text: see ``training.feeding``. A pipeline that starts with a text
+vectorizer is fitted on the texts of its only feature, shape (n,).
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from sklearn.ensemble import (
     RandomForestClassifier,
     RandomForestRegressor,
 )
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LassoCV, LinearRegression, LogisticRegression, Ridge
 from sklearn.naive_bayes import GaussianNB
@@ -59,15 +61,16 @@ def linear(features: Features) -> Pipeline:
 def scaled(features: Features) -> ColumnTransformer:
     """Numbers are imputed by their median and scaled; categories are one-hot, a missing one being its own.
 
-    An unknown category is taken as none of the known ones.
+    An unknown category is taken as none of the known ones. Words of free text are weighed by tf-idf.
     """
-    numbers = [feature.name for feature in features if feature.kind != "category"]
+    numbers = [feature.name for feature in features if not feature.is_text]
     categories = [feature.name for feature in features if feature.kind == "category"]
-    nullable = any(feature.nullable for feature in features if feature.kind != "category")
+    nullable = any(feature.nullable for feature in features if not feature.is_text)
     steps = [SimpleImputer(strategy="median"), StandardScaler()] if nullable else [StandardScaler()]
     parts = [
         ("numbers", make_pipeline(*steps), numbers),
         ("categories", OneHotEncoder(handle_unknown="ignore"), categories),
+        *_vectorized(features, 20_000),
     ]
     return ColumnTransformer([part for part in parts if part[2]])
 
@@ -149,16 +152,23 @@ def with_gaps(features: Features) -> ColumnTransformer:
 
 def without_gaps(features: Features) -> ColumnTransformer:
     """For other trees: numbers are imputed by their median, categories become ordinals, unknown ones -1."""
-    nullable = any(feature.nullable for feature in features if feature.kind != "category")
+    nullable = any(feature.nullable for feature in features if not feature.is_text)
     return _for_trees(features, SimpleImputer(strategy="median") if nullable else "passthrough")
 
 
 def _for_trees(features: Features, numeric: Any) -> ColumnTransformer:
-    numbers = [feature.name for feature in features if feature.kind != "category"]
+    numbers = [feature.name for feature in features if not feature.is_text]
     categories = [feature.name for feature in features if feature.kind == "category"]
     ordinals = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
     parts = [("numbers", numeric, numbers), ("categories", ordinals, categories)]
-    return ColumnTransformer([part for part in parts if part[2]])
+    words = _vectorized(features, 300)
+    return ColumnTransformer([*(part for part in parts if part[2]), *words], sparse_threshold=0.0)
+
+
+def _vectorized(features: Features, most: int) -> list[tuple[str, TfidfVectorizer, str]]:
+    """The parts of a ColumnTransformer that weigh the ``most`` frequent words of each free text."""
+    names = [feature.name for feature in features if feature.kind == "text"]
+    return [(f"text{index}", TfidfVectorizer(max_features=most), name) for index, name in enumerate(names)]
 
 
 #: The pipelines by their names; those that take ``classifies`` fit classes or numbers, as the target is.

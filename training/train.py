@@ -111,9 +111,16 @@ def _fit(dataset: Dataset, options: Options, say: Say) -> Fitted:
     features = feeding.as_looked_for(choice.estimator, dataset.features)
     if name not in pipelines.NAMED and (line := feeding.described(features)):
         say(line)
-    rows, y = fed(features, dataset.take(parts.train)), parts.y[parts.train]
+    rows_as = feeding.rows_as(choice.estimator)
+    if rows_as == "texts" and [each.is_text for each in features] != [True]:
+        raise TrainingError(
+            f"pipeline '{name}' takes one column of texts, and the features are "
+            f"{', '.join(each.name for each in features)}; leave out the others (--drop), or put the "
+            "vectorizer into a ColumnTransformer"
+        )
+    rows, y = fed(features, dataset.take(parts.train), rows_as), parts.y[parts.train]
     estimator = fitting.fit(choice, rows, y, options.threshold, options.seed, say)
-    contract = fitting.contract_of(estimator, features, dataset.take(parts.train[:1]))
+    contract = fitting.contract_of(estimator, features, dataset.take(parts.train[:1]), rows_as)
     index = class_index(contract.classes)
     truth = parts.y if index is None else index(parts.y)
     table = dataset.table

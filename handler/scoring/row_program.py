@@ -304,6 +304,18 @@ def _matmul(out: int, given: Values, columns: list[list[float]]) -> Step:
     return step
 
 
+def _text(out: int, given: Values, column: int, **recipe: Any) -> Step:
+    """A text of the record as numbers; ``recipe``: see ``texts.Vectorizer``."""
+    from handler.scoring.texts import Vectorizer  # few models take free text
+
+    (operand,), row = given, Vectorizer(**recipe).row
+
+    def step(slots: list[Any]) -> None:
+        slots[out] = row(slots[operand][column])
+
+    return step
+
+
 def _one_hot(out: int, given: Values, categories: list[Any]) -> Step:
     (operand,) = given
     indices = {category: index for index, category in enumerate(categories)}
@@ -471,5 +483,6 @@ OPERATORS: dict[str, Callable[..., Step]] = {
     "reduce": _reduce,
     "argmax": _argmax,
     "softmax": _softmax,
+    "text": _text,
     "trees": _trees,
 }

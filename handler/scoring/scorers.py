@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from handler import bundle as bundles
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from handler.scoring.texts import Vectorizer
+
+#: The most numbers that texts become at once: 64 MB of doubles.
+CELLS = 8_000_000
 #: Rows up to which each is scored alone, by the one-row program.
 FEW = 16
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else onnxruntime writes a device id, and calls home
@@ -86,18 +90,44 @@ class OnnxScorer:
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         features = {name: feature for feature, name in input_names(contract).items()}
-        self._inputs = [(node.name, features[node.name]) for node in self._session.get_inputs()]
+        names = [node.name for node in self._session.get_inputs()]
+        self._inputs = [(name, features[name]) for name in names if name in features]
+        self._texts: list[tuple[str, str, Vectorizer]] = []
+        if len(self._inputs) < len(names):
+            from handler.scoring.texts import Vectorizer, recipes
+
+            stated = recipes(self._session.get_modelmeta().custom_metadata_map)
+            self._texts = [
+                (name, features[recipe.pop("feature")], Vectorizer(**recipe))
+                for name, recipe in stated.items()
+            ]
         self._outputs = [node.name for node in self._session.get_outputs()]
         self._index = class_index(contract.classes)
 
     def score(self, columns: Columns) -> Scores:
-        feed = {name: columns[feature].reshape(-1, 1) for name, feature in self._inputs}
-        with models_code():
-            outputs = self._session.run(self._outputs, feed)
+        outputs = self._run_in_parts(columns) if self._texts else self._run(columns, {})
         if self._index is None:
             return Scores(outputs[0].reshape(-1).astype("float64", copy=False), None)
         probabilities = outputs[1] if len(outputs) > 1 else None
         return Scores(self._index(outputs[0].reshape(-1)), probabilities)
+
+    def _run(self, columns: Columns, made: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        feed = {name: columns[feature].reshape(-1, 1) for name, feature in self._inputs}
+        with models_code():
+            outputs: list[np.ndarray] = self._session.run(self._outputs, {**feed, **made})
+        return outputs
+
+    def _run_in_parts(self, columns: Columns) -> list[np.ndarray]:
+        """As many rows at once as ``CELLS`` allows, since a text may become many thousand numbers."""
+        import numpy as np
+
+        size = max(1, CELLS // sum(vectorizer.size for _, _, vectorizer in self._texts))
+        parts = []
+        for start in range(0, length(columns), size):
+            part = {name: values[start : start + size] for name, values in columns.items()}
+            made = {name: vectorizer.table(part[feature]) for name, feature, vectorizer in self._texts}
+            parts.append(self._run(part, made))
+        return parts[0] if len(parts) == 1 else [np.concatenate(each) for each in zip(*parts, strict=True)]
 
 
 class RowByRow:
@@ -163,18 +193,22 @@ class JoblibScorer:
 
 
 def fed(features: Sequence[Feature], columns: Columns, rows_as: RowsAs = "frame") -> Any:
-    """The columns as the estimator is fed them, in fitting and afterwards: a DataFrame, or an array.
+    """The columns as the estimator is fed them, in fitting and afterwards.
 
-    An array has the dtype that its columns have in common; with texts among them, it holds objects.
+    They are a DataFrame, an array, or the only column's texts, shape (n,). An array has the dtype that its
+    columns have in common; with texts among them, it holds objects.
     """
     import numpy as np
 
     every = {feature.name: _fed(feature, columns[feature.name]) for feature in features}
+    if rows_as == "texts":
+        (only,) = every.values()
+        return np.asarray(only, object)
     if rows_as == "frame":
         import pandas as pd
 
         return pd.DataFrame(every)
-    texts = any(feature.kind == "category" for feature in features)
+    texts = any(feature.is_text for feature in features)
     return np.column_stack([np.asarray(each, object if texts else None) for each in every.values()])
 
 
@@ -187,7 +221,7 @@ def _fed(feature: Feature, values: np.ndarray) -> Any:
 
     if feature.fed_as is None:
         return values
-    if feature.kind == "category":
+    if feature.is_text:
         return _fed_texts(feature, values)
     dtype = np.dtype(feature.fed_as)
     with np.errstate(all="ignore"):

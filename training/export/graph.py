@@ -20,7 +20,7 @@ from sklearn.pipeline import Pipeline
 from handler.bundle import Contract
 from handler.scoring.scorers import input_names
 from training.errors import one_line
-from training.export import converters, encoders, trees
+from training.export import converters, encoders, texts, trees
 from training.export.layout import Layout, NotExportable, rename
 from training.export.nodes import REAL, TEXT, WHOLE, Part
 
@@ -76,7 +76,7 @@ def _laid_out(estimator: Any, contract: Contract, *, guarded: bool) -> bytes:
         raise NotImplementedError(
             "a classifier without probabilities, which cannot show that it has no answer"
         )
-    kinds = [TEXT if each.kind == "category" else REAL for each in contract.features]
+    kinds = [TEXT if each.is_text else REAL for each in contract.features]
     table = tuple(Part(f"feature {index}", kind, 1) for index, kind in enumerate(kinds))
     fed = tuple(map(partial(encoders.as_fed, layout.nodes), contract.features, table))
     outputs = [layout.respond(estimator, fed, "label" if classifies else "predict")]
@@ -102,6 +102,8 @@ def _laid_out(estimator: Any, contract: Contract, *, guarded: bool) -> bytes:
     model = onnx.helper.make_model(
         graph, opset_imports=[onnx.helper.make_opsetid(*each) for each in sorted(versions.items())]
     )
+    if texts.lift(model, contract):
+        _prune(model.graph)
     model.ir_version = onnx.helper.find_min_ir_version_for(model.opset_import)
     content: bytes = model.SerializeToString(deterministic=True)
     return content

@@ -30,7 +30,7 @@ from sklearn.tree import BaseDecisionTree
 from sklearn.utils import get_tags
 
 from training.errors import one_line
-from training.export import combining, trees, wrappers
+from training.export import combining, texts, trees, wrappers
 from training.export.nodes import REAL, TEXT, WHOLE, Nodes, Part, Table
 
 #: Linear models whose prediction depends only on ``coef_`` and ``intercept_``.
@@ -219,6 +219,8 @@ class Layout:
         if type(step) in wrappers.RULES:
             return wrappers.transformed(self, step, table)
         step = _known_class(step)
+        if isinstance(step, texts.KINDS):
+            return (texts.vectorized(self.nodes, step, self._matrix(table)),)
         (made,) = self._step(step, table)
         return (made,)
 

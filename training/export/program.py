@@ -21,6 +21,7 @@ from onnx import numpy_helper
 
 from handler.bundle import Contract
 from handler.schema import Columns
+from handler.scoring import texts
 from handler.scoring.row_program import BINARY, FORMAT, REDUCTIONS, UNARY
 from handler.scoring.scorers import input_names
 from training.export.trees import MEMBER
@@ -30,6 +31,8 @@ LONG = 64
 #: The most multiplications and branches on the ways through trees: beyond, a row takes milliseconds.
 MOST_WORK = 50_000
 MOST_BRANCHES = 500_000
+#: The most weights of the terms of a text: beyond, loading them takes over ten milliseconds.
+MOST_WEIGHTS = 500_000
 #: Operators that change only shapes.
 SHAPING = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze")
 #: Operators whose results need no rounding to float32: they move members, or round themselves.
@@ -57,7 +60,7 @@ def compile_program(graph: bytes, contract: Contract, rows: Columns) -> bytes:
 class _Compiler:
     def __init__(self, model: onnx.ModelProto, contract: Contract, rows: Columns) -> None:
         self._graph = model.graph
-        self._tensors = _every_tensor(model, contract, rows)
+        self._tensors = every_tensor(model, _feed(model, contract, rows))
         self._constants = {each.name: numpy_helper.to_array(each) for each in self._graph.initializer}
         self._slots: dict[str, int] = {}
         self._start: dict[int, list[Any]] = {}
@@ -67,6 +70,8 @@ class _Compiler:
         self._work = 0
         #: Tensors that are columns of the record, as the columns' indices.
         self._columns = {name: [index] for index, name in enumerate(input_names(contract).values())}
+        self._width = len(self._columns)
+        self._texts = _recipes(model)
 
     def content(self) -> bytes:
         for node in self._graph.node:
@@ -94,9 +99,19 @@ class _Compiler:
             self._slots[name] = self._new()
             if name in self._constants:
                 self._start[self._slots[name]] = _plain(self._constants[name])
+            elif name in self._texts:
+                self._text(name)
             else:
                 self._emit("pick", name, [0], places=self._columns[name])
         return self._slots[name]
+
+    def _text(self, name: str) -> None:
+        """The numbers of a text; only the few that are not zero are multiplied."""
+        recipe = dict(self._texts[name])
+        (column,) = self._columns[recipe.pop("feature")]
+        if (size := sum(map(len, recipe.get("columns", ())))) > MOST_WEIGHTS:
+            raise NotCompilable(f"a text with {size:,} weights")
+        self._emit("text", name, [0], column=column, **recipe)
 
     def _new(self) -> int:
         self._next += 1
@@ -285,7 +300,7 @@ class _Compiler:
         (output,) = node.output
         if all(name in self._columns for name in node.input):
             self._columns[output] = [index for name in node.input for index in self._columns[name]]
-            if self._columns[output] == list(range(len(self._graph.input))):
+            if self._columns[output] == list(range(self._width)):
                 self._slots[output] = 0
             return
         shapes = [self._shape(name) for name in node.input]
@@ -433,8 +448,23 @@ def _alike(trees: Sequence[Tree], *parts: np.ndarray) -> list[list[Tree]]:
     return [list(trees[start : start + length]) for start in starts]
 
 
-def _every_tensor(model: onnx.ModelProto, contract: Contract, rows: Columns) -> dict[str, np.ndarray]:
-    """Every tensor of the graph for the first of the rows, by name."""
+def _recipes(model: onnx.ModelProto) -> dict[str, dict[str, Any]]:
+    return texts.recipes({each.key: each.value for each in model.metadata_props})
+
+
+def _feed(model: onnx.ModelProto, contract: Contract, rows: Columns) -> dict[str, np.ndarray]:
+    """The graph's inputs for the first of the rows."""
+    features = {name: feature for feature, name in input_names(contract).items()}
+    first = {name: rows[feature][:1] for name, feature in features.items()}
+    feed = {each.name: first[each.name].reshape(1, 1) for each in model.graph.input if each.name in first}
+    for name, recipe in _recipes(model).items():
+        texts_of_row = first[recipe.pop("feature")]
+        feed[name] = texts.Vectorizer(**recipe).table(texts_of_row)
+    return feed
+
+
+def every_tensor(model: onnx.ModelProto, feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Every tensor of the graph for a row, by name; ``feed``: its inputs."""
     wide = onnx.ModelProto()
     wide.CopyFrom(model)
     del wide.graph.output[:]
@@ -446,9 +476,7 @@ def _every_tensor(model: onnx.ModelProto, contract: Contract, rows: Columns) -> 
     session = onnxruntime.InferenceSession(
         wide.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    features = {name: feature for feature, name in input_names(contract).items()}
-    feed = {each.name: rows[features[each.name]][:1].reshape(1, 1) for each in session.get_inputs()}
-    return {**feed, **dict(zip(names, session.run(names, feed), strict=True))}
+    return {**feed, **dict(zip(names, session.run(names, dict(feed)), strict=True))}
 
 
 def _plain(values: np.ndarray) -> list[Any]:

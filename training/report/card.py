@@ -158,7 +158,9 @@ def _imported(imported: Mapping[str, Any]) -> list[Sequence[str]]:
 
 
 def _feature(feature: Feature) -> Sequence[str]:
-    if feature.kind == "category":
+    if feature.kind == "text":
+        seen = "free text"
+    elif feature.kind == "category":
         shown = ", ".join(feature.categories[:8])
         more = f", ... ({len(feature.categories):,} in all)" if len(feature.categories) > 8 else ""
         others = "; others are accepted" if feature.open else "; no others"

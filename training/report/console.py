@@ -56,6 +56,8 @@ def columns(dataset: Dataset) -> str:
 
 def _values(column: Column) -> str:
     feature = column.feature
+    if feature.kind == "text":
+        return "free text"
     if feature.kind == "category":
         return _listed(feature.categories)
     if feature.kind == "boolean":

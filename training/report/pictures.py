@@ -342,8 +342,8 @@ def importances(evidence: Evidence) -> list[tuple[Feature, np.ndarray]]:
 
 
 def _correlation(evidence: Evidence, feature: Feature) -> float:
-    """How much a number correlates with the predictions, from 0 to 1; a category counts as 1."""
-    if feature.kind == "category":
+    """How much a number correlates with the predictions, from 0 to 1; a text counts as 1."""
+    if feature.is_text:
         return 1.0
     probabilities = evidence.scores.probabilities
     scores = evidence.scores.values if probabilities is None else probabilities[:, -1]
@@ -414,7 +414,7 @@ def _draw_effect(
 
 def _grid(feature: Feature, values: np.ndarray) -> list[Any]:
     """Some values of a feature: quantiles of a number, the most frequent categories."""
-    if feature.kind == "category":
+    if feature.is_text:
         known, counts = np.unique(values[values != ""].astype(str), return_counts=True)
         return [str(each) for each in known[np.argsort(-counts, kind="stable")][:8]]
     if feature.kind == "boolean":
