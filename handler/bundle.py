@@ -52,7 +52,10 @@ LARGEST_DOUBLE = 1.7976931348623157e308
 PICKLE_LIBRARIES = ("scikit-learn", "numpy", "scipy", "joblib")
 
 Kind = Literal["integer", "number", "boolean", "category", "text"]
-Task = Literal["binary", "multiclass", "regression"]
+#: ``anomaly``: the label is -1 for an anomaly and 1 for any other row. ``cluster``: it is the cluster's number.
+Task = Literal["binary", "multiclass", "regression", "anomaly", "cluster"]
+#: The tasks that are learnt without a target; their labels may have a score beside them.
+UNSUPERVISED: Sequence[Task] = ("anomaly", "cluster")
 RowsAs = Literal["frame", "array", "texts"]
 Label = int | str
 
@@ -114,8 +117,8 @@ class Contract(NamedTuple):
 class Manifest(NamedTuple):
     """The content of ``model.json``; ``docs/reference.md`` has the meaning of each key.
 
-    ``threshold``: the probability of the second class from which it is predicted, where training
-    was asked for one. ``ids``: columns that a request may carry and that are not features.
+    ``target`` is empty where the model was fitted without one. ``threshold``: the probability of the
+    second class from which it is predicted, where training was asked for one. ``ids``: columns that a request may carry and that are not features.
     ``engines``: what serves ``one`` row and ``many`` (``scalar``, ``onnx`` or ``joblib``).
     ``needs``: of a model that is served from its pickle, the ``libraries`` beside scikit-learn, and the
     ``modules`` of the user's own, that the pickle imports.
@@ -198,6 +201,11 @@ class Manifest(NamedTuple):
     def probabilities(self) -> bool:
         """Whether the model gives probabilities; a few classifiers give only labels."""
         return bool(self.golden) and "probabilities" in self.golden[0]
+
+    @property
+    def score(self) -> bool:
+        """Whether the model gives a score beside its label."""
+        return bool(self.golden) and "score" in self.golden[0]
 
     @property
     def identity(self) -> dict[str, str]:
@@ -404,8 +412,15 @@ def _check(document: Mapping[str, Any]) -> None:
     if len(set(names)) < len(names):
         raise _wrong("'features' must have different names")
     classes, task = document["classes"], document["task"]
-    if not {"regression": not classes, "binary": len(classes) == 2, "multiclass": bool(classes)}[task]:
-        raise _wrong(f"'classes' must be as many as a task of '{task}' has")
+    sound = {
+        "regression": not classes,
+        "binary": len(classes) == 2,
+        "multiclass": bool(classes),
+        "anomaly": classes == [-1, 1],
+        "cluster": bool(classes) and type(classes[0]) is int,
+    }
+    if not sound[task]:
+        raise _wrong(f"'classes' must be those that a task of '{task}' has")
     if not _is_number(document["parity"].get("tolerance")):
         raise _wrong("'parity' must have a number as its 'tolerance'")
     labels, known = set(map(str, classes)), frozenset(classes)
@@ -421,10 +436,13 @@ def _check(document: Mapping[str, Any]) -> None:
             ),
         ),
     }
+    if task in UNSUPERVISED:
+        golden_rules = {**golden_rules, "score": ("a number", _is_number)}
     for index, row in enumerate(document["golden"]):
-        _check_keys(row, golden_rules, {"probabilities"}, f"golden[{index}]")
-    if len({"probabilities" in row for row in document["golden"]}) > 1:
-        raise _wrong("'golden' must have 'probabilities' in every row, or in none")
+        _check_keys(row, golden_rules, {"probabilities", "score"}, f"golden[{index}]")
+    for key in ("probabilities", "score"):
+        if len({key in row for row in document["golden"]}) > 1:
+            raise _wrong(f"'golden' must have '{key}' in every row, or in none")
 
 
 def _check_keys(value: Any, rules: Mapping[str, Rule], optional: Container[str], where: str) -> None:

@@ -16,7 +16,16 @@ from typing import Any, Literal, NamedTuple
 import joblib
 import numpy as np
 
-from handler.bundle import JOBLIB, ONNX, PICKLE_LIBRARIES, SCALAR, Contract, Manifest, content_version
+from handler.bundle import (
+    JOBLIB,
+    ONNX,
+    PICKLE_LIBRARIES,
+    SCALAR,
+    UNSUPERVISED,
+    Contract,
+    Manifest,
+    content_version,
+)
 from handler.schema import Columns, Record
 from handler.scoring.checking import differences
 from handler.scoring.model import Model
@@ -133,8 +142,7 @@ def prove(
         breakpoints(fitted.estimator, contract, fitted.typical, seed),
         at_least=parity.ROWS - length(some),
     )
-    scale = _scale(fitted, estimator, some) if contract.task == "regression" else None
-    gate = Gate(estimator, contract.task, some, adversarial, scale, exact)
+    gate = Gate(estimator, contract.task, some, adversarial, _scale(fitted, estimator, some), exact)
     graph, scorer, finding = _exported(fitted, gate, export)
     program, program_finding = (None, None) if graph is None else _compiled(graph, contract, gate)
     say(console.parity(finding, program_finding, fitted.sample))
@@ -149,12 +157,16 @@ def prove(
     return Proven(made, scorer, finding, program_finding, needs)
 
 
-def _scale(fitted: Fitted, estimator: Scorer, some: Columns) -> Scale:
-    """The spread of the target or, where it is not known, of the predictions of ``some`` rows."""
+def _scale(fitted: Fitted, estimator: Scorer, some: Columns) -> Scale | None:
+    """The spread of a regression's target, or of its values on ``some`` rows; or of the score on them."""
+    task = fitted.contract.task
+    if task != "regression" and task not in UNSUPERVISED:
+        return None
     if fitted.every_truth is not None:
         return Scale.of(fitted.every_truth)
     scores = estimator.score(some)
-    return Scale.of(scores.values[finite(scores)])
+    values = scores.values if task == "regression" else scores.score
+    return None if values is None else Scale.of(values[finite(scores)])
 
 
 def _exported(fitted: Fitted, gate: Gate, export: Export) -> tuple[bytes | None, Scorer, Finding]:

@@ -2,7 +2,8 @@
 
 A user's own pipeline is the same, in any importable module: ``--pipeline module:function``. The
 function may take the features, or nothing, and by the keyword ``classifies`` whether the target has
-classes. It is fitted on a DataFrame with one column per feature: float64 for ``integer``, ``number`` and
+classes. A pipeline that ends in an outlier detector or a clusterer takes no target. It is fitted on a
+DataFrame with one column per feature: float64 for ``integer``, ``number`` and
 ``boolean`` (NaN where missing), text for ``category`` and ``text``. A missing text is NaN, as in pandas, in
 a column where an imputer, a ``MissingIndicator`` or an encoder looks for NaN (None, where it looks for
 that); elsewhere it is the empty text: see ``training.feeding``. A pipeline that starts with a text
@@ -20,6 +21,7 @@ from typing import Any
 
 from sklearn.base import BaseEstimator, is_classifier, is_regressor
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.ensemble import (
     ExtraTreesClassifier,
@@ -28,6 +30,7 @@ from sklearn.ensemble import (
     GradientBoostingRegressor,
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
+    IsolationForest,
     RandomForestClassifier,
     RandomForestRegressor,
 )
@@ -40,8 +43,9 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+from sklearn.utils import get_tags
 
-from handler.bundle import Feature
+from handler.bundle import Feature, Task
 from training.errors import TrainingError, one_line
 
 Features = tuple[Feature, ...]
@@ -142,6 +146,17 @@ def mlp(features: Features, *, classifies: bool) -> Pipeline:
     return make_pipeline(scaled(features), network)
 
 
+def isolation_forest(features: Features) -> Pipeline:
+    """A hundred random trees, without a target: what few splits isolate is an anomaly."""
+    return make_pipeline(with_gaps(features), IsolationForest(random_state=0))
+
+
+def kmeans(features: Features) -> Pipeline:
+    """Eight clusters, without a target: a row is in the one whose centre is the nearest."""
+    dense = scaled(features).set_params(sparse_threshold=0.0)
+    return make_pipeline(dense, KMeans(8, n_init=10, random_state=0))
+
+
 def with_gaps(features: Features) -> ColumnTransformer:
     """For trees that know missing values: numbers stay as they are, categories become ordinals.
 
@@ -171,12 +186,24 @@ def _vectorized(features: Features, most: int) -> list[tuple[str, TfidfVectorize
     return [(f"text{index}", TfidfVectorizer(max_features=most), name) for index, name in enumerate(names)]
 
 
+#: The tasks without a target, by what scikit-learn calls their estimators; a mixture is a density estimator.
+UNSUPERVISED: Mapping[str | None, Task] = {
+    "outlier_detector": "anomaly",
+    "clusterer": "cluster",
+    "density_estimator": "cluster",
+}
+#: What does predict for other rows than those that it was fitted on.
+PREDICTING: Mapping[Task, str] = {
+    "anomaly": "IsolationForest, OneClassSVM, EllipticEnvelope and LocalOutlierFactor(novelty=True)",
+    "cluster": "KMeans, BisectingKMeans, Birch, MeanShift, AffinityPropagation and GaussianMixture",
+}
+
 #: The pipelines by their names; those that take ``classifies`` fit classes or numbers, as the target is.
 NAMED: Mapping[str, Callable[..., Pipeline]] = {
     each.__name__: each
     for each in (
         logistic, linear, ridge, lasso, decision_tree, random_forest, extra_trees, gradient_boosting,
-        hist_gradient_boosting, mlp, naive_bayes, svc,
+        hist_gradient_boosting, mlp, naive_bayes, svc, isolation_forest, kmeans,
     )
 }  # fmt: skip
 
@@ -192,8 +219,13 @@ class Choice:
     def classifies(self) -> bool:
         return bool(is_classifier(self.estimator))
 
+    @property
+    def unsupervised(self) -> bool:
+        """Whether it is fitted without a target."""
+        return task_without_target(self.estimator) is not None
 
-def choose(spec: str, features: Features, *, classifies: bool) -> Choice:
+
+def choose(spec: str, features: Features, *, classifies: bool = False) -> Choice:
     """The estimator that ``--pipeline`` names; raises ``TrainingError``."""
     build: Callable[..., Any] = NAMED[spec] if spec in NAMED else _imported(spec)
     try:
@@ -201,14 +233,37 @@ def choose(spec: str, features: Features, *, classifies: bool) -> Choice:
         estimator = build(features, **options) if _takes_features(build) else build(**options)
     except Exception as error:  # the function is the user's
         raise TrainingError(f"pipeline '{spec}' fails: {one_line(error)}") from error
-    if not isinstance(estimator, BaseEstimator) or not (
-        is_classifier(estimator) or is_regressor(estimator)
-    ):
-        raise TrainingError(
-            f"pipeline '{spec}' gives a {type(estimator).__name__}, which is not a scikit-learn "
-            "classifier or regressor"
-        )
+    check_predicts(estimator, f"pipeline '{spec}'")
     return Choice(spec, estimator)
+
+
+def task_without_target(estimator: Any) -> Task | None:
+    """The task of an estimator that is fitted without a target, or None."""
+    return UNSUPERVISED.get(get_tags(estimator).estimator_type)
+
+
+def check_predicts(estimator: Any, what: str) -> None:
+    """Raise ``TrainingError`` that says why an estimator, fitted or not, cannot be served; ``what`` it is."""
+    last = type(estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator).__name__
+    if isinstance(estimator, BaseEstimator):
+        if is_classifier(estimator) or is_regressor(estimator):
+            return
+        if task := task_without_target(estimator):
+            if hasattr(estimator, "predict"):
+                return
+            raise TrainingError(
+                f"{what} ends in {last}, which cannot predict rows that it was not fitted on; "
+                f"{PREDICTING[task]} can"
+            )
+        if hasattr(estimator, "transform"):
+            raise TrainingError(
+                f"{what} ends in {last}, which transforms its rows and predicts nothing; end it with a "
+                "classifier, a regressor, an outlier detector or a clusterer"
+            )
+    raise TrainingError(
+        f"{what} gives a {type(estimator).__name__}, which is not a scikit-learn classifier, regressor, "
+        "outlier detector or clusterer"
+    )
 
 
 def _imported(spec: str) -> Callable[[Features], Any]:

@@ -7,7 +7,7 @@ program too equals the estimator. Every value is a flat list, whatever the tenso
 ``model.scalar`` is a line of JSON, then the large arrays, one after the other, little-endian::
 
     {"format": 1, "slots": 9, "constants": {"3": [0.5]}, "steps": [["matmul", 4, [2], {...}], ...],
-     "label": 7, "probabilities": 8, "arrays": [["d", 43788], ...]}
+     "label": 7, "probabilities": 8, "score": null, "arrays": [["d", 43788], ...]}
 
 Slot 0 is the record. A step names its operator, the slot that it fills, those that it reads, and its
 parameters; ``{"array": 0}`` stands for an array. Raise FORMAT when an operator's meaning or the layout
@@ -28,6 +28,8 @@ from handler.errors import BundleError
 FORMAT = 1
 
 Values = Sequence[Any]
+#: The label, or the value, of a record; its classes' probabilities and its score, if the model has them.
+Row = tuple[Any, Values | None, float | None]
 Step = Callable[[list[Any]], None]
 Unary = Callable[[Any], Any]
 
@@ -56,17 +58,22 @@ class RowProgram:
             ]
             self._label: int = document["label"]
             self._probabilities: int | None = document["probabilities"]
+            self._score: int | None = document.get("score")
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise BundleError("model.scalar does not follow its format; train again") from error
 
-    def run(self, record: Values) -> tuple[Any, Values | None]:
-        """The label, or the value, of a record; and its classes' probabilities, if the model has them."""
+    def run(self, record: Values) -> Row:
+        """Run the program on a record, whose values are in the order of the features."""
         slots = self._start.copy()
         slots[0] = record
         for step in self._steps:
             step(slots)
-        slot = self._probabilities
-        return slots[self._label][0], None if slot is None else slots[slot]
+        given, score = self._probabilities, self._score
+        return (
+            slots[self._label][0],
+            None if given is None else slots[given],
+            None if score is None else slots[score][0],
+        )
 
 
 def _arrays(layout: Sequence[tuple[str, int]], content: bytes) -> list[list[Any]]:

@@ -102,11 +102,11 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A table, parted into features and target."""
+    """A table, parted into features and target; None where there is nothing to predict."""
 
     table: Table
     columns: tuple[Column, ...]
-    target: Target
+    target: Target | None
     ids: tuple[str, ...] = ()
 
     @property
@@ -203,12 +203,17 @@ def _check_shape(text: str, delimiter: str, width: int, source: str) -> None:
             )
 
 
-def prepare(table: Table, flags: ColumnSpec, file: ColumnSpec | None = None) -> Dataset:
-    """Part features and target, and infer the kinds that are not stated; raises ``TrainingError``."""
+def prepare(
+    table: Table, flags: ColumnSpec, file: ColumnSpec | None = None, *, supervised: bool = True
+) -> Dataset:
+    """Part features and target, and infer the kinds that are not stated; raises ``TrainingError``.
+
+    Unless ``supervised``, there is no target, and every column that is left is a feature.
+    """
     file = file or ColumnSpec()
     spec = file.with_flags(flags)
-    target = spec.target or DEFAULT_TARGET
-    if target not in table.columns:
+    target = (spec.target or DEFAULT_TARGET) if supervised else None
+    if target is not None and target not in table.columns:
         where = "" if flags.target or not file.target else f" ({file.where('target')})"
         hint = _hint(table, spec)
         raise TrainingError(f"{table.source} has no column '{target}' to predict{where}; {hint}")
@@ -221,8 +226,10 @@ def prepare(table: Table, flags: ColumnSpec, file: ColumnSpec | None = None) -> 
         if name not in left_out
     )
     if not columns:
-        raise TrainingError(f"{table.source} has no column left to predict '{target}' from")
-    return Dataset(table, columns, _target(target, table.columns[target]), spec.ids)
+        purpose = "learn from" if target is None else f"predict '{target}' from"
+        raise TrainingError(f"{table.source} has no column left to {purpose}")
+    known = None if target is None else _target(target, table.columns[target])
+    return Dataset(table, columns, known, spec.ids)
 
 
 def _hint(table: Table, spec: ColumnSpec) -> str:

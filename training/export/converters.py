@@ -27,10 +27,11 @@ from training.export import (
     naive_bayes,
     scaling,
     trees,
+    unsupervised,
 )
 from training.export.nodes import Converter, Shape, classes_out
 
-MODULES: Any = (encoders, functions, binning, scaling, imputing, trees, linear, naive_bayes)
+MODULES: Any = (encoders, functions, binning, scaling, imputing, trees, linear, naive_bayes, unsupervised)
 
 
 def register() -> None:

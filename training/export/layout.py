@@ -37,13 +37,16 @@ from training.export.nodes import REAL, TEXT, WHOLE, Nodes, Part, Table
 LINEAR = (ElasticNet, Lasso, LinearRegression, LogisticRegression, Ridge)
 #: Estimators that compare their input in float32, and refuse what is infinite there.
 TREES = (BaseDecisionTree, BaseForest, BaseGradientBoosting)
+#: What scikit-learn calls estimators that are fitted without a target and predict a label.
+UNSUPERVISED = ("outlier_detector", "clusterer", "density_estimator")
 #: Estimators that take infinite numbers too.
 UNCHECKED = (BaseHistGradientBoosting, FunctionTransformer)
 
 #: What an estimator is asked for. ``label``: a classifier's label, shape (n,). ``predict``: its label's
 #: index into ``classes_``, shape (n,), int64; or a regressor's value, shape (n, 1). ``predict_proba``:
-#: shape (n, classes). ``decision_function``: shape (n, 1) for two classes, else (n, classes).
-Method = Literal["label", "predict", "predict_proba", "decision_function"]
+#: shape (n, classes). ``decision_function``: shape (n, 1) for two classes, else (n, classes). ``score``: that
+#: of an outlier detector or a mixture, shape (n, 1).
+Method = Literal["label", "predict", "predict_proba", "decision_function", "score"]
 
 
 class NotExportable(Exception):
@@ -142,6 +145,11 @@ class Layout:
 
     def _answer(self, estimator: Any, table: Table, method: Method) -> str:
         """What a single step answers."""
+        if _kind(estimator) in UNSUPERVISED:
+            outputs = self._step(estimator, table)
+            if method == "score":
+                return self._upright(outputs[-1]._replace(width=None))
+            return outputs[1 if method == "predict_proba" else 0].name
         if not is_classifier(estimator):
             return self._upright(self._step(estimator, table)[0])
         linear = isinstance(estimator, LinearClassifierMixin)
@@ -340,7 +348,7 @@ class Layout:
         ]
         parts = []
         for index, name in enumerate(self.graph.include(model, given)):
-            label = is_classifier(step) and index == 0
+            label = index == 0 and (is_classifier(step) or _kind(step) in UNSUPERVISED)
             if kinds[index] not in (REAL, TEXT) and not label:
                 name = self.nodes.add("Cast", name, to=REAL)
             width = shapes[index][1].dim_value or None if len(shapes[index]) == 2 else None
@@ -367,6 +375,8 @@ def _convert(step: Any, inputs: Table, *, raw: bool) -> tuple[onnx.ModelProto, b
         options["zipmap"] = False
     if raw:
         options["raw_scores"] = True
+    if _kind(step) == "density_estimator":
+        options["score_samples"] = True
     reason: Exception | None = None
     for single in (False, True) if last else (False,):
         number = FloatTensorType if single else DoubleTensorType
@@ -403,6 +413,12 @@ def _plain(error: Exception, step: Any) -> str:
         return f"{name} is a class of your own, or of another library, and there is no converter for it"
     reason = one_line(error).partition(" You may raise an issue")[0]
     return reason if isinstance(error, NotImplementedError) else f"{name}: {reason}"
+
+
+def _kind(estimator: Any) -> str | None:
+    """What scikit-learn calls the kind of an estimator."""
+    kind: str | None = get_tags(estimator).estimator_type
+    return kind
 
 
 def _unwrapped(estimator: Any) -> Any:

@@ -23,7 +23,7 @@ from handler.bundle import Contract
 from handler.schema import Columns
 from handler.scoring import texts
 from handler.scoring.row_program import BINARY, FORMAT, REDUCTIONS, UNARY
-from handler.scoring.scorers import input_names
+from handler.scoring.scorers import SCORE, input_names
 from training.export.trees import MEMBER
 
 #: Longer lists of numbers are written as binary arrays.
@@ -78,14 +78,16 @@ class _Compiler:
             self._node(node)
         if self._work > MOST_WORK:
             raise NotCompilable(f"a model so large ({self._work:,} operations per row)")
-        label, *probabilities = (self._slot(each.name) for each in self._graph.output)
+        label, *others = (each.name for each in self._graph.output)
+        score = self._slot(others.pop()) if SCORE in others else None
         document = {
             "format": FORMAT,
             "slots": self._next,
             "constants": self._start,
             "steps": self._steps,
-            "label": label,
-            "probabilities": probabilities[0] if probabilities else None,
+            "label": self._slot(label),
+            "probabilities": self._slot(others[0]) if others else None,
+            "score": score,
             "arrays": [[each.typecode, len(each)] for each in self._arrays],
         }
         head = json.dumps(document, ensure_ascii=False).encode()
