@@ -42,6 +42,13 @@ class Nodes:
         self._container.add_node(kind, list(inputs), [output], name=unique, **attributes)
         return output
 
+    def several(self, kind: str, *inputs: str, count: int, **attributes: Any) -> list[str]:
+        """Add a node with ``count`` outputs; returns their names."""
+        outputs = [self._scope.get_unique_variable_name(kind.lower()) for _ in range(count)]
+        unique = self._scope.get_unique_operator_name(kind)
+        self._container.add_node(kind, list(inputs), outputs, name=unique, **attributes)
+        return outputs
+
     def double(self, operator: Any) -> str:
         """The operator's only input, as doubles."""
         (given,) = operator.input_full_names
