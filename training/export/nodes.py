@@ -35,12 +35,12 @@ class Nodes:
 
     def __init__(self, scope: Any, container: Any) -> None:
         self._scope = scope
-        self._container = container
+        self.container = container
 
     def constant(self, name: str, kind: int, shape: Sequence[int], values: Iterable[Any]) -> str:
         """Add a constant; returns its name."""
         unique: str = self._scope.get_unique_variable_name(name)
-        self._container.add_initializer(unique, kind, list(shape), list(values))
+        self.container.add_initializer(unique, kind, list(shape), list(values))
         return unique
 
     def number(self, value: float) -> str:
@@ -51,8 +51,15 @@ class Nodes:
         """Add a node; returns its output's name."""
         output = output or self._scope.get_unique_variable_name(kind.lower())
         unique = self._scope.get_unique_operator_name(kind)
-        self._container.add_node(kind, list(inputs), [output], name=unique, **attributes)
+        self.container.add_node(kind, list(inputs), [output], name=unique, **attributes)
         return output
+
+    def several(self, kind: str, *inputs: str, count: int, **attributes: Any) -> list[str]:
+        """Add a node with ``count`` outputs; returns their names."""
+        outputs = [self._scope.get_unique_variable_name(kind.lower()) for _ in range(count)]
+        unique = self._scope.get_unique_operator_name(kind)
+        self.container.add_node(kind, list(inputs), outputs, name=unique, **attributes)
+        return outputs
 
     def double(self, operator: Any) -> str:
         """The operator's only input, as doubles."""
@@ -60,11 +67,6 @@ class Nodes:
         if isinstance(operator.inputs[0].type, DoubleTensorType):
             return str(given)
         return self.add("Cast", given, to=REAL)
-
-    def scores_only(self, operator: Any) -> bool:
-        """Whether a classifier's second output shall be its ``decision_function``, shape (n, 1) for two."""
-        default = {"raw_scores": False}
-        return bool(self._container.get_options(operator.raw_operator, default)["raw_scores"])
 
     def labels(self, classes: np.ndarray, indices: str, output: str) -> None:
         """The labels of classes by their ``indices``, shape (n,), int64."""
