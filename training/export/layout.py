@@ -184,10 +184,8 @@ class Layout:
         return self.nodes.add("Add", product, combining.row(self.nodes, intercept))
 
     def _scores(self, classifier: Any, table: Table) -> str:
-        scores = self._step(classifier, table, raw=True)[1]
-        if len(classifier.classes_) > 2 or scores.width == 1:
-            return scores.name
-        return combining.column(self.nodes, scores.name, 1)
+        scores = self._step(classifier, table, raw=True)[1].name  # skl2onnx has -x and x for two classes
+        return scores if len(classifier.classes_) > 2 else combining.column(self.nodes, scores, 1)
 
     def _indices(self, classes: np.ndarray, label: str) -> str:
         """Labels as their indices into the classes."""

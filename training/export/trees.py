@@ -13,6 +13,7 @@ from skl2onnx.common.data_types import DoubleTensorType
 from sklearn.dummy import DummyClassifier, DummyRegressor
 
 from training.export.nodes import REAL, WHOLE, Converter, Nodes, Shape
+from training.export.parts import decision, wants_decision
 
 ML = "ai.onnx.ml"
 #: The first version of its operators that walks trees in doubles.
@@ -247,9 +248,8 @@ def classify(nodes: Nodes, operator: Any, raw: str, above: str, factor: float) -
     """Labels and probabilities from log-odds; ``above`` compares those of two classes with zero."""
     classes = operator.raw_operator.classes_
     label, probabilities = operator.output_full_names
-    if scores_only := nodes.scores_only(operator):
-        operator.outputs[1].set_type(DoubleTensorType([None, 1 if len(classes) == 2 else len(classes)]))
-        nodes.add("Identity", raw, output=probabilities)
+    if scores_only := wants_decision(operator, nodes.container):
+        decision(nodes, operator, raw)
     elif len(classes) > 2:
         nodes.add("Softmax", raw, output=probabilities, axis=1)
     if len(classes) > 2:
