@@ -9,14 +9,9 @@ from typing import Any
 import numpy as np
 import onnx
 from skl2onnx.common.data_types import DoubleTensorType
-from sklearn.base import is_classifier
 from sklearn.dummy import DummyClassifier, DummyRegressor
-from sklearn.ensemble._forest import BaseForest
-from sklearn.tree import BaseDecisionTree
 
 from training.export.nodes import REAL, WHOLE, Converter, Nodes, Shape
-from training.export.parts import columns, decision, label_by_score, outputs, wants_decision, wholes
-from training.export.parts import total as row_total
 
 ML = "ai.onnx.ml"
 #: The first version of its operators that walks trees in doubles.
@@ -179,60 +174,31 @@ def _require_one_output(forest: Any) -> None:
         raise NotImplementedError("trees with several targets")
 
 
-def _boosted(scope: Any, operator: Any, container: Any) -> str:
+def _boosted(nodes: Nodes, operator: Any) -> str:
     """The raw prediction of gradient boosting, shape (n, trees per iteration)."""
-    nodes, model = Nodes(scope, container), operator.raw_operator
+    model = operator.raw_operator
+    if model.init_ != "zero" and not isinstance(model.init_, DummyClassifier | DummyRegressor):
+        raise NotImplementedError("gradient boosting with an initial estimator of its own")
     grown = [
         Tree.of(each.tree_, target) for stage in model.estimators_ for target, each in enumerate(stage)
     ]
     trees = [replace(tree, value=tree.value * model.learning_rate) for tree in grown]
     targets = model.estimators_.shape[1]
-    single = _as_single(nodes, nodes.double(operator))
-    total = ensemble(nodes, single, trees, targets)
-    if isinstance(model.init_, str | DummyClassifier | DummyRegressor):
-        constant = model._raw_predict_init(np.zeros((1, model.n_features_in_), np.float32))[0]
-        initial = nodes.constant("initial", REAL, [1, targets], constant.tolist())
-    else:
-        initial = _initial(scope, operator, container, single)
-    return nodes.add("Add", total, initial)
-
-
-def _initial(scope: Any, operator: Any, container: Any, single: str) -> str:
-    """The raw prediction of an initial estimator of the user's own, as its loss links it."""
-    nodes, model = Nodes(scope, container), operator.raw_operator
-    if not isinstance(model.init_, BaseDecisionTree | BaseForest):
-        raise NotImplementedError(
-            f"gradient boosting that starts from {type(model.init_).__name__}, which it runs in float32"
-        )
-    given = scope.declare_local_variable("single", DoubleTensorType(operator.inputs[0].type.shape))
-    nodes.add("Identity", single, output=given.full_name)
-    *_, answer = outputs(scope, container, given, model.init_)
-    if not is_classifier(model):
-        return nodes.add("Reshape", answer.full_name, wholes(nodes, [-1, 1]))
-    smallest = float(np.finfo(np.float32).eps)
-    least, most = nodes.number(smallest), nodes.number(1 - smallest)
-    clipped = nodes.add("Min", nodes.add("Max", answer.full_name, least), most)
-    logarithms = nodes.add("Log", clipped)
-    classes = len(model.classes_)
-    if classes > 2:
-        mean = nodes.add("Div", row_total(nodes, logarithms), nodes.number(float(classes)))
-        return nodes.add("Sub", logarithms, mean)
-    positive = columns(nodes, clipped, [1])
-    odds = nodes.add("Div", positive, nodes.add("Sub", nodes.number(1.0), positive))
-    factor = 0.5 if model.loss == "exponential" else 1.0
-    return nodes.add("Mul", nodes.add("Log", odds), nodes.number(factor))
+    total = ensemble(nodes, _as_single(nodes, nodes.double(operator)), trees, targets)
+    initial = model._raw_predict_init(np.zeros((1, model.n_features_in_), np.float32))[0]
+    return nodes.add("Add", total, nodes.constant("initial", REAL, [1, targets], initial.tolist()))
 
 
 def _boosting_classifier(scope: Any, operator: Any, container: Any) -> None:
     """https://scikit-learn.org/stable/modules/ensemble.html#gradient-boosting"""
+    nodes = Nodes(scope, container)
     factor = 2.0 if operator.raw_operator.loss == "exponential" else 1.0
-    raw = _boosted(scope, operator, container)
-    _classify(Nodes(scope, container), operator, container, raw, "GreaterOrEqual", factor)
+    _classify(nodes, operator, _boosted(nodes, operator), "GreaterOrEqual", factor)
 
 
 def _boosting_regressor(scope: Any, operator: Any, container: Any) -> None:
-    raw, output = _boosted(scope, operator, container), operator.output_full_names[0]
-    Nodes(scope, container).add("Identity", raw, output=output)
+    nodes = Nodes(scope, container)
+    nodes.add("Identity", _boosted(nodes, operator), output=operator.output_full_names[0])
 
 
 def _histogram(nodes: Nodes, operator: Any) -> str:
@@ -254,7 +220,7 @@ def _histogram(nodes: Nodes, operator: Any) -> str:
 def _histogram_classifier(scope: Any, operator: Any, container: Any) -> None:
     """https://scikit-learn.org/stable/modules/ensemble.html#histogram-based-gradient-boosting"""
     nodes = Nodes(scope, container)
-    _classify(nodes, operator, container, _histogram(nodes, operator), "Greater", 1.0)
+    _classify(nodes, operator, _histogram(nodes, operator), "Greater", 1.0)
 
 
 def _histogram_regressor(scope: Any, operator: Any, container: Any) -> None:
@@ -264,19 +230,15 @@ def _histogram_regressor(scope: Any, operator: Any, container: Any) -> None:
     nodes.add("Exp" if loss in ("poisson", "gamma") else "Identity", raw, output=output)
 
 
-def _classify(nodes: Nodes, operator: Any, container: Any, raw: str, above: str, factor: float) -> None:
+def _classify(nodes: Nodes, operator: Any, raw: str, above: str, factor: float) -> None:
     """Labels and probabilities from log-odds; ``above`` compares those of two classes with zero."""
     classes = operator.raw_operator.classes_
     label, probabilities = operator.output_full_names
-    odds = raw if len(classes) > 2 else nodes.flat(raw)
-    if wants_decision(operator, container):
-        label_by_score(nodes, operator, odds, above)
-        decision(nodes, operator, odds)
-        return
     if len(classes) > 2:
         nodes.add("Softmax", raw, output=probabilities, axis=1)
         nodes.most_probable(classes, raw, label)
         return
+    odds = nodes.flat(raw)
     scaled = odds if factor == 1.0 else nodes.add("Mul", odds, nodes.number(factor))
     nodes.two_probabilities(nodes.add("Sigmoid", scaled), probabilities)
     indices = nodes.add("Cast", nodes.add(above, odds, nodes.number(0.0)), to=WHOLE)
