@@ -36,7 +36,23 @@ from sklearn.ensemble import (
 )
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LassoCV, LinearRegression, LogisticRegression, Ridge
+from sklearn.linear_model import (
+    LassoCV,
+    LinearRegression,
+    LogisticRegression,
+    MultiTaskElasticNet,
+    MultiTaskElasticNetCV,
+    MultiTaskLasso,
+    MultiTaskLassoCV,
+    Ridge,
+)
+from sklearn.model_selection._search import BaseSearchCV
+from sklearn.multioutput import (
+    ClassifierChain,
+    MultiOutputClassifier,
+    MultiOutputRegressor,
+    RegressorChain,
+)
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -49,6 +65,11 @@ from handler.bundle import Feature, Task
 from training.errors import TrainingError, one_line
 
 Features = tuple[Feature, ...]
+#: Estimators that are fitted on a table of targets.
+SEVERAL_TARGETS = (
+    ClassifierChain, MultiOutputClassifier, MultiOutputRegressor, MultiTaskElasticNet,
+    MultiTaskElasticNetCV, MultiTaskLasso, MultiTaskLassoCV, RegressorChain,
+)  # fmt: skip
 FOREST: Mapping[str, Any] = {"max_depth": 12, "min_samples_leaf": 5, "random_state": 0, "n_jobs": -1}
 
 
@@ -244,6 +265,8 @@ def task_without_target(estimator: Any) -> Task | None:
 
 def check_predicts(estimator: Any, what: str) -> None:
     """Raise ``TrainingError`` that says why an estimator, fitted or not, cannot be served; ``what`` it is."""
+    if (reason := unfit(estimator)) is not None:
+        raise TrainingError(f"{what} gives a {reason}")
     last = type(estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator).__name__
     if isinstance(estimator, BaseEstimator):
         if is_classifier(estimator) or is_regressor(estimator):
@@ -264,6 +287,20 @@ def check_predicts(estimator: Any, what: str) -> None:
         f"{what} gives a {type(estimator).__name__}, which is not a scikit-learn classifier, regressor, "
         "outlier detector or clusterer"
     )
+
+
+def unfit(estimator: Any) -> str | None:
+    """Why an estimator cannot become a model, seen before it is fitted; None if nothing is known."""
+    if isinstance(estimator, Pipeline):
+        return unfit(estimator.steps[-1][1])
+    name = type(estimator).__name__
+    if isinstance(estimator, BaseSearchCV):
+        if not estimator.refit:
+            return f"{name}(refit=False), which ends without a fitted estimator: leave refit at True"
+        return unfit(estimator.estimator)
+    if isinstance(estimator, SEVERAL_TARGETS):
+        return f"{name}, which is for several targets; a model has one: train one for each target"
+    return None
 
 
 def _imported(spec: str) -> Callable[[Features], Any]:
