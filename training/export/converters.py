@@ -16,10 +16,20 @@ from skl2onnx import update_registered_converter
 from skl2onnx.common._registration import get_converter, register_converter, register_shape_calculator
 from sklearn.base import ClassifierMixin
 
-from training.export import binning, estimators, finish, functions, imputing, scaling, trees
+from training.export import (
+    binning,
+    estimators,
+    finish,
+    functions,
+    imputing,
+    kernels,
+    projecting,
+    scaling,
+    trees,
+)
 from training.export.nodes import Converter, same_shape
 
-MODULES: Any = (functions, binning, scaling, imputing, trees, estimators)
+MODULES: Any = (functions, binning, scaling, imputing, kernels, projecting, trees, estimators)
 
 
 @cache

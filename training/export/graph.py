@@ -37,6 +37,7 @@ from handler.bundle import Contract, Feature
 from handler.scoring.scorers import input_names
 from training.errors import one_line
 from training.export import converters, finish, trees
+from training.export.projecting import as_transformer
 
 #: Estimators that pass their rows on to one estimator within.
 WRAPPERS = (BaseSearchCV, FixedThresholdClassifier, TunedThresholdClassifierCV)
@@ -118,6 +119,7 @@ def _convert(
 ) -> bytes:
     converters.register()
     features, (*before, last) = contract.features, _without_scalers(steps)
+    before = [as_transformer(each) for each in before]
     scaler = None
     if isinstance(last, TransformedTargetRegressor):
         scaler, (*within, last) = _target_scaler(last), steps_of(last.regressor_)

@@ -141,7 +141,7 @@ def _tensor(name: str, values: np.ndarray, kind: int) -> onnx.TensorProto:
     return onnx.helper.make_tensor(name, kind, [len(values)], content, raw=True)
 
 
-def _as_single(nodes: Nodes, given: str) -> str:
+def as_single(nodes: Nodes, given: str) -> str:
     """Doubles with the precision of float32, in which scikit-learn's trees compare features."""
     return nodes.add("Cast", nodes.add("Cast", given, to=onnx.TensorProto.FLOAT), to=REAL)
 
@@ -154,7 +154,7 @@ def _forest_classifier(scope: Any, operator: Any, container: Any) -> None:
     classes = len(forest.classes_)
     operator.outputs[1].set_type(DoubleTensorType([None, classes]))  # skl2onnx takes a forest's for floats
     trees = [Tree.of(tree, column, column) for tree in grown for column in range(classes)]
-    total = ensemble(nodes, _as_single(nodes, nodes.double(operator)), trees, classes)
+    total = ensemble(nodes, as_single(nodes, nodes.double(operator)), trees, classes)
     label, probabilities = operator.output_full_names
     nodes.add("Div", total, nodes.number(float(len(grown))), output=probabilities)
     nodes.most_probable(forest.classes_, probabilities, label)
@@ -165,7 +165,7 @@ def _forest_regressor(scope: Any, operator: Any, container: Any) -> None:
     _require_one_output(forest)
     grown = [each.tree_ for each in getattr(forest, "estimators_", [forest])]
     trees = [Tree.of(tree) for tree in grown]
-    total = ensemble(nodes, _as_single(nodes, nodes.double(operator)), trees, 1)
+    total = ensemble(nodes, as_single(nodes, nodes.double(operator)), trees, 1)
     nodes.add("Div", total, nodes.number(float(len(grown))), output=operator.output_full_names[0])
 
 
@@ -184,7 +184,7 @@ def _boosted(nodes: Nodes, operator: Any) -> str:
     ]
     trees = [replace(tree, value=tree.value * model.learning_rate) for tree in grown]
     targets = model.estimators_.shape[1]
-    total = ensemble(nodes, _as_single(nodes, nodes.double(operator)), trees, targets)
+    total = ensemble(nodes, as_single(nodes, nodes.double(operator)), trees, targets)
     initial = model._raw_predict_init(np.zeros((1, model.n_features_in_), np.float32))[0]
     return nodes.add("Add", total, nodes.constant("initial", REAL, [1, targets], initial.tolist()))
 
