@@ -97,8 +97,8 @@ def _iterative(nodes: Nodes, imputer: Any, given: str) -> str:
     gaps = nodes.columns(missing, kept) if len(kept) < len(empty) else missing
     if imputer.keep_empty_features and empty.any():
         gaps = nodes.add("And", gaps, _flags(nodes, ~empty))
-    limits = [np.broadcast_to(each, len(empty)) for each in (imputer._min_value, imputer._max_value)]
     width = len(kept)
+    limits = [np.broadcast_to(each, width) for each in (imputer._min_value, imputer._max_value)]
     for column, others, estimator in imputer.imputation_sequence_:
         if not isinstance(estimator, LinearModel):
             raise NotImplementedError(f"IterativeImputer with {type(estimator).__name__}")

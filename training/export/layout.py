@@ -32,6 +32,7 @@ from sklearn.utils import get_tags
 from training.errors import one_line
 from training.export import combining, texts, trees, wrappers
 from training.export.nodes import REAL, TEXT, WHOLE, Nodes, Part, Table
+from training.export.projecting import as_transformer
 
 #: Linear models whose prediction depends only on ``coef_`` and ``intercept_``.
 LINEAR = (ElasticNet, Lasso, LinearRegression, LogisticRegression, Ridge)
@@ -224,7 +225,7 @@ class Layout:
             return table
         if type(step) in wrappers.RULES:
             return wrappers.transformed(self, step, table)
-        step = _known_class(step)
+        step = as_transformer(_known_class(step))
         if isinstance(step, texts.KINDS):
             return (texts.vectorized(self.nodes, step, self._matrix(table)),)
         (made,) = self._step(step, table)
