@@ -20,7 +20,7 @@ from sklearn.base import ClassifierMixin
 from training.export import boosters, encoders, estimators, transformers, trees
 from training.export.nodes import Converter, Shape, classes_out
 
-MODULES: Any = (encoders, transformers, trees, estimators)
+MODULES: Any = (encoders, transformers, trees, boosters, estimators)
 
 
 def register() -> None:
