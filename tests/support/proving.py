@@ -18,6 +18,9 @@ from training.packaging import Fitted, Proven, prove
 
 def feature_of(name: str, values: pd.Series) -> Feature:
     """The feature that a column is, by its dtype; texts may be missing where one of them is empty."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        known = tuple(values.cat.categories)
+        return Feature(name, "category", bool(values.isna().any()), categories=known, fed_as="category")
     if values.dtype.kind in "OU" or isinstance(values.dtype, pd.StringDtype):
         known = tuple(sorted({str(each) for each in values} - {""}))
         return Feature(name, "category", bool((values == "").any()), categories=known)
@@ -43,6 +46,9 @@ def proven(
     made = [feature_of(name, rows[name]) for name in rows]
     features = as_looked_for(
         estimator, [each._replace(kind="text") if each.name in texts else each for each in made]
+    )
+    rows = rows.assign(
+        **{name: rows[name].astype(object).fillna("") for name in rows.select_dtypes("category")}
     )
     columns = {
         each.name: rows[each.name].to_numpy(dtype=object if each.is_text else np.float64)

@@ -39,6 +39,7 @@ from training.export.nodes import Converter, Shape, classes_out
 
 MODULES: Any = (
     binning,
+    boosters,
     boosting,
     distances,
     encoders,

@@ -48,7 +48,7 @@ class Codes(NamedTuple):
     other: Any
 
 
-def _columns(nodes: Nodes, operator: Any) -> list[Column]:
+def columns_of(nodes: Nodes, operator: Any) -> list[Column]:
     """The operator's columns one by one, from however many inputs."""
     columns = []
     for given in operator.inputs:
@@ -124,10 +124,8 @@ def _widths(encoder: Any) -> list[int]:
     return [len(getattr(encoder, "encodings_", encoder.categories_)) // columns] * columns
 
 
-def _looked_up(
-    nodes: Nodes, column: Column, keys: Sequence[Any], values: Any, other: Any, kind: int
-) -> str:
-    """Each member's value by its key, which is a text or a double; ``kind`` is the values' type."""
+def looked_up(nodes: Nodes, column: Column, keys: Sequence[Any], values: Any, other: Any, kind: int) -> str:
+    """Each member's value by its key, a text or a double, or else ``other``; ``kind``: the values' type."""
     side = TEXT if column.texts else REAL
     spelled = [each.encode() for each in keys] if column.texts else list(keys)
     tensor = onnx.helper.make_tensor
@@ -146,12 +144,14 @@ def _numbers(scope: Any, operator: Any, container: Any) -> None:
     """``OrdinalEncoder`` and ``TargetEncoder``: the numbers of each category."""
     encoder, nodes = operator.raw_operator, Nodes(scope, container)
     parts = []
-    for index, (column, width) in enumerate(zip(_columns(nodes, operator), _widths(encoder), strict=True)):
+    for index, (column, width) in enumerate(
+        zip(columns_of(nodes, operator), _widths(encoder), strict=True)
+    ):
         codes = _codes(encoder, index, width, texts=column.texts)
         for place in range(width):
             other = math.inf if codes.other is None else float(codes.other[0, place])
             values = codes.rows[:, place].astype(np.float64)
-            parts.append(_looked_up(nodes, column, codes.keys, values, other, REAL))
+            parts.append(looked_up(nodes, column, codes.keys, values, other, REAL))
     nodes.add("Concat", *parts, output=operator.output_full_names[0], axis=1)
 
 
@@ -159,7 +159,9 @@ def _one_hot(scope: Any, operator: Any, container: Any) -> None:
     """``OneHotEncoder``: a category's place among its columns, then a mark there."""
     encoder, nodes = operator.raw_operator, Nodes(scope, container)
     parts = []
-    for index, (column, width) in enumerate(zip(_columns(nodes, operator), _widths(encoder), strict=True)):
+    for index, (column, width) in enumerate(
+        zip(columns_of(nodes, operator), _widths(encoder), strict=True)
+    ):
         codes = _codes(encoder, index, width, texts=column.texts)
         if width:
             parts.append(_marks(nodes, column, codes, width))
@@ -182,7 +184,7 @@ def _marks(nodes: Nodes, column: Column, codes: Codes, width: int) -> str:
         index = column.name
     else:
         cats = {"cats_int64s": list(range(width))}
-        index = _looked_up(nodes, column, codes.keys, places, other, WHOLE)
+        index = looked_up(nodes, column, codes.keys, places, other, WHOLE)
     encoded = nodes.add("OneHotEncoder", index, op_domain=ML, zeros=1, **cats)
     marks = nodes.add("Reshape", encoded, shape)
     if not refused:
@@ -288,7 +290,7 @@ def as_fed(nodes: Nodes, feature: Feature, given: Part) -> Part:
     name = given.name
     if feature.fed_as == "category":
         known = [each.encode() for each in feature.categories]
-        name = _looked_up(nodes, Column(name, texts=True), feature.categories, known, b"", TEXT)
+        name = looked_up(nodes, Column(name, texts=True), feature.categories, known, b"", TEXT)
     elif feature.fed_as == "float32":
         name = nodes.add("Cast", nodes.add("Cast", name, to=SINGLE), to=REAL)
     elif feature.fed_as == "float16":
