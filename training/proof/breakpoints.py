@@ -32,6 +32,8 @@ CELLS = 4_000_000
 CROSSINGS = 3000
 #: The levels of every column: where a logarithm, a root or a ramp begins.
 COMMON = (0.0, 1.0, -1.0)
+#: The attributes that are centres of clusters: between two of them, another one becomes the nearest.
+CENTRES = ("cluster_centers_", "means_", "subcluster_centers_")
 #: Stands for a column's index where a level is for every column.
 EVERY = -1
 
@@ -353,6 +355,9 @@ def _levels(part: Any) -> Iterator[Levels]:
     for name, value in vars(part).items():
         if name.endswith("_") and not name.startswith("_") and width:
             yield from _by_column(value, width)
+            if name in CENTRES:
+                ordered = np.sort(value, axis=0)
+                yield from _by_column((ordered[:-1] + ordered[1:]) / 2, width)
 
 
 def _by_column(value: Any, width: int) -> Iterator[Levels]:
