@@ -147,7 +147,7 @@ class JoblibScorer:
     def __init__(self, estimator: Any, contract: Contract) -> None:
         self._estimator = estimator
         self._contract = contract
-        self._index = class_index(contract.classes)
+        self._index = class_index(own_labels(estimator)) if contract.classes else None
 
     def score(self, columns: Columns) -> Scores:
         import numpy as np
@@ -160,6 +160,11 @@ class JoblibScorer:
         if self._index is None:
             return Scores(values.reshape(-1).astype("float64", copy=False), None)
         return Scores(self._index(values), probabilities)
+
+
+def own_labels(estimator: Any) -> tuple[Any, ...]:
+    """A classifier's own labels, which the contract's classes stand for, one for one."""
+    return tuple(estimator.classes_.tolist())
 
 
 def fed(features: Sequence[Feature], columns: Columns, rows_as: RowsAs = "frame") -> Any:
@@ -236,7 +241,7 @@ def class_index(classes: tuple[Label, ...]) -> Callable[[np.ndarray], np.ndarray
     import numpy as np
 
     if classes == tuple(range(len(classes))):
-        return lambda labels: labels
+        return lambda labels: labels.astype("int64", copy=False)  # they may be booleans
     if all(isinstance(label, int) for label in classes):
         ordered = np.array(classes, dtype=np.int64)  # as scikit-learn orders them
         return lambda labels: np.searchsorted(ordered, labels.astype(np.int64, copy=False))

@@ -24,17 +24,15 @@ from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.ensemble import VotingClassifier
 from sklearn.ensemble._forest import BaseForest
 from sklearn.ensemble._gb import BaseGradientBoosting
-from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import ElasticNet, Lasso, LinearRegression, LogisticRegression, Ridge
-from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.tree import BaseDecisionTree
-from sklearn.utils import get_tags
 
 from handler.bundle import Contract, Feature
 from handler.scoring.scorers import input_names
+from training.compat import FixedThresholdClassifier, FrozenEstimator, TunedThresholdClassifierCV, get_tags
 from training.errors import one_line
 from training.export import converters, finish, trees
 

@@ -91,7 +91,8 @@ def _chosen(evidence: Evidence) -> Iterator[tuple[str, str, Draw]]:
     else:
         yield from _chosen_for_classes(evidence)
     if evidence.truth is not None:
-        caption = f"How much the {_score_name(evidence)} falls when a column is shuffled; lines span the shuffles."
+        score = _score_name(evidence)
+        caption = f"How much the {score} falls when a column is shuffled; lines span the shuffles."
         yield "Permutation importance", caption, _importance
     caption = (
         f"The mean prediction over {evidence.rows}, with one feature set to each value and the others kept."
