@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import importlib.metadata
 import io
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,6 +44,11 @@ from training.report import card, console, metrics
 from training.report.pictures import Evidence
 
 LIBRARIES = (*PICKLE_LIBRARIES, "pandas", "skl2onnx", "onnx", "onnxruntime")
+
+#: In the error of pickle: a function that no other process could find, and its name, if it has one.
+LOCAL = re.compile(r"<lambda>|<locals>\.(\w+)")
+#: In a pickle: the module that a notebook or a script is.
+MAIN = re.compile(rb"(?:\x8c\x08|X\x08\0\0\0|c)__main__")
 
 #: ``to_onnx``, or another function with its parameters.
 Export = Callable[..., bytes]
@@ -147,9 +153,11 @@ def prove(
     graph, scorer, finding = _exported(fitted, gate, export)
     program, program_finding = (None, None) if graph is None else _compiled(graph, contract, gate)
     say(console.parity(finding, program_finding, imported=fitted.imported))
+    pickled = _pickled(fitted.estimator)
     if graph is None:
+        _check_importable(pickled)
         finding = _steady(gate, finding, say)
-    files = {JOBLIB: _pickled(fitted.estimator), ONNX: graph, SCALAR: program}
+    files = {JOBLIB: pickled, ONNX: graph, SCALAR: program}
     made = {name: content for name, content in files.items() if content is not None}
     return Proven(made, scorer, finding, program_finding)
 
@@ -210,8 +218,24 @@ def _pickled(estimator: Any) -> bytes:
     try:
         joblib.dump(estimator, content)
     except Exception as error:  # pickling runs the estimator's code
+        local = LOCAL.search(str(error))
+        if local:
+            held = f"'{local[1]}'" if local[1] else "a lambda"
+            raise TrainingError(
+                f"the model holds {held}, which cannot be pickled; move "
+                "the function into a module, under a name of its own"
+            ) from error
         raise TrainingError(f"the fitted pipeline cannot be pickled: {one_line(error)}") from error
     return content.getvalue()
+
+
+def _check_importable(pickled: bytes) -> None:
+    """Raise ``TrainingError`` if a pickle that is to serve needs what only this process has defined."""
+    if MAIN.search(pickled):
+        raise TrainingError(
+            "the model is served by joblib, and holds a class or a function that was defined in a notebook "
+            "or script; move that into a module, and fit it again"
+        )
 
 
 def _described(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import inspect
 import re
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +13,6 @@ import numpy as np
 from sklearn.base import is_classifier, is_regressor
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection._search import BaseSearchCV
-from sklearn.utils.validation import check_is_fitted
 
 from handler.bundle import Feature, Kind, Label, RowsAs
 from handler.schema import Columns
@@ -26,6 +24,7 @@ from training.errors import Say, TrainingError, one_line, users_code
 from training.importing import encoders, samples
 from training.importing.samples import Sample
 from training.packaging import Fitted
+from training.pipelines import is_fitted
 
 #: A pickle of a model that is not made for scikit-learn's interface, and what to package in its place.
 OTHERS = {
@@ -126,22 +125,6 @@ def _check(model: Any) -> None:
         raise TrainingError(
             f"this {kind} gives several labels per row (multilabel); one label per row is served"
         )
-
-
-def is_fitted(estimator: Any) -> bool:
-    """Whether an estimator is fitted; of a pipeline, whether each of its steps is."""
-    steps = getattr(estimator, "steps", None)
-    if isinstance(steps, list):
-        return all(is_fitted(each) for _, each in steps if each not in (None, "passthrough"))
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            check_is_fitted(estimator)
-    except NotFittedError:
-        return False
-    except TypeError:  # what it is not made for
-        return hasattr(estimator, "predict")
-    return True
 
 
 def _may_be_fitted(model: Any) -> bool:

@@ -37,11 +37,16 @@ LIBRARIES: Mapping[str, str] = {
 
 #: After a text: the opcode that keeps it in the memo, if any. https://docs.python.org/3/library/pickletools.html
 _KEPT = rb"(?:\x94|q.|r.{4}|p[0-9]{1,10}\n)?"
-_VERSION = rb"([0-9]{1,4}(?:\.[0-9A-Za-z]{1,16}){1,5}(?:[+-][0-9A-Za-z.]{1,40})?)"
-#: The key, and the version as each protocol has it: short text, text, or a line.
-_SKLEARN = re.compile(rb"_sklearn_version\n?" + _KEPT + rb"(?:\x8c.|X.{4}|V)" + _VERSION, re.DOTALL)
+_VERSION = re.compile(rb"[0-9]{1,4}(?:\.[0-9A-Za-z]{1,16}){1,5}(?:[+-][0-9A-Za-z.]{1,40})?")
+#: The key, and the version as each protocol has it: a text with its length before it, or a line.
+_SKLEARN = re.compile(
+    rb"_sklearn_version\n?"
+    + _KEPT
+    + rb"(?:\x8c(?P<short>.)|X(?P<long>.{4})|V)(?P<text>[0-9A-Za-z.+-]{1,80})",
+    re.DOTALL,
+)
 _SKLEARN_IN_JSON = re.compile(
-    rb'"_sklearn_version": ?\{[^{}]{0,400}?"content": ?"\\"' + _VERSION + rb'\\""'
+    rb'"_sklearn_version": ?\{[^{}]{0,400}?"content": ?"\\"(?P<text>[0-9A-Za-z.+-]{1,80})\\""'
 )
 #: A module that a pickle imports from: a text, or a line after "c".
 _MODULE = re.compile(rb"(?:\x8c.|X.{4}|c)(" + "|".join(LIBRARIES).encode() + rb")\.[a-z_]", re.DOTALL)
@@ -70,15 +75,23 @@ def of_skops(schema: bytes) -> Needs:
 
 
 def _found(blocks: Iterable[bytes], pattern: re.Pattern[bytes]) -> Needs:
-    versions: set[str] = set()
-    modules: set[str] = set()
+    versions: set[bytes] = set()
+    modules: set[bytes] = set()
     part = b""
     for block in itertools.chain(blocks, [b""]):
         part = part[-2 * OVERLAP :] + block
         end = len(part) - (OVERLAP if block else 0)
-        for found, each in ((versions, pattern), (modules, _MODULE)):
-            found.update(match[1].decode() for match in each.finditer(part) if match.end() <= end)
-    return Needs(tuple(sorted(versions)), tuple(sorted(modules)))
+        versions.update(_version(match) for match in pattern.finditer(part) if match.end() <= end)
+        modules.update(match[1] for match in _MODULE.finditer(part) if match.end() <= end)
+    sound = sorted(each.decode() for each in versions if _VERSION.fullmatch(each))
+    return Needs(tuple(sound), tuple(sorted(each.decode() for each in modules)))
+
+
+def _version(match: re.Match[bytes]) -> bytes:
+    """The text of a match, without what comes after it."""
+    groups = match.groupdict()
+    length = groups.get("short") or groups.get("long")
+    return match["text"] if length is None else match["text"][: int.from_bytes(length, "little")]
 
 
 def check(source: str, needs: Needs, again: str) -> None:

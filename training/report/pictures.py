@@ -17,6 +17,7 @@ from sklearn.calibration import CalibrationDisplay
 from handler.bundle import Contract, Feature
 from handler.schema import Columns
 from handler.scoring.scorers import Scorer, Scores
+from training.compat import curve
 from training.errors import one_line
 
 #: The most rows that are scored again for importances and effects, and drawn as points.
@@ -206,7 +207,7 @@ def _mark(axes: Any, x: float, y: float, evidence: Evidence) -> None:
 def _roc(evidence: Evidence) -> Figure:
     figure, axes = _figure(5.2, 4.6)
     truth, predicted = evidence.truth, evidence.positive >= evidence.threshold
-    line: dict[str, Any] = {"ax": axes, "curve_kwargs": {"color": BLUE}, "name": "model"}
+    line: dict[str, Any] = {"ax": axes, "name": "model", **curve(sk.RocCurveDisplay, color=BLUE)}
     sk.RocCurveDisplay.from_predictions(truth, evidence.positive, plot_chance_level=True, **line)
     _mark(axes, predicted[truth == 0].mean(), predicted[truth == 1].mean(), evidence)
     axes.set(xlabel="false alarms (share of negatives)", ylabel="found (share of positives)", aspect="auto")
@@ -217,7 +218,7 @@ def _roc(evidence: Evidence) -> Figure:
 def _precision_recall(evidence: Evidence) -> Figure:
     figure, axes = _figure(5.2, 4.6)
     truth, predicted = evidence.truth, evidence.positive >= evidence.threshold
-    line: dict[str, Any] = {"ax": axes, "curve_kwargs": {"color": BLUE}, "name": "model"}
+    line: dict[str, Any] = {"ax": axes, "name": "model", **curve(sk.PrecisionRecallDisplay, color=BLUE)}
     sk.PrecisionRecallDisplay.from_predictions(truth, evidence.positive, **line)
     axes.axhline(truth.mean(), color=GREY, linestyle="--", linewidth=1, label="chance")
     precision = truth[predicted].mean() if predicted.any() else 0.0
