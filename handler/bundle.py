@@ -38,6 +38,8 @@ JOBLIB = "model.joblib"
 CARD = "MODEL_CARD.md"
 REPORT = "report.html"
 FILES = frozenset({MANIFEST, SIGNATURE, ONNX, SCALAR, JOBLIB, CARD, REPORT})
+#: What to do with a model that is put in the place of the bundle's.
+SWAPPED = ", or package the model that it is: python -m training package MODEL --sample CSV --trust"
 #: What is written about the model, and names its version.
 DOCUMENTS = frozenset({CARD, REPORT})
 #: The keys that ``version`` leaves out: itself, and those that describe the model and that nothing reads
@@ -258,7 +260,7 @@ class Bundle(NamedTuple):
         if not self.manifest.vouches(name, content):
             raise BundleError(
                 f"{path} has sha256 {sha256(content).hexdigest()} and {MANIFEST} says {expected}: the file "
-                "was changed after training; restore it or train again"
+                f"was changed after training; restore it or train again{SWAPPED if name == JOBLIB else ''}"
             )
         return content
 

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from sklearn.base import BaseEstimator, is_classifier, is_regressor
+from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
@@ -34,6 +35,7 @@ from sklearn.ensemble import (
     RandomForestClassifier,
     RandomForestRegressor,
 )
+from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import (
@@ -59,9 +61,10 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
-from sklearn.utils import get_tags
+from sklearn.utils.validation import check_is_fitted
 
 from handler.bundle import Feature, Task
+from training.compat import get_tags
 from training.errors import TrainingError, one_line
 
 Features = tuple[Feature, ...]
@@ -255,6 +258,11 @@ def choose(spec: str, features: Features, *, classifies: bool = False) -> Choice
     except Exception as error:  # the function is the user's
         raise TrainingError(f"pipeline '{spec}' fails: {one_line(error)}") from error
     check_predicts(estimator, f"pipeline '{spec}'")
+    if is_fitted(estimator) and not is_fitted(clone(estimator)):
+        raise TrainingError(
+            f"pipeline '{spec}' gives a {type(estimator).__name__} that is fitted already, and training "
+            "would fit it again; bundle it as it is: python -m training package MODEL --sample CSV"
+        )
     return Choice(spec, estimator)
 
 
@@ -301,6 +309,22 @@ def unfit(estimator: Any) -> str | None:
     if isinstance(estimator, SEVERAL_TARGETS):
         return f"{name}, which is for several targets; a model has one: train one for each target"
     return None
+
+
+def is_fitted(estimator: Any) -> bool:
+    """Whether an estimator is fitted; of a pipeline, whether each of its steps is."""
+    steps = getattr(estimator, "steps", None)
+    if isinstance(steps, list):
+        return all(is_fitted(each) for _, each in steps if not isinstance(each, str | None))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            check_is_fitted(estimator)
+    except NotFittedError:
+        return False
+    except TypeError:  # it has no fit
+        return hasattr(estimator, "predict")
+    return True
 
 
 def _imported(spec: str) -> Callable[[Features], Any]:

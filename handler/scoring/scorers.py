@@ -188,8 +188,10 @@ class JoblibScorer:
     def __init__(self, estimator: Any, contract: Contract) -> None:
         self._estimator = estimator
         self._contract = contract
-        self._index = class_index(contract.classes)
-        self._classes = contract.classes if contract.task in UNSUPERVISED else None
+        unsupervised = contract.task in UNSUPERVISED
+        self._classes = contract.classes if unsupervised else None
+        labels = contract.classes if unsupervised or not contract.classes else own_labels(estimator)
+        self._index = class_index(labels)
         self._score = getattr(estimator, SCORE_METHODS.get(contract.task, ""), None)
 
     def score(self, columns: Columns) -> Scores:
@@ -206,6 +208,11 @@ class JoblibScorer:
         if self._index is None:
             return Scores(values.astype("float64", copy=False), None)
         return Scores(self._index(values), probabilities, score)
+
+
+def own_labels(estimator: Any) -> tuple[Any, ...]:
+    """A classifier's own labels, which the contract's classes stand for, one for one."""
+    return tuple(estimator.classes_.tolist())
 
 
 def fed(features: Sequence[Feature], columns: Columns, rows_as: RowsAs = "frame") -> Any:
@@ -287,7 +294,7 @@ def class_index(classes: tuple[Label, ...]) -> Callable[[np.ndarray], np.ndarray
     import numpy as np
 
     if classes == tuple(range(len(classes))):
-        return lambda labels: labels
+        return lambda labels: labels.astype("int64", copy=False)  # they may be booleans
     if all(isinstance(label, int) for label in classes):
         ordered = np.array(classes, dtype=np.int64)  # as scikit-learn orders them
         return lambda labels: np.searchsorted(ordered, labels.astype(np.int64, copy=False))

@@ -13,15 +13,17 @@ from typing import Any
 
 import onnx
 import onnxruntime
-from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.pipeline import Pipeline
 
 from handler.bundle import Contract
 from handler.scoring.scorers import SCORE, SCORE_METHODS, input_names
+from training.compat import FixedThresholdClassifier, TunedThresholdClassifierCV
 from training.errors import one_line
 from training.export import converters, encoders, texts, trees
 from training.export.layout import Layout, NotExportable, rename
 from training.export.nodes import REAL, TEXT, WHOLE, Part
+
+__all__ = ["NotExportable", "decision_threshold", "to_onnx"]
 
 
 def to_onnx(estimator: Any, contract: Contract, *, guarded: bool = False) -> bytes:

@@ -15,8 +15,8 @@ from sklearn.ensemble import RandomTreesEmbedding
 from sklearn.feature_selection import RFE, RFECV, SequentialFeatureSelector
 from sklearn.neural_network import BernoulliRBM
 from sklearn.random_projection import GaussianRandomProjection, SparseRandomProjection
-from sklearn.utils import Tags, get_tags
 
+from training.compat import get_tags
 from training.export.binning import one_hot
 from training.export.kernels import squared_distances
 from training.export.nodes import WHOLE, Converter, Nodes, Shape, columns_out, from_rows
@@ -166,7 +166,7 @@ class AsTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """As the model does."""
         return self.model.transform(rows)
 
-    def __sklearn_tags__(self) -> Tags:
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags = get_tags(self.model).input_tags
         return tags

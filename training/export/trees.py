@@ -49,6 +49,8 @@ class Tree:
         """From scikit-learn's ``Tree``; ``column`` of its nodes' values."""
         left, right, missing_left = tree.children_left, tree.children_right, tree.missing_go_to_left
         value = tree.value[:, 0, column]
+        if tree.n_classes[0] > 1 and not np.allclose(whole := tree.value[:, 0].sum(axis=1), 1.0):
+            value = value / whole  # before scikit-learn 1.4 they are weights, and not shares
         return cls(left, right, tree.feature, tree.threshold, missing_left.astype(bool), value, target)
 
 
