@@ -10,21 +10,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, clone, is_classifier
-from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import f1_score, make_scorer
-from sklearn.model_selection import (
-    FixedThresholdClassifier,
-    StratifiedKFold,
-    TunedThresholdClassifierCV,
-    train_test_split,
-)
+from sklearn.model_selection import StratifiedKFold, train_test_split
 
-from handler.bundle import Contract, Feature, Label, Task
+from handler.bundle import Contract, Feature, Label, RowsAs, Task
 from handler.schema import Columns
 from handler.scoring.scorers import JoblibScorer, Scorer
+from training.compat import FixedThresholdClassifier, FrozenEstimator, TunedThresholdClassifierCV
 from training.data.reading import MOST_CLASSES, Dataset
 from training.errors import Say, TrainingError, one_line, users_code
-from training.export.graph import steps_of
+from training.export.layout import steps_of
 from training.pipelines import Choice, task_without_target
 from training.proof.rows import unknown_category
 
@@ -90,7 +85,7 @@ def split(dataset: Dataset, choice: Choice, test_size: float, seed: int) -> Spli
 def fit(
     choice: Choice, rows: pd.DataFrame, y: np.ndarray | None, threshold: str | None, seed: int, say: Say
 ) -> Any:
-    """The estimator, fitted on rows as ``JoblibScorer`` will feed it, and set to start no processes.
+    """The estimator, fitted on rows from ``scorers.fed``, and set to start no processes.
 
     With a ``threshold``, it predicts the second class from that probability on; ``auto`` is the one with
     the best F1 of that class over five folds. Raises ``TrainingError``.
@@ -107,7 +102,7 @@ def fit(
     with users_code("the pipeline's fit fails", say):
         estimator.fit(*([rows] if y is None else [rows, y]))
     say(f"fitted in {time.monotonic() - started:.1f} s")
-    _run_in_process(estimator)
+    run_in_process(estimator)
     if threshold is None or y is None:
         return estimator
     if not hasattr(estimator, "predict_proba"):
@@ -147,29 +142,34 @@ def check_threshold(threshold: str | None) -> None:
         raise TrainingError(f"--threshold takes auto, or a probability between 0 and 1, not '{threshold}'")
 
 
-def _run_in_process(part: object) -> None:
+def run_in_process(part: object) -> None:
     """Unset ``n_jobs`` on an estimator and all that it holds: requests are too small to share out."""
     if isinstance(part, BaseEstimator):
         if getattr(part, "n_jobs", None) is not None:
             part.n_jobs = None
-        _run_in_process(list(vars(part).values()))
+        run_in_process(list(vars(part).values()))
     elif isinstance(part, dict):
-        _run_in_process(list(part.values()))
+        run_in_process(list(part.values()))
     elif isinstance(part, list | tuple) or (isinstance(part, np.ndarray) and part.dtype == object):
         for each in part:
-            _run_in_process(each)
+            run_in_process(each)
 
 
-def contract_of(estimator: Any, features: tuple[Feature, ...], row: Columns) -> Contract:
+def contract_of(
+    estimator: Any, features: tuple[Feature, ...], row: Columns, rows_as: RowsAs = "frame"
+) -> Contract:
     """The contract of a fitted estimator, whose features are ``open`` where it takes an unknown category.
 
-    ``row``: any one row that it can score.
+    ``row``: any one row that it can score. ``rows_as``: what it was fitted on.
     """
-    contract = Contract(features, *_task_of(estimator))
+    contract = Contract(features, *_task_of(estimator), rows_as)
     scorer = JoblibScorer(estimator, contract)
     return contract._replace(
         features=tuple(
-            feature._replace(open=feature.kind == "category" and _takes_unknown(scorer, row, feature))
+            feature._replace(
+                open=feature.kind == "text"
+                or (feature.kind == "category" and _takes_unknown(scorer, row, feature))
+            )
             for feature in features
         )
     )

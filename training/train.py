@@ -8,11 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pandas as pd
-
 from handler.bundle import DOCUMENTS, Kind, Manifest
-from handler.scoring.scorers import class_index
-from training import bundling, fitting, pipelines
+from handler.scoring.scorers import class_index, fed
+from training import bundling, feeding, fitting, pipelines
 from training.data import columns, reading, sample
 from training.data.columns import ColumnSpec
 from training.data.reading import Dataset, Table
@@ -141,9 +139,20 @@ def _fit(dataset: Dataset, choice: Choice, options: Options, say: Say) -> Fitted
     target = dataset.target
     parts = fitting.split(dataset, choice, options.test_size, options.seed)
     say(console.split(parts, choice, options.test_size, options.seed))
-    rows, y = pd.DataFrame(dataset.take(parts.train)), None if parts.y is None else parts.y[parts.train]
+    features = feeding.as_looked_for(choice.estimator, dataset.features)
+    if choice.name not in pipelines.NAMED and (line := feeding.described(features)):
+        say(line)
+    rows_as = feeding.rows_as(choice.estimator)
+    if rows_as == "texts" and [each.is_text for each in features] != [True]:
+        raise TrainingError(
+            f"pipeline '{choice.name}' takes one column of texts, and the features are "
+            f"{', '.join(each.name for each in features)}; leave out the others (--drop), or put the "
+            "vectorizer into a ColumnTransformer"
+        )
+    rows = fed(features, dataset.take(parts.train), rows_as)
+    y = None if parts.y is None else parts.y[parts.train]
     estimator = fitting.fit(choice, rows, y, options.threshold, options.seed, say)
-    contract = fitting.contract_of(estimator, dataset.features, dataset.take(parts.train[:1]))
+    contract = fitting.contract_of(estimator, features, dataset.take(parts.train[:1]), rows_as)
     index = None if parts.y is None else class_index(contract.classes)
     truth = parts.y if parts.y is None or index is None else index(parts.y)
     table = dataset.table

@@ -14,7 +14,7 @@ from typing import Any, get_args
 
 from handler.bundle import CARD, REPORT, Feature, Manifest, Task
 from handler.errors import MOST_PROBLEMS, RequestTooSlow, ServerBusy
-from handler.schema import BOOLEANS, LARGEST_INTEGER, LARGEST_NUMBER, MEANING
+from handler.schema import BOOLEANS, LARGEST_INTEGER, LARGEST_NUMBER, LONGEST_TEXT, MEANING
 from handler.web.messages import CODINGS, CSV, HTML, JSON, MARKDOWN, MULTIPART, PROBLEM, title
 
 Node = dict[str, Any]
@@ -423,8 +423,11 @@ def _bounds(feature: Feature) -> Node:
         return {"type": "integer", "minimum": -limit, "maximum": limit}
     if feature.kind == "number":
         return {"type": "number", "minimum": -LARGEST_NUMBER, "maximum": LARGEST_NUMBER}
+    if feature.kind == "text":
+        node: Node = {"type": "string", "maxLength": LONGEST_TEXT}
+        return node if feature.nullable else {**node, "minLength": 1}
     if feature.kind == "category" and feature.open:
-        node: Node = {"type": "string", "examples": list(feature.categories[:CATEGORIES_SHOWN])}
+        node = {"type": "string", "examples": list(feature.categories[:CATEGORIES_SHOWN])}
         return node if feature.nullable else {**node, "minLength": 1}
     return {"type": "string"}
 

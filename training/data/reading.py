@@ -13,7 +13,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ import pandas as pd
 import polars as pl
 
 from handler.bundle import Feature, Kind
-from handler.schema import MEANING, InvalidValue, Schema, Value, clean_name, parse_text
+from handler.schema import LONGEST_TEXT, MEANING, InvalidValue, Schema, Value, clean_name, parse_text
 from training.data.columns import ColumnSpec, near
 from training.errors import TrainingError
 
@@ -43,6 +43,8 @@ DATE = re.compile(
 )
 #: A text column with more distinct values than this, most of them in a single row, is not a category.
 MANY_CATEGORIES = 50
+#: Of a column of free text, the texts that the proof knows are between as many and twice as many.
+MOST_TEXTS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +71,8 @@ class Column:
 
     @property
     def typical(self) -> Value:
-        """The most frequent category, or the median, rounded down for a boolean or an integer."""
-        if self.feature.kind == "category":
+        """The most frequent text, or the median, rounded down for a boolean or an integer."""
+        if self.feature.is_text:
             (most,) = Counter(self.values[self.values != ""].tolist()).most_common(1)
             return str(most[0])
         median = float(np.nanmedian(self.values))
@@ -287,10 +289,10 @@ def _is_plain_integer(text: str) -> bool:
 
 def forced(name: str, kind: Kind, cells: pl.Series) -> Column:
     """One feature of the kind that the user states; raises ``TrainingError`` for cells of another."""
-    if kind == "category":
+    if kind in ("category", "text"):
         if (cells == "").all():
             raise _empty(name)
-        return _texts(name, cells)
+        return _texts(name, cells) if kind == "category" else _free_text(name, cells)
     values, refused = _parse(name, kind, cells)
     if refused:
         count = int(cells.is_in(list(refused)).sum())
@@ -350,8 +352,8 @@ def _category(name: str, cells: pl.Series, stranger: str | None) -> Column:
             )
         raise TrainingError(
             f"column '{name}' holds free text or identifiers ({len(categories):,} different texts in "
-            f"{len(known):,} rows), which are seldom a feature: leave it out (--drop '{name}'), carry it "
-            f"through (--id '{name}'), or take it all the same (--kind '{name}=category')"
+            f"{len(known):,} rows), which are seldom a category: leave it out (--drop '{name}'), carry "
+            f"it through (--id '{name}'), or take it as free text (--kind '{name}=text')"
         )
     note = (
         "" if stranger is None else f"'{name}' is taken as a category, since '{stranger}' is not a number"
@@ -364,6 +366,19 @@ def _texts(name: str, cells: pl.Series, note: str = "") -> Column:
     missing = len(cells) - len(known)
     feature = Feature(name, "category", missing > 0, categories=tuple(sorted(known.unique())))
     return Column(feature, np.array(cells.to_list(), dtype=object), missing, len(feature.categories), note)
+
+
+def _free_text(name: str, cells: pl.Series) -> Column:
+    """A column of free text, with some of its texts as ``categories``, for the proof."""
+    if (too_long := int((cells.str.len_chars() > LONGEST_TEXT).sum())) > 0:
+        raise TrainingError(
+            f"column '{name}' has a text of over {LONGEST_TEXT:,} characters in {_count(too_long)}; "
+            "shorten or remove them"
+        )
+    column = _texts(name, cells)
+    known = column.feature.categories
+    some = known[:: max(1, len(known) // MOST_TEXTS)]
+    return replace(column, feature=column.feature._replace(kind="text", categories=some))
 
 
 def _check_numbers(name: str, refused: Mapping[str, str]) -> None:

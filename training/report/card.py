@@ -76,14 +76,15 @@ def _sections(manifest: Manifest, evidence: Evidence) -> Iterator[Section]:
         "is not a judgement on a person: whoever acts on it is responsible for what follows."
     )
     yield "Intended use", [use]
-    rows = "rows that the model may have seen" if imported else "rows held out, which it was not fitted on"
+    measured = f"On {held_out:,} rows held out, which it was not fitted on."
+    if imported:
+        measured = f"On {held_out:,} rows of the sample: measured on rows that the model may have seen."
     if manifest.metrics:
-        table: list[Sequence[str]] = [("metric", "value"), *_metrics(manifest)]
-        yield "Metrics", [f"Measured on {held_out:,} {rows}.", table]
+        yield "Metrics", [measured, [("metric", "value"), *_metrics(manifest)]]
     elif manifest.task in UNSUPERVISED:
         tables = [each for each in (counts(manifest.contract, evidence.scores), spread(evidence.scores)) if each]
-        yield "Metrics", [f"It has no target, so nothing says how good it is. {WITHOUT_TARGET[manifest.task]} "
-            f"These are its predictions for {held_out:,} {rows}.", *tables]
+        unmeasured = f"It has no target, so nothing says how good it is. {WITHOUT_TARGET[manifest.task]}"
+        yield "Metrics", [f"{unmeasured} These are its predictions for {held_out:,} rows.", *tables]
     else:
         yield "Metrics", ["It was packaged without a target, so nothing was measured."]
     seen = f"seen in {'the sample' if imported else 'training'}"
@@ -105,8 +106,8 @@ def _summary(manifest: Manifest, held_out: int) -> str:
     synthetic = " They are synthetic: none of them is a real customer." if training.get("synthetic") else ""
     if "imported" in training:
         return (
-            f"It predicts {what} from {count} feature{'s' if count > 1 else ''}. It came here fitted, and was "
-            f"packaged with a sample of {held_out:,} rows, which it may have seen in its training."
+            f"It predicts {what} from {count} feature{'s' if count > 1 else ''}. It came here fitted, and "
+            f"was packaged with a sample of {held_out:,} rows, which it may have seen in its training."
         )
     return (
         f"It predicts {what} from {count} feature{'s' if count > 1 else ''}. It was {trained}measured on "
@@ -170,7 +171,9 @@ def _imported(imported: Mapping[str, Any]) -> list[Sequence[str]]:
 
 
 def _feature(feature: Feature) -> Sequence[str]:
-    if feature.kind == "category":
+    if feature.kind == "text":
+        seen = "free text"
+    elif feature.kind == "category":
         shown = ", ".join(feature.categories[:8])
         more = f", ... ({len(feature.categories):,} in all)" if len(feature.categories) > 8 else ""
         others = "; others are accepted" if feature.open else "; no others"
@@ -187,8 +190,10 @@ def _limits(manifest: Manifest) -> Iterator[str]:
         yield "It was trained on synthetic rows, as a demonstration: do not use its predictions."
     beyond = "It also predicts for values beyond those seen in training; nothing is known of how well."
     if "imported" in manifest.training:
-        yield "It may have seen the rows of the sample in its training: how good it is on others was not measured."
-        yield beyond
+        yield (
+            "It may have seen the rows of the sample in its training: how good it is on others was not "
+            f"measured. {beyond}"
+        )
     else:
         held_out = (
             "The rows held out come from the same file: they do not show how good it is on later or other"

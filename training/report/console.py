@@ -15,6 +15,7 @@ from handler.bundle import UNSUPERVISED, Contract, Label, Manifest
 from handler.scoring.scorers import Scores
 from training.data.reading import Column, Dataset, Target
 from training.fitting import Split
+from training.needs import Needs
 from training.pipelines import Choice
 from training.proof.parity import Finding, Scale
 from training.report import metrics
@@ -60,6 +61,8 @@ def _targets(target: Target) -> str:
 
 def _values(column: Column) -> str:
     feature = column.feature
+    if feature.kind == "text":
+        return "free text"
     if feature.kind == "category":
         return _listed(feature.categories)
     if feature.kind == "boolean":
@@ -124,20 +127,26 @@ def quality(
     threshold: float | None,
     truth: np.ndarray | None,
     scores: Scores,
-    sample: str,
+    *,
+    imported: bool,
 ) -> str:
-    """The metrics on the ``sample`` (what its rows are called), for a classifier with its confusion matrix."""
+    """The metrics on the rows held out, for a classifier with its confusion matrix.
+
+    ``imported``: the model came fitted, and the rows are a sample, perhaps without ``truth``.
+    """
+    rows = named_rows(imported)
     if contract.task in UNSUPERVISED:
-        head = f"on the {len(scores.values):,} {sample}; there is no target, so nothing says how good this is:"
+        head = f"on the {len(scores.values):,} {rows}; there is no target, so nothing says how good this is:"
         aligned = ((metrics.counts(contract, scores), "<>>"), (metrics.spread(scores), "<>"))
         tables = (_grid(table[0], table[1:], align) for table, align in aligned if table)
         return "\n".join([head, *itertools.chain.from_iterable(tables)])
     if truth is None:
-        return f"scored the {len(scores.values):,} {sample}; without their targets there are no metrics"
+        return f"scored the {len(scores.values):,} {rows}; without their targets there are no metrics"
     named = ", ".join(
         f"{name} {metrics.shown(value)}" for name, value in measured.items() if not isinstance(value, list)
     )
-    lines = [f"on the {len(truth):,} {sample}: {named}"]
+    seen = " (measured on rows that the model may have seen)" if imported else ""
+    lines = [f"on the {len(truth):,} {rows}{seen}: {named}"]
     classes = contract.classes
     if contract.task != "regression" and len(classes) <= SHOWN:
         table: str = sk.classification_report(
@@ -177,7 +186,12 @@ def _thresholds(label: Label, chosen: float, positive: np.ndarray, probability: 
     return _grid((f"'{label}' from", "precision", "recall", "f1"), rows, "<>>>")
 
 
-def parity(finding: Finding, program: Finding | None, sample: str) -> str:
+def named_rows(imported: bool) -> str:
+    """What the rows are called that a model was scored on."""
+    return "rows of the sample" if imported else "rows held out"
+
+
+def parity(finding: Finding, program: Finding | None, *, imported: bool) -> str:
     """What will serve many rows, what will serve one row, and why."""
     if finding.reason is not None:
         return f"runtime: joblib (scikit-learn itself, slower to start). No ONNX graph: {finding.reason}"
@@ -185,7 +199,7 @@ def parity(finding: Finding, program: Finding | None, sample: str) -> str:
     whose = "score" if finding.labels_identical is not None else "target"
     unit = f" of the {whose}'s standard deviation, {finding.scale.unit:.4g}" if finding.scale else ""
     lines = [
-        f"runtime: onnx. The graph was found equal on {finding.rows:,} {sample} and "
+        f"runtime: onnx. The graph was found equal on {finding.rows:,} {named_rows(imported)} and "
         f"{finding.adversarial_rows:,} adversarial rows:",
         f"  {same}largest difference {finding.largest_difference:.1e} "
         f"(tolerance {finding.tolerance:.0e}{unit})",
@@ -198,6 +212,18 @@ def parity(finding: Finding, program: Finding | None, sample: str) -> str:
     return "\n".join(lines)
 
 
+def needs(wanted: Needs) -> str:
+    """What an image brings that serves the pickle."""
+    libraries = ", ".join(f"{name} {version}" for name, version in wanted.libraries.items())
+    lines = [f"the image brings scikit-learn and pandas{', ' + libraries if libraries else ''}"]
+    if wanted.modules:
+        names = ", ".join(f"{name}" for name in wanted.modules)
+        lines.append(
+            f"  and your own module {names}: run make images where Python finds it, here or on PYTHONPATH"
+        )
+    return "\n".join(lines)
+
+
 def unsteady(difference: float, scale: Scale | None) -> str:
     """A note on an estimator that rounds differently when many rows are scored at once."""
     unit = "a probability" if scale is None else "the standard deviation of the target, or of the score,"
@@ -205,6 +231,21 @@ def unsteady(difference: float, scale: Scale | None) -> str:
         "note: the last digits of a prediction depend on how many rows are scored at once, by "
         f"{difference:.0e} of {unit} on the rows tried: the pipeline computes in float32 somewhere"
     )
+
+
+def beside(own: Mapping[str, Any], served: Mapping[str, Any]) -> str:
+    """What the model itself predicts for a row, and what its bundle does."""
+    return (
+        f"the first row of the sample: the model itself predicts {_prediction(own)}, "
+        f"and the bundle serves {_prediction(served)}"
+    )
+
+
+def _prediction(prediction: Mapping[str, Any]) -> str:
+    label, probabilities = prediction["prediction"], prediction.get("probabilities")
+    if probabilities is None:
+        return f"{label:.6g}" if isinstance(label, float) else str(label)
+    return f"{label} (with {probabilities[str(label)]:.6f})"
 
 
 def done(manifest: Manifest, out: Path) -> str:

@@ -11,6 +11,7 @@ from sklearn import metrics as sk
 
 from handler.bundle import Contract
 from handler.scoring.scorers import Scores
+from training.compat import root_mean_squared_error
 
 #: The most classes whose confusion matrix the manifest has.
 LARGEST_MATRIX = 50
@@ -63,7 +64,7 @@ def _regression(y: np.ndarray, values: np.ndarray) -> dict[str, Any]:
     return {
         "r2": float(sk.r2_score(y, values)),
         "mae": float(sk.mean_absolute_error(y, values)),
-        "rmse": float(sk.root_mean_squared_error(y, values)),
+        "rmse": root_mean_squared_error(y, values),
     }
 
 

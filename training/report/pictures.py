@@ -17,6 +17,7 @@ from sklearn.calibration import CalibrationDisplay
 from handler.bundle import Contract, Feature
 from handler.schema import Columns
 from handler.scoring.scorers import Scorer, Scores
+from training.compat import curve
 from training.errors import one_line
 
 #: The most rows that are scored again for importances and effects, and drawn as points.
@@ -98,7 +99,8 @@ def _chosen(evidence: Evidence) -> Iterator[tuple[str, str, Draw]]:
     else:
         yield from _chosen_for_classes(evidence)
     if evidence.truth is not None:
-        caption = f"How much the {_score_name(evidence)} falls when a column is shuffled; lines span the shuffles."
+        score = _score_name(evidence)
+        caption = f"How much the {score} falls when a column is shuffled; lines span the shuffles."
         yield "Permutation importance", caption, _importance
     caption = (
         f"The mean prediction over {evidence.rows}, with one feature set to each value and the others kept."
@@ -223,7 +225,7 @@ def _mark(axes: Any, x: float, y: float, evidence: Evidence) -> None:
 def _roc(evidence: Evidence) -> Figure:
     figure, axes = _figure(5.2, 4.6)
     truth, predicted = evidence.truth, evidence.positive >= evidence.threshold
-    line: dict[str, Any] = {"ax": axes, "curve_kwargs": {"color": BLUE}, "name": "model"}
+    line: dict[str, Any] = {"ax": axes, "name": "model", **curve(sk.RocCurveDisplay, color=BLUE)}
     sk.RocCurveDisplay.from_predictions(truth, evidence.positive, plot_chance_level=True, **line)
     _mark(axes, predicted[truth == 0].mean(), predicted[truth == 1].mean(), evidence)
     axes.set(xlabel="false alarms (share of negatives)", ylabel="found (share of positives)", aspect="auto")
@@ -234,7 +236,7 @@ def _roc(evidence: Evidence) -> Figure:
 def _precision_recall(evidence: Evidence) -> Figure:
     figure, axes = _figure(5.2, 4.6)
     truth, predicted = evidence.truth, evidence.positive >= evidence.threshold
-    line: dict[str, Any] = {"ax": axes, "curve_kwargs": {"color": BLUE}, "name": "model"}
+    line: dict[str, Any] = {"ax": axes, "name": "model", **curve(sk.PrecisionRecallDisplay, color=BLUE)}
     sk.PrecisionRecallDisplay.from_predictions(truth, evidence.positive, **line)
     axes.axhline(truth.mean(), color=GREY, linestyle="--", linewidth=1, label="chance")
     precision = truth[predicted].mean() if predicted.any() else 0.0
@@ -360,8 +362,8 @@ def importances(evidence: Evidence) -> list[tuple[Feature, np.ndarray]]:
 
 
 def _correlation(evidence: Evidence, feature: Feature) -> float:
-    """How much a number correlates with the predictions, from 0 to 1; a category counts as 1."""
-    if feature.kind == "category":
+    """How much a number correlates with the predictions, from 0 to 1; a text counts as 1."""
+    if feature.is_text:
         return 1.0
     _, probabilities, scores = evidence.scores
     if scores is None:
@@ -433,7 +435,7 @@ def _draw_effect(
 
 def _grid(feature: Feature, values: np.ndarray) -> list[Any]:
     """Some values of a feature: quantiles of a number, the most frequent categories."""
-    if feature.kind == "category":
+    if feature.is_text:
         known, counts = np.unique(values[values != ""].astype(str), return_counts=True)
         return [str(each) for each in known[np.argsort(-counts, kind="stable")][:8]]
     if feature.kind == "boolean":
