@@ -30,7 +30,7 @@ from sklearn.tree import BaseDecisionTree
 from sklearn.utils import get_tags
 
 from training.errors import one_line
-from training.export import combining, trees, wrappers
+from training.export import combining, encoders, trees, wrappers
 from training.export.nodes import REAL, TEXT, WHOLE, Nodes, Part, Table
 
 #: Linear models whose prediction depends only on ``coef_`` and ``intercept_``.
@@ -303,6 +303,7 @@ class Layout:
 
     def _guard(self, step: Any, table: Table) -> None:
         nodes = self.nodes
+        self.guards += encoders.refusals(nodes, step, self._matrix(table))
         single, missing = isinstance(step, TREES), get_tags(step).input_tags.allow_nan
         for part in self._matrix(table):
             if part.kind != REAL:
