@@ -29,7 +29,7 @@ from sklearn.tree import BaseDecisionTree
 
 from training.compat import FrozenEstimator, get_tags
 from training.errors import one_line
-from training.export import combining, texts, trees, wrappers
+from training.export import combining, encoders, texts, trees, wrappers
 from training.export.nodes import REAL, TEXT, WHOLE, Nodes, Part, Table
 from training.export.projecting import as_transformer
 
@@ -311,6 +311,7 @@ class Layout:
 
     def _guard(self, step: Any, table: Table) -> None:
         nodes = self.nodes
+        self.guards += encoders.refusals(nodes, step, self._matrix(table))
         single, missing = isinstance(step, TREES), get_tags(step).input_tags.allow_nan
         for part in self._matrix(table):
             if part.kind != REAL:
