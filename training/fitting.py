@@ -24,7 +24,7 @@ from handler.schema import Columns
 from handler.scoring.scorers import JoblibScorer, Scorer
 from training.data.reading import MOST_CLASSES, Target
 from training.errors import Say, TrainingError, one_line, users_code
-from training.pipelines import Choice
+from training.pipelines import Choice, with_encoded_labels
 from training.proof.rows import unknown_category
 
 
@@ -90,15 +90,25 @@ def fit(
     the best F1 of that class over five folds. Raises ``TrainingError``.
     https://scikit-learn.org/stable/modules/classification_threshold.html
     """
-    estimator, classes = choice.estimator, len(np.unique(y))
+    estimator, classes = with_encoded_labels(choice.estimator, y), len(np.unique(y))
     if threshold is not None and not choice.classifies:
         raise TrainingError(f"--threshold is for classes, and pipeline '{choice.name}' predicts numbers")
     if threshold is not None and classes != 2:
         raise TrainingError(f"--threshold is for two classes, and the target has {classes}")
     say(f"fitting {choice.name} on {len(y):,} rows ...")
+    if estimator is not choice.estimator:
+        say("XGBClassifier takes the classes 0 to k - 1 only: a VotingClassifier of it alone encodes them")
     started = time.monotonic()
-    with users_code("the pipeline's fit fails", say):
-        estimator.fit(rows, y)
+    try:
+        with users_code("the pipeline's fit fails", say):
+            estimator.fit(rows, y)
+    except TrainingError as error:
+        if "Invalid classes inferred" not in str(error):  # XGBoost's, somewhere within
+            raise
+        raise TrainingError(
+            f"{error}. XGBClassifier takes the classes 0 to k - 1 only: put VotingClassifier([('xgb', "
+            "XGBClassifier(...))], voting='soft') in its place, which encodes them"
+        ) from error
     say(f"fitted in {time.monotonic() - started:.1f} s")
     _run_in_process(estimator)
     if threshold is None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 from sklearn.base import BaseEstimator, is_classifier, is_regressor
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
@@ -29,6 +30,7 @@ from sklearn.ensemble import (
     HistGradientBoostingRegressor,
     RandomForestClassifier,
     RandomForestRegressor,
+    VotingClassifier,
 )
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LassoCV, LinearRegression, LogisticRegression, Ridge
@@ -191,14 +193,38 @@ def choose(spec: str, features: Features, *, classifies: bool) -> Choice:
         estimator = build(features, **options) if _takes_features(build) else build(**options)
     except Exception as error:  # the function is the user's
         raise TrainingError(f"pipeline '{spec}' fails: {one_line(error)}") from error
-    if not isinstance(estimator, BaseEstimator) or not (
-        is_classifier(estimator) or is_regressor(estimator)
-    ):
+    if not _fits_and_predicts(estimator):
         raise TrainingError(
             f"pipeline '{spec}' gives a {type(estimator).__name__}, which is not a scikit-learn "
             "classifier or regressor"
         )
     return Choice(spec, estimator)
+
+
+def _fits_and_predicts(estimator: Any) -> bool:
+    """Whether it is an estimator for classes or numbers; CatBoost's have no scikit-learn base."""
+    known = isinstance(estimator, BaseEstimator) or all(
+        hasattr(estimator, each) for each in ("fit", "predict", "get_params", "__sklearn_tags__")
+    )
+    return (
+        known and not isinstance(estimator, type) and (is_classifier(estimator) or is_regressor(estimator))
+    )
+
+
+def with_encoded_labels(estimator: Any, y: np.ndarray) -> Any:
+    """The same, with an ``XGBClassifier`` at its end in a vote of one, unless it takes the classes.
+
+    It takes 0 to k - 1 only. ``VotingClassifier`` encodes the labels for its members.
+    """
+    if isinstance(estimator, Pipeline):
+        name, last = estimator.steps[-1]
+        ends = with_encoded_labels(last, y)
+        return estimator if ends is last else Pipeline([*estimator.steps[:-1], (name, ends)])
+    kind, classes = type(estimator), np.unique(y)
+    takes = classes.dtype.kind in "iu" and classes.tolist() == list(range(len(classes)))
+    if takes or not (kind.__module__ == "xgboost.sklearn" and is_classifier(estimator)):
+        return estimator
+    return VotingClassifier([(kind.__name__.lower(), estimator)], voting="soft")
 
 
 def _imported(spec: str) -> Callable[[Features], Any]:

@@ -47,7 +47,8 @@ def _register() -> None:
 
 def _add(kind: type, shape: Shape, converter: Converter) -> None:
     classifies = issubclass(kind, ClassifierMixin) or shape is classes_out
-    options = {"zipmap": [True, False, "columns"], "nocl": [True, False]} if classifies else {}
+    either = [True, False]
+    options = {"zipmap": [*either, "columns"], "nocl": either, "raw_scores": either} if classifies else {}
     update_registered_converter(kind, f"Our{kind.__name__}", shape, converter, options=options)
 
 
