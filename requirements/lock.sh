@@ -18,7 +18,7 @@ compile() {
 }
 
 compile requirements/dev
-for name in serve lambda cloudrun joblib train; do
+for name in serve lambda cloudrun joblib train boosters; do
     compile "requirements/$name" --constraints requirements/dev.txt
 done
 grep -oE '^(joblib|numpy|pandas|scikit-learn)==[^ ;]+' requirements/dev.txt >build/lock/pickles.txt
