@@ -12,6 +12,7 @@ from handler.bundle import Feature
 from handler.scoring.scorers import JoblibScorer, class_index
 from training.fitting import contract_of
 from training.packaging import Fitted, Proven, prove
+from training.proof import parity
 
 
 def feature_of(name: str, values: pd.Series) -> Feature:
@@ -24,7 +25,14 @@ def feature_of(name: str, values: pd.Series) -> Feature:
     return Feature(name, kind, gaps, float(values.min()), float(values.max()))
 
 
-def proven(estimator: Any, rows: pd.DataFrame, target: Any, *, exact: bool = False) -> Proven:
+def proven(
+    estimator: Any,
+    rows: pd.DataFrame,
+    target: Any,
+    *,
+    exact: bool = False,
+    rows_compared: int = parity.ROWS,
+) -> Proven:
     """Fit the estimator on two thirds of the rows, and prove what is exported of it on the others.
 
     Numbers and booleans are fed as doubles, and texts as objects, as training from a CSV does.
@@ -56,7 +64,14 @@ def proven(estimator: Any, rows: pd.DataFrame, target: Any, *, exact: bool = Fal
         every_truth=truth,
         training={},
     )
-    return prove(fitted, JoblibScorer(estimator, contract), seed=0, exact=exact, say=lambda _: None)
+    return prove(
+        fitted,
+        JoblibScorer(estimator, contract),
+        seed=0,
+        exact=exact,
+        say=lambda _: None,
+        rows_compared=rows_compared,
+    )
 
 
 def served_by(made: Proven) -> tuple[str, str]:

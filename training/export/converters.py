@@ -49,7 +49,11 @@ def register() -> None:
             classifies = issubclass(kind, ClassifierMixin)
             options = {
                 **(_options(alias) if (alias := sklearn_operator_name_map.get(kind)) else {}),
-                **({"zipmap": [True, False, "columns"], "raw_scores": [True, False]} if classifies else {}),
+                **(
+                    {"zipmap": [True, False, "columns"], "nocl": [True, False], "raw_scores": [True, False]}
+                    if classifies
+                    else {}
+                ),
             }
             update_registered_converter(kind, f"Our{kind.__name__}", shape, converter, options=options)
     update_registered_converter(finish.Entrance, "Entrance", same_shape, finish.entrance)
