@@ -145,18 +145,28 @@ def package(
 
 
 def prove(
-    fitted: Fitted, estimator: Scorer, *, seed: int, exact: bool, say: Say, export: Export = to_onnx
+    fitted: Fitted,
+    estimator: Scorer,
+    *,
+    seed: int,
+    exact: bool,
+    say: Say,
+    export: Export = to_onnx,
+    rows_compared: int = parity.ROWS,
 ) -> Proven:
-    """Export the estimator; what was found equal to it will serve. Raises ``TrainingError``."""
+    """Export the estimator; what was found equal to it will serve. Raises ``TrainingError``.
+
+    ``rows_compared``: so many rows are compared, or as many more as the edges of the features need.
+    """
     say("exporting to ONNX, and comparing the graph with scikit-learn ...")
     contract = fitted.contract
-    some = {name: values[: parity.ROWS] for name, values in fitted.rows.items()}
+    some = {name: values[:rows_compared] for name, values in fitted.rows.items()}
     adversarial = rows.adversarial(
         contract.features,
         fitted.typical,
         seed,
         breakpoints(fitted.estimator, contract, fitted.typical, seed),
-        at_least=parity.ROWS - length(some),
+        at_least=rows_compared - length(some),
     )
     gate = Gate(estimator, contract.task, some, adversarial, _scale(fitted, estimator, some), exact)
     graph, scorer, finding = _exported(fitted, gate, export)
