@@ -20,7 +20,8 @@ from handler.bundle import Contract
 from handler.scoring.scorers import input_names
 from training.errors import one_line
 from training.export import converters, trees
-from training.export.layout import Layout, NotExportable, rename
+from training.export.layout import Layout, rename
+from training.export.layout import NotExportable as NotExportable
 from training.export.nodes import REAL, TEXT, WHOLE, Part
 
 
@@ -37,7 +38,9 @@ def to_onnx(estimator: Any, contract: Contract, *, guarded: bool = False) -> byt
         onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     except NotExportable:
         raise
-    except Exception as error:  # a rule that is not written, or numbers that no graph can hold
+    except NotImplementedError as error:
+        raise NotExportable(str(error)) from error
+    except Exception as error:  # of a kind that nobody foresaw
         raise NotExportable(one_line(error)) from error
     return graph
 
