@@ -27,6 +27,7 @@ from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
 from tests.support.bundles import reviews
+from tests.support.pipelines import halves
 from tests.support.proving import proven, served_by
 
 ROWS = reviews(300)
@@ -105,8 +106,8 @@ def test_a_linear_model_multiplies_only_the_words_that_a_text_has() -> None:
 @pytest.mark.parametrize(
     ("vectorizer", "reason"),
     [
-        (CountVectorizer(tokenizer=lambda text: text.split("|"), token_pattern=None), "tokenizer"),
-        (CountVectorizer(preprocessor=lambda text: text[::-1]), "preprocessor"),
+        (CountVectorizer(tokenizer=halves, token_pattern=None), "tokenizer"),
+        (CountVectorizer(preprocessor=str.swapcase), "preprocessor"),
         (TfidfVectorizer(dtype=np.float32), "float32"),
     ],
     ids=["tokenizer", "preprocessor", "float32"],
