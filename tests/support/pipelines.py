@@ -18,7 +18,7 @@ from sklearn.ensemble import (
     RandomForestClassifier,
     RandomForestRegressor,
 )
-from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.mixture import GaussianMixture
@@ -303,3 +303,21 @@ def outside_the_gap(frame: Any) -> Any:
     if ((frame["x"] > 50) & (frame["x"] < 60)).any():
         raise ValueError("in the gap")
     return frame
+
+
+def texts_alone() -> Pipeline:
+    """The usual classifier of texts, which is fitted on a list of them."""
+    return make_pipeline(TfidfVectorizer(ngram_range=(1, 2)), LogisticRegression())
+
+
+def texts_by_hash() -> Pipeline:
+    return make_pipeline(HashingVectorizer(n_features=4096), LogisticRegression())
+
+
+def halves(text: str) -> list[str]:
+    return [text[: len(text) // 2], text[len(text) // 2 :]]
+
+
+def texts_by_own_code() -> Pipeline:
+    """A tokenizer of which no graph can be made."""
+    return make_pipeline(TfidfVectorizer(tokenizer=halves, token_pattern=None), LogisticRegression())

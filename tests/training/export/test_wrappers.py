@@ -63,7 +63,7 @@ def rows(count: int = 240) -> pd.DataFrame:
 
 FRAME = rows()
 WORTH = FRAME["size"] / 20 + FRAME["rooms"] / 2 + (FRAME["town"] == "Rome") + np.sin(FRAME["size"] * 9)
-TWO = np.where(WORTH > WORTH.median(), "yes", "no")
+TWO = np.where(WORTH.median() < WORTH, "yes", "no")
 THREE = np.array(["low", "mid", "top"])[np.digitize(WORTH, WORTH.quantile([0.3, 0.7]))]
 PRICE = np.exp(WORTH.to_numpy() / 2)
 
