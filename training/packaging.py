@@ -17,7 +17,16 @@ from typing import Any, Literal, NamedTuple
 import joblib
 import numpy as np
 
-from handler.bundle import JOBLIB, ONNX, PICKLE_LIBRARIES, SCALAR, Contract, Manifest, content_version
+from handler.bundle import (
+    JOBLIB,
+    ONNX,
+    PICKLE_LIBRARIES,
+    SCALAR,
+    UNSUPERVISED,
+    Contract,
+    Manifest,
+    content_version,
+)
 from handler.schema import Columns, Record
 from handler.scoring.checking import differences
 from handler.scoring.model import Model
@@ -37,6 +46,7 @@ from training.errors import Say, TrainingError, one_line, users_code
 from training.export.graph import NotExportable, decision_threshold, to_onnx
 from training.export.labels import renamed
 from training.export.program import NotCompilable, compile_program
+from training.needs import Needs, needs_of
 from training.proof import parity, rows
 from training.proof.breakpoints import breakpoints
 from training.proof.parity import Finding, Gate, Scale
@@ -47,8 +57,6 @@ LIBRARIES = (*PICKLE_LIBRARIES, "pandas", "skl2onnx", "onnx", "onnxruntime")
 
 #: In the error of pickle: a function that no other process could find, and its name, if it has one.
 LOCAL = re.compile(r"<lambda>|<locals>\.(\w+)")
-#: In a pickle: the module that a notebook or a script is.
-MAIN = re.compile(rb"(?:\x8c\x08|X\x08\0\0\0|c)__main__")
 
 #: ``to_onnx``, or another function with its parameters.
 Export = Callable[..., bytes]
@@ -95,12 +103,14 @@ class Proven:
     """What may serve: the model files, the scorer of many rows, and the findings on what was exported.
 
     ``program`` is the finding on the one-row program, or None where there was no graph to compile.
+    ``needs``: what serving from the pickle needs, where no graph serves.
     """
 
     files: Mapping[str, bytes]
     scorer: Scorer
     graph: Finding
     program: Finding | None
+    needs: Needs | None = None
 
 
 class Package(NamedTuple):
@@ -148,26 +158,31 @@ def prove(
         breakpoints(fitted.estimator, contract, fitted.typical, seed),
         at_least=parity.ROWS - length(some),
     )
-    scale = _scale(fitted, estimator, some) if contract.task == "regression" else None
-    gate = Gate(estimator, contract.task, some, adversarial, scale, exact)
+    gate = Gate(estimator, contract.task, some, adversarial, _scale(fitted, estimator, some), exact)
     graph, scorer, finding = _exported(fitted, gate, export)
     program, program_finding = (None, None) if graph is None else _compiled(graph, contract, gate)
     say(console.parity(finding, program_finding, imported=fitted.imported))
-    pickled = _pickled(fitted.estimator)
     if graph is None:
-        _check_importable(pickled)
         finding = _steady(gate, finding, say)
-    files = {JOBLIB: pickled, ONNX: graph, SCALAR: program}
+    files = {JOBLIB: _pickled(fitted.estimator), ONNX: graph, SCALAR: program}
+    needs = None
+    if graph is None:
+        needs = needs_of(fitted.estimator)
+        say(console.needs(needs))
     made = {name: content for name, content in files.items() if content is not None}
-    return Proven(made, scorer, finding, program_finding)
+    return Proven(made, scorer, finding, program_finding, needs)
 
 
-def _scale(fitted: Fitted, estimator: Scorer, some: Columns) -> Scale:
-    """The spread of the target or, where it is not known, of the predictions of ``some`` rows."""
+def _scale(fitted: Fitted, estimator: Scorer, some: Columns) -> Scale | None:
+    """The spread of a regression's target, or of its values on ``some`` rows; or of the score on them."""
+    task = fitted.contract.task
+    if task != "regression" and task not in UNSUPERVISED:
+        return None
     if fitted.every_truth is not None:
         return Scale.of(fitted.every_truth)
     scores = estimator.score(some)
-    return Scale.of(scores.values[finite(scores)])
+    values = scores.values if task == "regression" else scores.score
+    return None if values is None else Scale.of(values[finite(scores)])
 
 
 def _exported(fitted: Fitted, gate: Gate, export: Export) -> tuple[bytes | None, Scorer, Finding]:
@@ -175,7 +190,7 @@ def _exported(fitted: Fitted, gate: Gate, export: Export) -> tuple[bytes | None,
     try:
         for guarded in (False, True):
             graph = export(fitted.estimator, fitted.contract, guarded=guarded)
-            if fitted.contract.classes and (own := own_labels(fitted.estimator)) != fitted.contract.classes:
+            if (own := own_labels(fitted.estimator, fitted.contract)) != fitted.contract.classes:
                 graph = renamed(graph, own, fitted.contract.classes)
             scorer = OnnxScorer(graph, fitted.contract)
             finding = gate.compare(scorer)
@@ -229,15 +244,6 @@ def _pickled(estimator: Any) -> bytes:
     return content.getvalue()
 
 
-def _check_importable(pickled: bytes) -> None:
-    """Raise ``TrainingError`` if a pickle that is to serve needs what only this process has defined."""
-    if MAIN.search(pickled):
-        raise TrainingError(
-            "the model is served by joblib, and holds a class or a function that was defined in a notebook "
-            "or script; move that into a module, and fit it again"
-        )
-
-
 def _described(
     fitted: Fitted,
     scores: Scores,
@@ -257,13 +263,15 @@ def _described(
         metrics=measured,
         runtime=runtime,
         parity={**proven.graph.as_json(), **program},
-        libraries={library: importlib.metadata.version(library) for library in LIBRARIES},
+        libraries={library: importlib.metadata.version(library) for library in LIBRARIES}
+        | (proven.needs.libraries if proven.needs else {}),
         training=fitted.training,
         files=bundling.sha256_of(proven.files),
         golden=golden,
         threshold=fitted.threshold,
         ids=fitted.ids,
         engines={"one": "scalar" if SCALAR in proven.files else runtime, "many": runtime},
+        needs=proven.needs.as_json() if proven.needs and any(proven.needs) else {},
     )
     manifest = unversioned._replace(version=content_version(unversioned.as_json()))
     evidence = Evidence(

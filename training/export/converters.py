@@ -13,18 +13,38 @@ from functools import cache
 from typing import Any
 
 from skl2onnx import update_registered_converter
+from skl2onnx._supported_operators import sklearn_classifier_list
 from skl2onnx.common._registration import get_converter, register_converter, register_shape_calculator
 from sklearn.base import ClassifierMixin
 
-from training.export import estimators, finish, transformers, trees
-from training.export.nodes import Converter, same_shape
+from training.export import (
+    binning,
+    boosters,
+    encoders,
+    functions,
+    imputing,
+    linear,
+    naive_bayes,
+    scaling,
+    trees,
+    unsupervised,
+)
+from training.export.nodes import Converter, Shape, classes_out
 
-MODULES: Any = (transformers, trees, estimators)
+MODULES: Any = (encoders, functions, binning, scaling, imputing, trees, linear, naive_bayes, unsupervised)
+
+
+def register() -> None:
+    """Change skl2onnx's table, which is one for the whole process."""
+    _register()
+    for kind, shape, converter in boosters.imported():
+        _add(kind, shape, converter)
+        if shape is classes_out and kind not in sklearn_classifier_list:
+            sklearn_classifier_list.append(kind)  # CatBoost's does not have scikit-learn's base class
 
 
 @cache
-def register() -> None:
-    """Change skl2onnx's table, which is one for the whole process."""
+def _register() -> None:
     for module in MODULES:
         for name, some in module.SOME.items():
             _replace(name, _or_stock(some, get_converter(f"Sklearn{name}")))
@@ -33,10 +53,13 @@ def register() -> None:
         for name, shape in module.SHAPES.items():
             register_shape_calculator(f"Sklearn{name}", shape, overwrite=True)
         for kind, (shape, converter) in module.ADDED.items():
-            classifies = issubclass(kind, ClassifierMixin)
-            options = {"zipmap": [True, False, "columns"], "nocl": [True, False]} if classifies else {}
-            update_registered_converter(kind, f"Our{kind.__name__}", shape, converter, options=options)
-    update_registered_converter(finish.Entrance, "Entrance", same_shape, finish.entrance)
+            _add(kind, shape, converter)
+
+
+def _add(kind: type, shape: Shape, converter: Converter) -> None:
+    classifies = issubclass(kind, ClassifierMixin) or shape is classes_out
+    options = {"zipmap": [True, False, "columns"], "nocl": [True, False]} if classifies else {}
+    update_registered_converter(kind, f"Our{kind.__name__}", shape, converter, options=options)
 
 
 def _replace(name: str, converter: Converter) -> None:

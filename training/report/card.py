@@ -13,13 +13,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from handler import bundle
-from handler.bundle import Feature, Manifest
+from handler.bundle import UNSUPERVISED, Feature, Manifest
 from training.report import metrics
+from training.report.metrics import counts, spread
 from training.report.pictures import Evidence, Picture, draw
 
 #: The most features that a table lists.
 SHOWN = 100
 Section = tuple[str, list[str | list[Sequence[str]]]]
+#: What the labels and the score of a task without a target say.
+WITHOUT_TARGET = {
+    "anomaly": "-1 is an anomaly, and 1 any other row; where there is a score, it is below zero for an anomaly.",
+    "cluster": "A cluster's number has no order; a score, where there is one, is the logarithm of the likelihood.",
+}
 NAMES = {
     "roc_auc": "ROC area",
     "log_loss": "log loss",
@@ -52,7 +58,7 @@ pre { overflow-x: auto; padding: .8rem; border: 1px solid var(--line); border-ra
 
 def documents(manifest: Manifest, evidence: Evidence) -> dict[str, bytes]:
     """The bundle's ``MODEL_CARD.md`` and ``report.html``."""
-    sections = list(_sections(manifest, len(evidence.scores.values)))
+    sections = list(_sections(manifest, evidence))
     title = f"{manifest.name}: model report"
     return {
         bundle.CARD: "\n".join(_markdown(title, sections)).encode(),
@@ -60,15 +66,13 @@ def documents(manifest: Manifest, evidence: Evidence) -> dict[str, bytes]:
     }
 
 
-def _sections(manifest: Manifest, held_out: int) -> Iterator[Section]:
-    """The headings, each with its paragraphs and tables (rows of cells, the header first).
-
-    ``held_out``: how many rows it was measured on.
-    """
+def _sections(manifest: Manifest, evidence: Evidence) -> Iterator[Section]:
+    """The headings, each with its paragraphs and tables (rows of cells, the header first)."""
+    held_out = len(evidence.scores.values)
     imported = "imported" in manifest.training
     yield "Model details", [_summary(manifest, held_out), _details(manifest)]
     use = (
-        f"Predicting '{manifest.target}' for rows like those that it was trained on. A prediction "
+        f"Predicting {_predicted(manifest)} for rows like those that it was trained on. A prediction "
         "is not a judgement on a person: whoever acts on it is responsible for what follows."
     )
     yield "Intended use", [use]
@@ -77,6 +81,18 @@ def _sections(manifest: Manifest, held_out: int) -> Iterator[Section]:
         measured = f"On {held_out:,} rows of the sample: measured on rows that the model may have seen."
     if manifest.metrics:
         yield "Metrics", [measured, [("metric", "value"), *_metrics(manifest)]]
+    elif manifest.task in UNSUPERVISED:
+        tables = [
+            each for each in (counts(manifest.contract, evidence.scores), spread(evidence.scores)) if each
+        ]
+        yield (
+            "Metrics",
+            [
+                f"It has no target, so nothing says how good it is. {WITHOUT_TARGET[manifest.task]} "
+                f"These are its predictions for {held_out:,} {evidence.rows}.",
+                *tables,
+            ],
+        )
     else:
         yield "Metrics", ["It was packaged without a target, so nothing was measured."]
     seen = f"seen in {'the sample' if imported else 'training'}"
@@ -89,11 +105,10 @@ def _sections(manifest: Manifest, held_out: int) -> Iterator[Section]:
 
 
 def _summary(manifest: Manifest, held_out: int) -> str:
+    shown = ", ".join(str(label) for label in manifest.classes[:6])
+    what = f"{_predicted(manifest)} ({shown}{', ...' if len(manifest.classes) > 6 else ''})"
     if manifest.task == "regression":
-        what = f"a number, '{manifest.target}',"
-    else:
-        shown = ", ".join(str(label) for label in manifest.classes[:6])
-        what = f"'{manifest.target}' ({shown}{', ...' if len(manifest.classes) > 6 else ''})"
+        what = f"a number, {_predicted(manifest)},"
     count, training = len(manifest.features), manifest.training
     trained = f"trained on {training['rows'] - held_out:,} rows and " if "rows" in training else ""
     synthetic = " They are synthetic: none of them is a real customer." if training.get("synthetic") else ""
@@ -106,6 +121,11 @@ def _summary(manifest: Manifest, held_out: int) -> str:
         f"It predicts {what} from {count} feature{'s' if count > 1 else ''}. It was {trained}measured on "
         f"{held_out:,} {'others' if trained else 'rows'}.{synthetic}"
     )
+
+
+def _predicted(manifest: Manifest) -> str:
+    names = {"anomaly": "anomalies", "cluster": "the cluster of a row"}
+    return names.get(manifest.task, f"'{manifest.target}'")
 
 
 def _details(manifest: Manifest) -> list[Sequence[str]]:
@@ -159,7 +179,9 @@ def _imported(imported: Mapping[str, Any]) -> list[Sequence[str]]:
 
 
 def _feature(feature: Feature) -> Sequence[str]:
-    if feature.kind == "category":
+    if feature.kind == "text":
+        seen = "free text"
+    elif feature.kind == "category":
         shown = ", ".join(feature.categories[:8])
         more = f", ... ({len(feature.categories):,} in all)" if len(feature.categories) > 8 else ""
         others = "; others are accepted" if feature.open else "; no others"

@@ -28,6 +28,11 @@ MOST_IMPORTANT, EFFECTS = 15, 4
 MOST_SCORED = 200_000
 #: With more classes, a matrix, or a curve for each, cannot be read.
 MOST_CLASSES, MOST_CURVES = 30, 6
+#: How to read the distribution of a score.
+SCORES = {
+    "anomaly": "The lower, the more unusual; rows on the left of the line are anomalies.",
+    "cluster": "The logarithm of a row's likelihood: the lower, the more unusual.",
+}
 #: The colour-blind can tell these apart too. https://jfly.uni-koeln.de/color/
 BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#777777"
 
@@ -81,7 +86,9 @@ Draw = Callable[[Evidence], Figure]
 def _chosen(evidence: Evidence) -> Iterator[tuple[str, str, Draw]]:
     """The title, the caption and the function of each picture."""
     if evidence.truth is None:
-        yield "Predictions", "What is predicted for the rows of the sample.", _predictions
+        yield "Predictions", f"What is predicted for the {evidence.rows}.", _predictions
+        if evidence.scores.score is not None:
+            yield "Scores", SCORES[evidence.contract.task], _score_histogram
     elif evidence.contract.task == "regression":
         actual, residual = (partial(_error, kind=kind) for kind in ("actual", "residual"))
         yield "Predicted and actual", "The closer to the diagonal, the better.", actual
@@ -159,6 +166,17 @@ def _predictions(evidence: Evidence) -> Figure:
     figure, axes = _figure()
     axes.hist(evidence.scores.values, bins=50, color=BLUE)
     axes.set(xlabel="predicted", ylabel="rows")
+    return figure
+
+
+def _score_histogram(evidence: Evidence) -> Figure:
+    figure, axes = _figure()
+    score = evidence.scores.score
+    assert score is not None
+    axes.hist(score[np.isfinite(score)], bins=50, color=BLUE)
+    if evidence.contract.task == "anomaly":
+        axes.axvline(0, color=ORANGE)
+    axes.set(xlabel="score", ylabel="rows")
     return figure
 
 
@@ -344,11 +362,12 @@ def importances(evidence: Evidence) -> list[tuple[Feature, np.ndarray]]:
 
 
 def _correlation(evidence: Evidence, feature: Feature) -> float:
-    """How much a number correlates with the predictions, from 0 to 1; a category counts as 1."""
-    if feature.kind == "category":
+    """How much a number correlates with the predictions, from 0 to 1; a text counts as 1."""
+    if feature.is_text:
         return 1.0
-    probabilities = evidence.scores.probabilities
-    scores = evidence.scores.values if probabilities is None else probabilities[:, -1]
+    _, probabilities, scores = evidence.scores
+    if scores is None:
+        scores = evidence.scores.values if probabilities is None else probabilities[:, -1]
     values = evidence.columns[feature.name]
     there = np.isfinite(values) & np.isfinite(scores)
     with np.errstate(all="ignore"):  # a column of one value correlates with nothing
@@ -407,16 +426,16 @@ def _draw_effect(
     if means.shape[1] > 1:
         axes.legend(fontsize=8)
     axes.set_xlabel(_short(feature.name, 36))
-    what = "value" if evidence.contract.task == "regression" else "probability"
-    axes.set_ylabel(
-        f"mean {what}" if evidence.scores.probabilities is not None or what == "value" else "share"
-    )
+    _, probabilities, score = evidence.scores
+    regression = evidence.contract.task == "regression"
+    what = "score" if score is not None else "value" if regression else "probability"
+    axes.set_ylabel("share" if what == "probability" and probabilities is None else f"mean {what}")
     axes.spines[["top", "right"]].set_visible(False)
 
 
 def _grid(feature: Feature, values: np.ndarray) -> list[Any]:
     """Some values of a feature: quantiles of a number, the most frequent categories."""
-    if feature.kind == "category":
+    if feature.is_text:
         known, counts = np.unique(values[values != ""].astype(str), return_counts=True)
         return [str(each) for each in known[np.argsort(-counts, kind="stable")][:8]]
     if feature.kind == "boolean":
@@ -429,8 +448,10 @@ def _all(value: Any, some: np.ndarray) -> np.ndarray:
 
 
 def _mean(evidence: Evidence, columns: Columns) -> list[float]:
-    """The mean prediction: a value, the second class's probability, or each class's."""
+    """The mean prediction: a score, a value, the second class's probability, or each class's."""
     scores = evidence.scorer.score(columns)
+    if scores.score is not None:
+        return [float(scores.score.mean())]
     if evidence.contract.task == "regression":
         return [float(scores.values.mean())]
     if scores.probabilities is None:

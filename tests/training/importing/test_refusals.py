@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.compose import make_column_transformer
+from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.multiclass import OneVsRestClassifier
-from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
@@ -67,7 +67,7 @@ def refused(model: Any, rows: Any, folder: Path, y: Any = None, **options: Any) 
         (lambda: RandomForestClassifier(3).fit(ROWS, TWO), "predicts 2 targets; a model of one target"),
         (lambda: OneVsRestClassifier(LogisticRegression()).fit(ROWS, TWO), "(multilabel); one label per row"),
         (
-            lambda: MLPClassifier((3,), max_iter=2000, random_state=0).fit(ROWS, TWO),
+            lambda: DummyClassifier().fit(ROWS, TWO),
             "(multilabel); one value per row is served",
         ),
         (lambda: StandardScaler().fit(ROWS), "is a transformer, not a model"),
@@ -106,7 +106,8 @@ def test_a_model_whose_own_names_are_not_in_the_sample_is_refused(tmp_path: Path
         (ROWS, {"y": BINARY[:9]}, "the sample has 60 rows, and its target has 9"),
         (ROWS, {"y": BINARY + 1}, "the target is missing or none of the model's classes (0, 1)"),
         (ROWS[:0], {}, "the sample has no rows"),
-        ("rows.csv", {}, "the sample must be a DataFrame, an array of two dimensions or a list of rows"),
+        ("rows.csv", {}, "the sample is a text; read the file first"),
+        (7, {}, "the sample must be a DataFrame, an array of two dimensions or a list of rows"),
         (np.where(ROWS > 2, np.inf, ROWS), {}, "holds a number that is not finite"),
         (np.where(np.arange(3) == 1, np.nan, ROWS), {}, "is empty in the sample"),
     ],

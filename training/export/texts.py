@@ -1,0 +1,424 @@
+"""Text vectorizers: a graph takes the numbers that ``handler.scoring.texts`` makes of a text, not the text.
+
+``vectorized`` puts a node of ours where the text is; ``lift`` then makes an input of it. Where the numbers
+only go through linear steps to a product with weights, the text becomes that product at once: of the 20,000
+numbers of a usual text all but a few are zero.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnx
+import scipy.sparse as sp
+from onnx import numpy_helper
+from sklearn.feature_extraction.text import (
+    CountVectorizer,
+    HashingVectorizer,
+    TfidfTransformer,
+    TfidfVectorizer,
+)
+
+from handler.bundle import Contract
+from handler.scoring.scorers import input_names
+from handler.scoring.texts import KEY
+from training.export.nodes import REAL, TEXT, Nodes, Part, Table
+
+#: The operators of our nodes, which no runtime has: ``lift`` leaves none of them.
+COUNTS, WEIGHTS = "TextCounts", "TextWeights"
+
+#: What ``vectorized`` knows.
+KINDS = (CountVectorizer, HashingVectorizer, TfidfTransformer)
+
+Recipe = dict[str, Any]
+
+
+def vectorized(nodes: Nodes, step: Any, table: Table) -> Part:
+    """The columns that one of ``KINDS`` makes, by a node that ``lift`` takes out again."""
+    (given,) = table
+    weighs = isinstance(step, TfidfTransformer)
+    if given.kind != (REAL if weighs else TEXT) or not (weighs or given.width == 1):
+        raise NotImplementedError(f"{type(step).__name__} of other columns than one of texts")
+    recipe = _tfidf(step) if weighs else _recipe(step)
+    name = nodes.add(WEIGHTS if weighs else COUNTS, given.name, recipe=json.dumps(recipe))
+    return Part(name, REAL, given.width if weighs else recipe["width"])
+
+
+def _width(vectorizer: Any) -> int:
+    if isinstance(vectorizer, HashingVectorizer):
+        return int(vectorizer.n_features)
+    if not hasattr(vectorizer, "vocabulary_"):  # it was given, and nothing has asked for it yet
+        vectorizer._validate_vocabulary()
+    return len(vectorizer.vocabulary_)
+
+
+def _recipe(vectorizer: Any) -> Recipe:
+    """The parameters of ``handler.scoring.texts.Vectorizer``; raises ``NotImplementedError``."""
+    kind = type(vectorizer).__name__
+    if vectorizer.input != "content":
+        raise NotImplementedError(f"{kind} of files")
+    if np.dtype(vectorizer.dtype) not in (np.float64, np.int64):
+        raise NotImplementedError(f"{kind} of the dtype {np.dtype(vectorizer.dtype)}")
+    recipe = {"width": _width(vectorizer), "binary": bool(vectorizer.binary), **_analyzer(vectorizer)}
+    if isinstance(vectorizer, HashingVectorizer):
+        return {**recipe, "signed": bool(vectorizer.alternate_sign), "norm": vectorizer.norm}
+    terms = sorted(vectorizer.vocabulary_, key=vectorizer.vocabulary_.__getitem__)
+    if not all(isinstance(term, str) for term in terms):
+        raise NotImplementedError(f"{kind} of terms that are not texts")
+    weights = _tfidf(vectorizer._tfidf) if isinstance(vectorizer, TfidfVectorizer) else {}
+    return {**recipe, "terms": terms, **weights}
+
+
+def _analyzer(vectorizer: Any) -> Recipe:
+    """How a text becomes terms; the only functions that are known are ``str.split`` and ``str.lower``."""
+    if vectorizer.analyzer is str.split:
+        return {"analyzer": "word"}
+    for name in ("analyzer", "tokenizer", "preprocessor", "strip_accents"):
+        own = getattr(vectorizer, name)
+        if callable(own) and (name, own) not in (("tokenizer", str.split), ("preprocessor", str.lower)):
+            called = getattr(own, "__name__", type(own).__name__)
+            raise NotImplementedError(
+                f"{type(vectorizer).__name__} with the {name} '{called}', which is Python code"
+            )
+    low, high = map(int, vectorizer.ngram_range)
+    if low < 1:
+        raise NotImplementedError(f"{type(vectorizer).__name__} with groups of no terms")
+    recipe: Recipe = {"analyzer": vectorizer.analyzer, "ngrams": [low, high]}
+    if vectorizer.preprocessor is str.lower:
+        recipe["lowercase"] = True
+    else:
+        recipe |= {"lowercase": bool(vectorizer.lowercase), "accents": vectorizer.strip_accents or None}
+    if vectorizer.analyzer == "word":
+        if vectorizer.tokenizer is None:
+            recipe["pattern"] = vectorizer.token_pattern
+        recipe["stop_words"] = sorted(vectorizer.get_stop_words() or ())
+    return recipe
+
+
+def _tfidf(transformer: TfidfTransformer) -> Recipe:
+    idf = {"idf": transformer.idf_.tolist()} if hasattr(transformer, "idf_") else {}
+    if idf and transformer.idf_.dtype != np.float64:
+        raise NotImplementedError(f"weights of the dtype {transformer.idf_.dtype}")
+    return {**idf, "sublinear": bool(transformer.sublinear_tf), "norm": transformer.norm}
+
+
+class Piece(NamedTuple):
+    """Some columns of a tensor: those of another one, or of a text times a matrix (None: unchanged)."""
+
+    source: str
+    width: int
+    text: bool = False
+    matrix: Any = None
+
+
+def lift(model: onnx.ModelProto, contract: Contract) -> bool:
+    """Make inputs of the nodes of texts, and state their recipes in the metadata; whether there are any.
+
+    ``model`` has the inputs that ``input_names`` names. Raises ``NotImplementedError``.
+    """
+    graph = model.graph
+    if not any(node.op_type in (COUNTS, WEIGHTS) for node in graph.node):
+        return False
+    recipes = _take_out(graph)
+    names = list(input_names(contract).values())
+    if foreign := [each["feature"] for each in recipes.values() if each["feature"] not in names]:
+        raise NotImplementedError(f"texts that {len(foreign)} other steps have made")
+    recipes = _Fusion(model, recipes).run()
+    used = {name for node in graph.node for name in node.input}
+    inputs = [each for each in graph.input if each.name in used]
+    made = [
+        onnx.helper.make_tensor_value_info(
+            name, REAL, [None, len(each["columns"]) if "columns" in each else each["width"]]
+        )
+        for name, each in recipes.items()
+    ]
+    del graph.input[:]
+    graph.input.extend([*inputs, *made])
+    packed = [{"input": name, **_packed(recipe)} for name, recipe in recipes.items()]
+    onnx.helper.set_model_props(model, {KEY: json.dumps(packed, ensure_ascii=False)})
+    return True
+
+
+def _packed(recipe: Recipe) -> Recipe:
+    packed = dict(recipe)
+    if "idf" in recipe:
+        packed["idf"] = _base64(recipe["idf"])
+    if "columns" in recipe:
+        packed["columns"] = list(map(_base64, recipe["columns"]))
+    return packed
+
+
+def _base64(values: Sequence[float]) -> str:
+    return base64.b64encode(np.array(values, "<f8").tobytes()).decode()
+
+
+def _take_out(graph: onnx.GraphProto) -> dict[str, Recipe]:
+    """Remove the nodes of texts; the recipe of each by the name of its numbers."""
+    recipes: dict[str, Recipe] = {}
+    same: dict[str, str] = {}  # what moves a text, and changes nothing
+    kept = []
+    for node in graph.node:
+        given = [same.get(name, name) for name in node.input]
+        if node.op_type == COUNTS:
+            (recipe,) = (json.loads(each.s) for each in node.attribute)
+            recipes[node.output[0]] = {"feature": given[0], **recipe}
+        elif node.op_type == WEIGHTS:
+            if given[0] not in recipes:
+                raise NotImplementedError("TfidfTransformer of other columns than one CountVectorizer's")
+            (recipe,) = (json.loads(each.s) for each in node.attribute)
+            if any(recipes[given[0]].get(name) for name in ("idf", "sublinear", "norm")):
+                raise NotImplementedError("TfidfTransformer of what is weighted already")
+            recipes[node.output[0]] = {**recipes[given[0]], **recipe}
+        else:
+            if node.op_type in ("Identity", "Flatten", "Reshape"):
+                same[node.output[0]] = given[0]
+            kept.append(node)
+    del graph.node[:]
+    graph.node.extend(kept)
+    inputs = {name for node in graph.node for name in node.input}
+    return {name: recipe for name, recipe in recipes.items() if name in inputs}
+
+
+class _Fusion:
+    """One pass over a graph, which moves what is linear in a text's numbers into the text's recipe."""
+
+    def __init__(self, model: onnx.ModelProto, recipes: Mapping[str, Recipe]) -> None:
+        """``recipes``: of tensors that no node gives any more."""
+        self._model = model
+        self._graph = model.graph
+        self._recipes = {f"t{index}": recipe for index, recipe in enumerate(recipes.values())}
+        self._constants = {each.name: numpy_helper.to_array(each) for each in self._graph.initializer}
+        self._parts = {
+            name: [Piece(text, each["width"], True)]
+            for name, (text, each) in zip(recipes, self._recipes.items(), strict=True)
+        }
+        self._nodes: list[onnx.NodeProto] = []
+        self._wanted: dict[str, dict[str, Any]] = {text: {} for text in self._recipes}
+        self._widths = _widths(model, recipes)
+        self._count = 0
+
+    def run(self) -> dict[str, Recipe]:
+        """The recipes of the inputs that the graph needs then."""
+        for node in self._graph.node:
+            if not any(name in self._parts for name in node.input):
+                self._nodes.append(node)
+                continue
+            parts = self._through(node)
+            if parts is None:
+                for name in node.input:
+                    self._make(name)
+                self._nodes.append(node)
+            else:
+                self._parts[node.output[0]] = parts
+        for output in self._graph.output:
+            self._make(output.name)
+        before: list[onnx.NodeProto] = []
+        recipes = {}
+        for text, wanted in self._wanted.items():
+            if wanted:
+                recipes[text] = self._settle(text, wanted, before)
+        del self._graph.node[:]
+        self._graph.node.extend([*before, *self._nodes])
+        return recipes
+
+    def _settle(self, text: str, wanted: Mapping[str, Any], before: list[onnx.NodeProto]) -> Recipe:
+        """The recipe of a text, and the nodes that part its numbers into those that are wanted."""
+        recipe = self._recipes[text]
+        widths = [recipe["width"] if matrix is None else matrix.shape[1] for matrix in wanted.values()]
+        if sum(widths) >= recipe["width"]:
+            for name, matrix in wanted.items():
+                product = ("Identity",) if matrix is None else ("MatMul", self._constant(_dense(matrix)))
+                before.append(onnx.helper.make_node(product[0], [text, *product[1:]], [name]))
+            return recipe
+        start = 0
+        for name, width in zip(wanted, widths, strict=True):
+            which = self._constant(np.arange(start, start + width))
+            before.append(onnx.helper.make_node("Gather", [text, which], [name], axis=1))
+            start += width
+        matrix = np.hstack([_dense(each) for each in wanted.values()])
+        return {**recipe, "columns": matrix.T.tolist()}
+
+    # Tensors
+
+    def _new(self) -> str:
+        self._count += 1
+        return f"u{self._count}"
+
+    def _constant(self, value: np.ndarray) -> str:
+        name = self._new()
+        self._constants[name] = value
+        self._graph.initializer.append(numpy_helper.from_array(value, name))
+        return name
+
+    def _node(self, kind: str, *inputs: str, output: str = "", **attributes: Any) -> str:
+        output = output or self._new()
+        self._nodes.append(onnx.helper.make_node(kind, list(inputs), [output], **attributes))
+        return output
+
+    def _make(self, name: str) -> None:
+        """A tensor that stood in parts becomes one of the graph's own."""
+        parts = self._parts.pop(name, None)
+        if parts is None:
+            return
+        tensors = [self._tensor(part) for part in parts]
+        if len(tensors) == 1:
+            self._node("Identity", *tensors, output=name)
+        else:
+            self._node("Concat", *tensors, output=name, axis=1)
+
+    def _tensor(self, part: Piece) -> str:
+        if not part.text:
+            return part.source
+        name = self._new()
+        self._wanted[part.source][name] = part.matrix
+        return name
+
+    # Nodes that are linear: each method gives the parts of the output, or None.
+
+    def _through(self, node: onnx.NodeProto) -> list[Piece] | None:
+        attributes = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
+        first, *others = node.input
+        constants = [self._constants.get(name) for name in others]
+        kind = node.op_type
+        if kind == "Concat" and attributes["axis"] in (1, -1):
+            return [part for name in node.input for part in self._parts_of(name)]
+        if first not in self._parts:
+            if kind not in ("Mul", "Add") or self._constants.get(first) is None:
+                return None
+            first, constants = others[0], [self._constants[first]]  # the constant may stand first
+        parts, width = self._parts[first], sum(part.width for part in self._parts[first])
+        if (
+            kind == "Identity"
+            or (kind == "Cast" and attributes["to"] == REAL)
+            or (kind == "Flatten" and attributes.get("axis", 1) == 1)
+            or (kind == "Reshape" and self._widths.get(node.output[0]) == width)
+        ):
+            return parts
+        if not constants or constants[0] is None:
+            return None
+        (constant, *more) = constants
+        if kind in ("Add", "Sub") and not constant.any() and constant.size in (1, width):
+            return parts
+        if kind in ("Mul", "Div") and constant.size in (1, width):
+            return self._scaled(kind, parts, np.broadcast_to(constant.reshape(-1), width))
+        if kind == "ArrayFeatureExtractor" or (kind == "Gather" and attributes.get("axis", 0) in (1, -1)):
+            return self._chosen(parts, constant.reshape(-1).tolist())
+        if kind == "MatMul" and constant.ndim == 2:
+            return self._product(parts, constant)
+        if kind == "Gemm" and _is_plain(attributes) and not (more and more[0] is None):
+            product = self._product(parts, constant.T if attributes.get("transB") else constant)
+            if not more:
+                return product
+            given = self._new()
+            self._parts[given] = product
+            self._make(given)
+            return [Piece(self._node("Add", given, others[1]), product[0].width)]
+        if kind == "ReduceSum" and constant.tolist() == [1] and attributes.get("keepdims", 1):
+            return self._product(parts, np.ones((width, 1)))
+        if kind == "Greater" and constant.size == 1:
+            return self._above(node.output[0], parts, float(constant.reshape(-1)[0]))
+        return None
+
+    def _parts_of(self, name: str) -> list[Piece]:
+        return self._parts.get(name) or [Piece(name, self._widths[name])]
+
+    def _scaled(self, kind: str, parts: Sequence[Piece], by: np.ndarray) -> list[Piece]:
+        made, start = [], 0
+        for part in parts:
+            each = by[start : start + part.width].astype(np.float64)
+            start += part.width
+            if part.text:
+                factor = sp.diags(1.0 / each if kind == "Div" else each).tocsc()
+                made.append(part._replace(matrix=factor if part.matrix is None else part.matrix @ factor))
+            else:
+                made.append(Piece(self._node(kind, part.source, self._constant(each)), part.width))
+        return made
+
+    def _chosen(self, parts: Sequence[Piece], indices: Iterable[int]) -> list[Piece]:
+        places = [(number, index) for number, part in enumerate(parts) for index in range(part.width)]
+        made = []
+        for number, group in groupby((places[index] for index in indices), key=lambda each: each[0]):
+            part, which = parts[number], [index for _, index in group]
+            if part.text:
+                matrix = sp.identity(part.width, format="csc") if part.matrix is None else part.matrix
+                made.append(Piece(part.source, len(which), True, matrix[:, which]))
+            else:
+                some = self._node("Gather", part.source, self._constant(np.array(which)), axis=1)
+                made.append(Piece(some, len(which)))
+        return made
+
+    def _product(self, parts: Sequence[Piece], weights: np.ndarray) -> list[Piece]:
+        """Rows of the weights by the part that they belong to; the products are added."""
+        products: dict[str, Any] = {}
+        others, rows, start = [], [], 0
+        for part in parts:
+            mine = weights[start : start + part.width].astype(np.float64)
+            start += part.width
+            if not part.text:
+                others.append(part.source)
+                rows.append(mine)
+                continue
+            product = mine if part.matrix is None else _dense(part.matrix @ mine)
+            if product.any():
+                products[part.source] = products.get(part.source, 0.0) + product
+            else:
+                products.setdefault(part.source, product)
+        width = weights.shape[1]
+        terms = [Piece(text, width, True, product) for text, product in products.items()]
+        if len(terms) > 1 or others:
+            terms = [term for term in terms if term.matrix.any()]
+        if others:
+            given = others[0] if len(others) == 1 else self._node("Concat", *others, axis=1)
+            terms.insert(0, Piece(self._node("MatMul", given, self._constant(np.vstack(rows))), width))
+        if len(terms) == 1:
+            return terms
+        return [Piece(self._node("Sum", *map(self._tensor, terms)), width)]
+
+    def _above(self, output: str, parts: Sequence[Piece], limit: float) -> list[Piece] | None:
+        """A text's numbers that are above a limit, where they are used as ones and zeros."""
+        (part, *others) = parts
+        users = [node for node in self._graph.node if output in node.input]
+        as_numbers = all(
+            node.op_type == "Cast" and any(each.i == REAL for each in node.attribute) for node in users
+        )
+        if others or not part.text or part.matrix is not None or limit < 0 or not as_numbers:
+            return None
+        text = f"t{len(self._recipes)}"
+        self._recipes[text] = {**self._recipes[part.source], "above": limit}
+        self._wanted[text] = {}
+        return [Piece(text, part.width, True)]
+
+
+def _is_plain(attributes: Mapping[str, Any]) -> bool:
+    """Whether a Gemm is only a product and a sum."""
+    scales = attributes.get("alpha", 1.0), attributes.get("beta", 1.0)
+    return scales == (1.0, 1.0) and not attributes.get("transA")
+
+
+def _dense(matrix: Any) -> np.ndarray:
+    return np.asarray(matrix.toarray() if sp.issparse(matrix) else matrix)
+
+
+def _widths(model: onnx.ModelProto, recipes: Mapping[str, Recipe]) -> dict[str, int]:
+    """The columns of every tensor that has two dimensions."""
+    from training.export.program import every_tensor
+
+    wide = onnx.ModelProto()
+    wide.CopyFrom(model)
+    for name, recipe in recipes.items():
+        wide.graph.input.append(onnx.helper.make_tensor_value_info(name, REAL, [None, recipe["width"]]))
+    feed = {
+        each.name: np.zeros((1, recipes[each.name]["width"]))
+        if each.name in recipes
+        else np.array([[""]], object)
+        if each.type.tensor_type.elem_type == onnx.TensorProto.STRING
+        else np.zeros((1, 1))
+        for each in wide.graph.input
+    }
+    tensors = every_tensor(wide, feed)
+    return {name: value.shape[1] for name, value in tensors.items() if np.ndim(value) == 2}
