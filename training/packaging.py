@@ -187,11 +187,12 @@ def _scale(fitted: Fitted, estimator: Scorer, some: Columns) -> Scale | None:
 
 def _exported(fitted: Fitted, gate: Gate, export: Export) -> tuple[bytes | None, Scorer, Finding]:
     """The graph, if it was found equal; one that only answers too much is exported again with a guard."""
+    classes, own = fitted.contract.classes, own_labels(fitted.estimator, fitted.contract)
     try:
         for guarded in (False, True):
-            graph = export(fitted.estimator, fitted.contract, guarded=guarded)
-            if (own := own_labels(fitted.estimator, fitted.contract)) != fitted.contract.classes:
-                graph = renamed(graph, own, fitted.contract.classes)
+            graph = export(fitted.estimator, fitted.contract._replace(classes=own), guarded=guarded)
+            if own != classes:
+                graph = renamed(graph, own, classes)
             scorer = OnnxScorer(graph, fitted.contract)
             finding = gate.compare(scorer)
             if not finding.answers_too_much:

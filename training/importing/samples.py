@@ -246,8 +246,8 @@ def _forced(made: Column, kind: Kind) -> Column:
         if kind != "text":
             raise wrong
         free = reading.forced(name, "text", pl.Series(name, made.values.tolist(), pl.String))
-        kept = {"nullable": made.feature.nullable, "fed_as": made.feature.fed_as}
-        return replace(free, feature=free.feature._replace(**kept))
+        own = made.feature
+        return replace(free, feature=free.feature._replace(nullable=own.nullable, fed_as=own.fed_as))
     if kind in ("category", "text"):
         raise wrong
     there = numbers[~np.isnan(numbers)]
