@@ -51,10 +51,9 @@ FLAVORS: Mapping[str, str] = {
 class Folder:
     """What the folder says: the file of the model, what it needs, and what is known of its features.
 
-    ``own_format``: the library, the class and the options of ``load_model``, where the file is not a pickle.
-
     ``kinds``: by the names of the signature's columns, in order; empty where there is none. ``example``:
-    rows, or None.
+    rows, or None. ``own_format``: the library, the class and the options of ``load_model``, where the file
+    is not a pickle.
     """
 
     model: Path

@@ -45,7 +45,7 @@ class Sample:
 
 def from_csv(path: Path, target: str | None) -> Sample:
     """The rows of a CSV, typed as ``pandas.read_csv`` does in a notebook; raises ``TrainingError``."""
-    table = reading.read(path)
+    table = reading.read(path, fewest=1)
     if target is not None and target not in table.columns:
         raise TrainingError(
             f"{table.source} has no column '{target}' (--target); {near(target, [*table.columns])}"
