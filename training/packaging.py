@@ -172,10 +172,9 @@ def prove(
     graph, scorer, finding = _exported(fitted, gate, export)
     program, program_finding = (None, None) if graph is None else _compiled(graph, contract, gate)
     say(console.parity(finding, program_finding, imported=fitted.imported))
-    pickled = _pickled(fitted.estimator)
     if graph is None:
         finding = _steady(gate, finding, say)
-    files = {JOBLIB: pickled, ONNX: graph, SCALAR: program}
+    files = {JOBLIB: _pickled(fitted.estimator), ONNX: graph, SCALAR: program}
     needs = None
     if graph is None:
         needs = needs_of(fitted.estimator)
@@ -198,11 +197,12 @@ def _scale(fitted: Fitted, estimator: Scorer, some: Columns) -> Scale | None:
 
 def _exported(fitted: Fitted, gate: Gate, export: Export) -> tuple[bytes | None, Scorer, Finding]:
     """The graph, if it was found equal; one that only answers too much is exported again with a guard."""
+    classes, own = fitted.contract.classes, own_labels(fitted.estimator, fitted.contract)
     try:
         for guarded in (False, True):
-            graph = export(fitted.estimator, fitted.contract, guarded=guarded)
-            if fitted.contract.classes and (own := own_labels(fitted.estimator)) != fitted.contract.classes:
-                graph = renamed(graph, own, fitted.contract.classes)
+            graph = export(fitted.estimator, fitted.contract._replace(classes=own), guarded=guarded)
+            if own != classes:
+                graph = renamed(graph, own, classes)
             scorer = OnnxScorer(graph, fitted.contract)
             finding = gate.compare(scorer)
             if not finding.answers_too_much:

@@ -19,6 +19,7 @@ from sklearn.ensemble import (
     RandomForestRegressor,
 )
 from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfVectorizer
+from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.mixture import GaussianMixture
@@ -321,3 +322,30 @@ def halves(text: str) -> list[str]:
 def texts_by_own_code() -> Pipeline:
     """A tokenizer of which no graph can be made."""
     return make_pipeline(TfidfVectorizer(tokenizer=halves, token_pattern=None), LogisticRegression())
+
+
+def _fitted(estimator: Any) -> Any:
+    return estimator.fit(np.arange(8.0).reshape(4, 2), [0, 1, 0, 1])
+
+
+def fitted_already() -> LogisticRegression:
+    """What a notebook would pickle."""
+    return _fitted(LogisticRegression())
+
+
+def fitted_steps() -> Pipeline:
+    return _fitted(make_pipeline(StandardScaler(), LogisticRegression()))
+
+
+def of_frozen() -> Pipeline:
+    """A scaler that is not fitted, before a classifier that is, and that no training changes."""
+    return make_pipeline(StandardScaler(), FrozenEstimator(_fitted(LogisticRegression())))
+
+
+def with_a_fitted_step() -> Pipeline:
+    return make_pipeline(_fitted(StandardScaler()), LogisticRegression())
+
+
+def around_frozen() -> CalibratedClassifierCV:
+    """A calibration that is not fitted, of a classifier that is."""
+    return CalibratedClassifierCV(FrozenEstimator(_fitted(LogisticRegression())))
