@@ -18,7 +18,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder
 from sklearn.utils._indexing import _get_column_indices
 
-from handler.bundle import Feature
+from handler.bundle import Feature, RowsAs
 from handler.scoring.scorers import fed
 
 #: Stands for a step that looks for a word of its own, such as the empty text.
@@ -27,11 +27,11 @@ WORD = "word"
 
 def as_looked_for(estimator: Any, features: Sequence[Feature]) -> tuple[Feature, ...]:
     """The features, with ``fed_as`` where the unfitted estimator looks for NaN or None in missing texts."""
-    texts = {each.name for each in features if each.kind == "category" and each.nullable}
+    texts = {each.name for each in features if each.is_text and each.nullable}
     if not texts:
         return tuple(features)
     one = {
-        each.name: np.array([each.categories[0] if each.kind == "category" else 0.0], _dtype(each))
+        each.name: np.array([each.categories[0] if each.is_text else 0.0], _dtype(each))
         for each in features
     }
     wanted: dict[str, set[str]] = {}
@@ -49,6 +49,25 @@ def as_looked_for(estimator: Any, features: Sequence[Feature]) -> tuple[Feature,
     )
 
 
+def rows_as(estimator: Any) -> RowsAs:
+    """What an estimator takes: ``texts`` where the first of its steps is a text vectorizer.
+
+    https://scikit-learn.org/stable/modules/generated/sklearn.feature_extraction.text.CountVectorizer.html
+    """
+    part = estimator
+    while not hasattr(part, "build_analyzer"):
+        steps = [
+            step
+            for name in ("steps", "transformer_list", "estimators")
+            for _, step in getattr(part, name, None) or ()
+            if step not in (None, "passthrough", "drop")
+        ]
+        part = steps[0] if steps else getattr(part, "estimator", None)
+        if part is None:
+            return "frame"
+    return "texts"
+
+
 def described(features: Sequence[Feature]) -> str:
     """One line on how missing texts are fed, or nothing where there are none."""
     parts = []
@@ -56,7 +75,7 @@ def described(features: Sequence[Feature]) -> str:
         names = [
             f"'{each.name}'"
             for each in features
-            if each.kind == "category" and each.nullable and each.fed_as == fed_as
+            if each.is_text and each.nullable and each.fed_as == fed_as
         ]
         if names:
             more = f" and {len(names) - 5} more" if len(names) > 5 else ""
@@ -65,7 +84,7 @@ def described(features: Sequence[Feature]) -> str:
 
 
 def _dtype(feature: Feature) -> Any:
-    return object if feature.kind == "category" else np.float64
+    return object if feature.is_text else np.float64
 
 
 def _looked_for(part: Any, rows: pd.DataFrame) -> Iterator[tuple[str, str]]:

@@ -7,7 +7,7 @@ program too equals the estimator. Every value is a flat list, whatever the tenso
 ``model.scalar`` is a line of JSON, then the large arrays, one after the other, little-endian::
 
     {"format": 1, "slots": 9, "constants": {"3": [0.5]}, "steps": [["matmul", 4, [2], {...}], ...],
-     "label": 7, "probabilities": 8, "arrays": [["d", 43788], ...]}
+     "label": 7, "probabilities": 8, "score": null, "arrays": [["d", 43788], ...]}
 
 Slot 0 is the record. A step names its operator, the slot that it fills, those that it reads, and its
 parameters; ``{"array": 0}`` stands for an array. Raise FORMAT when an operator's meaning or the layout
@@ -28,6 +28,8 @@ from handler.errors import BundleError
 FORMAT = 1
 
 Values = Sequence[Any]
+#: The label, or the value, of a record; its classes' probabilities and its score, if the model has them.
+Row = tuple[Any, Values | None, float | None]
 Step = Callable[[list[Any]], None]
 Unary = Callable[[Any], Any]
 
@@ -56,17 +58,22 @@ class RowProgram:
             ]
             self._label: int = document["label"]
             self._probabilities: int | None = document["probabilities"]
+            self._score: int | None = document.get("score")
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise BundleError("model.scalar does not follow its format; train again") from error
 
-    def run(self, record: Values) -> tuple[Any, Values | None]:
-        """The label, or the value, of a record; and its classes' probabilities, if the model has them."""
+    def run(self, record: Values) -> Row:
+        """Run the program on a record, whose values are in the order of the features."""
         slots = self._start.copy()
         slots[0] = record
         for step in self._steps:
             step(slots)
-        slot = self._probabilities
-        return slots[self._label][0], None if slot is None else slots[slot]
+        given, score = self._probabilities, self._score
+        return (
+            slots[self._label][0],
+            None if given is None else slots[given],
+            None if score is None else slots[score][0],
+        )
 
 
 def _arrays(layout: Sequence[tuple[str, int]], content: bytes) -> list[list[Any]]:
@@ -127,6 +134,14 @@ def _power(a: float, b: float) -> float:
         return math.inf if a == 0 else math.nan
 
 
+def _remainder(a: float, b: float) -> float:
+    """With the sign of ``a``, as in C."""
+    try:
+        return math.fmod(a, b)
+    except ValueError:
+        return math.nan
+
+
 def _sqrt(x: float) -> float:
     return math.sqrt(x) if x >= 0 else math.nan
 
@@ -137,6 +152,16 @@ def _sigmoid(x: float) -> float:
         return 1.0 / (1.0 + math.exp(-x))
     small = math.exp(x)
     return small / (1.0 + small)
+
+
+def _finite(function: Unary) -> Unary:
+    """A function that Python has for finite numbers only; an infinite one gives NaN."""
+    return lambda x: function(x) if math.isfinite(x) else math.nan
+
+
+def _rounded(function: Unary) -> Unary:
+    """A function that gives a whole number, which Python makes an ``int``."""
+    return lambda x: float(function(x)) if math.isfinite(x) else x
 
 
 def _whole(x: float) -> int:
@@ -161,19 +186,26 @@ BINARY: dict[str, Callable[[Any, Any], Any]] = {
     "Equal": operator.eq,
     "And": lambda a, b: a and b,
     "Or": lambda a, b: a or b,
-    "Max": max,
-    "Min": min,
+    "Max": lambda a, b: a if a > b or a != a else b,
+    "Min": lambda a, b: a if a < b or a != a else b,
+    "Mod": _remainder,
 }
 UNARY: dict[str, Unary] = {
     "Abs": abs,
+    "Ceil": _rounded(math.ceil),
+    "Cos": _finite(math.cos),
     "Exp": _exp,
+    "Floor": _rounded(math.floor),
     "IsNaN": lambda x: x != x,
     "Log": _log,
     "Neg": operator.neg,
     "Not": operator.not_,
     "Reciprocal": lambda x: _divide(1.0, x),
     "Relu": lambda x: x if x > 0 or x != x else 0.0,
+    "Round": _rounded(round),
     "Sigmoid": _sigmoid,
+    "Sign": lambda x: (x > 0) - (x < 0) if x == x else x,
+    "Sin": _finite(math.sin),
     "Sqrt": _sqrt,
     "Tanh": math.tanh,
     "double": float,
@@ -182,6 +214,7 @@ UNARY: dict[str, Unary] = {
 }
 REDUCTIONS: dict[str, Callable[[Values], float]] = {
     "ReduceSum": sum,
+    "ReduceSumSquare": lambda values: sum(map(operator.mul, values, values)),
     "ReduceMean": lambda values: sum(values) / len(values),
     "ReduceMax": max,
     "ReduceMin": min,
@@ -278,6 +311,18 @@ def _matmul(out: int, given: Values, columns: list[list[float]]) -> Step:
     return step
 
 
+def _text(out: int, given: Values, column: int, **recipe: Any) -> Step:
+    """A text of the record as numbers; ``recipe``: see ``texts.Vectorizer``."""
+    from handler.scoring.texts import Vectorizer  # few models take free text
+
+    (operand,), row = given, Vectorizer(**recipe).row
+
+    def step(slots: list[Any]) -> None:
+        slots[out] = row(slots[operand][column])
+
+    return step
+
+
 def _one_hot(out: int, given: Values, categories: list[Any]) -> Step:
     (operand,) = given
     indices = {category: index for index, category in enumerate(categories)}
@@ -345,6 +390,31 @@ def _argmax(out: int, given: Values, groups: list[list[int]]) -> Step:
         slots[out] = [
             max(range(len(group)), key=[values[index] for index in group].__getitem__) for group in groups
         ]
+
+    return step
+
+
+def _running(out: int, given: Values) -> Step:
+    """The sums of the members so far."""
+    (operand,) = given
+
+    def step(slots: list[Any]) -> None:
+        sums, total = [], 0.0
+        for value in slots[operand]:
+            total += value
+            sums.append(total)
+        slots[out] = sums
+
+    return step
+
+
+def _order(out: int, given: Values, largest: int) -> Step:
+    """The indices that bring the members into order, equal ones as they stand."""
+    (operand,) = given
+
+    def step(slots: list[Any]) -> None:
+        values = slots[operand]
+        slots[out] = sorted(range(len(values)), key=values.__getitem__, reverse=bool(largest))
 
     return step
 
@@ -444,6 +514,9 @@ OPERATORS: dict[str, Callable[..., Step]] = {
     "at": _at,
     "reduce": _reduce,
     "argmax": _argmax,
+    "running": _running,
+    "order": _order,
     "softmax": _softmax,
+    "text": _text,
     "trees": _trees,
 }

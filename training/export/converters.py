@@ -13,14 +13,48 @@ from functools import cache
 from typing import Any
 
 from skl2onnx import update_registered_converter
-from skl2onnx._supported_operators import sklearn_classifier_list
+from skl2onnx._supported_operators import sklearn_classifier_list, sklearn_operator_name_map
 from skl2onnx.common._registration import get_converter, register_converter, register_shape_calculator
 from sklearn.base import ClassifierMixin
 
-from training.export import boosters, encoders, estimators, transformers, trees
+from training.export import (
+    binning,
+    boosters,
+    boosting,
+    distances,
+    encoders,
+    functions,
+    imputing,
+    isotonic,
+    kernels,
+    linear,
+    naive_bayes,
+    projecting,
+    scaling,
+    svm,
+    trees,
+    unsupervised,
+)
 from training.export.nodes import Converter, Shape, classes_out
 
-MODULES: Any = (encoders, transformers, trees, boosters, estimators)
+MODULES: Any = (
+    binning,
+    boosters,
+    boosting,
+    distances,
+    encoders,
+    functions,
+    imputing,
+    isotonic,
+    kernels,
+    linear,
+    naive_bayes,
+    projecting,
+    scaling,
+    svm,
+    trees,
+    unsupervised,
+)
 
 
 def register() -> None:
@@ -47,15 +81,25 @@ def _register() -> None:
 
 def _add(kind: type, shape: Shape, converter: Converter) -> None:
     classifies = issubclass(kind, ClassifierMixin) or shape is classes_out
-    either = [True, False]
-    options = {"zipmap": [*either, "columns"], "nocl": either, "raw_scores": either} if classifies else {}
+    options = {
+        **(_options(alias) if (alias := sklearn_operator_name_map.get(kind)) else {}),
+        **(
+            {"zipmap": [True, False, "columns"], "nocl": [True, False], "raw_scores": [True, False]}
+            if classifies
+            else {}
+        ),
+    }
     update_registered_converter(kind, f"Our{kind.__name__}", shape, converter, options=options)
 
 
 def _replace(name: str, converter: Converter) -> None:
-    stock = get_converter(f"Sklearn{name}")
-    options = stock.get_allowed_options() if hasattr(stock, "get_allowed_options") else {}
-    register_converter(f"Sklearn{name}", converter, overwrite=True, options=options)
+    register_converter(f"Sklearn{name}", converter, overwrite=True, options=_options(f"Sklearn{name}"))
+
+
+def _options(alias: str) -> dict[str, Any]:
+    """The options that skl2onnx's own converter takes: its parsers ask for them."""
+    stock = get_converter(alias)
+    return (stock.get_allowed_options() or {}) if hasattr(stock, "get_allowed_options") else {}
 
 
 def _or_stock(ours: Callable[[Any, Any, Any], bool], stock: Converter) -> Converter:

@@ -13,6 +13,7 @@ from skl2onnx.common.data_types import DoubleTensorType
 from sklearn.dummy import DummyClassifier, DummyRegressor
 
 from training.export.nodes import REAL, WHOLE, Converter, Nodes, Shape
+from training.export.parts import decision, wants_decision
 
 ML = "ai.onnx.ml"
 #: The first version of its operators that walks trees in doubles.
@@ -48,6 +49,8 @@ class Tree:
         """From scikit-learn's ``Tree``; ``column`` of its nodes' values."""
         left, right, missing_left = tree.children_left, tree.children_right, tree.missing_go_to_left
         value = tree.value[:, 0, column]
+        if tree.n_classes[0] > 1 and not np.allclose(whole := tree.value[:, 0].sum(axis=1), 1.0):
+            value = value / whole  # before scikit-learn 1.4 they are weights, and not shares
         return cls(left, right, tree.feature, tree.threshold, missing_left.astype(bool), value, target)
 
 
@@ -205,13 +208,17 @@ def classify(nodes: Nodes, operator: Any, raw: str, above: str, factor: float) -
     """Labels and probabilities from log-odds; ``above`` compares those of two classes with zero."""
     classes = operator.raw_operator.classes_
     label, probabilities = operator.output_full_names
-    if len(classes) > 2:
+    if scores_only := wants_decision(operator, nodes.container):
+        decision(nodes, operator, raw)
+    elif len(classes) > 2:
         nodes.add("Softmax", raw, output=probabilities, axis=1)
+    if len(classes) > 2:
         nodes.most_probable(classes, raw, label)
         return
     odds = nodes.flat(raw)
-    scaled = odds if factor == 1.0 else nodes.add("Mul", odds, nodes.number(factor))
-    nodes.two_probabilities(nodes.add("Sigmoid", scaled), probabilities)
+    if not scores_only:
+        scaled = odds if factor == 1.0 else nodes.add("Mul", odds, nodes.number(factor))
+        nodes.two_probabilities(nodes.add("Sigmoid", scaled), probabilities)
     indices = nodes.add("Cast", nodes.add(above, odds, nodes.number(0.0)), to=WHOLE)
     nodes.labels(classes, indices, label)
 
