@@ -22,6 +22,7 @@ from training.export import (
     finish,
     functions,
     imputing,
+    inexpressible,
     kernels,
     projecting,
     scaling,
@@ -29,7 +30,9 @@ from training.export import (
 )
 from training.export.nodes import Converter, same_shape
 
-MODULES: Any = (functions, binning, scaling, imputing, kernels, projecting, trees, estimators)
+MODULES: Any = (
+    functions, binning, scaling, imputing, kernels, projecting, inexpressible, trees, estimators,
+)  # fmt: skip
 
 
 @cache

@@ -336,7 +336,9 @@ def _levels(part: Any) -> Iterator[Levels]:
         inner = part.nodes[part.nodes["is_leaf"] == 0]
         yield Levels(inner["feature_idx"].astype(int), inner["num_threshold"])
         return
-    parameters = [each for each in part.get_params(deep=False).values() if type(each) in (int, float)]
+    own = part.get_params(deep=False)
+    own |= own.get("kw_args") or {}  # such as the limits of a function that clips
+    parameters = [each for each in own.values() if type(each) in (int, float)]
     common = np.array([*COMMON, *parameters], np.float64)
     yield Levels(np.full(len(common), EVERY), common)
     width = getattr(part, "n_features_in_", None)
