@@ -21,7 +21,7 @@ from handler.schema import Columns, Record
 from handler.scoring.checking import differences
 from handler.scoring.model import Model
 from handler.scoring.row_program import RowProgram
-from handler.scoring.scorers import JoblibScorer, OnnxScorer, RowByRow, Scorer, Scores, length
+from handler.scoring.scorers import JoblibScorer, OnnxScorer, RowByRow, Scorer, Scores, finite, length
 from training import bundling
 from training.errors import Say, TrainingError, one_line, users_code
 from training.export.graph import NotExportable, decision_threshold, to_onnx
@@ -97,6 +97,7 @@ def package(
     estimator = JoblibScorer(fitted.estimator, fitted.contract)
     with users_code("scoring the rows held out fails", say):
         scores = estimator.score(fitted.rows)
+        fitted, scores = _answered(fitted, scores, say)
         measured = metrics.measure(fitted.contract, fitted.truth, scores)
     say(console.quality(measured, fitted.contract, fitted.threshold, fitted.truth, scores))
     proven = prove(fitted, estimator, seed=seed, exact=exact, say=say, export=export)
@@ -107,6 +108,21 @@ def package(
     bundling.write(out, *made, check=_rehearse)
     say(console.done(made.manifest, out))
     return made
+
+
+def _answered(fitted: Fitted, scores: Scores, say: Say) -> tuple[Fitted, Scores]:
+    """The same without the rows for which the estimator gives no finite number: no prediction is made."""
+    sound = finite(scores)
+    if sound.all():
+        return fitted, scores
+    if not sound.any():
+        raise TrainingError("the model gives no finite number for any of the rows held out")
+    say(f"{(~sound).sum():,} of the {len(sound):,} rows held out get no finite number, and are left out")
+    kept = {name: values[sound] for name, values in fitted.rows.items()}
+    probabilities = None if scores.probabilities is None else scores.probabilities[sound]
+    return replace(fitted, rows=kept, truth=fitted.truth[sound]), Scores(
+        scores.values[sound], probabilities
+    )
 
 
 def prove(
