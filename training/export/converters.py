@@ -68,7 +68,7 @@ def register() -> None:
 
 
 def _two_outputs(scope: Any, model: Any, inputs: Any, custom_parsers: Any = None) -> Any:
-    """A classifier's outputs as they are: skl2onnx would make a dictionary of scores without probabilities."""
+    """A classifier's outputs as they are: skl2onnx would make a dictionary of them."""
     return _parse_sklearn_simple_model(scope, model, inputs, custom_parsers=custom_parsers)
 
 
