@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any
 
 from skl2onnx import update_registered_converter
+from skl2onnx._parse import _parse_sklearn_simple_model
 from skl2onnx._supported_operators import sklearn_classifier_list, sklearn_operator_name_map
 from skl2onnx.common._registration import get_converter, register_converter, register_shape_calculator
 from sklearn.base import ClassifierMixin
@@ -91,7 +92,15 @@ def _add(kind: type, shape: Shape, converter: Converter) -> None:
             else {}
         ),
     }
-    update_registered_converter(kind, f"Our{kind.__name__}", shape, converter, options=options)
+    parser = _two_outputs if classifies else None
+    update_registered_converter(
+        kind, f"Our{kind.__name__}", shape, converter, parser=parser, options=options
+    )
+
+
+def _two_outputs(scope: Any, model: Any, inputs: Any, custom_parsers: Any = None) -> Any:
+    """A classifier's outputs as they are: skl2onnx would make a dictionary of them."""
+    return _parse_sklearn_simple_model(scope, model, inputs, custom_parsers=custom_parsers)
 
 
 def _replace(name: str, converter: Converter) -> None:
