@@ -137,7 +137,7 @@ def _process_regressor(scope: Any, operator: Any, container: Any) -> None:
     if others.size > MOST_NUMBERS:
         raise NotImplementedError(f"a Gaussian process that holds {others.size:,} numbers")
     similar = _process_kernel(nodes, doubles(operator).full_name, others, model.kernel_)
-    scale, mean = float(model._y_train_std), float(model._y_train_mean)
+    scale, mean = (float(np.ravel(each)[0]) for each in (model._y_train_std, model._y_train_mean))
     made = linear(nodes, similar, np.reshape(model.alpha_ * scale, (-1, 1)), mean)
     value(nodes, operator, made)
 

@@ -20,18 +20,18 @@ from sklearn.compose import ColumnTransformer
 from sklearn.ensemble._forest import BaseForest
 from sklearn.ensemble._gb import BaseGradientBoosting
 from sklearn.ensemble._hist_gradient_boosting.gradient_boosting import BaseHistGradientBoosting
-from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import ElasticNet, Lasso, LinearRegression, LogisticRegression, Ridge
 from sklearn.linear_model._base import LinearClassifierMixin
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.tree import BaseDecisionTree
-from sklearn.utils import get_tags
 
+from training.compat import FrozenEstimator, get_tags
 from training.errors import one_line
-from training.export import combining, parts, trees, wrappers
+from training.export import combining, encoders, parts, texts, trees, wrappers
 from training.export.nodes import REAL, TEXT, WHOLE, Nodes, Part, Table
+from training.export.projecting import as_transformer
 
 #: The version of ONNX's operators that this project's own nodes are written for.
 OPSET = 18
@@ -41,13 +41,16 @@ LINEAR = (ElasticNet, Lasso, LinearRegression, LogisticRegression, Ridge)
 TREES = (BaseDecisionTree, BaseForest, BaseGradientBoosting)
 #: The methods that an answer may depend on.
 SERVING = {"decision_function", "predict", "predict_proba", "score_samples", "transform"}
+#: What scikit-learn calls estimators that are fitted without a target and predict a label.
+UNSUPERVISED = ("outlier_detector", "clusterer", "density_estimator")
 #: Estimators that take infinite numbers too.
 UNCHECKED = (BaseHistGradientBoosting, FunctionTransformer)
 
 #: What an estimator is asked for. ``label``: a classifier's label, shape (n,). ``predict``: its label's
 #: index into ``classes_``, shape (n,), int64; or a regressor's value, shape (n, 1). ``predict_proba``:
-#: shape (n, classes). ``decision_function``: shape (n, 1) for two classes, else (n, classes).
-Method = Literal["label", "predict", "predict_proba", "decision_function"]
+#: shape (n, classes). ``decision_function``: shape (n, 1) for two classes, else (n, classes). ``score``: that
+#: of an outlier detector or a mixture, shape (n, 1).
+Method = Literal["label", "predict", "predict_proba", "decision_function", "score"]
 
 
 class NotExportable(Exception):
@@ -147,6 +150,11 @@ class Layout:
 
     def _answer(self, estimator: Any, table: Table, method: Method) -> str:
         """What a single step answers."""
+        if _kind(estimator) in UNSUPERVISED:
+            outputs = self._step(estimator, table)
+            if method == "score":
+                return self._upright(outputs[-1]._replace(width=None))
+            return outputs[1 if method == "predict_proba" else 0].name
         if not is_classifier(estimator):
             return self._upright(self._step(estimator, table)[0])
         linear = isinstance(estimator, LinearClassifierMixin)
@@ -212,6 +220,9 @@ class Layout:
             return table
         if type(step) in wrappers.RULES:
             return wrappers.transformed(self, step, table)
+        step = as_transformer(step)
+        if isinstance(step, texts.KINDS):
+            return (texts.vectorized(self.nodes, step, self._matrix(table)),)
         return tuple(self._step(step, table))
 
     def _columns(self, step: ColumnTransformer, table: Table) -> Table:
@@ -295,6 +306,7 @@ class Layout:
 
     def _guard(self, step: Any, table: Table) -> None:
         nodes = self.nodes
+        self.guards += encoders.refusals(nodes, step, self._matrix(table))
         members = np.ravel(getattr(step, "estimators_", step))
         single, missing = isinstance(members[0], TREES), get_tags(step).input_tags.allow_nan
         for part in self._matrix(table):
@@ -330,7 +342,7 @@ class Layout:
         ]
         outputs = []
         for index, name in enumerate(self.graph.include(model, given)):
-            label = is_classifier(step) and index == 0
+            label = index == 0 and (is_classifier(step) or _kind(step) in UNSUPERVISED)
             if kinds[index] not in (REAL, TEXT) and not label:
                 name = self.nodes.add("Cast", name, to=REAL)
             width = shapes[index][1].dim_value or None if len(shapes[index]) == 2 else None
@@ -357,6 +369,8 @@ def _convert(step: Any, inputs: Table, *, raw: bool) -> tuple[onnx.ModelProto, b
         options["zipmap"] = False
     if raw:
         options["raw_scores"] = True
+    if _kind(step) == "density_estimator":
+        options["score_samples"] = True
     reason: Exception | None = None
     for single in (False, True) if last else (False,):
         number = FloatTensorType if single else DoubleTensorType
@@ -396,6 +410,12 @@ def _plain(error: Exception, step: Any) -> str:
     return f"{name}: {one_line(error).partition(' You may raise an issue')[0]}"
 
 
+def _kind(estimator: Any) -> str | None:
+    """What scikit-learn calls the kind of an estimator."""
+    kind: str | None = get_tags(estimator).estimator_type
+    return kind
+
+
 def _unwrapped(estimator: Any) -> Any:
     """The estimator that searches and frozen estimators pass their rows on to."""
     while True:
@@ -421,7 +441,7 @@ def _known_class(step: Any) -> Any:
             return step
     if base is kind or not issubclass(base, BaseEstimator) or not SERVING.intersection(dir(base)):
         return step
-    known = base.__new__(base)
+    known: Any = object.__new__(base)
     vars(known).update(vars(step))
     return known
 

@@ -22,7 +22,6 @@ from sklearn.ensemble import (
     VotingClassifier,
     VotingRegressor,
 )
-from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.multiclass import (
     OneVsOneClassifier,
     OneVsRestClassifier,
@@ -41,6 +40,7 @@ from sklearn.preprocessing import (
 )
 from sklearn.semi_supervised import SelfTrainingClassifier
 
+from training.compat import FixedThresholdClassifier, TunedThresholdClassifierCV
 from training.export import combining
 from training.export.isotonic import interpolated, piecewise
 from training.export.nodes import REAL, WHOLE, Nodes, Part, Table

@@ -33,7 +33,7 @@ CELLS = 8_000_000
 def edges(feature: Feature) -> list[Value]:
     """The values of a feature that two scorers might treat differently."""
     missing = [null(feature)] if feature.nullable else []
-    if feature.kind == "category":
+    if feature.is_text:
         unknown = [unknown_category(feature), *texts(feature.categories)] if feature.open else []
         return [*dict.fromkeys([*feature.categories, *unknown]), *missing]
     if feature.kind == "boolean":
@@ -68,7 +68,7 @@ def texts(known: Sequence[str]) -> list[str]:
 
 def null(feature: Feature) -> Value:
     """The feature's missing value."""
-    return "" if feature.kind == "category" else math.nan
+    return "" if feature.is_text else math.nan
 
 
 def unknown_category(feature: Feature) -> str:
@@ -118,7 +118,7 @@ def adversarial(
 
 
 def _column(feature: Feature, values: Sequence[Value]) -> np.ndarray:
-    return np.array(values, dtype=object if feature.kind == "category" else np.float64)
+    return np.array(values, dtype=object if feature.is_text else np.float64)
 
 
 def _spread(
@@ -133,7 +133,7 @@ def _spread(
     A feature's probes are spread evenly over the rows, so that neighbouring features have similar ones.
     """
     columns = {
-        feature.name: np.full(rows, value, object if feature.kind == "category" else np.float64)
+        feature.name: np.full(rows, value, object if feature.is_text else np.float64)
         for feature, value in zip(features, typical, strict=True)
     }
     alone, start = sum(map(len, probes.values())) <= rows, 0
@@ -165,7 +165,7 @@ def likely(features: Sequence[Feature], random: np.random.Generator, rows: int) 
     """Random rows within what training saw, each feature independently."""
     columns = {}
     for feature in features:
-        if feature.kind == "category":
+        if feature.is_text:
             values = random.choice(np.array(feature.categories, dtype=object), rows)
         elif feature.kind == "number":
             values = random.uniform(*bounds(feature), rows)
@@ -214,7 +214,8 @@ def golden(scorer: Scorer, contract: Contract, typical: Record, seed: int) -> tu
 
 def _finite(prediction: dict[str, Any]) -> bool:
     """Whether JSON can hold the prediction."""
-    numbers = [prediction["prediction"], *prediction.get("probabilities", {}).values()]
+    given = (prediction.get(key, 0.0) for key in ("prediction", "score"))
+    numbers = [*given, *prediction.get("probabilities", {}).values()]
     return all(math.isfinite(number) for number in numbers if isinstance(number, float))
 
 
@@ -225,10 +226,10 @@ def _corners(features: Sequence[Feature], typical: Record) -> Iterator[Record]:
         return tuple(change(feature, value) for feature, value in zip(features, typical, strict=True))
 
     def least(feature: Feature, _: Value) -> Value:
-        return feature.categories[0] if feature.kind == "category" else bounds(feature)[0]
+        return feature.categories[0] if feature.is_text else bounds(feature)[0]
 
     def greatest(feature: Feature, _: Value) -> Value:
-        return feature.categories[-1] if feature.kind == "category" else bounds(feature)[1]
+        return feature.categories[-1] if feature.is_text else bounds(feature)[1]
 
     yield changed(least)
     yield changed(greatest)

@@ -173,7 +173,7 @@ def test_the_numbers_that_a_step_was_fitted_with_are_tried(estimator: Any, expec
 def tried(estimator: Any, frame: pd.DataFrame) -> Any:
     low, high = float(frame["temp"].min()), float(frame["temp"].max())
     features = (Feature("temp", "number", False, low, high), Feature("age", "number", False, 1.0, 90.0))
-    return breakpoints(estimator, features, (37.0, 40.0), 0)
+    return breakpoints(estimator, Contract(features, "binary", (0, 1)), (37.0, 40.0), 0)
 
 
 # Texts, and values far beyond what training saw
