@@ -154,8 +154,8 @@ def _answered(fitted: Fitted, scores: Scores, say: Say) -> tuple[Fitted, Scores]
         raise TrainingError(f"the model gives no finite number for any of the {named}")
     say(f"{(~sound).sum():,} of the {len(sound):,} {named} get no finite number, and are left out")
     left, truth = {name: values[sound] for name, values in fitted.rows.items()}, fitted.truth
-    kept = [None if each is None else each[sound] for each in scores]
-    return replace(fitted, rows=left, truth=None if truth is None else truth[sound]), Scores(*kept)
+    truth = None if truth is None else truth[sound]
+    return replace(fitted, rows=left, truth=truth), scores.at(sound)
 
 
 def prove(

@@ -39,10 +39,10 @@ OPSET = 18
 LINEAR = (ElasticNet, Lasso, LinearRegression, LogisticRegression, Ridge)
 #: Estimators that compare their input in float32, and refuse what is infinite there.
 TREES = (BaseDecisionTree, BaseForest, BaseGradientBoosting)
-#: What scikit-learn calls estimators that are fitted without a target and predict a label.
-UNSUPERVISED = ("outlier_detector", "clusterer", "density_estimator")
 #: The methods that an answer may depend on.
 SERVING = {"decision_function", "predict", "predict_proba", "score_samples", "transform"}
+#: What scikit-learn calls estimators that are fitted without a target and predict a label.
+UNSUPERVISED = ("outlier_detector", "clusterer", "density_estimator")
 #: Estimators that take infinite numbers too.
 UNCHECKED = (BaseHistGradientBoosting, FunctionTransformer)
 
@@ -220,7 +220,7 @@ class Layout:
             return table
         if type(step) in wrappers.RULES:
             return wrappers.transformed(self, step, table)
-        step = as_transformer(_known_class(step))
+        step = as_transformer(step)
         if isinstance(step, texts.KINDS):
             return (texts.vectorized(self.nodes, step, self._matrix(table)),)
         return tuple(self._step(step, table))
@@ -441,7 +441,7 @@ def _known_class(step: Any) -> Any:
             return step
     if base is kind or not issubclass(base, BaseEstimator) or not SERVING.intersection(dir(base)):
         return step
-    known = base.__new__(base)
+    known: Any = object.__new__(base)
     vars(known).update(vars(step))
     return known
 
