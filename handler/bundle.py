@@ -38,11 +38,15 @@ JOBLIB = "model.joblib"
 CARD = "MODEL_CARD.md"
 REPORT = "report.html"
 FILES = frozenset({MANIFEST, SIGNATURE, ONNX, SCALAR, JOBLIB, CARD, REPORT})
+#: What to do with a model that is put in the place of the bundle's.
+SWAPPED = ", or package the model that it is: python -m training package MODEL --sample CSV --trust"
 #: What is written about the model, and names its version.
 DOCUMENTS = frozenset({CARD, REPORT})
 #: The keys that ``version`` leaves out: itself, and those that describe the model and that nothing reads
 #: in order to predict or to check. Their edits are found by a signature only.
 DESCRIPTION = frozenset({"version", "created", "metrics", "training"})
+#: Keys that are written only where they say something: releases from before them refuse them.
+LEFT_OUT = ("rows_as", "needs")
 LARGEST_DOUBLE = 1.7976931348623157e308
 
 #: A pickle of a fitted estimator is read only under these libraries' very versions.
@@ -50,7 +54,10 @@ LARGEST_DOUBLE = 1.7976931348623157e308
 PICKLE_LIBRARIES = ("scikit-learn", "numpy", "scipy", "joblib")
 
 Kind = Literal["integer", "number", "boolean", "category", "text"]
-Task = Literal["binary", "multiclass", "regression"]
+#: ``anomaly``: the label is -1 for an anomaly and 1 for any other row. ``cluster``: it is the cluster's number.
+Task = Literal["binary", "multiclass", "regression", "anomaly", "cluster"]
+#: The tasks that are learnt without a target; their labels may have a score beside them.
+UNSUPERVISED: Sequence[Task] = ("anomaly", "cluster")
 RowsAs = Literal["frame", "array", "texts"]
 Label = int | str
 
@@ -112,9 +119,11 @@ class Contract(NamedTuple):
 class Manifest(NamedTuple):
     """The content of ``model.json``; ``docs/reference.md`` has the meaning of each key.
 
-    ``threshold``: the probability of the second class from which it is predicted, where training
-    was asked for one. ``ids``: columns that a request may carry and that are not features.
+    ``target`` is empty where the model was fitted without one. ``threshold``: the probability of the
+    second class from which it is predicted, where training was asked for one. ``ids``: columns that a request may carry and that are not features.
     ``engines``: what serves ``one`` row and ``many`` (``scalar``, ``onnx`` or ``joblib``).
+    ``needs``: of a model that is served from its pickle, the ``libraries`` beside scikit-learn, and the
+    ``modules`` of the user's own, that the pickle imports.
     """
 
     name: str
@@ -135,13 +144,15 @@ class Manifest(NamedTuple):
     ids: tuple[str, ...] = ()
     engines: Mapping[str, str] = {}
     rows_as: RowsAs = "frame"
+    needs: Mapping[str, Sequence[str]] = {}
     format: int = FORMAT
 
     def as_json(self) -> dict[str, Any]:
         """The manifest as the JSON object that ``model.json`` holds."""
         document = self._asdict()
-        if self.rows_as == "frame":  # as in bundles from before there was the key
-            del document["rows_as"]
+        for key in LEFT_OUT:
+            if document[key] == self._field_defaults[key]:
+                del document[key]
         return {
             "format": document.pop("format"),
             **document,
@@ -194,6 +205,11 @@ class Manifest(NamedTuple):
         return bool(self.golden) and "probabilities" in self.golden[0]
 
     @property
+    def score(self) -> bool:
+        """Whether the model gives a score beside its label."""
+        return bool(self.golden) and "score" in self.golden[0]
+
+    @property
     def identity(self) -> dict[str, str]:
         """The model's name and version, as every answer carries them."""
         return {"name": self.name, "version": self.version}
@@ -244,7 +260,7 @@ class Bundle(NamedTuple):
         if not self.manifest.vouches(name, content):
             raise BundleError(
                 f"{path} has sha256 {sha256(content).hexdigest()} and {MANIFEST} says {expected}: the file "
-                "was changed after training; restore it or train again"
+                f"was changed after training; restore it or train again{SWAPPED if name == JOBLIB else ''}"
             )
         return content
 
@@ -266,7 +282,8 @@ class Bundle(NamedTuple):
         import importlib.metadata  # 10 ms that only a pickle needs
 
         differences = []
-        for library in PICKLE_LIBRARIES:
+        libraries = [*PICKLE_LIBRARIES, *self.manifest.needs.get("libraries", ())]
+        for library in libraries:
             trained = self.manifest.libraries.get(library)
             try:
                 installed = importlib.metadata.version(library)
@@ -277,7 +294,7 @@ class Bundle(NamedTuple):
         if differences:
             wanted = " ".join(
                 f"{library}=={self.manifest.libraries[library]}"
-                for library in PICKLE_LIBRARIES
+                for library in libraries
                 if library in self.manifest.libraries
             )
             raise BundleError(
@@ -368,7 +385,9 @@ RULES: Mapping[str, Rule] = {
     "ids": TEXTS,
     "engines": TEXT_BY_NAME,
     "rows_as": _one_of(get_args(RowsAs)),
+    "needs": OBJECT,
 }
+NEEDS_RULES: Mapping[str, Rule] = {"libraries": TEXTS, "modules": TEXTS}
 FEATURE_RULES: Mapping[str, Rule] = {
     "name": TEXT,
     "kind": _one_of(get_args(Kind)),
@@ -384,6 +403,8 @@ FEATURE_RULES: Mapping[str, Rule] = {
 def _check(document: Mapping[str, Any]) -> None:
     """Raise ``BundleError`` that names the key, unless ``document`` can be a manifest."""
     _check_keys(document, RULES, Manifest._field_defaults.keys() - {"golden"}, "")
+    if "needs" in document:
+        _check_keys(document["needs"], NEEDS_RULES, (), "needs")
     for index, each in enumerate(document["features"]):
         _check_keys(each, FEATURE_RULES, Feature._field_defaults, f"features[{index}]")
         fed_as = TEXTS_FED_AS if each["kind"] in ("category", "text") else NUMBERS_FED_AS
@@ -393,8 +414,15 @@ def _check(document: Mapping[str, Any]) -> None:
     if len(set(names)) < len(names):
         raise _wrong("'features' must have different names")
     classes, task = document["classes"], document["task"]
-    if not {"regression": not classes, "binary": len(classes) == 2, "multiclass": bool(classes)}[task]:
-        raise _wrong(f"'classes' must be as many as a task of '{task}' has")
+    sound = {
+        "regression": not classes,
+        "binary": len(classes) == 2,
+        "multiclass": bool(classes),
+        "anomaly": classes == [-1, 1],
+        "cluster": bool(classes) and type(classes[0]) is int,
+    }
+    if not sound[task]:
+        raise _wrong(f"'classes' must be those that a task of '{task}' has")
     if not _is_number(document["parity"].get("tolerance")):
         raise _wrong("'parity' must have a number as its 'tolerance'")
     labels, known = set(map(str, classes)), frozenset(classes)
@@ -410,10 +438,13 @@ def _check(document: Mapping[str, Any]) -> None:
             ),
         ),
     }
+    if task in UNSUPERVISED:
+        golden_rules = {**golden_rules, "score": ("a number", _is_number)}
     for index, row in enumerate(document["golden"]):
-        _check_keys(row, golden_rules, {"probabilities"}, f"golden[{index}]")
-    if len({"probabilities" in row for row in document["golden"]}) > 1:
-        raise _wrong("'golden' must have 'probabilities' in every row, or in none")
+        _check_keys(row, golden_rules, {"probabilities", "score"}, f"golden[{index}]")
+    for key in ("probabilities", "score"):
+        if len({key in row for row in document["golden"]}) > 1:
+            raise _wrong(f"'golden' must have '{key}' in every row, or in none")
 
 
 def _check_keys(value: Any, rules: Mapping[str, Rule], optional: Container[str], where: str) -> None:

@@ -7,7 +7,7 @@ program too equals the estimator. Every value is a flat list, whatever the tenso
 ``model.scalar`` is a line of JSON, then the large arrays, one after the other, little-endian::
 
     {"format": 1, "slots": 9, "constants": {"3": [0.5]}, "steps": [["matmul", 4, [2], {...}], ...],
-     "label": 7, "probabilities": 8, "arrays": [["d", 43788], ...]}
+     "label": 7, "probabilities": 8, "score": null, "arrays": [["d", 43788], ...]}
 
 Slot 0 is the record. A step names its operator, the slot that it fills, those that it reads, and its
 parameters; ``{"array": 0}`` stands for an array. Raise FORMAT when an operator's meaning or the layout
@@ -28,6 +28,8 @@ from handler.errors import BundleError
 FORMAT = 1
 
 Values = Sequence[Any]
+#: The label, or the value, of a record; its classes' probabilities and its score, if the model has them.
+Row = tuple[Any, Values | None, float | None]
 Step = Callable[[list[Any]], None]
 Unary = Callable[[Any], Any]
 
@@ -56,17 +58,22 @@ class RowProgram:
             ]
             self._label: int = document["label"]
             self._probabilities: int | None = document["probabilities"]
+            self._score: int | None = document.get("score")
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise BundleError("model.scalar does not follow its format; train again") from error
 
-    def run(self, record: Values) -> tuple[Any, Values | None]:
-        """The label, or the value, of a record; and its classes' probabilities, if the model has them."""
+    def run(self, record: Values) -> Row:
+        """Run the program on a record, whose values are in the order of the features."""
         slots = self._start.copy()
         slots[0] = record
         for step in self._steps:
             step(slots)
-        slot = self._probabilities
-        return slots[self._label][0], None if slot is None else slots[slot]
+        given, score = self._probabilities, self._score
+        return (
+            slots[self._label][0],
+            None if given is None else slots[given],
+            None if score is None else slots[score][0],
+        )
 
 
 def _arrays(layout: Sequence[tuple[str, int]], content: bytes) -> list[list[Any]]:
@@ -127,6 +134,14 @@ def _power(a: float, b: float) -> float:
         return math.inf if a == 0 else math.nan
 
 
+def _remainder(a: float, b: float) -> float:
+    """With the sign of ``a``, as in C."""
+    try:
+        return math.fmod(a, b)
+    except ValueError:
+        return math.nan
+
+
 def _sqrt(x: float) -> float:
     return math.sqrt(x) if x >= 0 else math.nan
 
@@ -137,6 +152,16 @@ def _sigmoid(x: float) -> float:
         return 1.0 / (1.0 + math.exp(-x))
     small = math.exp(x)
     return small / (1.0 + small)
+
+
+def _finite(function: Unary) -> Unary:
+    """A function that Python has for finite numbers only; an infinite one gives NaN."""
+    return lambda x: function(x) if math.isfinite(x) else math.nan
+
+
+def _rounded(function: Unary) -> Unary:
+    """A function that gives a whole number, which Python makes an ``int``."""
+    return lambda x: float(function(x)) if math.isfinite(x) else x
 
 
 def _whole(x: float) -> int:
@@ -161,19 +186,26 @@ BINARY: dict[str, Callable[[Any, Any], Any]] = {
     "Equal": operator.eq,
     "And": lambda a, b: a and b,
     "Or": lambda a, b: a or b,
-    "Max": max,
-    "Min": min,
+    "Max": lambda a, b: a if a > b or a != a else b,
+    "Min": lambda a, b: a if a < b or a != a else b,
+    "Mod": _remainder,
 }
 UNARY: dict[str, Unary] = {
     "Abs": abs,
+    "Ceil": _rounded(math.ceil),
+    "Cos": _finite(math.cos),
     "Exp": _exp,
+    "Floor": _rounded(math.floor),
     "IsNaN": lambda x: x != x,
     "Log": _log,
     "Neg": operator.neg,
     "Not": operator.not_,
     "Reciprocal": lambda x: _divide(1.0, x),
     "Relu": lambda x: x if x > 0 or x != x else 0.0,
+    "Round": _rounded(round),
     "Sigmoid": _sigmoid,
+    "Sign": lambda x: (x > 0) - (x < 0) if x == x else x,
+    "Sin": _finite(math.sin),
     "Sqrt": _sqrt,
     "Tanh": math.tanh,
     "double": float,
@@ -182,6 +214,7 @@ UNARY: dict[str, Unary] = {
 }
 REDUCTIONS: dict[str, Callable[[Values], float]] = {
     "ReduceSum": sum,
+    "ReduceSumSquare": lambda values: sum(map(operator.mul, values, values)),
     "ReduceMean": lambda values: sum(values) / len(values),
     "ReduceMax": max,
     "ReduceMin": min,
@@ -308,10 +341,18 @@ def _one_hot(out: int, given: Values, categories: list[Any]) -> Step:
     return step
 
 
-def _look_up(out: int, given: Values, keys: list[Any], values: list[Any], default: Any) -> Step:
-    """Each member's value by its key."""
+def _look_up(
+    out: int, given: Values, keys: list[Any], values: list[Any], default: Any, missing: Any = None
+) -> Step:
+    """Each member's value by its key; ``missing`` is the one of NaN, where that is a key."""
     (operand,) = given
     table = dict(zip(keys, values, strict=True))
+    if missing is not None:
+
+        def step_past_gaps(slots: list[Any]) -> None:
+            slots[out] = [table.get(x, default) if x == x else missing for x in slots[operand]]
+
+        return step_past_gaps
 
     def step(slots: list[Any]) -> None:
         slots[out] = [table.get(each, default) for each in slots[operand]]
@@ -353,6 +394,31 @@ def _argmax(out: int, given: Values, groups: list[list[int]]) -> Step:
     return step
 
 
+def _running(out: int, given: Values) -> Step:
+    """The sums of the members so far."""
+    (operand,) = given
+
+    def step(slots: list[Any]) -> None:
+        sums, total = [], 0.0
+        for value in slots[operand]:
+            total += value
+            sums.append(total)
+        slots[out] = sums
+
+    return step
+
+
+def _order(out: int, given: Values, largest: int) -> Step:
+    """The indices that bring the members into order, equal ones as they stand."""
+    (operand,) = given
+
+    def step(slots: list[Any]) -> None:
+        values = slots[operand]
+        slots[out] = sorted(range(len(values)), key=values.__getitem__, reverse=bool(largest))
+
+    return step
+
+
 def _softmax(out: int, given: Values) -> Step:
     (operand,) = given
 
@@ -378,8 +444,12 @@ def _trees(
     targets: list[list[int]],
     weights: list[list[float]],
     size: int,
+    sets: list[list[float]] | None = None,
+    set_of: list[int] | None = None,
 ) -> Step:
     """Sums of trees. A row goes to ``yes`` if its feature is at most the split; ``~leaf`` ends the way.
+
+    A node with a set, by its index in ``set_of`` unless that is -1, asks whether its feature is in it.
 
     Tree t adds ``weights[k][leaf]`` to target ``targets[k][t]`` for each k: trees that differ only in
     their leaves, as those of a forest's classes do, are walked once.
@@ -400,17 +470,28 @@ def _trees(
             node = yes[node] if left else no[node]
         return ~node
 
+    known = [frozenset(each) for each in sets or ()]
+    tests = [known[index] if index >= 0 else None for index in set_of or ()]
+
+    def leaf_by_sets(row: Values, node: int) -> int:
+        while node >= 0:
+            value, members = row[feature[node]], tests[node]
+            left = value <= split[node] if members is None else value in members
+            left = left or (value != value and missing is not None and missing[node])
+            node = yes[node] if left else no[node]
+        return ~node
+
     def step(slots: list[Any]) -> None:
         row = slots[operand]
         gaps = missing is not None and any(value != value for value in row)
         sums = [0.0] * size
-        if not gaps and not others:
+        if not gaps and not others and not tests:
             for node, target in kept:
                 while node >= 0:
                     node = yes[node] if row[feature[node]] <= split[node] else no[node]
                 sums[target] += first[~node]
         else:
-            walk = leaf_past_gaps if gaps else leaf_of
+            walk = leaf_by_sets if tests else leaf_past_gaps if gaps else leaf_of
             for root, *reached in kept:
                 leaf = walk(row, root)
                 for target, each in zip(reached, weights, strict=True):
@@ -433,6 +514,8 @@ OPERATORS: dict[str, Callable[..., Step]] = {
     "at": _at,
     "reduce": _reduce,
     "argmax": _argmax,
+    "running": _running,
+    "order": _order,
     "softmax": _softmax,
     "text": _text,
     "trees": _trees,

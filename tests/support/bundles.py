@@ -56,6 +56,17 @@ def mixed_rows(rows: int = 3000, seed: int = 7) -> pd.DataFrame:
     return frame
 
 
+def measurements(rows: int = 600, seed: int = 3) -> pd.DataFrame:
+    """Two groups of machines, and one machine in thirty that is like none of them; nothing to predict."""
+    random = np.random.default_rng(seed)
+    group = random.random(rows) < 0.4
+    odd = np.arange(rows) % 30 == 7
+    load = np.where(group, 20.0, 70.0) + random.normal(0, 4, rows) + 60 * odd
+    heat = np.where(group, 5.0, -5.0) + random.normal(0, 1, rows) - 20 * odd
+    site = np.where(random.random(rows) < 0.5, "north", "south")
+    return pd.DataFrame({"load": load.round(2), "heat": heat.round(2), "starts": np.arange(rows) % 5, "site": site})
+
+
 def reviews(rows: int = 600, seed: int = 0) -> pd.DataFrame:
     """Made-up reviews: free text of several scripts and spellings, empty in a few rows; ``y`` is 0 or 1."""
     random = np.random.default_rng(seed)

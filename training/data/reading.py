@@ -103,11 +103,11 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A table, parted into features and target."""
+    """A table, parted into features and target; None where there is nothing to predict."""
 
     table: Table
     columns: tuple[Column, ...]
-    target: Target
+    target: Target | None
     ids: tuple[str, ...] = ()
 
     @property
@@ -119,18 +119,18 @@ class Dataset:
         return {column.feature.name: column.values[rows] for column in self.columns}
 
 
-def read(path: Path) -> Table:
-    """The CSV file at ``path``; raises ``TrainingError``."""
+def read(path: Path, *, fewest: int = 2) -> Table:
+    """The CSV file at ``path``, of ``fewest`` columns or more; raises ``TrainingError``."""
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:
         raise TrainingError(f"{path} does not exist") from error
     except OSError as error:
         raise TrainingError(f"{path} cannot be read: {error.strerror}") from error
-    return parse(content, path.name)
+    return parse(content, path.name, fewest=fewest)
 
 
-def parse(content: bytes, source: str, *, synthetic: bool = False) -> Table:
+def parse(content: bytes, source: str, *, synthetic: bool = False, fewest: int = 2) -> Table:
     """The CSV in ``content``; ``source`` names it in messages. Raises ``TrainingError``."""
     try:
         text = content.decode("utf-8-sig")
@@ -144,7 +144,7 @@ def parse(content: bytes, source: str, *, synthetic: bool = False) -> Table:
         raise TrainingError(f"{source} is not a CSV in UTF-8: it holds NUL bytes")
     try:
         header, delimiter = _header(text)
-        if len(header) < 2:
+        if len(header) < fewest:
             raise TrainingError(
                 f"{source} has one column only; a CSV has commas, semicolons, tabs or pipes between columns"
             )
@@ -204,12 +204,17 @@ def _check_shape(text: str, delimiter: str, width: int, source: str) -> None:
             )
 
 
-def prepare(table: Table, flags: ColumnSpec, file: ColumnSpec | None = None) -> Dataset:
-    """Part features and target, and infer the kinds that are not stated; raises ``TrainingError``."""
+def prepare(
+    table: Table, flags: ColumnSpec, file: ColumnSpec | None = None, *, supervised: bool = True
+) -> Dataset:
+    """Part features and target, and infer the kinds that are not stated; raises ``TrainingError``.
+
+    Unless ``supervised``, there is no target, and every column that is left is a feature.
+    """
     file = file or ColumnSpec()
     spec = file.with_flags(flags)
-    target = spec.target or DEFAULT_TARGET
-    if target not in table.columns:
+    target = (spec.target or DEFAULT_TARGET) if supervised else None
+    if target is not None and target not in table.columns:
         where = "" if flags.target or not file.target else f" ({file.where('target')})"
         hint = _hint(table, spec)
         raise TrainingError(f"{table.source} has no column '{target}' to predict{where}; {hint}")
@@ -222,8 +227,10 @@ def prepare(table: Table, flags: ColumnSpec, file: ColumnSpec | None = None) -> 
         if name not in left_out
     )
     if not columns:
-        raise TrainingError(f"{table.source} has no column left to predict '{target}' from")
-    return Dataset(table, columns, _target(target, table.columns[target]), spec.ids)
+        purpose = "learn from" if target is None else f"predict '{target}' from"
+        raise TrainingError(f"{table.source} has no column left to {purpose}")
+    known = None if target is None else _target(target, table.columns[target])
+    return Dataset(table, columns, known, spec.ids)
 
 
 def _hint(table: Table, spec: ColumnSpec) -> str:

@@ -8,27 +8,30 @@ How an estimator is laid out is in ``layout``. Whether the graph equals the mode
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from typing import Any
 
 import onnx
 import onnxruntime
-from sklearn.base import is_classifier
-from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.pipeline import Pipeline
 
 from handler.bundle import Contract
-from handler.scoring.scorers import input_names
+from handler.scoring.scorers import SCORE, SCORE_METHODS, input_names
+from training.compat import FixedThresholdClassifier, TunedThresholdClassifierCV
 from training.errors import one_line
-from training.export import converters, texts, trees
+from training.export import converters, encoders, texts, trees
 from training.export.layout import Layout, NotExportable, rename
 from training.export.nodes import REAL, TEXT, WHOLE, Part
+
+__all__ = ["NotExportable", "decision_threshold", "to_onnx"]
 
 
 def to_onnx(estimator: Any, contract: Contract, *, guarded: bool = False) -> bytes:
     """The graph, with its inputs named by ``input_names(contract)``; raises ``NotExportable``.
 
-    Steps compute in double precision, and estimators that cannot in float32. ``guarded``: the value or the
-    probabilities are NaN where scikit-learn refuses what a step is given.
+    The outputs are the label or the value, the probabilities if there are some, and a score as ``SCORE``.
+    Steps compute in double precision, and estimators that cannot in float32. ``guarded``: the value, the
+    probabilities or the score are NaN where scikit-learn refuses what a step is given.
     """
     try:
         with warnings.catch_warnings():
@@ -37,7 +40,9 @@ def to_onnx(estimator: Any, contract: Contract, *, guarded: bool = False) -> byt
         onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     except NotExportable:
         raise
-    except Exception as error:  # a rule that is not written, or numbers that no graph can hold
+    except NotImplementedError as error:
+        raise NotExportable(str(error)) from error
+    except Exception as error:  # of a kind that nobody foresaw
         raise NotExportable(one_line(error)) from error
     return graph
 
@@ -69,30 +74,36 @@ def decision_threshold(estimator: Any) -> float | None:
 def _laid_out(estimator: Any, contract: Contract, *, guarded: bool) -> bytes:
     converters.register()
     inputs = input_names(contract)
-    classifies, layout = is_classifier(estimator), Layout(guarded=guarded)
-    probabilities = classifies and hasattr(estimator, "predict_proba")
-    if guarded and classifies and not probabilities:
+    labels, layout = contract.task != "regression", Layout(guarded=guarded)
+    probabilities = labels and hasattr(estimator, "predict_proba")
+    scored = hasattr(estimator, SCORE_METHODS.get(contract.task, ""))
+    if guarded and labels and not (probabilities or scored):
         raise NotImplementedError(
-            "a classifier without probabilities, which cannot show that it has no answer"
+            "a label without probabilities or a score, which cannot show that it has no answer"
         )
     kinds = [TEXT if each.is_text else REAL for each in contract.features]
     table = tuple(Part(f"feature {index}", kind, 1) for index, kind in enumerate(kinds))
-    outputs = [layout.respond(estimator, table, "label" if classifies else "predict")]
+    fed = tuple(map(partial(encoders.as_fed, layout.nodes), contract.features, table))
+    outputs = [layout.respond(estimator, fed, "label" if labels else "predict")]
     if probabilities:
-        outputs.append(layout.respond(estimator, table, "predict_proba"))
+        outputs.append(layout.respond(estimator, fed, "predict_proba"))
+    if scored:
+        outputs.append(layout.respond(estimator, fed, "score"))
     for guard in layout.guards:
         outputs[-1] = layout.nodes.add("Add", outputs[-1], guard)
-    label = REAL if not classifies else TEXT if estimator.classes_.dtype.kind in "OU" else WHOLE
+    label = REAL if not labels else TEXT if isinstance(contract.classes[0], str) else WHOLE
     value = onnx.helper.make_tensor_value_info
     graph = onnx.helper.make_graph(
         layout.graph.nodes,
         "model",
         [value(part.name, part.kind, [None, 1]) for part in table],
-        [value(name, kind, None) for name, kind in zip(outputs, (label, REAL), strict=False)],
+        [value(name, kind, None) for name, kind in zip(outputs, (label, REAL, REAL), strict=False)],
         layout.graph.constants,
     )
     _prune(graph)
     names = {"": "", **{part.name: name for part, name in zip(table, inputs.values(), strict=True)}}
+    if scored:
+        names[outputs[-1]] = SCORE
     rename(graph, names, lambda _: f"v{len(names)}")
     versions = layout.graph.versions
     if trees.ML in versions:

@@ -35,31 +35,64 @@ class Nodes:
 
     def __init__(self, scope: Any, container: Any) -> None:
         self._scope = scope
-        self._container = container
+        self.container = container
 
     def constant(self, name: str, kind: int, shape: Sequence[int], values: Iterable[Any]) -> str:
         """Add a constant; returns its name."""
         unique: str = self._scope.get_unique_variable_name(name)
-        self._container.add_initializer(unique, kind, list(shape), list(values))
+        self.container.add_initializer(unique, kind, list(shape), list(values))
         return unique
 
     def number(self, value: float) -> str:
         """Add a double without dimensions; returns its name."""
         return self.constant("number", REAL, [], [value])
 
+    def row(self, values: Iterable[float]) -> str:
+        """Add doubles of shape (1, m); returns their name."""
+        numbers = [float(each) for each in values]
+        return self.constant("row", REAL, [1, len(numbers)], numbers)
+
+    def matrix(self, values: Any) -> str:
+        """Add doubles of shape (m, k); returns their name."""
+        numbers = np.asarray(values, np.float64)
+        return self.constant("matrix", REAL, numbers.shape, numbers.reshape(-1).tolist())
+
+    def columns(self, given: str, indices: Iterable[int]) -> str:
+        """Some columns of ``given``, shape (n, m); returns their name."""
+        chosen = [int(each) for each in indices]
+        return self.add("Gather", given, self.constant("columns", WHOLE, [len(chosen)], chosen), axis=1)
+
+    def refusing(self, refused: str, result: str) -> str:
+        """``result``, but NaN in rows in which any of ``refused``, shape (n, m), is true."""
+        doubt = self.add("Where", refused, self.number(np.nan), self.number(0.0))
+        axis = self.constant("axis", WHOLE, [1], [1])
+        return self.add("Add", result, self.add("ReduceSum", doubt, axis, keepdims=1))
+
+    def clipped(self, given: str, low: str, high: str) -> str:
+        """As numpy's ``clip``; NaN stays."""
+        return self.add("Min", self.add("Max", given, low), high)
+
     def add(self, kind: str, *inputs: str, output: str = "", **attributes: Any) -> str:
         """Add a node; returns its output's name."""
         output = output or self._scope.get_unique_variable_name(kind.lower())
         unique = self._scope.get_unique_operator_name(kind)
-        self._container.add_node(kind, list(inputs), [output], name=unique, **attributes)
+        self.container.add_node(kind, list(inputs), [output], name=unique, **attributes)
         return output
 
+    def several(self, kind: str, *inputs: str, count: int, **attributes: Any) -> list[str]:
+        """Add a node with ``count`` outputs; returns their names."""
+        outputs = [self._scope.get_unique_variable_name(kind.lower()) for _ in range(count)]
+        unique = self._scope.get_unique_operator_name(kind)
+        self.container.add_node(kind, list(inputs), outputs, name=unique, **attributes)
+        return outputs
+
     def double(self, operator: Any) -> str:
-        """The operator's only input, as doubles."""
-        (given,) = operator.input_full_names
-        if isinstance(operator.inputs[0].type, DoubleTensorType):
-            return str(given)
-        return self.add("Cast", given, to=REAL)
+        """The operator's input as doubles; several inputs stand side by side."""
+        each = [
+            str(name) if isinstance(given.type, DoubleTensorType) else self.add("Cast", name, to=REAL)
+            for name, given in zip(operator.input_full_names, operator.inputs, strict=True)
+        ]
+        return each[0] if len(each) == 1 else self.add("Concat", *each, axis=1)
 
     def labels(self, classes: np.ndarray, indices: str, output: str) -> None:
         """The labels of classes by their ``indices``, shape (n,), int64."""
@@ -84,6 +117,20 @@ class Nodes:
     def flat(self, given: str) -> str:
         """Shape (n, 1) as (n,): on (n, 1) onnxruntime adds and subtracts row by row, ten times slower."""
         return self.add("Reshape", given, self.constant("flat", WHOLE, [1], [-1]))
+
+
+def from_rows(make: Callable[[Nodes, Any, str], str]) -> Converter:
+    """The converter of a transformer, from a function of the nodes, the transformer and its input's name.
+
+    That function gives the output's name; both are doubles of shape (n, columns).
+    """
+
+    def convert(scope: Any, operator: Any, container: Any) -> None:
+        nodes = Nodes(scope, container)
+        result = make(nodes, operator.raw_operator, nodes.double(operator))
+        nodes.add("Identity", result, output=operator.output_full_names[0])
+
+    return convert
 
 
 def rows_of(operator: Any) -> Any:

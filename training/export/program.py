@@ -23,7 +23,8 @@ from handler.bundle import Contract
 from handler.schema import Columns
 from handler.scoring import texts
 from handler.scoring.row_program import BINARY, FORMAT, REDUCTIONS, UNARY
-from handler.scoring.scorers import input_names
+from handler.scoring.scorers import SCORE, input_names
+from training.export.trees import MEMBER
 
 #: Longer lists of numbers are written as binary arrays.
 LONG = 64
@@ -77,14 +78,16 @@ class _Compiler:
             self._node(node)
         if self._work > MOST_WORK:
             raise NotCompilable(f"a model so large ({self._work:,} operations per row)")
-        label, *probabilities = (self._slot(each.name) for each in self._graph.output)
+        label, *others = (each.name for each in self._graph.output)
+        score = self._slot(others.pop()) if SCORE in others else None
         document = {
             "format": FORMAT,
             "slots": self._next,
             "constants": self._start,
             "steps": self._steps,
-            "label": label,
-            "probabilities": probabilities[0] if probabilities else None,
+            "label": self._slot(label),
+            "probabilities": self._slot(others[0]) if others else None,
+            "score": score,
             "arrays": [[each.typecode, len(each)] for each in self._arrays],
         }
         head = json.dumps(document, ensure_ascii=False).encode()
@@ -165,11 +168,13 @@ class _Compiler:
             **dict.fromkeys(("Gather", "ArrayFeatureExtractor"), self._gather),
             "Cast": self._cast,
             "Concat": self._concat,
+            "CumSum": self._running,
             "LinearClassifier": self._linear_classifier,
             "LabelEncoder": self._label_encoder,
             "OneHotEncoder": self._one_hot,
             "Softmax": lambda node, _: self._emit_for(node, "softmax"),
             "Transpose": self._transpose,
+            "TopK": self._order,
             "TreeEnsemble": self._trees,
             "Where": self._where,
         }
@@ -190,7 +195,7 @@ class _Compiler:
 
     def _binary(self, node: onnx.NodeProto, _: dict[str, Any]) -> None:
         (output,), (first, *others) = node.output, node.input
-        if self._tensors[output].dtype.kind in "iu" and node.op_type in ("Div", "Pow"):
+        if self._tensors[output].dtype.kind in "iu" and node.op_type in ("Div", "Mod", "Pow"):
             raise NotCompilable(f"{node.op_type} of whole numbers")
         if not others:
             self._same(output, first)
@@ -304,9 +309,31 @@ class _Compiler:
             return
         shapes = [self._shape(name) for name in node.input]
         axis = attributes["axis"] % len(shapes[0])
-        if any(math.prod(shape[:axis]) != 1 for shape in shapes):
-            raise NotCompilable("Concat along an inner axis")
-        self._emit("concat", output, [self._slot(name) for name in node.input])
+        inner = any(math.prod(shape[:axis]) != 1 for shape in shapes)
+        joined = f"{output} joined" if inner else output
+        self._emit("concat", joined, [self._slot(name) for name in node.input])
+        if inner:
+            starts = np.cumsum([0, *map(math.prod, shapes)])
+            members = [
+                np.arange(math.prod(shape)).reshape(shape) + start
+                for shape, start in zip(shapes, starts[:-1], strict=True)
+            ]
+            places = np.concatenate(members, axis).reshape(-1).tolist()
+            self._emit("pick", output, [self._slot(joined)], places=places)
+
+    def _running(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
+        if len(set(self._shape(node.input[0])) - {1}) > 1 or any(attributes.values()):
+            raise NotCompilable("CumSum of a table, or from its end")
+        self._emit("running", node.output[0], [self._slot(node.input[0])])
+
+    def _order(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
+        """All members of a list in order, and where they stood."""
+        (given, count), (ordered, order) = node.input, node.output
+        size = math.prod(self._shape(given))
+        if self._constants[count].reshape(-1).tolist() != [size] or self._shape(given)[-1] != size:
+            raise NotCompilable("TopK of some members")
+        self._emit("order", order, [self._slot(given)], largest=attributes.get("largest", 1))
+        self._emit("at", ordered, [self._slot(given), self._slot(order)])
 
     def _label_encoder(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
         keys, values = (_member(attributes, f"{side}_") for side in ("keys", "values"))
@@ -317,7 +344,13 @@ class _Compiler:
         if "default_tensor" in attributes:
             default = numpy_helper.to_array(attributes["default_tensor"]).reshape(-1).tolist()[0]
         default = default.decode() if isinstance(default, bytes) else default
-        self._emit_for(node, "look_up", keys=keys, values=values, default=default)
+        missing = {}
+        for index, key in enumerate(keys):
+            if key != key:  # no dictionary finds NaN
+                del keys[index]
+                missing["missing"] = values.pop(index)
+                break
+        self._emit_for(node, "look_up", keys=keys, values=values, default=default, **missing)
 
     def _one_hot(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
         if not attributes.get("zeros", 1):
@@ -338,8 +371,10 @@ class _Compiler:
         """Branches and leaves are numbered anew; a leaf stands as its number's complement."""
         if attributes.get("post_transform", 0) or attributes.get("aggregate_function", 1) != 1:
             raise NotCompilable("TreeEnsemble with another end than a sum")
-        if any(numpy_helper.to_array(attributes["nodes_modes"])):
-            raise NotCompilable("TreeEnsemble with other branches than 'at most'")
+        modes = numpy_helper.to_array(attributes["nodes_modes"])
+        if not np.isin(modes, (0, MEMBER)).all():
+            raise NotCompilable("TreeEnsemble with other branches than 'at most' and 'member'")
+        sets, set_of = _sets(attributes, modes == MEMBER)
         feature = np.array(attributes["nodes_featureids"])
         split = numpy_helper.to_array(attributes["nodes_splits"]).astype(np.float64)
         missing = np.array(
@@ -356,7 +391,7 @@ class _Compiler:
         for start, end in itertools.pairwise(roots):
             leaves = np.concatenate([side[start:end][side[start:end] < 0] for side in sides])
             trees.append((start, end, int((~leaves).min()), int((~leaves).max()) + 1))
-        groups = _alike(trees, feature, split, *sides, missing)
+        groups = _alike(trees, feature, split, *sides, missing, set_of)
         kept = [group[0] for group in groups]
         self._work += sum(2 * (end - start).bit_length() for start, end, _, _ in kept)
         if len(feature) > MOST_BRANCHES:
@@ -392,18 +427,34 @@ class _Compiler:
                 for k in range(len(groups[0]))
             ],
             size=int(attributes["n_targets"]),
+            **({"sets": sets, "set_of": set_of[branches].tolist()} if sets else {}),
         )
+
+
+def _sets(attributes: Mapping[str, Any], tests: np.ndarray) -> tuple[list[list[float]], np.ndarray]:
+    """The different sets that branches look into, and the index of each branch's own, or -1.
+
+    ``tests``: whether a branch is one of those, whose members the attribute has in order, NaN after each.
+    """
+    set_of, sets = np.full(len(tests), -1), dict[tuple[float, ...], int]()
+    if tests.any():
+        values = numpy_helper.to_array(attributes["membership_values"]).astype(np.float64)
+        ends = np.flatnonzero(np.isnan(values))
+        lists = [tuple(each[~np.isnan(each)].tolist()) for each in np.split(values, ends)]
+        set_of[tests] = [sets.setdefault(each, len(sets)) for each in lists[: int(tests.sum())]]
+    return [list(each) for each in sets], set_of
 
 
 def _alike(trees: Sequence[Tree], *parts: np.ndarray) -> list[list[Tree]]:
     """Runs of trees, all of the same length, that differ only in the weights of their leaves."""
-    feature, split, yes, no, missing = parts
+    feature, split, yes, no, missing, set_of = parts
 
     def form(tree: Tree) -> bytes:
         start, end, first, _ = tree
         inner = slice(start, end)
         sides = [np.where(side[inner] < 0, side[inner] + first, side[inner] - start) for side in (yes, no)]
-        return b"".join(each.tobytes() for each in (feature[inner], split[inner], missing[inner], *sides))
+        others = [each[inner] for each in (feature, split, missing, set_of)]
+        return b"".join(each.tobytes() for each in (*others, *sides))
 
     forms = [form(tree) for tree in trees]
     length = 1

@@ -23,6 +23,7 @@ from sklearn.tree import BaseDecisionTree
 from handler.bundle import Contract, Feature
 from handler.schema import LARGEST_NUMBER, Record
 from handler.scoring.scorers import fed
+from training.export import boosters
 from training.proof.rows import bounds
 
 #: The most cells (rows by columns) that are computed at once.
@@ -279,35 +280,41 @@ def _parts(part: Any, inputs: Inputs, seen: dict[int, Any]) -> Iterator[tuple[An
     """Each fitted part, with the function that makes its input."""
     if isinstance(part, Pipeline):
         for _, step in part.steps:
-            if isinstance(step, BaseEstimator):
+            if _is_part(step):
                 yield from _parts(step, inputs, seen)
                 inputs = _after(step, inputs)
     elif isinstance(part, ColumnTransformer):
         for _, step, columns in getattr(part, "transformers_", ()):
-            if isinstance(step, BaseEstimator):
+            if _is_part(step):
                 yield from _parts(step, _columns_of(inputs, columns), seen)
     elif isinstance(part, FeatureUnion):
         for _, step in part.transformer_list:
-            if isinstance(step, BaseEstimator):
+            if _is_part(step):
                 yield from _parts(step, inputs, seen)
-    elif isinstance(part, BaseEstimator | TreePredictor) and id(part) not in seen:
+    elif _is_part(part) and id(part) not in seen:
         seen[id(part)] = part  # kept, or its id might be another's
         yield part, inputs
-        if not isinstance(part, BaseDecisionTree | TreePredictor):
+        if getattr(part, "_preprocessor", None) is not None:  # of histogram gradient boosting
+            inputs = _after(part._preprocessor, inputs)
+        if not isinstance(part, BaseDecisionTree | TreePredictor) and not boosters.is_booster(part):
             for name, value in vars(part).items():
                 stacked = _after(part, inputs) if name == "final_estimator_" else inputs
                 for each in _held(value):
                     yield from _parts(each, stacked, seen)
 
 
+def _is_part(value: object) -> bool:
+    return isinstance(value, BaseEstimator | TreePredictor) or boosters.is_booster(value)
+
+
 def _held(value: Any) -> Iterator[Any]:
     """The estimators in an attribute, also in lists, and in what calibration wraps around them."""
-    if isinstance(value, BaseEstimator | TreePredictor):
+    if _is_part(value):
         yield value
     elif isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.dtype == object):
         for each in value:
             yield from _held(each)
-    elif isinstance(getattr(value, "estimator", None), BaseEstimator):
+    elif _is_part(getattr(value, "estimator", None)):
         yield value.estimator
 
 
@@ -334,8 +341,11 @@ def _levels(part: Any) -> Iterator[Levels]:
             yield Levels(part.tree_.feature[inner], part.tree_.threshold[inner])
         return
     if isinstance(part, TreePredictor):
-        inner = part.nodes[part.nodes["is_leaf"] == 0]
+        inner = part.nodes[(part.nodes["is_leaf"] == 0) & (part.nodes["is_categorical"] == 0)]
         yield Levels(inner["feature_idx"].astype(int), inner["num_threshold"])
+        return
+    if boosters.is_booster(part):
+        yield Levels(*boosters.levels(part))
         return
     parameters = [each for each in part.get_params(deep=False).values() if type(each) in (int, float)]
     common = np.array([*COMMON, *parameters], np.float64)

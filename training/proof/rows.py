@@ -218,7 +218,8 @@ def golden(scorer: Scorer, contract: Contract, typical: Record, seed: int) -> tu
 
 def _finite(prediction: dict[str, Any]) -> bool:
     """Whether JSON can hold the prediction."""
-    numbers = [prediction["prediction"], *prediction.get("probabilities", {}).values()]
+    given = (prediction.get(key, 0.0) for key in ("prediction", "score"))
+    numbers = [*given, *prediction.get("probabilities", {}).values()]
     return all(math.isfinite(number) for number in numbers if isinstance(number, float))
 
 
