@@ -191,7 +191,7 @@ def _exported(fitted: Fitted, gate: Gate, export: Export) -> tuple[bytes | None,
     try:
         for guarded in (False, True):
             graph = export(fitted.estimator, fitted.contract, guarded=guarded)
-            if fitted.contract.classes and (own := own_labels(fitted.estimator)) != fitted.contract.classes:
+            if (own := own_labels(fitted.estimator, fitted.contract)) != fitted.contract.classes:
                 graph = renamed(graph, own, fitted.contract.classes)
             scorer = OnnxScorer(graph, fitted.contract)
             finding = gate.compare(scorer)

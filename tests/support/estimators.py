@@ -11,7 +11,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn import calibration, ensemble, naive_bayes, neighbors, neural_network, svm, tree
+from sklearn import (
+    calibration,
+    cluster,
+    covariance,
+    ensemble,
+    mixture,
+    naive_bayes,
+    neighbors,
+    neural_network,
+    svm,
+    tree,
+)
 from sklearn import discriminant_analysis as discriminant
 from sklearn import linear_model as linear
 from sklearn.compose import ColumnTransformer
@@ -60,7 +71,9 @@ def gaps(features: Features) -> ColumnTransformer:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """``target``: ``class`` (three texts), ``dear`` (yes or no) or ``price``. ``engine``: of one row."""
+    """``target``: ``class`` (three texts), ``dear`` (yes or no) or ``price``; else what is learnt without one:
+    ``anomalies`` or ``clusters``. ``engine``: of one row.
+    """
 
     name: str
     target: str
@@ -222,5 +235,27 @@ ESTIMATORS = (
         "dear",
         _logistic,
         _numeric(FunctionTransformer(np.abs), FunctionTransformer(np.log1p)),
+    ),
+    _row("IsolationForest", "anomalies", ensemble.IsolationForest(random_state=0), gaps),
+    _row("OneClassSVM", "anomalies", svm.OneClassSVM(nu=0.1)),
+    _row("SGDOneClassSVM", "anomalies", linear.SGDOneClassSVM(random_state=0)),
+    _row("EllipticEnvelope", "anomalies", covariance.EllipticEnvelope(random_state=0)),
+    _row(
+        "LocalOutlierFactor (novelty)",
+        "anomalies",
+        neighbors.LocalOutlierFactor(novelty=True),
+        runtime="joblib",
+        engine="joblib",
+    ),
+    _row("KMeans", "clusters", cluster.KMeans(5, n_init=1, random_state=0)),
+    _row("MiniBatchKMeans", "clusters", cluster.MiniBatchKMeans(5, n_init=1, random_state=0)),
+    _row("BisectingKMeans", "clusters", cluster.BisectingKMeans(5, random_state=0)),
+    _row("MeanShift", "clusters", cluster.MeanShift(bandwidth=3.0, bin_seeding=True)),
+    _row("Birch", "clusters", cluster.Birch(n_clusters=4, threshold=1.0)),
+    _row("GaussianMixture", "clusters", mixture.GaussianMixture(3, random_state=0)),
+    _row(
+        "BayesianGaussianMixture",
+        "clusters",
+        mixture.BayesianGaussianMixture(n_components=3, max_iter=500, random_state=0),
     ),
 )
