@@ -268,9 +268,10 @@ def _fed_as(model: Any, features: tuple[Feature, ...], rows: Columns, named: boo
 
 
 def _check_task(model: Any) -> None:
-    if not (is_classifier(model) or is_regressor(model)):
+    if not (is_classifier(model) or is_regressor(model) or task_without_target(model)):
         raise TrainingError(
-            f"a {type(_last(model)).__name__} is neither a classifier nor a regressor, and is not served"
+            f"a {type(_last(model)).__name__} is not a classifier, a regressor, an outlier detector or a "
+            "clusterer, and is not served"
         )
 
 

@@ -212,4 +212,4 @@ def test_a_fitted_model_without_a_target_is_packaged(
     assert [each["prediction"] for each in served.predict(records)] == own[:40].tolist()
     card = (bundle / "MODEL_CARD.md").read_text()
     assert "It has no target" in card
-    assert "rows that the model may have seen" in card
+    assert "300 rows of the sample, which it may have seen" in card
