@@ -15,11 +15,14 @@ from typing import Any
 import numpy as np
 from sklearn import (
     calibration,
+    cluster,
+    covariance,
     cross_decomposition,
     dummy,
     ensemble,
     isotonic,
     kernel_ridge,
+    mixture,
     multiclass,
     naive_bayes,
     neighbors,
@@ -109,7 +112,8 @@ def codes(features: Features) -> ColumnTransformer:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """``target``: ``class`` (three texts), ``dear`` (yes or no) or ``price``; ``y`` of reviews.
+    """``target``: ``class`` (three texts), ``dear`` (yes or no) or ``price``; ``y`` of reviews; or what is
+    learnt without one, ``anomalies`` or ``clusters``.
 
     ``runtime``: of many rows. ``engine``: of one row. ``reason``: what the gate's reason has in it, where
     joblib serves.
@@ -467,9 +471,30 @@ AFTER_TRANSFORMERS = (
     ),
 )
 
+WITHOUT_TARGET = (
+    _row("IsolationForest", "anomalies", ensemble.IsolationForest(random_state=0), gaps),
+    _row("OneClassSVM", "anomalies", svm.OneClassSVM(nu=0.1)),
+    _row("SGDOneClassSVM", "anomalies", linear.SGDOneClassSVM(random_state=0)),
+    _row("EllipticEnvelope", "anomalies", covariance.EllipticEnvelope(random_state=0)),
+    _pickled(
+        "LocalOutlierFactor (novelty)", "anomalies", neighbors.LocalOutlierFactor(novelty=True), ""
+    ),
+    _row("KMeans", "clusters", cluster.KMeans(5, n_init=1, random_state=0)),
+    _row("MiniBatchKMeans", "clusters", cluster.MiniBatchKMeans(5, n_init=1, random_state=0)),
+    _row("BisectingKMeans", "clusters", cluster.BisectingKMeans(5, random_state=0)),
+    _row("MeanShift", "clusters", cluster.MeanShift(bandwidth=3.0, bin_seeding=True)),
+    _row("Birch", "clusters", cluster.Birch(n_clusters=4, threshold=1.0)),
+    _row("GaussianMixture", "clusters", mixture.GaussianMixture(3, random_state=0)),
+    _row(
+        "BayesianGaussianMixture",
+        "clusters",
+        mixture.BayesianGaussianMixture(n_components=3, max_iter=500, random_state=0),
+    ),
+)
+
 ESTIMATORS = (
     *LINEAR_CLASSIFIERS, *OTHER_CLASSIFIERS, *CLASSIFIERS_OF_OTHERS, *LINEAR_REGRESSORS, *OTHER_REGRESSORS,
-    *AFTER_TRANSFORMERS,
+    *AFTER_TRANSFORMERS, *WITHOUT_TARGET,
 )  # fmt: skip
 
 _SEVERAL = "It is for several targets, and a model has one."
