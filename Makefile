@@ -11,7 +11,7 @@ ifeq ($(origin MODEL),command line)
 serve train check images: export MODEL_DIR := $(value MODEL)
 endif
 
-.PHONY: help serve train check images invoke test bench bench-all estimators lint lock clean
+.PHONY: help serve train package check images invoke test bench bench-all estimators lint lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -28,6 +28,13 @@ train: ## train on your data: DATA=f.csv TARGET=column [PIPELINE= THRESHOLD= COL
 	    $(call option,NAME,--name) $(call option,OUT,--out) $(call option,REPORT,--report) \
 	    $(call option,COLUMNS,--columns) $(call option,DROP,--drop) $(call option,ID,--id) \
 	    $(call option,KIND,--kind) $(call option,THRESHOLD,--threshold) $(if $(EXACT),--exact)
+
+package: ## bundle a fitted model: MODEL=m.pkl SAMPLE=rows.csv [TARGET= NAMES=a,b CLASSES=0=no,1=yes TRUST=1 TRUST_TYPE= OUT= ...]
+	$(install) train dev
+	@$(python) -m training package "$$MODEL" $(call option,SAMPLE,--sample) $(call option,TARGET,--target) \
+	    $(call option,NAMES,--names) $(call option,CLASSES,--classes) $(if $(TRUST),--trust) \
+	    $(call option,TRUST_TYPE,--trust-type) $(call option,ID,--id) $(call option,KIND,--kind) \
+	    $(call option,NAME,--name) $(call option,OUT,--out) $(if $(EXACT),--exact)
 
 check: ## check that the model [MODEL=build/x] reproduces the predictions that it was trained with
 	$(install) train dev
@@ -52,7 +59,7 @@ bench-all: ## measure everything: five more servers, rows that all differ, image
 	$(install) dev
 	@$(python) -m benchmarks all
 
-estimators: ## train, prove and measure every estimator of docs/estimators.md, and write it anew
+estimators: ## prove every estimator of docs/estimators.md, and write it anew
 	$(install) dev
 	@WRITE_DOCS=1 $(python) -m pytest -q tests/training/test_estimators.py
 

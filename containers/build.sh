@@ -56,6 +56,7 @@ trap 'exit 130' INT TERM
 cp -R .dockerignore containers requirements handler "$context"
 rm -rf "$context/handler/model"
 cp -RL "$model" "$context/handler/model"
+python3 containers/needs.py modules "$context/handler/model"
 
 for image in lambda cloudrun; do
     echo "building $repository:$image with $name $version"

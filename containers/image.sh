@@ -11,6 +11,33 @@ install() { # install a lock, and keep pip's report of it for the bill of materi
         --root-user-action ignore --only-binary :all: --require-hashes --report "$1.json" --requirement "$1"
 }
 
+pinned_as_in_training() { # what the lock lacks, or has in another version than the model was fitted with
+    python /build/needs.py libraries model.json >/build/needs.txt
+    /opt/function/bin/python -c 'import importlib.metadata as m; [print(f"{d.name}=={d.version}".lower()) for d in m.distributions()]' |
+        grep -vixFf - /build/needs.txt >/build/more.txt || return 0
+    python -m pip --python /opt/function install -qq --no-input --disable-pip-version-check --no-cache-dir --no-compile \
+        --root-user-action ignore --only-binary :all: --report /build/more.json \
+        --constraint /build/needs.txt --requirement /build/more.txt || {
+        echo "the model was fitted with $(tr '\n' ' ' </build/more.txt)and $(python --version) has no wheels of them:" \
+            "build on the Python of training, such as: containers/build.sh --build-arg BASE=python:3.11-slim" >&2
+        exit 1
+    }
+}
+
+own_modules() { # the user's modules that the pickle imports, beside the handler
+    for name in $(python -c 'import json; print(*json.load(open("model.json")).get("needs", {}).get("modules", []))'); do
+        for each in "modules/$name" "modules/$name.py"; do
+            [ ! -e "$each" ] || mv "$each" /opt/function/app/
+        done
+        [ -e "/opt/function/app/$name" ] || [ -e "/opt/function/app/$name.py" ] || {
+            echo "the model needs your own module $name: build with make images, which copies it, or put $name.py" \
+                "into handler/model/modules" >&2
+            exit 1
+        }
+    done
+    rm -rf modules
+}
+
 case $1 in
 libraries)
     python -m venv --without-pip /opt/function
@@ -21,6 +48,8 @@ function)
     cd /opt/function/app/handler/model
     if grep -q '"runtime": "joblib"' model.json; then
         install /build/joblib.txt
+        pinned_as_in_training
+        own_modules
         rm -f model.onnx
     else
         rm model.joblib
@@ -37,6 +66,13 @@ seal)
     rm -rf "$("$python" -c 'import pip; print(*pip.__path__)')"* \
         "$("$python" -c 'import ensurepip; print(*ensurepip.__path__)')" \
         "$(dirname "$(command -v pip)")"/pip* /usr/bin/pip* /usr/share/python-wheels
+    # LightGBM asks the system for OpenMP, which a slim base lacks: scikit-learn's wheel has it.
+    openmp=$(ls /opt/function/lib/python3*/site-packages/scikit_learn.libs/libgomp* 2>/dev/null || true)
+    if [ -n "$openmp" ] && ! "$python" -c 'import ctypes; ctypes.CDLL("libgomp.so.1")' 2>/dev/null; then
+        for folder in /usr/lib /usr/lib64; do # glibc's own folders
+            [ ! -d "$folder" ] || ln -s "$openmp" "$folder/libgomp.so.1"
+        done
+    fi
     # The build ends here unless the bundle reproduces its golden predictions. It also leaves bytecode of Python's own
     # modules.
     python -m handler check

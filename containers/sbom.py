@@ -2,9 +2,10 @@
 
     python sbom.py model.json REPORT...
 
-Each report is pip's own of an installation from a lock, and has the hash of every wheel, which the lock
-demanded (https://pip.pypa.io/en/stable/reference/installation-report/). The bill has neither a time nor a
-random number, so the same locks and bundle give the same bytes (https://cyclonedx.org/docs/1.6/json/).
+Each report is pip's own of an installation, the last one last, and has the hash of every wheel, which a
+lock demanded if there was one (https://pip.pypa.io/en/stable/reference/installation-report/). The bill has
+neither a time nor a random number, so the same locks and bundle give the same bytes
+(https://cyclonedx.org/docs/1.6/json/).
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ def canonical(name: str) -> str:
 
 
 manifest, *reports = (json.loads(Path(path).read_bytes()) for path in sys.argv[1:])
+reported = {  # by name: a later report tells of another version that replaced the lock's
+    canonical(each["metadata"]["name"]): each for report in reports for each in report["install"]
+}
 sha256 = {
-    (canonical(each["metadata"]["name"]), each["metadata"]["version"]): each["download_info"][
-        "archive_info"
-    ]
-    for report in reports
-    for each in report["install"]
+    (name, each["metadata"]["version"]): each["download_info"]["archive_info"]
+    for name, each in reported.items()
 }
 installed = {(canonical(each.name), each.version) for each in distributions()}
 if installed != set(sha256):

@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 
 from handler import __version__, telemetry
 from handler.app import App
-from handler.bundle import MANIFEST, SIGNATURE, Bundle
+from handler.bundle import DOCUMENTS, MANIFEST, SIGNATURE, Bundle
 from handler.errors import DeadlineNear, FunctionError, InvalidRecords, Problem
 from handler.scoring.model import Model
 from handler.settings import Settings
@@ -171,7 +171,7 @@ def received(event: Any) -> Any:
 
 def check(options: argparse.Namespace, settings: Settings) -> int:  # noqa: ARG001
     """Predict the golden rows again and compare."""
-    model = _model(settings)
+    model = _whole_model(settings)
     from handler.scoring import checking
 
     differences = checking.differences(model)
@@ -200,7 +200,7 @@ def sign(options: argparse.Namespace, settings: Settings) -> int:
 
 def serve(options: argparse.Namespace, settings: Settings) -> int:
     """Serve over HTTP with functions-framework, as Cloud Run does."""
-    model = _model(settings)  # a bad bundle is reported here, in one line
+    model = _whole_model(settings)  # a bad bundle is reported here, in one line
     _require_free(options.host, options.port)
     base = f"http://{options.host}:{options.port}"
     example = model.manifest.golden[0]["record"]
@@ -256,6 +256,18 @@ def _parser(program: str, elsewhere: Mapping[str, str]) -> argparse.ArgumentPars
 
 def _model(settings: Settings) -> Model:
     return Model.load(settings.model_dir, settings.model_public_key)
+
+
+def _whole_model(settings: Settings) -> Model:
+    """The model, after every model file in the folder was verified, also one that does not serve.
+
+    A model that someone puts in the place of ``model.joblib`` is noticed so, where the graph serves.
+    """
+    bundle = Bundle.open(settings.model_dir)
+    for name in sorted(bundle.manifest.files.keys() - DOCUMENTS):
+        if (Path(settings.model_dir) / name).exists():
+            bundle.read(name)
+    return _model(settings)
 
 
 def _require_free(host: str, port: int) -> None:

@@ -38,27 +38,45 @@ JOBLIB = "model.joblib"
 CARD = "MODEL_CARD.md"
 REPORT = "report.html"
 FILES = frozenset({MANIFEST, SIGNATURE, ONNX, SCALAR, JOBLIB, CARD, REPORT})
+#: What to do with a model that is put in the place of the bundle's.
+SWAPPED = ", or package the model that it is: python -m training package MODEL --sample CSV --trust"
 #: What is written about the model, and names its version.
 DOCUMENTS = frozenset({CARD, REPORT})
 #: The keys that ``version`` leaves out: itself, and those that describe the model and that nothing reads
 #: in order to predict or to check. Their edits are found by a signature only.
 DESCRIPTION = frozenset({"version", "created", "metrics", "training"})
+#: Keys that are written only where they say something: releases from before them refuse them.
+LEFT_OUT = ("rows_as", "needs")
 LARGEST_DOUBLE = 1.7976931348623157e308
 
 #: A pickle of a fitted estimator is read only under these libraries' very versions.
 #: https://scikit-learn.org/stable/model_persistence.html
 PICKLE_LIBRARIES = ("scikit-learn", "numpy", "scipy", "joblib")
 
-Kind = Literal["integer", "number", "boolean", "category"]
-Task = Literal["binary", "multiclass", "regression"]
+Kind = Literal["integer", "number", "boolean", "category", "text"]
+#: ``anomaly``: the label is -1 for an anomaly and 1 for any other row. ``cluster``: it is the cluster's number.
+Task = Literal["binary", "multiclass", "regression", "anomaly", "cluster"]
+#: The tasks that are learnt without a target; their labels may have a score beside them.
+UNSUPERVISED: Sequence[Task] = ("anomaly", "cluster")
+RowsAs = Literal["frame", "array", "texts"]
 Label = int | str
+
+#: ``Feature.fed_as`` of texts: a missing one is NaN or None, or the column is a pandas category.
+TEXTS_FED_AS = ("nan", "none", "category")
+#: ``Feature.fed_as`` of any other kind: numpy's name of the dtype, where that is not float64.
+NUMBERS_FED_AS = (
+    "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32",
+)  # fmt: skip
 
 
 class Feature(NamedTuple):
     """One input of the model, as training saw it.
 
     ``minimum`` and ``maximum`` are observed, not enforced. ``open`` says of a category whether
-    the model takes values beyond ``categories``.
+    the model takes values beyond ``categories``. A ``text`` is free text; its ``categories`` are some
+    texts of the training data, which only training knows: the manifest does not hold them. ``fed_as``:
+    what the model was fitted on, one of ``TEXTS_FED_AS`` or ``NUMBERS_FED_AS``; None: texts that are empty
+    where missing, or float64. Only ``scorers.fed`` reads it: records and columns are the same for all.
     """
 
     name: str
@@ -68,29 +86,44 @@ class Feature(NamedTuple):
     maximum: float | None = None
     categories: tuple[str, ...] = ()
     open: bool = False
+    fed_as: str | None = None
+
+    @property
+    def is_text(self) -> bool:
+        """Whether its values are strings, empty where missing; else they are doubles."""
+        return self.kind in ("category", "text")
 
     def as_json(self) -> dict[str, Any]:
         """The feature's entry in the manifest."""
         head = {"name": self.name, "kind": self.kind, "nullable": self.nullable}
+        tail = {} if self.fed_as is None else {"fed_as": self.fed_as}
+        if self.kind == "text":
+            return {**head, **tail}
         if self.kind == "category":
-            return {**head, "categories": list(self.categories), "open": self.open}
-        return {**head, "minimum": self.minimum, "maximum": self.maximum}
+            return {**head, "categories": list(self.categories), "open": self.open, **tail}
+        return {**head, "minimum": self.minimum, "maximum": self.maximum, **tail}
 
 
 class Contract(NamedTuple):
-    """What a scorer must know of its model; the features and the classes are in the model's order."""
+    """What a scorer must know of its model; the features and the classes are in the model's order.
+
+    ``rows_as``: whether the model was fitted on a DataFrame, on an array, or on its only column's texts.
+    """
 
     features: tuple[Feature, ...]
     task: Task
     classes: tuple[Label, ...]
+    rows_as: RowsAs = "frame"
 
 
 class Manifest(NamedTuple):
     """The content of ``model.json``; ``docs/reference.md`` has the meaning of each key.
 
-    ``threshold``: the probability of the second class from which it is predicted, where training
-    was asked for one. ``ids``: columns that a request may carry and that are not features.
+    ``target`` is empty where the model was fitted without one. ``threshold``: the probability of the
+    second class from which it is predicted, where training was asked for one. ``ids``: columns that a request may carry and that are not features.
     ``engines``: what serves ``one`` row and ``many`` (``scalar``, ``onnx`` or ``joblib``).
+    ``needs``: of a model that is served from its pickle, the ``libraries`` beside scikit-learn, and the
+    ``modules`` of the user's own, that the pickle imports.
     """
 
     name: str
@@ -110,11 +143,16 @@ class Manifest(NamedTuple):
     threshold: float | None = None
     ids: tuple[str, ...] = ()
     engines: Mapping[str, str] = {}
+    rows_as: RowsAs = "frame"
+    needs: Mapping[str, Sequence[str]] = {}
     format: int = FORMAT
 
     def as_json(self) -> dict[str, Any]:
         """The manifest as the JSON object that ``model.json`` holds."""
         document = self._asdict()
+        for key in LEFT_OUT:
+            if document[key] == self._field_defaults[key]:
+                del document[key]
         return {
             "format": document.pop("format"),
             **document,
@@ -159,12 +197,17 @@ class Manifest(NamedTuple):
     @property
     def contract(self) -> Contract:
         """What the model's scorers must know of it."""
-        return Contract(self.features, self.task, self.classes)
+        return Contract(self.features, self.task, self.classes, self.rows_as)
 
     @property
     def probabilities(self) -> bool:
         """Whether the model gives probabilities; a few classifiers give only labels."""
         return bool(self.golden) and "probabilities" in self.golden[0]
+
+    @property
+    def score(self) -> bool:
+        """Whether the model gives a score beside its label."""
+        return bool(self.golden) and "score" in self.golden[0]
 
     @property
     def identity(self) -> dict[str, str]:
@@ -217,7 +260,7 @@ class Bundle(NamedTuple):
         if not self.manifest.vouches(name, content):
             raise BundleError(
                 f"{path} has sha256 {sha256(content).hexdigest()} and {MANIFEST} says {expected}: the file "
-                "was changed after training; restore it or train again"
+                f"was changed after training; restore it or train again{SWAPPED if name == JOBLIB else ''}"
             )
         return content
 
@@ -239,7 +282,8 @@ class Bundle(NamedTuple):
         import importlib.metadata  # 10 ms that only a pickle needs
 
         differences = []
-        for library in PICKLE_LIBRARIES:
+        libraries = [*PICKLE_LIBRARIES, *self.manifest.needs.get("libraries", ())]
+        for library in libraries:
             trained = self.manifest.libraries.get(library)
             try:
                 installed = importlib.metadata.version(library)
@@ -250,7 +294,7 @@ class Bundle(NamedTuple):
         if differences:
             wanted = " ".join(
                 f"{library}=={self.manifest.libraries[library]}"
-                for library in PICKLE_LIBRARIES
+                for library in libraries
                 if library in self.manifest.libraries
             )
             raise BundleError(
@@ -340,7 +384,10 @@ RULES: Mapping[str, Rule] = {
     "threshold": NUMBER_OR_NULL,
     "ids": TEXTS,
     "engines": TEXT_BY_NAME,
+    "rows_as": _one_of(get_args(RowsAs)),
+    "needs": OBJECT,
 }
+NEEDS_RULES: Mapping[str, Rule] = {"libraries": TEXTS, "modules": TEXTS}
 FEATURE_RULES: Mapping[str, Rule] = {
     "name": TEXT,
     "kind": _one_of(get_args(Kind)),
@@ -349,20 +396,33 @@ FEATURE_RULES: Mapping[str, Rule] = {
     "maximum": NUMBER_OR_NULL,
     "categories": TEXTS,
     "open": BOOLEAN,
+    "fed_as": _one_of((*TEXTS_FED_AS, *NUMBERS_FED_AS)),
 }
 
 
 def _check(document: Mapping[str, Any]) -> None:
     """Raise ``BundleError`` that names the key, unless ``document`` can be a manifest."""
     _check_keys(document, RULES, Manifest._field_defaults.keys() - {"golden"}, "")
+    if "needs" in document:
+        _check_keys(document["needs"], NEEDS_RULES, (), "needs")
     for index, each in enumerate(document["features"]):
         _check_keys(each, FEATURE_RULES, Feature._field_defaults, f"features[{index}]")
+        fed_as = TEXTS_FED_AS if each["kind"] in ("category", "text") else NUMBERS_FED_AS
+        if each.get("fed_as", fed_as[0]) not in fed_as:
+            raise _wrong(f"'features[{index}].fed_as' must be one of {', '.join(fed_as)}")
     names = [each["name"] for each in document["features"]]
     if len(set(names)) < len(names):
         raise _wrong("'features' must have different names")
     classes, task = document["classes"], document["task"]
-    if not {"regression": not classes, "binary": len(classes) == 2, "multiclass": bool(classes)}[task]:
-        raise _wrong(f"'classes' must be as many as a task of '{task}' has")
+    sound = {
+        "regression": not classes,
+        "binary": len(classes) == 2,
+        "multiclass": bool(classes),
+        "anomaly": classes == [-1, 1],
+        "cluster": bool(classes) and type(classes[0]) is int,
+    }
+    if not sound[task]:
+        raise _wrong(f"'classes' must be those that a task of '{task}' has")
     if not _is_number(document["parity"].get("tolerance")):
         raise _wrong("'parity' must have a number as its 'tolerance'")
     labels, known = set(map(str, classes)), frozenset(classes)
@@ -378,10 +438,13 @@ def _check(document: Mapping[str, Any]) -> None:
             ),
         ),
     }
+    if task in UNSUPERVISED:
+        golden_rules = {**golden_rules, "score": ("a number", _is_number)}
     for index, row in enumerate(document["golden"]):
-        _check_keys(row, golden_rules, {"probabilities"}, f"golden[{index}]")
-    if len({"probabilities" in row for row in document["golden"]}) > 1:
-        raise _wrong("'golden' must have 'probabilities' in every row, or in none")
+        _check_keys(row, golden_rules, {"probabilities", "score"}, f"golden[{index}]")
+    for key in ("probabilities", "score"):
+        if len({key in row for row in document["golden"]}) > 1:
+            raise _wrong(f"'golden' must have '{key}' in every row, or in none")
 
 
 def _check_keys(value: Any, rules: Mapping[str, Rule], optional: Container[str], where: str) -> None:

@@ -1,8 +1,8 @@
 """What the model takes, in every spelling: query text, CSV cells and JSON become one record.
 
 A record is a tuple in feature order: a float for ``integer``, ``number`` and ``boolean`` (NaN where
-missing), a string for ``category`` (empty where missing). Text and JSON differ only in what spells
-a value; the rules and their codes are the same:
+missing), a string for ``category`` and ``text`` (empty where missing). Text and JSON differ only in what
+spells a value; the rules and their codes are the same:
 
 ``missing``, ``unknown_field``, ``repeated``, ``not_a_number``, ``not_an_integer``, ``not_a_boolean``,
 ``not_a_string``, ``not_finite``, ``out_of_range``, ``unknown_category``. What they cost grows no faster
@@ -34,6 +34,8 @@ Columns = Mapping[str, "np.ndarray"]
 NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
 #: Characters of a text in which a number or a boolean is looked for, blanks around it left out.
 LONGEST_VALUE = 100
+#: Characters of the longest free text; a vectorizer takes about 20 bytes and a microsecond for each.
+LONGEST_TEXT = 1_000_000
 #: Characters of the longest name for which a feature of a similar name is looked for.
 LONGEST_HINTED = 40
 NOT_FINITE = frozenset({"nan", "inf", "infinity"})
@@ -51,6 +53,7 @@ MEANING: Mapping[Kind, str] = {
     "number": "a number",
     "boolean": "true or false",
     "category": "a text",
+    "text": "free text",
 }
 
 
@@ -76,8 +79,8 @@ class InvalidValue(ValueError):
 
 def parse_text(feature: Feature, text: str) -> Value:
     """The value that a query parameter or CSV cell spells; raises ``InvalidValue``."""
-    if feature.kind == "category":
-        return _category(feature, text)
+    if feature.is_text:
+        return _text(feature, text)
     text = text.strip(BLANKS)
     if not text:
         return _missing(feature)
@@ -97,12 +100,12 @@ def parse_json(feature: Feature, value: object) -> Value:
     """The value that a JSON value states; raises ``InvalidValue``. Text is not a number here."""
     if value is None:
         return _missing(feature)
-    if feature.kind == "category":
+    if feature.is_text:
         if not isinstance(value, str):
             raise InvalidValue("not_a_string", "must be a JSON string")
         if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
             raise InvalidValue("not_a_string", "must be a text, without half of a surrogate pair")
-        return _category(feature, value)
+        return _text(feature, value)
     if feature.kind == "boolean":
         if isinstance(value, bool):
             return float(value)
@@ -128,7 +131,7 @@ def _check_id(value: object) -> None:
 def _missing(feature: Feature) -> Value:
     if not feature.nullable:
         raise InvalidValue("missing", "is missing")
-    return "" if feature.kind == "category" else math.nan
+    return "" if feature.is_text else math.nan
 
 
 def _boolean(text: str) -> float:
@@ -138,9 +141,12 @@ def _boolean(text: str) -> float:
         raise InvalidValue("not_a_boolean", "must be true or false") from error
 
 
-def _category(feature: Feature, text: str) -> str:
+def _text(feature: Feature, text: str) -> str:
     if not text:
         _missing(feature)
+    elif feature.kind == "text":
+        if len(text) > LONGEST_TEXT:
+            raise InvalidValue("out_of_range", f"must have at most {LONGEST_TEXT:,} characters")
     elif not feature.open and text not in feature.categories:
         raise InvalidValue("unknown_category", "is not one of the categories that the model knows")
     return text
@@ -299,7 +305,7 @@ class Schema:
         return {
             feature.name: np.array(
                 [record[position] for record in records],
-                dtype=object if feature.kind == "category" else np.float64,
+                dtype=object if feature.is_text else np.float64,
             )
             for position, feature in enumerate(self.features)
         }
@@ -314,6 +320,11 @@ class Schema:
         import numpy as np
         import polars as pl
 
+        if feature.kind == "text":
+            sound = texts.str.len_chars() <= LONGEST_TEXT
+            if not feature.nullable:
+                sound &= texts != ""
+            return texts.to_numpy(), None if sound.all() else (~sound).to_numpy()
         if feature.kind == "category":
             if feature.open and feature.nullable:
                 return texts.to_numpy(), None

@@ -36,7 +36,8 @@ def checkout(tmp_path: Path) -> Path:
     """What make and the script read, two manifests, and an engine that only takes notes."""
     for name in ("containers", "requirements", "handler/model", "bin", "build/other", ".venv/bin"):
         (tmp_path / name).mkdir(parents=True)
-    shutil.copy(ROOT / "containers" / "build.sh", tmp_path / "containers")
+    for name in ("build.sh", "needs.py"):
+        shutil.copy(ROOT / "containers" / name, tmp_path / "containers")
     for name in ("Dockerfile.lambda", "Makefile", ".dockerignore"):
         shutil.copy(ROOT / name, tmp_path)
     for folder, model in (("handler/model", "spring sales"), ("build/other", "other")):
@@ -185,3 +186,27 @@ def test_a_library_that_no_lock_asked_for_is_not_passed_over(tmp_path: Path) -> 
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("not as the locks say: ")
     assert "'numpy'" in done.stderr
+
+
+def test_own_modules_are_copied_by_name_and_their_absence_ends_the_build(checkout: Path) -> None:
+    manifest = {"name": "own", "version": "0123456789ab", "needs": {"modules": ["steps", "parts"]}}
+    (checkout / "build" / "other" / "model.json").write_text(json.dumps(manifest))
+    said = make(checkout, "images", "MODEL=build/other")
+    assert "the model needs your own module steps, parts, and it is not here: copy steps.py" in said
+    assert not (checkout / "built").exists()
+    (checkout / "steps.py").write_text("import parts\n")
+    (checkout / "elsewhere" / "parts").mkdir(parents=True)
+    (checkout / "elsewhere" / "parts" / "__init__.py").write_text("")
+    make(checkout, "images", "MODEL=build/other", PYTHONPATH=str(checkout / "elsewhere"))
+    copied = checkout / "built" / "handler" / "model" / "modules"
+    assert sorted(each.name for each in copied.iterdir()) == ["parts", "steps.py"]
+    assert not (checkout / "build" / "other" / "modules").exists()
+
+
+def test_libraries_are_pinned_as_in_training(tmp_path: Path) -> None:
+    versions = {"scikit-learn": "1.5.2", "onnx": "1.0", "lightgbm": "4.7.0"}
+    manifest = {"libraries": versions, "needs": {"libraries": ["lightgbm"], "modules": []}}
+    (tmp_path / "model.json").write_text(json.dumps(manifest))
+    command = [sys.executable, ROOT / "containers" / "needs.py", "libraries", tmp_path / "model.json"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert printed.split() == ["scikit-learn==1.5.2", "lightgbm==4.7.0"]

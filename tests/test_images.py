@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import threading
 import time
 import urllib.request
@@ -18,9 +19,6 @@ from typing import Any
 
 import pytest
 from sklearn.datasets import load_wine
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from tests.support.bundles import resealed, trained
 from tests.support.cloud import GCS, S3
@@ -227,26 +225,44 @@ def test_a_bundle_that_does_not_predict_as_it_did_ends_the_build(bundle_dir: Pat
         assert "golden rows, 1 differ" in said
 
 
-def squared_first(features: Any) -> Any:  # noqa: ARG001
-    """A pipeline that no graph can be made of, of what the image has."""
-    import numpy as np
+OWN_STEPS = """
+import numpy as np
+from lightgbm import LGBMClassifier
+from own_numbers import FLOOR
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
-    return make_pipeline(StandardScaler(), FunctionTransformer(np.sign), LogisticRegression(max_iter=1000))
+
+def raised(values):
+    return np.maximum(values, FLOOR)
 
 
-def test_a_model_that_only_scikit_learn_can_serve_brings_it_along(
-    tmp_path_factory: pytest.TempPathFactory,
+def pipeline():
+    return make_pipeline(FunctionTransformer(raised), LGBMClassifier(n_estimators=5, verbose=-1))
+"""
+
+
+def test_a_model_that_only_scikit_learn_can_serve_brings_its_libraries_and_modules_along(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    modules = tmp_path_factory.mktemp("modules")
+    (modules / "own_steps.py").write_text(OWN_STEPS)
+    (modules / "own_numbers.py").write_text("FLOOR = 1.0\n")
+    monkeypatch.syspath_prepend(str(modules))
     frame = sample.rows(555, rows=20_000, converted=645)
-    pipeline = "tests.test_images:squared_first"
-    bundle = trained(tmp_path_factory.mktemp("squared"), frame, "squared", pipeline=pipeline)
+    bundle = trained(tmp_path_factory.mktemp("own"), frame, "own", pipeline="own_steps:pipeline")
     folder = checkout(tmp_path_factory.mktemp("project"), bundle)
     image = f"{REPOSITORY}:joblib"
-    build(folder, "Dockerfile.lambda", image)
+    said = build(folder, "Dockerfile.lambda", image)
+    assert "the model needs your own module own_numbers" in said
+    copying = [sys.executable, "containers/needs.py", "modules", "handler/model"]
+    subprocess.run(copying, cwd=folder, env={**os.environ, "PYTHONPATH": str(modules)}, check=True)
+    docker("build", f"--file={folder / 'Dockerfile.lambda'}", f"--tag={image}", str(folder))
     with on_lambda(image) as container:
-        assert container.invoke(event("direct"))["model"]["name"] == "squared"
+        assert container.invoke(event("direct"))["model"]["name"] == "own"
     assert "joblib" in docker("run", "--rm", "--entrypoint=ls", image, "handler/model")
-    assert any(each.startswith("scikit-learn==") for each in listed(bill_of(image)))
+    bill = [each.partition("==")[0] for each in listed(bill_of(image))]
+    assert {"scikit-learn", "lightgbm"} <= set(bill)
 
 
 def test_another_data_set_is_served_by_the_same_image(tmp_path: Path) -> None:

@@ -10,36 +10,36 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, clone, is_classifier
-from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import f1_score, make_scorer
-from sklearn.model_selection import (
-    FixedThresholdClassifier,
-    StratifiedKFold,
-    TunedThresholdClassifierCV,
-    train_test_split,
-)
+from sklearn.model_selection import StratifiedKFold, train_test_split
 
-from handler.bundle import Contract, Feature
+from handler.bundle import Contract, Feature, Label, RowsAs, Task
 from handler.schema import Columns
 from handler.scoring.scorers import JoblibScorer, Scorer
-from training.data.reading import MOST_CLASSES, Target
+from training.compat import FixedThresholdClassifier, FrozenEstimator, TunedThresholdClassifierCV
+from training.data.reading import MOST_CLASSES, Dataset
 from training.errors import Say, TrainingError, one_line, users_code
-from training.pipelines import Choice
+from training.export.layout import steps_of
+from training.pipelines import Choice, task_without_target, with_encoded_labels
 from training.proof.rows import unknown_category
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """The target of all rows, and the indices of the rows that are fitted on and held out."""
+    """The target of all rows, if there is one; the indices of the rows that are fitted on and held out."""
 
-    y: np.ndarray
+    y: np.ndarray | None
     train: np.ndarray
     held_out: np.ndarray
 
 
-def split(target: Target, choice: Choice, test_size: float, seed: int) -> Split:
+def split(dataset: Dataset, choice: Choice, test_size: float, seed: int) -> Split:
     """Split at random, for a classifier in equal shares of each class; raises ``TrainingError``."""
-    if choice.classifies:
+    target, rows = dataset.target, dataset.table.rows
+    y: np.ndarray | None = None
+    if target is None:
+        pass
+    elif choice.classifies:
         y = target.labels
         classes, counts = np.unique(y, return_counts=True)
         if counts.min() < 2 and target.numbers is not None and len(classes) > MOST_CLASSES:
@@ -66,42 +66,55 @@ def split(target: Target, choice: Choice, test_size: float, seed: int) -> Split:
                 f"the target '{target.name}' has one value in every row, as far as a double tells; "
                 "nothing can be learnt"
             )
-    too_few = f"{len(y):,} rows are too few to hold out a share of {test_size:g}"
+    too_few = f"{rows:,} rows are too few to hold out a share of {test_size:g}"
     try:
         train, held_out = train_test_split(
-            np.arange(len(y)),
+            np.arange(rows),
             test_size=test_size,
             random_state=seed,
             stratify=y if choice.classifies else None,
         )
     except ValueError as error:
         raise TrainingError(f"{too_few}: {one_line(error)}") from error
-    if min(len(train), len(held_out)) < 2 or (choice.classifies and set(y) != set(y[train])):
+    lost = y is not None and choice.classifies and set(y) != set(y[train])
+    if min(len(train), len(held_out)) < 2 or lost:
         raise TrainingError(too_few)
     return Split(y, train, held_out)
 
 
 def fit(
-    choice: Choice, rows: pd.DataFrame, y: np.ndarray, threshold: str | None, seed: int, say: Say
+    choice: Choice, rows: pd.DataFrame, y: np.ndarray | None, threshold: str | None, seed: int, say: Say
 ) -> Any:
-    """The estimator, fitted on rows as ``JoblibScorer`` will feed it, and set to start no processes.
+    """The estimator, fitted on rows from ``scorers.fed``, and set to start no processes.
 
     With a ``threshold``, it predicts the second class from that probability on; ``auto`` is the one with
     the best F1 of that class over five folds. Raises ``TrainingError``.
     https://scikit-learn.org/stable/modules/classification_threshold.html
     """
-    estimator, classes = choice.estimator, len(np.unique(y))
+    estimator = choice.estimator if y is None else with_encoded_labels(choice.estimator, y)
+    classes = 0 if y is None else len(np.unique(y))
     if threshold is not None and not choice.classifies:
-        raise TrainingError(f"--threshold is for classes, and pipeline '{choice.name}' predicts numbers")
+        predicts = "has no target" if choice.unsupervised else "predicts numbers"
+        raise TrainingError(f"--threshold is for classes, and pipeline '{choice.name}' {predicts}")
     if threshold is not None and classes != 2:
         raise TrainingError(f"--threshold is for two classes, and the target has {classes}")
-    say(f"fitting {choice.name} on {len(y):,} rows ...")
+    say(f"fitting {choice.name} on {len(rows):,} rows ...")
+    if estimator is not choice.estimator:
+        say("XGBClassifier takes the classes 0 to k - 1 only: a VotingClassifier of it alone encodes them")
     started = time.monotonic()
-    with users_code("the pipeline's fit fails", say):
-        estimator.fit(rows, y)
+    try:
+        with users_code("the pipeline's fit fails", say):
+            estimator.fit(*([rows] if y is None else [rows, y]))
+    except TrainingError as error:
+        if "Invalid classes inferred" not in str(error):  # XGBoost's, somewhere within
+            raise
+        raise TrainingError(
+            f"{error}. XGBClassifier takes the classes 0 to k - 1 only: put VotingClassifier([('xgb', "
+            "XGBClassifier(...))], voting='soft') in its place, which encodes them"
+        ) from error
     say(f"fitted in {time.monotonic() - started:.1f} s")
-    _run_in_process(estimator)
-    if threshold is None:
+    run_in_process(estimator)
+    if threshold is None or y is None:
         return estimator
     if not hasattr(estimator, "predict_proba"):
         raise TrainingError(f"--threshold needs probabilities, and pipeline '{choice.name}' gives none")
@@ -140,34 +153,61 @@ def check_threshold(threshold: str | None) -> None:
         raise TrainingError(f"--threshold takes auto, or a probability between 0 and 1, not '{threshold}'")
 
 
-def _run_in_process(part: object) -> None:
+def run_in_process(part: object) -> None:
     """Unset ``n_jobs`` on an estimator and all that it holds: requests are too small to share out."""
     if isinstance(part, BaseEstimator):
         if getattr(part, "n_jobs", None) is not None:
             part.n_jobs = None
-        _run_in_process(list(vars(part).values()))
+        run_in_process(list(vars(part).values()))
     elif isinstance(part, dict):
-        _run_in_process(list(part.values()))
+        run_in_process(list(part.values()))
     elif isinstance(part, list | tuple) or (isinstance(part, np.ndarray) and part.dtype == object):
         for each in part:
-            _run_in_process(each)
+            run_in_process(each)
 
 
-def contract_of(estimator: Any, features: tuple[Feature, ...], row: Columns) -> Contract:
+def contract_of(
+    estimator: Any, features: tuple[Feature, ...], row: Columns, rows_as: RowsAs = "frame"
+) -> Contract:
     """The contract of a fitted estimator, whose features are ``open`` where it takes an unknown category.
 
-    ``row``: any one row that it can score.
+    ``row``: any one row that it can score. ``rows_as``: what it was fitted on.
     """
-    classes = tuple(estimator.classes_.tolist()) if is_classifier(estimator) else ()
-    contract = Contract(
-        features, "regression" if not classes else "binary" if len(classes) == 2 else "multiclass", classes
-    )
+    contract = Contract(features, *_task_of(estimator), rows_as)
     scorer = JoblibScorer(estimator, contract)
     return contract._replace(
         features=tuple(
-            feature._replace(open=feature.kind == "category" and _takes_unknown(scorer, row, feature))
+            feature._replace(
+                open=feature.kind == "text"
+                or (feature.kind == "category" and _takes_unknown(scorer, row, feature))
+            )
             for feature in features
         )
+    )
+
+
+def _task_of(estimator: Any) -> tuple[Task, tuple[Label, ...]]:
+    """The task of a fitted estimator, and the labels that it predicts."""
+    task = task_without_target(estimator)
+    if task == "anomaly":
+        return task, (-1, 1)
+    if task == "cluster":
+        return task, _clusters(steps_of(estimator)[-1])
+    classes = tuple(estimator.classes_.tolist()) if is_classifier(estimator) else ()
+    return "regression" if not classes else "binary" if len(classes) == 2 else "multiclass", classes
+
+
+def _clusters(clusterer: Any) -> tuple[int, ...]:
+    """The numbers that a fitted clusterer predicts; raises ``TrainingError``."""
+    for name in ("means_", "cluster_centers_"):
+        if hasattr(clusterer, name):  # without a centre, AffinityPropagation did not converge
+            return tuple(range(len(getattr(clusterer, name)))) or (-1,)
+    for name in ("subcluster_labels_", "labels_"):
+        if hasattr(clusterer, name):
+            return tuple(np.unique(getattr(clusterer, name)).tolist())
+    raise TrainingError(
+        f"{type(clusterer).__name__} does not say which clusters it found: it has no cluster_centers_ and no "
+        "labels_"
     )
 
 

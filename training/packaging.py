@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import importlib.metadata
 import io
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,16 +17,36 @@ from typing import Any, Literal, NamedTuple
 import joblib
 import numpy as np
 
-from handler.bundle import JOBLIB, ONNX, PICKLE_LIBRARIES, SCALAR, Contract, Manifest, content_version
+from handler.bundle import (
+    JOBLIB,
+    ONNX,
+    PICKLE_LIBRARIES,
+    SCALAR,
+    UNSUPERVISED,
+    Contract,
+    Manifest,
+    content_version,
+)
 from handler.schema import Columns, Record
 from handler.scoring.checking import differences
 from handler.scoring.model import Model
 from handler.scoring.row_program import RowProgram
-from handler.scoring.scorers import JoblibScorer, OnnxScorer, RowByRow, Scorer, Scores, length
+from handler.scoring.scorers import (
+    JoblibScorer,
+    OnnxScorer,
+    RowByRow,
+    Scorer,
+    Scores,
+    finite,
+    length,
+    own_labels,
+)
 from training import bundling
 from training.errors import Say, TrainingError, one_line, users_code
 from training.export.graph import NotExportable, decision_threshold, to_onnx
+from training.export.labels import renamed
 from training.export.program import NotCompilable, compile_program
+from training.needs import Needs, needs_of
 from training.proof import parity, rows
 from training.proof.breakpoints import breakpoints
 from training.proof.parity import Finding, Gate, Scale
@@ -33,6 +54,9 @@ from training.report import card, console, metrics
 from training.report.pictures import Evidence
 
 LIBRARIES = (*PICKLE_LIBRARIES, "pandas", "skl2onnx", "onnx", "onnxruntime")
+
+#: In the error of pickle: a function that no other process could find, and its name, if it has one.
+LOCAL = re.compile(r"<lambda>|<locals>\.(\w+)")
 
 #: ``to_onnx``, or another function with its parameters.
 Export = Callable[..., bytes]
@@ -44,7 +68,9 @@ class Fitted:
 
     ``typical``: a record in the middle of those that it was fitted on. ``rows``: some that it was not
     fitted on, with their targets in ``truth``; ``every_truth``: the targets of all rows. Both are indices
-    into the classes, or numbers, as ``Scores.values``. ``training``: the manifest's, its provenance.
+    into the classes, or numbers, as ``Scores.values``, and None where no target is known. ``training``: the
+    manifest's, its provenance; where it has ``imported``, the estimator came here fitted, and may have
+    seen ``rows``.
     """
 
     name: str
@@ -54,9 +80,14 @@ class Fitted:
     ids: tuple[str, ...]
     typical: Record
     rows: Columns
-    truth: np.ndarray
-    every_truth: np.ndarray
+    truth: np.ndarray | None
+    every_truth: np.ndarray | None
     training: Mapping[str, Any]
+
+    @property
+    def imported(self) -> bool:
+        """Whether the estimator came here fitted, and the rows are a sample that it may have seen."""
+        return "imported" in self.training
 
     @property
     def threshold(self) -> float | None:
@@ -72,12 +103,14 @@ class Proven:
     """What may serve: the model files, the scorer of many rows, and the findings on what was exported.
 
     ``program`` is the finding on the one-row program, or None where there was no graph to compile.
+    ``needs``: what serving from the pickle needs, where no graph serves.
     """
 
     files: Mapping[str, bytes]
     scorer: Scorer
     graph: Finding
     program: Finding | None
+    needs: Needs | None = None
 
 
 class Package(NamedTuple):
@@ -95,10 +128,13 @@ def package(
     ``exact``: let the exported forms differ by 1e-12 at most. Raises ``TrainingError`` or ``BundleError``.
     """
     estimator = JoblibScorer(fitted.estimator, fitted.contract)
-    with users_code("scoring the rows held out fails", say):
+    imported = fitted.imported
+    with users_code(f"scoring the {console.named_rows(imported)} fails", say):
         scores = estimator.score(fitted.rows)
-        measured = metrics.measure(fitted.contract, fitted.truth, scores)
-    say(console.quality(measured, fitted.contract, fitted.threshold, fitted.truth, scores))
+        fitted, scores = _answered(fitted, scores, say)
+        measured = {} if fitted.truth is None else metrics.measure(fitted.contract, fitted.truth, scores)
+    threshold = fitted.threshold
+    say(console.quality(measured, fitted.contract, threshold, fitted.truth, scores, imported=imported))
     proven = prove(fitted, estimator, seed=seed, exact=exact, say=say, export=export)
     with users_code("scoring the golden rows fails", say):
         golden = rows.golden(proven.scorer, fitted.contract, fitted.typical, seed)
@@ -109,37 +145,78 @@ def package(
     return made
 
 
+def _answered(fitted: Fitted, scores: Scores, say: Say) -> tuple[Fitted, Scores]:
+    """The same without the rows for which the estimator gives no finite number: no prediction is made."""
+    sound, named = finite(scores), console.named_rows(fitted.imported)
+    if sound.all():
+        return fitted, scores
+    if not sound.any():
+        raise TrainingError(f"the model gives no finite number for any of the {named}")
+    say(f"{(~sound).sum():,} of the {len(sound):,} {named} get no finite number, and are left out")
+    left, truth = {name: values[sound] for name, values in fitted.rows.items()}, fitted.truth
+    truth = None if truth is None else truth[sound]
+    return replace(fitted, rows=left, truth=truth), scores.at(sound)
+
+
 def prove(
-    fitted: Fitted, estimator: Scorer, *, seed: int, exact: bool, say: Say, export: Export = to_onnx
+    fitted: Fitted,
+    estimator: Scorer,
+    *,
+    seed: int,
+    exact: bool,
+    say: Say,
+    export: Export = to_onnx,
+    rows_compared: int = parity.ROWS,
 ) -> Proven:
-    """Export the estimator; what was found equal to it will serve. Raises ``TrainingError``."""
+    """Export the estimator; what was found equal to it will serve. Raises ``TrainingError``.
+
+    ``rows_compared``: so many rows are compared, or as many more as the edges of the features need.
+    """
     say("exporting to ONNX, and comparing the graph with scikit-learn ...")
     contract = fitted.contract
-    some = {name: values[: parity.ROWS] for name, values in fitted.rows.items()}
+    some = {name: values[:rows_compared] for name, values in fitted.rows.items()}
     adversarial = rows.adversarial(
         contract.features,
         fitted.typical,
         seed,
-        breakpoints(fitted.estimator, contract.features, fitted.typical, seed),
-        at_least=parity.ROWS - length(some),
+        breakpoints(fitted.estimator, contract, fitted.typical, seed),
+        at_least=rows_compared - length(some),
     )
-    scale = Scale.of(fitted.every_truth) if contract.task == "regression" else None
-    gate = Gate(estimator, contract.task, some, adversarial, scale, exact)
+    gate = Gate(estimator, contract.task, some, adversarial, _scale(fitted, estimator, some), exact)
     graph, scorer, finding = _exported(fitted, gate, export)
     program, program_finding = (None, None) if graph is None else _compiled(graph, contract, gate)
-    say(console.parity(finding, program_finding))
+    say(console.parity(finding, program_finding, imported=fitted.imported))
     if graph is None:
         finding = _steady(gate, finding, say)
     files = {JOBLIB: _pickled(fitted.estimator), ONNX: graph, SCALAR: program}
+    needs = None
+    if graph is None:
+        needs = needs_of(fitted.estimator)
+        say(console.needs(needs))
     made = {name: content for name, content in files.items() if content is not None}
-    return Proven(made, scorer, finding, program_finding)
+    return Proven(made, scorer, finding, program_finding, needs)
+
+
+def _scale(fitted: Fitted, estimator: Scorer, some: Columns) -> Scale | None:
+    """The spread of a regression's target, or of its values on ``some`` rows; or of the score on them."""
+    task = fitted.contract.task
+    if task != "regression" and task not in UNSUPERVISED:
+        return None
+    if fitted.every_truth is not None:
+        return Scale.of(fitted.every_truth)
+    scores = estimator.score(some)
+    values = scores.values if task == "regression" else scores.score
+    return None if values is None else Scale.of(values[finite(scores)])
 
 
 def _exported(fitted: Fitted, gate: Gate, export: Export) -> tuple[bytes | None, Scorer, Finding]:
     """The graph, if it was found equal; one that only answers too much is exported again with a guard."""
+    classes, own = fitted.contract.classes, own_labels(fitted.estimator, fitted.contract)
     try:
         for guarded in (False, True):
-            graph = export(fitted.estimator, fitted.contract, guarded=guarded)
+            graph = export(fitted.estimator, fitted.contract._replace(classes=own), guarded=guarded)
+            if own != classes:
+                graph = renamed(graph, own, classes)
             scorer = OnnxScorer(graph, fitted.contract)
             finding = gate.compare(scorer)
             if not finding.answers_too_much:
@@ -181,6 +258,13 @@ def _pickled(estimator: Any) -> bytes:
     try:
         joblib.dump(estimator, content)
     except Exception as error:  # pickling runs the estimator's code
+        local = LOCAL.search(str(error))
+        if local:
+            held = f"'{local[1]}'" if local[1] else "a lambda"
+            raise TrainingError(
+                f"the model holds {held}, which cannot be pickled; move "
+                "the function into a module, under a name of its own"
+            ) from error
         raise TrainingError(f"the fitted pipeline cannot be pickled: {one_line(error)}") from error
     return content.getvalue()
 
@@ -204,13 +288,15 @@ def _described(
         metrics=measured,
         runtime=runtime,
         parity={**proven.graph.as_json(), **program},
-        libraries={library: importlib.metadata.version(library) for library in LIBRARIES},
+        libraries={library: importlib.metadata.version(library) for library in LIBRARIES}
+        | (proven.needs.libraries if proven.needs else {}),
         training=fitted.training,
         files=bundling.sha256_of(proven.files),
         golden=golden,
         threshold=fitted.threshold,
         ids=fitted.ids,
         engines={"one": "scalar" if SCALAR in proven.files else runtime, "many": runtime},
+        needs=proven.needs.as_json() if proven.needs and any(proven.needs) else {},
     )
     manifest = unversioned._replace(version=content_version(unversioned.as_json()))
     evidence = Evidence(
@@ -221,6 +307,7 @@ def _described(
         scores=scores,
         truth=fitted.truth,
         every_truth=fitted.every_truth,
+        rows=console.named_rows(fitted.imported),
     )
     documents = card.documents(manifest, evidence)  # they name the version, which is not over them
     files = {**manifest.files, **bundling.sha256_of(documents)}

@@ -2,21 +2,28 @@
 
 A user's own pipeline is the same, in any importable module: ``--pipeline module:function``. The
 function may take the features, or nothing, and by the keyword ``classifies`` whether the target has
-classes. It is fitted on a DataFrame with one column per feature: float64 for ``integer``, ``number`` and
-``boolean`` (NaN where missing), text for ``category`` (an empty text where missing).
+classes. A pipeline that ends in an outlier detector or a clusterer takes no target. It is fitted on a
+DataFrame with one column per feature: float64 for ``integer``, ``number`` and
+``boolean`` (NaN where missing), text for ``category`` and ``text``. A missing text is NaN, as in pandas, in
+a column where an imputer, a ``MissingIndicator`` or an encoder looks for NaN (None, where it looks for
+that); elsewhere it is the empty text: see ``training.feeding``. A pipeline that starts with a text
+vectorizer is fitted on the texts of its only feature, shape (n,).
 """
 
 from __future__ import annotations
 
 import importlib
 import inspect
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from sklearn.base import BaseEstimator, is_classifier, is_regressor
+import numpy as np
+from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.ensemble import (
     ExtraTreesClassifier,
@@ -25,22 +32,49 @@ from sklearn.ensemble import (
     GradientBoostingRegressor,
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
+    IsolationForest,
     RandomForestClassifier,
     RandomForestRegressor,
+    VotingClassifier,
 )
+from sklearn.exceptions import NotFittedError
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LassoCV, LinearRegression, LogisticRegression, Ridge
+from sklearn.linear_model import (
+    LassoCV,
+    LinearRegression,
+    LogisticRegression,
+    MultiTaskElasticNet,
+    MultiTaskElasticNetCV,
+    MultiTaskLasso,
+    MultiTaskLassoCV,
+    Ridge,
+)
+from sklearn.model_selection._search import BaseSearchCV
+from sklearn.multioutput import (
+    ClassifierChain,
+    MultiOutputClassifier,
+    MultiOutputRegressor,
+    RegressorChain,
+)
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+from sklearn.utils.validation import check_is_fitted
 
-from handler.bundle import Feature
+from handler.bundle import Feature, Task
+from training.compat import get_tags
 from training.errors import TrainingError, one_line
 
 Features = tuple[Feature, ...]
+#: Estimators that are fitted on a table of targets.
+SEVERAL_TARGETS = (
+    ClassifierChain, MultiOutputClassifier, MultiOutputRegressor, MultiTaskElasticNet,
+    MultiTaskElasticNetCV, MultiTaskLasso, MultiTaskLassoCV, RegressorChain,
+)  # fmt: skip
 FOREST: Mapping[str, Any] = {"max_depth": 12, "min_samples_leaf": 5, "random_state": 0, "n_jobs": -1}
 
 
@@ -57,15 +91,16 @@ def linear(features: Features) -> Pipeline:
 def scaled(features: Features) -> ColumnTransformer:
     """Numbers are imputed by their median and scaled; categories are one-hot, a missing one being its own.
 
-    An unknown category is taken as none of the known ones.
+    An unknown category is taken as none of the known ones. Words of free text are weighed by tf-idf.
     """
-    numbers = [feature.name for feature in features if feature.kind != "category"]
+    numbers = [feature.name for feature in features if not feature.is_text]
     categories = [feature.name for feature in features if feature.kind == "category"]
-    nullable = any(feature.nullable for feature in features if feature.kind != "category")
+    nullable = any(feature.nullable for feature in features if not feature.is_text)
     steps = [SimpleImputer(strategy="median"), StandardScaler()] if nullable else [StandardScaler()]
     parts = [
         ("numbers", make_pipeline(*steps), numbers),
         ("categories", OneHotEncoder(handle_unknown="ignore"), categories),
+        *_vectorized(features, 20_000),
     ]
     return ColumnTransformer([part for part in parts if part[2]])
 
@@ -137,6 +172,17 @@ def mlp(features: Features, *, classifies: bool) -> Pipeline:
     return make_pipeline(scaled(features), network)
 
 
+def isolation_forest(features: Features) -> Pipeline:
+    """A hundred random trees, without a target: what few splits isolate is an anomaly."""
+    return make_pipeline(with_gaps(features), IsolationForest(random_state=0))
+
+
+def kmeans(features: Features) -> Pipeline:
+    """Eight clusters, without a target: a row is in the one whose centre is the nearest."""
+    dense = scaled(features).set_params(sparse_threshold=0.0)
+    return make_pipeline(dense, KMeans(8, n_init=10, random_state=0))
+
+
 def with_gaps(features: Features) -> ColumnTransformer:
     """For trees that know missing values: numbers stay as they are, categories become ordinals.
 
@@ -147,24 +193,43 @@ def with_gaps(features: Features) -> ColumnTransformer:
 
 def without_gaps(features: Features) -> ColumnTransformer:
     """For other trees: numbers are imputed by their median, categories become ordinals, unknown ones -1."""
-    nullable = any(feature.nullable for feature in features if feature.kind != "category")
+    nullable = any(feature.nullable for feature in features if not feature.is_text)
     return _for_trees(features, SimpleImputer(strategy="median") if nullable else "passthrough")
 
 
 def _for_trees(features: Features, numeric: Any) -> ColumnTransformer:
-    numbers = [feature.name for feature in features if feature.kind != "category"]
+    numbers = [feature.name for feature in features if not feature.is_text]
     categories = [feature.name for feature in features if feature.kind == "category"]
     ordinals = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
     parts = [("numbers", numeric, numbers), ("categories", ordinals, categories)]
-    return ColumnTransformer([part for part in parts if part[2]])
+    words = _vectorized(features, 300)
+    return ColumnTransformer([*(part for part in parts if part[2]), *words], sparse_threshold=0.0)
 
+
+def _vectorized(features: Features, most: int) -> list[tuple[str, TfidfVectorizer, str]]:
+    """The parts of a ColumnTransformer that weigh the ``most`` frequent words of each free text."""
+    names = [feature.name for feature in features if feature.kind == "text"]
+    return [(f"text{index}", TfidfVectorizer(max_features=most), name) for index, name in enumerate(names)]
+
+
+#: The tasks without a target, by what scikit-learn calls their estimators; a mixture is a density estimator.
+UNSUPERVISED: Mapping[str | None, Task] = {
+    "outlier_detector": "anomaly",
+    "clusterer": "cluster",
+    "density_estimator": "cluster",
+}
+#: What does predict for other rows than those that it was fitted on.
+PREDICTING: Mapping[Task, str] = {
+    "anomaly": "IsolationForest, OneClassSVM, EllipticEnvelope and LocalOutlierFactor(novelty=True)",
+    "cluster": "KMeans, BisectingKMeans, Birch, MeanShift, AffinityPropagation and GaussianMixture",
+}
 
 #: The pipelines by their names; those that take ``classifies`` fit classes or numbers, as the target is.
 NAMED: Mapping[str, Callable[..., Pipeline]] = {
     each.__name__: each
     for each in (
         logistic, linear, ridge, lasso, decision_tree, random_forest, extra_trees, gradient_boosting,
-        hist_gradient_boosting, mlp, naive_bayes, svc,
+        hist_gradient_boosting, mlp, naive_bayes, svc, isolation_forest, kmeans,
     )
 }  # fmt: skip
 
@@ -180,8 +245,13 @@ class Choice:
     def classifies(self) -> bool:
         return bool(is_classifier(self.estimator))
 
+    @property
+    def unsupervised(self) -> bool:
+        """Whether it is fitted without a target."""
+        return task_without_target(self.estimator) is not None
 
-def choose(spec: str, features: Features, *, classifies: bool) -> Choice:
+
+def choose(spec: str, features: Features, *, classifies: bool = False) -> Choice:
     """The estimator that ``--pipeline`` names; raises ``TrainingError``."""
     build: Callable[..., Any] = NAMED[spec] if spec in NAMED else _imported(spec)
     try:
@@ -189,14 +259,100 @@ def choose(spec: str, features: Features, *, classifies: bool) -> Choice:
         estimator = build(features, **options) if _takes_features(build) else build(**options)
     except Exception as error:  # the function is the user's
         raise TrainingError(f"pipeline '{spec}' fails: {one_line(error)}") from error
-    if not isinstance(estimator, BaseEstimator) or not (
-        is_classifier(estimator) or is_regressor(estimator)
-    ):
+    check_predicts(estimator, f"pipeline '{spec}'")
+    if is_fitted(estimator) and not is_fitted(clone(estimator)):
         raise TrainingError(
-            f"pipeline '{spec}' gives a {type(estimator).__name__}, which is not a scikit-learn "
-            "classifier or regressor"
+            f"pipeline '{spec}' gives a {type(estimator).__name__} that is fitted already, and training "
+            "would fit it again; bundle it as it is: python -m training package MODEL --sample CSV"
         )
     return Choice(spec, estimator)
+
+
+def is_fitted(estimator: Any) -> bool:
+    """Whether an estimator is fitted; of a pipeline, whether each of its steps is."""
+    steps = getattr(estimator, "steps", None)
+    if isinstance(steps, list):
+        return all(is_fitted(each) for _, each in steps if not isinstance(each, str | None))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            check_is_fitted(estimator)
+    except NotFittedError:
+        return False
+    except TypeError:  # it has no fit
+        return hasattr(estimator, "predict")
+    return True
+
+
+def task_without_target(estimator: Any) -> Task | None:
+    """The task of an estimator that is fitted without a target, or None."""
+    return UNSUPERVISED.get(get_tags(estimator).estimator_type)
+
+
+def check_predicts(estimator: Any, what: str) -> None:
+    """Raise ``TrainingError`` that says why an estimator, fitted or not, cannot be served; ``what`` it is."""
+    if (reason := unfit(estimator)) is not None:
+        raise TrainingError(f"{what} gives a {reason}")
+    last = type(estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator).__name__
+    if _fits_and_predicts(estimator):
+        return
+    if isinstance(estimator, BaseEstimator):
+        if task := task_without_target(estimator):
+            if hasattr(estimator, "predict"):
+                return
+            raise TrainingError(
+                f"{what} ends in {last}, which cannot predict rows that it was not fitted on; "
+                f"{PREDICTING[task]} can"
+            )
+        if hasattr(estimator, "transform"):
+            raise TrainingError(
+                f"{what} ends in {last}, which transforms its rows and predicts nothing; end it with a "
+                "classifier, a regressor, an outlier detector or a clusterer"
+            )
+    raise TrainingError(
+        f"{what} gives a {type(estimator).__name__}, which is not a scikit-learn classifier, regressor, "
+        "outlier detector or clusterer"
+    )
+
+
+def unfit(estimator: Any) -> str | None:
+    """Why an estimator cannot become a model, seen before it is fitted; None if nothing is known."""
+    if isinstance(estimator, Pipeline):
+        return unfit(estimator.steps[-1][1])
+    name = type(estimator).__name__
+    if isinstance(estimator, BaseSearchCV):
+        if not estimator.refit:
+            return f"{name}(refit=False), which ends without a fitted estimator: leave refit at True"
+        return unfit(estimator.estimator)
+    if isinstance(estimator, SEVERAL_TARGETS):
+        return f"{name}, which is for several targets; a model has one: train one for each target"
+    return None
+
+
+def _fits_and_predicts(estimator: Any) -> bool:
+    """Whether it is an estimator for classes or numbers; CatBoost's have no scikit-learn base."""
+    known = isinstance(estimator, BaseEstimator) or all(
+        hasattr(estimator, each) for each in ("fit", "predict", "get_params", "__sklearn_tags__")
+    )
+    return (
+        known and not isinstance(estimator, type) and (is_classifier(estimator) or is_regressor(estimator))
+    )
+
+
+def with_encoded_labels(estimator: Any, y: np.ndarray) -> Any:
+    """The same, with an ``XGBClassifier`` at its end in a vote of one, unless it takes the classes.
+
+    It takes 0 to k - 1 only. ``VotingClassifier`` encodes the labels for its members.
+    """
+    if isinstance(estimator, Pipeline):
+        name, last = estimator.steps[-1]
+        ends = with_encoded_labels(last, y)
+        return estimator if ends is last else Pipeline([*estimator.steps[:-1], (name, ends)])
+    kind, classes = type(estimator), np.unique(y)
+    takes = classes.dtype.kind in "iu" and classes.tolist() == list(range(len(classes)))
+    if takes or not (kind.__module__ == "xgboost.sklearn" and is_classifier(estimator)):
+        return estimator
+    return VotingClassifier([(kind.__name__.lower(), estimator)], voting="soft")
 
 
 def _imported(spec: str) -> Callable[[Features], Any]:

@@ -8,16 +8,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import pandas as pd
-
 from handler.bundle import DOCUMENTS, Kind, Manifest
-from handler.scoring.scorers import class_index
-from training import bundling, fitting, pipelines
+from handler.scoring.scorers import class_index, fed
+from training import bundling, feeding, fitting, pipelines
 from training.data import columns, reading, sample
-from training.data.reading import Dataset
+from training.data.columns import ColumnSpec
+from training.data.reading import Dataset, Table
 from training.errors import Say, TrainingError
 from training.export.graph import to_onnx
 from training.packaging import Export, Fitted, package
+from training.pipelines import Choice
 from training.report import console
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
@@ -56,8 +56,8 @@ def train(options: Options, say: Say = print, export: Export = to_onnx) -> Manif
         transcript.append(text)
         say(text)
 
-    dataset = _read(options, tell)
-    fitted = _fit(dataset, options, tell)
+    dataset, choice = _read(options, tell)
+    fitted = _fit(dataset, choice, options, tell)
     made = package(fitted, options.out, seed=options.seed, exact=options.exact, say=tell, export=export)
     if options.report:
         (options.report / "report.txt").write_text("\n".join(transcript) + "\n", encoding="utf-8")
@@ -85,8 +85,8 @@ def _check(options: Options) -> None:
         options.report.mkdir(parents=True, exist_ok=True)
 
 
-def _read(options: Options, say: Say) -> Dataset:
-    """The features and the target of the CSV, or of the synthetic sample."""
+def _read(options: Options, say: Say) -> tuple[Dataset, Choice]:
+    """The features and the target of the CSV, or of the synthetic sample; and the pipeline."""
     flags = columns.ColumnSpec(options.target, options.drop, options.ids, options.kinds)
     file = columns.read(options.columns) if options.columns else None
     if options.data is None:
@@ -96,36 +96,76 @@ def _read(options: Options, say: Say) -> Dataset:
     else:
         say(f"reading {options.data} ...")
         table = reading.read(options.data)
+    stated = flags.target or (file and file.target)
+    unsupervised = None if stated else _unsupervised(table, flags, file, options.pipeline)
+    if unsupervised is not None:
+        say(console.columns(unsupervised[0]))
+        return unsupervised
     dataset = reading.prepare(table, flags, file)
     say(console.columns(dataset))
-    return dataset
-
-
-def _fit(dataset: Dataset, options: Options, say: Say) -> Fitted:
-    """The pipeline, fitted on the dataset, with the rows held out."""
     target = dataset.target
+    assert target is not None
     if target.mixed and options.pipeline is None:
         raise TrainingError(target.mixed)
     name = options.pipeline or ("logistic" if target.classifies else "linear")
     choice = pipelines.choose(name, dataset.features, classifies=target.classifies)
-    parts = fitting.split(target, choice, options.test_size, options.seed)
+    if choice.unsupervised:
+        raise TrainingError(
+            f"pipeline '{name}' learns without a target: leave out "
+            f"{'--target' if flags.target or not file else file.where('target')}, and every column is a "
+            f"feature; to leave out that column too, write --drop '{target.name}'"
+        )
+    return dataset, choice
+
+
+def _unsupervised(
+    table: Table, flags: ColumnSpec, file: ColumnSpec | None, name: str | None
+) -> tuple[Dataset, Choice] | None:
+    """All columns as features and the pipeline, if that takes no target; it is not known before it is made."""
+    if name is None:
+        return None
+    try:
+        dataset = reading.prepare(table, flags, file, supervised=False)
+        choice = pipelines.choose(name, dataset.features)
+    except TrainingError:
+        if reading.DEFAULT_TARGET in table.columns:  # then a supervised pipeline does not need --target
+            return None
+        raise
+    return (dataset, choice) if choice.unsupervised else None
+
+
+def _fit(dataset: Dataset, choice: Choice, options: Options, say: Say) -> Fitted:
+    """The pipeline, fitted on the dataset, with the rows held out."""
+    target = dataset.target
+    parts = fitting.split(dataset, choice, options.test_size, options.seed)
     say(console.split(parts, choice, options.test_size, options.seed))
-    rows, y = pd.DataFrame(dataset.take(parts.train)), parts.y[parts.train]
+    features = feeding.as_looked_for(choice.estimator, dataset.features)
+    if choice.name not in pipelines.NAMED and (line := feeding.described(features)):
+        say(line)
+    rows_as = feeding.rows_as(choice.estimator)
+    if rows_as == "texts" and [each.is_text for each in features] != [True]:
+        raise TrainingError(
+            f"pipeline '{choice.name}' takes one column of texts, and the features are "
+            f"{', '.join(each.name for each in features)}; leave out the others (--drop), or put the "
+            "vectorizer into a ColumnTransformer"
+        )
+    rows = fed(features, dataset.take(parts.train), rows_as)
+    y = None if parts.y is None else parts.y[parts.train]
     estimator = fitting.fit(choice, rows, y, options.threshold, options.seed, say)
-    contract = fitting.contract_of(estimator, dataset.features, dataset.take(parts.train[:1]))
-    index = class_index(contract.classes)
-    truth = parts.y if index is None else index(parts.y)
+    contract = fitting.contract_of(estimator, features, dataset.take(parts.train[:1]), rows_as)
+    index = None if parts.y is None else class_index(contract.classes)
+    truth = parts.y if parts.y is None or index is None else index(parts.y)
     table = dataset.table
     stem = re.sub(r"[^a-z0-9]+", "_", Path(table.source).stem.lower()).strip("_")[:100]
     return Fitted(
         name=options.name or stem or "model",
         estimator=estimator,
         contract=contract,
-        target=target.name,
+        target="" if target is None else target.name,
         ids=dataset.ids,
         typical=tuple(column.typical for column in dataset.columns),
         rows=dataset.take(parts.held_out),
-        truth=truth[parts.held_out],
+        truth=None if truth is None else truth[parts.held_out],
         every_truth=truth,
         training={
             "data": table.source,

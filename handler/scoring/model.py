@@ -15,7 +15,7 @@ from handler.bundle import Bundle, Manifest
 from handler.errors import InvalidRecords, Problem, Problems
 from handler.schema import Columns, Record, Schema
 from handler.scoring import outputs
-from handler.scoring.row_program import RowProgram
+from handler.scoring.row_program import Row, RowProgram
 from handler.scoring.scorers import (
     FEW,
     Scorer,
@@ -104,29 +104,34 @@ class Model(NamedTuple):
         scored = map(self._run, records)
         return [None if row is None else outputs.prediction(self.manifest.classes, *row) for row in scored]
 
-    def _run(self, record: Record) -> tuple[Any, Sequence[float] | None] | None:
-        """The label and probabilities of a record by the one-row program, None if it is not predictable."""
+    def _run(self, record: Record) -> Row | None:
+        """What the one-row program gives for a record, None if that is not predictable."""
         assert self.program is not None
         try:
-            label, probabilities = self.program.run(record)
+            row = self.program.run(record)
         except (ArithmeticError, ValueError) as error:
             _log(error)
             return None
+        label, probabilities, score = row
         total = label if probabilities is None else sum(probabilities)
-        return (label, probabilities) if isinstance(total, str) or math.isfinite(total) else None
+        sound = (isinstance(total, str) or math.isfinite(total)) and math.isfinite(score or 0.0)
+        return row if sound else None
 
     def attempt(self, columns: Columns) -> tuple[Scores, np.ndarray]:
         """The scores of the rows that are predictable, and which rows these are, shape (n,).
 
-        A row is not predictable if the model fails on it, or if its value or one of its probabilities is
-        not finite. The rows on which a model fails are found by halving: at most two calls per row.
+        A row is not predictable if the model fails on it, or if its value, one of its probabilities or its
+        score is not finite. The rows on which a model fails are found by halving: at most two calls per row.
         """
         import numpy as np
 
         rows = length(columns)
         classes = self.manifest.classes
-        given = np.empty((0, len(classes))) if self.manifest.probabilities else None
-        none = Scores(np.empty(0, np.int64 if classes else np.float64), given)
+        none = Scores(
+            np.empty(0, np.int64 if classes else np.float64),
+            np.empty((0, len(classes))) if self.manifest.probabilities else None,
+            np.empty(0) if self.manifest.score else None,
+        )
         if rows == 0:
             return none, np.ones(0, bool)
         try:
@@ -139,18 +144,14 @@ class Model(NamedTuple):
                 return none, np.zeros(1, bool)
         else:
             sound = finite(scores)
-            if sound.all():
-                return scores, sound
-            given = scores.probabilities
-            return Scores(scores.values[sound], None if given is None else given[sound]), sound
+            return scores if sound.all() else scores.at(sound), sound
         halves = [
             self.attempt({name: values[half] for name, values in columns.items()})
             for half in (slice(rows // 2), slice(rows // 2, rows))
         ]
         scored = [scores for scores, _ in halves if len(scores.values)] or [none]
-        some = [scores.probabilities for scores in scored if scores.probabilities is not None]
         joined = Scores(
-            np.concatenate([scores.values for scores in scored]), np.concatenate(some) if some else None
+            *(None if parts[0] is None else np.concatenate(parts) for parts in zip(*scored, strict=True))
         )
         return joined, np.concatenate([sound for _, sound in halves])
 
@@ -174,8 +175,9 @@ class Model(NamedTuple):
             if row is None:
                 yield None
             else:
-                label, probabilities = row
-                yield index_of.get(label, 0), [label, *(probabilities or ())[shown]]
+                label, probabilities, score = row
+                cells = [label, *(probabilities or ())[shown], *(() if score is None else (score,))]
+                yield index_of.get(label, 0), cells
 
     def score(self, records: Sequence[Record]) -> Scores:
         """Score records that the schema has read, whether or not they are predictable; see ``Scorer``."""

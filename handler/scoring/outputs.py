@@ -1,4 +1,4 @@
-"""Scores become outputs: the labels and probabilities of a JSON answer, and the columns of a CSV."""
+"""Scores become outputs: the labels, probabilities and score of a JSON answer, and the columns of a CSV."""
 
 from __future__ import annotations
 
@@ -14,21 +14,24 @@ if TYPE_CHECKING:
 
 
 def prediction(
-    classes: Sequence[Label], label: Any, probabilities: Sequence[float] | None
+    classes: Sequence[Label], label: Any, probabilities: Sequence[float] | None, score: float | None = None
 ) -> dict[str, Any]:
-    """One row's JSON object: ``prediction`` and, where the model has them, ``probabilities``."""
-    if probabilities is None:
-        return {"prediction": label}
-    return {"prediction": label, "probabilities": dict(zip(map(str, classes), probabilities, strict=True))}
+    """One row's JSON object: ``prediction`` and, where the model has them, ``probabilities`` and ``score``."""
+    answer = {"prediction": label}
+    if probabilities is not None:
+        answer["probabilities"] = dict(zip(map(str, classes), probabilities, strict=True))
+    if score is not None:
+        answer["score"] = score
+    return answer
 
 
 def predictions(classes: Sequence[Label], scores: Scores) -> list[dict[str, Any]]:
     """One JSON object per row."""
     predicted = labels(classes, scores)
-    if scores.probabilities is None:
-        return [prediction(classes, label, None) for label in predicted]
-    rows = zip(predicted, scores.probabilities.tolist(), strict=True)
-    return [prediction(classes, label, probabilities) for label, probabilities in rows]
+    nothing = [None] * len(predicted)
+    probabilities = nothing if scores.probabilities is None else scores.probabilities.tolist()
+    score = nothing if scores.score is None else scores.score.tolist()
+    return [prediction(classes, *row) for row in zip(predicted, probabilities, score, strict=True)]
 
 
 def labels(classes: Sequence[Label], scores: Scores) -> list[Label | float]:
@@ -39,11 +42,9 @@ def labels(classes: Sequence[Label], scores: Scores) -> list[Label | float]:
 
 def names(manifest: Manifest) -> tuple[str, ...]:
     """The columns that scoring adds to a CSV."""
-    if not manifest.probabilities:
-        return ("prediction",)
-    classes = manifest.classes[shown(manifest)]
-    columns = ("probability",) if len(classes) == 1 else (f"probability_{label}" for label in classes)
-    return ("prediction", *columns)
+    classes = manifest.classes[shown(manifest)] if manifest.probabilities else ()
+    columns = ("probability",) if manifest.task == "binary" else (f"probability_{each}" for each in classes)
+    return ("prediction", *(columns if classes else ()), *(("score",) if manifest.score else ()))
 
 
 def columns(manifest: Manifest, scores: Scores) -> list[np.ndarray | list[str]]:
@@ -57,9 +58,8 @@ def columns(manifest: Manifest, scores: Scores) -> list[np.ndarray | list[str]]:
         predicted = np.array(manifest.classes)[scores.values]
     else:
         predicted = [str(label) for label in labels(manifest.classes, scores)]
-    if scores.probabilities is None:
-        return [predicted]
-    return [predicted, *np.ascontiguousarray(scores.probabilities.T)[shown(manifest)]]
+    given = () if scores.probabilities is None else np.ascontiguousarray(scores.probabilities.T)
+    return [predicted, *given[shown(manifest)], *(() if scores.score is None else (scores.score,))]
 
 
 def shown(manifest: Manifest) -> slice:

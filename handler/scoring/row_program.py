@@ -7,7 +7,7 @@ program too equals the estimator. Every value is a flat list, whatever the tenso
 ``model.scalar`` is a line of JSON, then the large arrays, one after the other, little-endian::
 
     {"format": 1, "slots": 9, "constants": {"3": [0.5]}, "steps": [["matmul", 4, [2], {...}], ...],
-     "label": 7, "probabilities": 8, "arrays": [["d", 43788], ...]}
+     "label": 7, "probabilities": 8, "score": null, "arrays": [["d", 43788], ...]}
 
 Slot 0 is the record. A step names its operator, the slot that it fills, those that it reads, and its
 parameters; ``{"array": 0}`` stands for an array. Raise FORMAT when an operator's meaning or the layout
@@ -28,6 +28,8 @@ from handler.errors import BundleError
 FORMAT = 1
 
 Values = Sequence[Any]
+#: The label, or the value, of a record; its classes' probabilities and its score, if the model has them.
+Row = tuple[Any, Values | None, float | None]
 Step = Callable[[list[Any]], None]
 Unary = Callable[[Any], Any]
 
@@ -56,17 +58,22 @@ class RowProgram:
             ]
             self._label: int = document["label"]
             self._probabilities: int | None = document["probabilities"]
+            self._score: int | None = document.get("score")
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise BundleError("model.scalar does not follow its format; train again") from error
 
-    def run(self, record: Values) -> tuple[Any, Values | None]:
-        """The label, or the value, of a record; and its classes' probabilities, if the model has them."""
+    def run(self, record: Values) -> Row:
+        """Run the program on a record, whose values are in the order of the features."""
         slots = self._start.copy()
         slots[0] = record
         for step in self._steps:
             step(slots)
-        slot = self._probabilities
-        return slots[self._label][0], None if slot is None else slots[slot]
+        given, score = self._probabilities, self._score
+        return (
+            slots[self._label][0],
+            None if given is None else slots[given],
+            None if score is None else slots[score][0],
+        )
 
 
 def _arrays(layout: Sequence[tuple[str, int]], content: bytes) -> list[list[Any]]:
@@ -304,6 +311,18 @@ def _matmul(out: int, given: Values, columns: list[list[float]]) -> Step:
     return step
 
 
+def _text(out: int, given: Values, column: int, **recipe: Any) -> Step:
+    """A text of the record as numbers; ``recipe``: see ``texts.Vectorizer``."""
+    from handler.scoring.texts import Vectorizer  # few models take free text
+
+    (operand,), row = given, Vectorizer(**recipe).row
+
+    def step(slots: list[Any]) -> None:
+        slots[out] = row(slots[operand][column])
+
+    return step
+
+
 def _one_hot(out: int, given: Values, categories: list[Any]) -> Step:
     (operand,) = given
     indices = {category: index for index, category in enumerate(categories)}
@@ -322,10 +341,18 @@ def _one_hot(out: int, given: Values, categories: list[Any]) -> Step:
     return step
 
 
-def _look_up(out: int, given: Values, keys: list[Any], values: list[Any], default: Any) -> Step:
-    """Each member's value by its key."""
+def _look_up(
+    out: int, given: Values, keys: list[Any], values: list[Any], default: Any, missing: Any = None
+) -> Step:
+    """Each member's value by its key; ``missing`` is the one of NaN, where that is a key."""
     (operand,) = given
     table = dict(zip(keys, values, strict=True))
+    if missing is not None:
+
+        def step_past_gaps(slots: list[Any]) -> None:
+            slots[out] = [table.get(x, default) if x == x else missing for x in slots[operand]]
+
+        return step_past_gaps
 
     def step(slots: list[Any]) -> None:
         slots[out] = [table.get(each, default) for each in slots[operand]]
@@ -367,6 +394,31 @@ def _argmax(out: int, given: Values, groups: list[list[int]]) -> Step:
     return step
 
 
+def _running(out: int, given: Values) -> Step:
+    """The sums of the members so far."""
+    (operand,) = given
+
+    def step(slots: list[Any]) -> None:
+        sums, total = [], 0.0
+        for value in slots[operand]:
+            total += value
+            sums.append(total)
+        slots[out] = sums
+
+    return step
+
+
+def _order(out: int, given: Values, largest: int) -> Step:
+    """The indices that bring the members into order, equal ones as they stand."""
+    (operand,) = given
+
+    def step(slots: list[Any]) -> None:
+        values = slots[operand]
+        slots[out] = sorted(range(len(values)), key=values.__getitem__, reverse=bool(largest))
+
+    return step
+
+
 def _softmax(out: int, given: Values) -> Step:
     (operand,) = given
 
@@ -392,8 +444,12 @@ def _trees(
     targets: list[list[int]],
     weights: list[list[float]],
     size: int,
+    sets: list[list[float]] | None = None,
+    set_of: list[int] | None = None,
 ) -> Step:
     """Sums of trees. A row goes to ``yes`` if its feature is at most the split; ``~leaf`` ends the way.
+
+    A node with a set, by its index in ``set_of`` unless that is -1, asks whether its feature is in it.
 
     Tree t adds ``weights[k][leaf]`` to target ``targets[k][t]`` for each k: trees that differ only in
     their leaves, as those of a forest's classes do, are walked once.
@@ -414,17 +470,28 @@ def _trees(
             node = yes[node] if left else no[node]
         return ~node
 
+    known = [frozenset(each) for each in sets or ()]
+    tests = [known[index] if index >= 0 else None for index in set_of or ()]
+
+    def leaf_by_sets(row: Values, node: int) -> int:
+        while node >= 0:
+            value, members = row[feature[node]], tests[node]
+            left = value <= split[node] if members is None else value in members
+            left = left or (value != value and missing is not None and missing[node])
+            node = yes[node] if left else no[node]
+        return ~node
+
     def step(slots: list[Any]) -> None:
         row = slots[operand]
         gaps = missing is not None and any(value != value for value in row)
         sums = [0.0] * size
-        if not gaps and not others:
+        if not gaps and not others and not tests:
             for node, target in kept:
                 while node >= 0:
                     node = yes[node] if row[feature[node]] <= split[node] else no[node]
                 sums[target] += first[~node]
         else:
-            walk = leaf_past_gaps if gaps else leaf_of
+            walk = leaf_by_sets if tests else leaf_past_gaps if gaps else leaf_of
             for root, *reached in kept:
                 leaf = walk(row, root)
                 for target, each in zip(reached, weights, strict=True):
@@ -447,6 +514,9 @@ OPERATORS: dict[str, Callable[..., Step]] = {
     "at": _at,
     "reduce": _reduce,
     "argmax": _argmax,
+    "running": _running,
+    "order": _order,
     "softmax": _softmax,
+    "text": _text,
     "trees": _trees,
 }

@@ -9,18 +9,28 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from handler import bundle as bundles
-from handler.bundle import Bundle, Contract, Label
+from handler.bundle import UNSUPERVISED, Bundle, Contract, Feature, Label, RowsAs, Task
 from handler.errors import BundleError
 from handler.schema import Columns
 from handler.scoring.row_program import RowProgram
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
 
+    from handler.scoring.texts import Vectorizer
+
+#: The most numbers that texts become at once: 64 MB of doubles.
+CELLS = 8_000_000
+#: The graph's output of a score, which is its last one.
+SCORE = "score"
+#: The estimator's method that gives the score of a row, by the task; a clusterer may have none.
+SCORE_METHODS: Mapping[Task, str] = {"anomaly": "decision_function", "cluster": "score_samples"}
 #: Rows up to which each is scored alone, by the one-row program.
 FEW = 16
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else onnxruntime writes a device id, and calls home
@@ -31,11 +41,16 @@ class Scores(NamedTuple):
 
     ``values``: shape (n,); the row's index into the classes (int64), or the predicted value
     (float64) of a regression. ``probabilities``: shape (n, classes), or None where the model has
-    none.
+    none. ``score``: shape (n,), how usual the row is to a model without a target, or None.
     """
 
     values: np.ndarray
     probabilities: np.ndarray | None
+    score: np.ndarray | None = None
+
+    def at(self, rows: np.ndarray) -> Scores:
+        """Those of some rows, by their indices or by a mask."""
+        return Scores(*(None if each is None else each[rows] for each in self))
 
 
 @contextlib.contextmanager
@@ -84,18 +99,46 @@ class OnnxScorer:
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         features = {name: feature for feature, name in input_names(contract).items()}
-        self._inputs = [(node.name, features[node.name]) for node in self._session.get_inputs()]
+        names = [node.name for node in self._session.get_inputs()]
+        self._inputs = [(name, features[name]) for name in names if name in features]
+        self._texts: list[tuple[str, str, Vectorizer]] = []
+        if len(self._inputs) < len(names):
+            from handler.scoring.texts import Vectorizer, recipes
+
+            stated = recipes(self._session.get_modelmeta().custom_metadata_map)
+            self._texts = [
+                (name, features[recipe.pop("feature")], Vectorizer(**recipe))
+                for name, recipe in stated.items()
+            ]
         self._outputs = [node.name for node in self._session.get_outputs()]
+        self._has_score = SCORE in self._outputs
         self._index = class_index(contract.classes)
 
     def score(self, columns: Columns) -> Scores:
-        feed = {name: columns[feature].reshape(-1, 1) for name, feature in self._inputs}
-        with models_code():
-            outputs = self._session.run(self._outputs, feed)
+        outputs = self._run_in_parts(columns) if self._texts else self._run(columns, {})
         if self._index is None:
             return Scores(outputs[0].reshape(-1).astype("float64", copy=False), None)
+        score = outputs.pop().reshape(-1) if self._has_score else None
         probabilities = outputs[1] if len(outputs) > 1 else None
-        return Scores(self._index(outputs[0].reshape(-1)), probabilities)
+        return Scores(self._index(outputs[0].reshape(-1)), probabilities, score)
+
+    def _run(self, columns: Columns, made: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        feed = {name: columns[feature].reshape(-1, 1) for name, feature in self._inputs}
+        with models_code():
+            outputs: list[np.ndarray] = self._session.run(self._outputs, {**feed, **made})
+        return outputs
+
+    def _run_in_parts(self, columns: Columns) -> list[np.ndarray]:
+        """As many rows at once as ``CELLS`` allows, since a text may become many thousand numbers."""
+        import numpy as np
+
+        size = max(1, CELLS // sum(vectorizer.size for _, _, vectorizer in self._texts))
+        parts = []
+        for start in range(0, length(columns), size):
+            part = {name: values[start : start + size] for name, values in columns.items()}
+            made = {name: vectorizer.table(part[feature]) for name, feature, vectorizer in self._texts}
+            parts.append(self._run(part, made))
+        return parts[0] if len(parts) == 1 else [np.concatenate(each) for each in zip(*parts, strict=True)]
 
 
 class RowByRow:
@@ -112,12 +155,12 @@ class RowByRow:
         index = class_index(self._classes)
         records = zip(*(columns[name].tolist() for name in self._names), strict=True)
         with models_code():
-            labels, probabilities = zip(*map(self._program.run, records), strict=True)
+            labels, *others = zip(*map(self._program.run, records), strict=True)
         if index is None:
             return Scores(np.array(labels, np.float64), None)
-        given = None if probabilities[0] is None else np.array(probabilities)
         text = isinstance(labels[0], str)
-        return Scores(index(np.array(labels, dtype=object if text else np.int64)), given)
+        given = (None if each[0] is None else np.array(each) for each in others)
+        return Scores(index(np.array(labels, dtype=object if text else np.int64)), *given)
 
 
 class BySize:
@@ -144,21 +187,84 @@ class JoblibScorer:
 
     def __init__(self, estimator: Any, contract: Contract) -> None:
         self._estimator = estimator
-        self._names = [feature.name for feature in contract.features]
-        self._index = class_index(contract.classes)
+        self._contract = contract
+        self._index = class_index(own_labels(estimator, contract))
+        self._classes = contract.classes if contract.task in UNSUPERVISED else None
+        self._score = getattr(estimator, SCORE_METHODS.get(contract.task, ""), None)
 
     def score(self, columns: Columns) -> Scores:
         import numpy as np
+
+        rows = fed(self._contract.features, columns, self._contract.rows_as)
+        with models_code(), np.errstate(all="ignore"):  # what is not finite is seen in the scores
+            values = np.reshape(self._estimator.predict(rows), -1)  # CatBoost's of three classes is (n, 1)
+            has = self._index is not None and hasattr(self._estimator, "predict_proba")
+            probabilities = self._estimator.predict_proba(rows) if has else None
+            score = None if self._score is None else self._score(rows)
+            if self._classes is not None and not np.isin(values, self._classes).all():
+                raise ValueError("a label that is not one of the model's")
+        if self._index is None:
+            return Scores(values.astype("float64", copy=False), None)
+        return Scores(self._index(values), probabilities, score)
+
+
+def own_labels(estimator: Any, contract: Contract) -> tuple[Any, ...]:
+    """An estimator's own labels, which the contract's classes stand for, one for one."""
+    if not contract.classes or contract.task in UNSUPERVISED:
+        return contract.classes
+    return tuple(estimator.classes_.tolist())
+
+
+def fed(features: Sequence[Feature], columns: Columns, rows_as: RowsAs = "frame") -> Any:
+    """The columns as the estimator is fed them, in fitting and afterwards.
+
+    They are a DataFrame, an array, or the only column's texts, shape (n,). An array has the dtype that its
+    columns have in common; with texts among them, it holds objects.
+    """
+    import numpy as np
+
+    every = {feature.name: _fed(feature, columns[feature.name]) for feature in features}
+    if rows_as == "texts":
+        (only,) = every.values()
+        return np.asarray(only, object)
+    if rows_as == "frame":
         import pandas as pd
 
-        frame = pd.DataFrame({name: columns[name] for name in self._names})
-        with models_code(), np.errstate(all="ignore"):  # what is not finite is seen in the scores
-            values = self._estimator.predict(frame)
-            has = self._index is not None and hasattr(self._estimator, "predict_proba")
-            probabilities = self._estimator.predict_proba(frame) if has else None
-        if self._index is None:
-            return Scores(values.reshape(-1).astype("float64", copy=False), None)
-        return Scores(self._index(values), probabilities)
+        return pd.DataFrame(every)
+    texts = any(feature.is_text for feature in features)
+    return np.column_stack([np.asarray(each, object if texts else None) for each in every.values()])
+
+
+def _fed(feature: Feature, values: np.ndarray) -> Any:
+    """One column as ``Feature.fed_as`` says.
+
+    Numbers that a whole-number dtype cannot hold, and missing ones, make the column float64, as in pandas.
+    """
+    import numpy as np
+
+    if feature.fed_as is None:
+        return values
+    if feature.is_text:
+        return _fed_texts(feature, values)
+    dtype = np.dtype(feature.fed_as)
+    with np.errstate(all="ignore"):
+        cast = values.astype(dtype)
+    return cast if dtype.kind == "f" or (cast == values).all() else values
+
+
+def _fed_texts(feature: Feature, values: np.ndarray) -> Any:
+    import numpy as np
+    import pandas as pd
+
+    if feature.fed_as == "category":
+        index = {category: place for place, category in enumerate(feature.categories)}
+        codes = np.fromiter((index.get(each, -1) for each in values), np.int64, len(values))
+        return pd.Categorical.from_codes(codes, list(feature.categories))
+    if feature.fed_as == "nan":
+        return np.where(values == "", np.nan, values)
+    given: Any = values.copy()
+    given[values == ""] = None
+    return pd.Series(given, dtype=object)  # else pandas would make NaN of None
 
 
 def length(columns: Columns) -> int:
@@ -167,12 +273,13 @@ def length(columns: Columns) -> int:
 
 
 def finite(scores: Scores) -> np.ndarray:
-    """Which rows' value and probabilities are all finite, shape (n,)."""
+    """Which rows' value, probabilities and score are all finite, shape (n,)."""
     import numpy as np
 
-    if scores.probabilities is None:
-        return np.asarray(np.isfinite(scores.values))
-    return np.asarray(np.isfinite(scores.probabilities).all(axis=1))
+    sound = np.isfinite(scores.values)
+    if scores.probabilities is not None:
+        sound = sound & np.isfinite(scores.probabilities).all(axis=1)
+    return np.asarray(sound if scores.score is None else sound & np.isfinite(scores.score))
 
 
 def input_names(contract: Contract) -> dict[str, str]:
@@ -187,7 +294,7 @@ def class_index(classes: tuple[Label, ...]) -> Callable[[np.ndarray], np.ndarray
     import numpy as np
 
     if classes == tuple(range(len(classes))):
-        return lambda labels: labels
+        return lambda labels: labels.astype("int64", copy=False)  # they may be booleans
     if all(isinstance(label, int) for label in classes):
         ordered = np.array(classes, dtype=np.int64)  # as scikit-learn orders them
         return lambda labels: np.searchsorted(ordered, labels.astype(np.int64, copy=False))

@@ -10,11 +10,11 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
-from handler.bundle import CARD, REPORT, Feature, Manifest
+from handler.bundle import CARD, REPORT, Feature, Manifest, Task
 from handler.errors import MOST_PROBLEMS, RequestTooSlow, ServerBusy
-from handler.schema import BOOLEANS, LARGEST_INTEGER, LARGEST_NUMBER, MEANING
+from handler.schema import BOOLEANS, LARGEST_INTEGER, LARGEST_NUMBER, LONGEST_TEXT, MEANING
 from handler.web.messages import CODINGS, CSV, HTML, JSON, MARKDOWN, MULTIPART, PROBLEM, title
 
 Node = dict[str, Any]
@@ -24,13 +24,21 @@ ROWS_SHOWN = 3
 CATEGORIES_SHOWN = 8
 
 ABOUT = """\
-Predicts **{target}** ({values}) from {count}. {trained}`/model` tells how it was trained and how well \
+{predicts} from {count}. {trained}`/model` tells how it was trained and how well \
 it did.
 
 Every error is an `application/problem+json` document that names all faults of a request at once, \
 with the same codes for queries, JSON and CSV. Values in JSON are typed (`45`, not `"45"`); \
 in a query and in a CSV they are text.
 """
+TARGET = "Predicts **{target}** ({values})"
+ANOMALY = "Finds **anomalies** (`-1` for an anomaly, `1` for any other record)"
+CLUSTER = "Predicts the **cluster** of a record ({values})"
+#: What the score of a task without a target says.
+SCORE = {
+    "anomaly": "The lower, the more unusual; below zero for an anomaly",
+    "cluster": "The logarithm of the record's likelihood: the lower, the more unusual",
+}
 SYNTHETIC = "**Trained on synthetic data**: good for a try, not for decisions. "
 #: What each error status means, and the ``detail`` of an example.
 PROBLEMS = {
@@ -99,9 +107,9 @@ SCHEMAS: Mapping[str, Node] = {
             "name": TEXT,
             "version": {**TEXT, "description": "A hash of the model's content"},
             "created": TEXT,
-            "task": {"enum": ["binary", "multiclass", "regression"]},
+            "task": {"enum": list(get_args(Task))},
             "features": _list({"type": "object", "required": ["name", "kind", "nullable"]}),
-            "target": TEXT,
+            "target": {**TEXT, "description": "Empty where the model was fitted without one"},
             "classes": _list({"type": ["integer", "string"]}),
             "metrics": {"type": "object"},
             "runtime": {"enum": ["onnx", "joblib"]},
@@ -183,9 +191,10 @@ def document(manifest: Manifest, server: str) -> Node:
 
 def _about(manifest: Manifest) -> str:
     count = len(manifest.features)
+    values = _listed(manifest.classes, " or ") if manifest.classes else "a number"
+    predicts = {"anomaly": ANOMALY, "cluster": CLUSTER}.get(manifest.task, TARGET)
     return ABOUT.format(
-        target=manifest.target,
-        values=_listed(manifest.classes, " or ") if manifest.classes else "a number",
+        predicts=predicts.format(target=manifest.target, values=values),
         count=f"{count} feature" + ("s" if count != 1 else ""),
         trained=SYNTHETIC if manifest.training.get("synthetic") else "",
     )
@@ -291,8 +300,9 @@ def _predict_file(manifest: Manifest) -> Node:
                     CSV: {
                         "schema": {
                             "type": "string",
-                            "description": "Every row as it was sent, then `prediction` and the "
-                            "probabilities; these are empty where the row was rejected",
+                            "description": "Every row as it was sent, then `prediction` and, where the "
+                            "model has them, probabilities and `score`; these are empty where the row was "
+                            "rejected",
                         }
                     },
                 },
@@ -333,6 +343,10 @@ def _schemas(manifest: Manifest) -> Node:
     answer: Node = {"prediction": label}
     if manifest.probabilities:
         answer["probabilities"] = _object({str(each): {"type": "number"} for each in manifest.classes})
+    file: Node = {"predictions": _list(_or_null(label))}
+    if manifest.score:
+        answer["score"] = {"type": "number", "description": SCORE[manifest.task]}
+        file["scores"] = _list(_or_null(answer["score"]))
     nullable = [feature.name for feature in manifest.features if feature.nullable]
     record = {feature.name: _json_schema(feature) for feature in manifest.features}
     types = ["string", "number", "boolean", "null"]
@@ -345,9 +359,7 @@ def _schemas(manifest: Manifest) -> Node:
         "Record": _object({**record, **carried}, optional=[*nullable, *manifest.ids]),
         "Prediction": _object({**answer, **identity}, optional=optional),
         "Predictions": _object({"predictions": _list(_object(answer, optional=optional)), **identity}),
-        "FilePredictions": _object(
-            {"predictions": _list(_or_null(label)), "rejected": _list(_ref("Reject")), **identity}
-        ),
+        "FilePredictions": _object({**file, "rejected": _list(_ref("Reject")), **identity}),
         **SCHEMAS,
     }
 
@@ -411,8 +423,11 @@ def _bounds(feature: Feature) -> Node:
         return {"type": "integer", "minimum": -limit, "maximum": limit}
     if feature.kind == "number":
         return {"type": "number", "minimum": -LARGEST_NUMBER, "maximum": LARGEST_NUMBER}
+    if feature.kind == "text":
+        node: Node = {"type": "string", "maxLength": LONGEST_TEXT}
+        return node if feature.nullable else {**node, "minLength": 1}
     if feature.kind == "category" and feature.open:
-        node: Node = {"type": "string", "examples": list(feature.categories[:CATEGORIES_SHOWN])}
+        node = {"type": "string", "examples": list(feature.categories[:CATEGORIES_SHOWN])}
         return node if feature.nullable else {**node, "minLength": 1}
     return {"type": "string"}
 
@@ -435,7 +450,7 @@ def _records(manifest: Manifest) -> list[Mapping[str, Any]]:
 
 
 def _golden_answers(manifest: Manifest) -> list[Node]:
-    keys = ("prediction", "probabilities")
+    keys = ("prediction", "probabilities", "score")
     rows = manifest.golden[:ROWS_SHOWN]
     return [{key: row[key] for key in keys if row.get(key) is not None} for row in rows]
 
@@ -450,13 +465,15 @@ def _predictions(manifest: Manifest) -> Node:
 
 
 def _file_predictions(manifest: Manifest) -> Node | None:
-    labels = [answer["prediction"] for answer in _golden_answers(manifest)]
-    if not labels:
+    answers = _golden_answers(manifest)
+    if not answers:
         return None
+    keys = {"predictions": "prediction", **({"scores": "score"} if manifest.score else {})}
+    columns = {name: [*(answer[key] for answer in answers), None] for name, key in keys.items()}
     width = len(manifest.features)
     reason = f"the row has {width + 1} cells and the header {width}"
-    reject = {"line": len(labels) + 2, "column": "", "code": "too_many_cells", "reason": reason}
-    return {"predictions": [*labels, None], "rejected": [reject], "model": manifest.identity}
+    reject = {"line": len(answers) + 2, "column": "", "code": "too_many_cells", "reason": reason}
+    return {**columns, "rejected": [reject], "model": manifest.identity}
 
 
 def _csv(manifest: Manifest) -> Node:

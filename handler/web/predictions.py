@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from handler.errors import (
@@ -105,20 +105,26 @@ def post_predict_file(model: Model, settings: Settings, request: Request) -> Ans
     if prefers_csv(request.headers.get("accept", "")):
         return _joined(model, settings, body)
     _, scored = _scored(model, settings, body)
-    predictions: list[object] = []
+    columns: dict[str, list[object]] = {"predictions": [], **({"scores": []} if model.manifest.score else {})}
     rejects: list[dict[str, object]] = []
     for rows, scores in scored:
-        labels = iter(outputs.labels(model.manifest.classes, scores))
-        rejected = rows.rejected
-        predictions += [None if index in rejected else next(labels) for index in range(rows.total)]
+        columns["predictions"] += _beside(rows, outputs.labels(model.manifest.classes, scores))
+        if scores.score is not None:
+            columns["scores"] += _beside(rows, scores.score.tolist())
         rejects += (
             {"line": reject.line, "column": reject.column, "code": reject.code, "reason": reject.reason}
             for reject in rows.rejects
         )
         if request.most is not None and len(rejects) * SHORTEST_REJECT > request.most:
             raise AnswerTooLarge(request.most)
-    document = {"predictions": predictions, "rejected": rejects, "model": model.manifest.identity}
-    return answer_json(document, rows=len(predictions), rejected=len(rejects))
+    document = {**columns, "rejected": rejects, "model": model.manifest.identity}
+    return answer_json(document, rows=len(columns["predictions"]), rejected=len(rejects))
+
+
+def _beside(rows: Rows, values: Sequence[object]) -> list[object]:
+    """The values of the sound rows, with None in the place of each rejected row."""
+    left, rejected = iter(values), rows.rejected
+    return [None if index in rejected else next(left) for index in range(rows.total)]
 
 
 def _instances(payload: Mapping[str, object]) -> list[object]:

@@ -78,6 +78,8 @@ def drop(*path: str | int) -> Edit:
         put("features", 0, "kind", value="number"),
         put("features", 0, "nullable", value=True),
         put("features", 0, "maximum", value=99.0),
+        put("features", 0, "fed_as", value="float32"),
+        put("rows_as", value="array"),
         put("threshold", value=0.25),
         drop("threshold"),
         put("ids", value=["customer"]),
@@ -111,7 +113,7 @@ def test_a_mere_description_is_not_part_of_the_version(key: str, bundle_dir: Pat
 
 def test_the_version_is_over_every_other_key(bundle_dir: Path) -> None:
     document = json.loads((bundle_dir / "model.json").read_text())
-    assert set(document) == set(Manifest._fields)
+    assert set(document) == set(Manifest._fields) - {"rows_as"}  # which stands only where it is "array"
     for key in document.keys() - DESCRIPTION - {"format"}:
         with pytest.raises(BundleError):
             Manifest.from_json({**document, key: {"another": "value"}})
@@ -136,11 +138,14 @@ def test_the_version_is_over_every_other_key(bundle_dir: Path) -> None:
         (drop("golden", 1, "probabilities"), "'golden'"),
         (put("features", value=[]), "'features'"),
         (put("features", 1, value="age"), "'features[1]'"),
-        (put("features", 1, "kind", value="text"), "'features[1].kind'"),
+        (put("features", 1, "kind", value="texts"), "'features[1].kind'"),
         (put("features", 1, "kind", value=[]), "'features[1].kind'"),
         (put("features", 1, "nullable", value=0), "'features[1].nullable'"),
         (put("features", 1, "minimum", value=float("nan")), "'features[1].minimum'"),
         (put("features", 1, "categories", value="abc"), "'features[1].categories'"),
+        (put("features", 1, "fed_as", value="nan"), "'features[1].fed_as'"),
+        (put("features", 1, "fed_as", value=None), "'features[1].fed_as'"),
+        (put("rows_as", value="table"), "'rows_as'"),
         (put("features", 1, "name", value="age"), "'features'"),
         (put("features", 1, "unit", value="EUR"), "'features[1].unit'"),
         (put("classes", value=[0, 0]), "'classes'"),

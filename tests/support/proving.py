@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,18 @@ import pandas as pd
 from sklearn.base import is_classifier
 
 from handler.bundle import Feature
-from handler.scoring.scorers import JoblibScorer, class_index
+from handler.scoring.scorers import JoblibScorer, class_index, fed
+from training.feeding import as_looked_for, rows_as
 from training.fitting import contract_of
 from training.packaging import Fitted, Proven, prove
+from training.proof import parity
 
 
 def feature_of(name: str, values: pd.Series) -> Feature:
     """The feature that a column is, by its dtype; texts may be missing where one of them is empty."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        known = tuple(values.cat.categories)
+        return Feature(name, "category", bool(values.isna().any()), categories=known, fed_as="category")
     if values.dtype.kind in "OU" or isinstance(values.dtype, pd.StringDtype):
         known = tuple(sorted({str(each) for each in values} - {""}))
         return Feature(name, "category", bool((values == "").any()), categories=known)
@@ -24,23 +30,40 @@ def feature_of(name: str, values: pd.Series) -> Feature:
     return Feature(name, kind, gaps, float(values.min()), float(values.max()))
 
 
-def proven(estimator: Any, rows: pd.DataFrame, target: Any, *, exact: bool = False) -> Proven:
+def proven(
+    estimator: Any,
+    rows: pd.DataFrame,
+    target: Any = None,
+    *,
+    exact: bool = False,
+    texts: Collection[str] = (),
+    rows_compared: int = parity.ROWS,
+) -> Proven:
     """Fit the estimator on two thirds of the rows, and prove what is exported of it on the others.
 
-    Numbers and booleans are fed as doubles, and texts as objects, as training from a CSV does.
+    Numbers and booleans are fed as doubles, and missing texts, which are empty in ``rows``, as the
+    estimator looks for them, as training from a CSV does. Columns named in ``texts`` are free text.
+    Without a ``target``, the estimator is an outlier detector or a clusterer.
     """
-    features = tuple(feature_of(name, rows[name]) for name in rows)
+    made = [feature_of(name, rows[name]) for name in rows]
+    features = as_looked_for(
+        estimator, [each._replace(kind="text") if each.name in texts else each for each in made]
+    )
+    rows = rows.assign(
+        **{name: rows[name].astype(object).fillna("") for name in rows.select_dtypes("category")}
+    )
     columns = {
-        each.name: rows[each.name].to_numpy(dtype=object if each.kind == "category" else np.float64)
+        each.name: rows[each.name].to_numpy(dtype=object if each.is_text else np.float64)
         for each in features
     }
-    fed, y = pd.DataFrame(columns), np.asarray(target)
-    held_out = np.arange(len(y)) % 3 == 0
-    estimator.fit(fed[~held_out], y[~held_out])
+    fed_rows, y = fed(features, columns, rows_as(estimator)), None if target is None else np.asarray(target)
+    held_out = np.arange(len(rows)) % 3 == 0
+    estimator.fit(fed_rows[~held_out], *([] if y is None else [y[~held_out]]))
     some = {name: values[held_out] for name, values in columns.items()}
-    contract = contract_of(estimator, features, {name: values[:1] for name, values in some.items()})
+    row = {name: values[:1] for name, values in some.items()}
+    contract = contract_of(estimator, features, row, rows_as(estimator))
     index = class_index(contract.classes)
-    truth = index(y) if index is not None and is_classifier(estimator) else y
+    truth = index(y) if y is not None and index is not None and is_classifier(estimator) else y
     typical = tuple(
         values[0] if values.dtype == object else float(np.nanmedian(values)) for values in columns.values()
     )
@@ -52,11 +75,18 @@ def proven(estimator: Any, rows: pd.DataFrame, target: Any, *, exact: bool = Fal
         ids=(),
         typical=typical,
         rows=some,
-        truth=truth[held_out],
+        truth=None if truth is None else truth[held_out],
         every_truth=truth,
         training={},
     )
-    return prove(fitted, JoblibScorer(estimator, contract), seed=0, exact=exact, say=lambda _: None)
+    return prove(
+        fitted,
+        JoblibScorer(estimator, contract),
+        seed=0,
+        exact=exact,
+        say=lambda _: None,
+        rows_compared=rows_compared,
+    )
 
 
 def served_by(made: Proven) -> tuple[str, str]:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import RadiusNeighborsRegressor
 
 from handler.bundle import Feature
+from handler.errors import InvalidRecords
 from handler.scoring.model import Model
 from tests.support.bundles import quiet
 from training.errors import TrainingError
@@ -69,3 +73,45 @@ def test_a_bundle_that_does_not_reproduce_itself_leaves_the_earlier_one(tmp_path
         package(given, tmp_path / "model", seed=0, exact=False, say=quiet)
     assert (tmp_path / "model" / "model.json").read_bytes() == before
     assert [each.name for each in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_model_of_whole_numbers_in_an_array_is_served_as_it_was_fitted(tmp_path: Path) -> None:
+    given, _ = fitted()
+    rows = np.column_stack([given.rows["age"], given.rows["income"]]).astype(np.int64)
+    estimator = LogisticRegression().fit(rows, given.truth)
+    features = tuple(
+        feature._replace(kind="integer", fed_as="int64") for feature in given.contract.features
+    )
+    contract = contract_of(estimator, features, given.rows, "array")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made = package(
+            replace(given, estimator=estimator, contract=contract),
+            tmp_path / "model", seed=0, exact=False, say=quiet,
+        )  # fmt: skip
+    assert made.manifest.engines == {"one": "scalar", "many": "onnx"}
+    model = Model.load(tmp_path / "model")
+    assert model.manifest.contract == contract
+    assert model.manifest.as_json()["rows_as"] == "array"
+    assert [each["fed_as"] for each in model.manifest.as_json()["features"]] == ["int64", "int64"]
+    expected = estimator.predict_proba(np.array([[60, 2]]))[0].tolist()
+    assert list(model.predict_one((60.0, 2.0))["probabilities"].values()) == pytest.approx(expected)
+
+
+@pytest.mark.filterwarnings("ignore:One or more samples have no neighbors")
+def test_rows_without_an_answer_are_left_out_of_the_measures(tmp_path: Path) -> None:
+    given, _ = fitted()
+    values = np.asarray(given.rows["age"])
+    near = pd.DataFrame(given.rows)[values < 80]
+    estimator = RadiusNeighborsRegressor(5.0).fit(near, near["age"] + 0.5)
+    contract = contract_of(estimator, given.contract.features, given.rows)
+    truth = values + 0.5
+    lone = replace(given, estimator=estimator, contract=contract, truth=truth, every_truth=truth)
+    heard: list[str] = []
+    made = package(lone, tmp_path / "model", seed=0, exact=False, say=heard.append)
+    without = int(np.isnan(estimator.predict(pd.DataFrame(given.rows))).sum())
+    assert 0 < without < 200
+    assert f"{without} of the 200 rows held out get no finite number, and are left out" in heard
+    assert made.manifest.metrics["mae"] < 5
+    with pytest.raises(InvalidRecords):
+        Model.load(tmp_path / "model").predict_one((89.0, 2.0))

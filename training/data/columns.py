@@ -50,7 +50,7 @@ class ColumnSpec:
             {**{name: kind for name, kind in self.kinds.items() if name not in named}, **flags.kinds},
         )
 
-    def check(self, names: Sequence[str], target: str, source: str) -> None:
+    def check(self, names: Sequence[str], target: str | None, source: str) -> None:
         """Raise ``TrainingError`` for a column that ``source`` does not have, or that is named twice."""
         seen: dict[str, str] = {}
         for key, named in (("drop", self.drop), ("ids", self.ids), ("kinds", tuple(self.kinds))):

@@ -13,7 +13,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ import pandas as pd
 import polars as pl
 
 from handler.bundle import Feature, Kind
-from handler.schema import MEANING, InvalidValue, Schema, Value, clean_name, parse_text
+from handler.schema import LONGEST_TEXT, MEANING, InvalidValue, Schema, Value, clean_name, parse_text
 from training.data.columns import ColumnSpec, near
 from training.errors import TrainingError
 
@@ -35,6 +35,7 @@ MISSING_NUMBERS = MISSING_WORDS | {".", ""}
 MISSING_TEXTS = frozenset({"na", "n/a", "#n/a", "nan", "null", ""})
 #: A target of more different whole numbers is a quantity, unless the pipeline classifies.
 MOST_CLASSES = 20
+csv.field_size_limit((1 << 31) - 1)  # a free text may be long
 BOOLEAN_WORDS = frozenset({"true", "false", "yes", "no", "t", "f", "y", "n"})
 DATE = re.compile(
     r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4})"
@@ -43,6 +44,8 @@ DATE = re.compile(
 )
 #: A text column with more distinct values than this, most of them in a single row, is not a category.
 MANY_CATEGORIES = 50
+#: Of a column of free text, the texts that the proof knows are between as many and twice as many.
+MOST_TEXTS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +72,8 @@ class Column:
 
     @property
     def typical(self) -> Value:
-        """The most frequent category, or the median, rounded down for a boolean or an integer."""
-        if self.feature.kind == "category":
+        """The most frequent text, or the median, rounded down for a boolean or an integer."""
+        if self.feature.is_text:
             (most,) = Counter(self.values[self.values != ""].tolist()).most_common(1)
             return str(most[0])
         median = float(np.nanmedian(self.values))
@@ -100,11 +103,11 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A table, parted into features and target."""
+    """A table, parted into features and target; None where there is nothing to predict."""
 
     table: Table
     columns: tuple[Column, ...]
-    target: Target
+    target: Target | None
     ids: tuple[str, ...] = ()
 
     @property
@@ -116,18 +119,18 @@ class Dataset:
         return {column.feature.name: column.values[rows] for column in self.columns}
 
 
-def read(path: Path) -> Table:
-    """The CSV file at ``path``; raises ``TrainingError``."""
+def read(path: Path, *, fewest: int = 2) -> Table:
+    """The CSV file at ``path``, of ``fewest`` columns or more; raises ``TrainingError``."""
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:
         raise TrainingError(f"{path} does not exist") from error
     except OSError as error:
         raise TrainingError(f"{path} cannot be read: {error.strerror}") from error
-    return parse(content, path.name)
+    return parse(content, path.name, fewest=fewest)
 
 
-def parse(content: bytes, source: str, *, synthetic: bool = False) -> Table:
+def parse(content: bytes, source: str, *, synthetic: bool = False, fewest: int = 2) -> Table:
     """The CSV in ``content``; ``source`` names it in messages. Raises ``TrainingError``."""
     try:
         text = content.decode("utf-8-sig")
@@ -141,7 +144,7 @@ def parse(content: bytes, source: str, *, synthetic: bool = False) -> Table:
         raise TrainingError(f"{source} is not a CSV in UTF-8: it holds NUL bytes")
     try:
         header, delimiter = _header(text)
-        if len(header) < 2:
+        if len(header) < fewest:
             raise TrainingError(
                 f"{source} has one column only; a CSV has commas, semicolons, tabs or pipes between columns"
             )
@@ -201,12 +204,17 @@ def _check_shape(text: str, delimiter: str, width: int, source: str) -> None:
             )
 
 
-def prepare(table: Table, flags: ColumnSpec, file: ColumnSpec | None = None) -> Dataset:
-    """Part features and target, and infer the kinds that are not stated; raises ``TrainingError``."""
+def prepare(
+    table: Table, flags: ColumnSpec, file: ColumnSpec | None = None, *, supervised: bool = True
+) -> Dataset:
+    """Part features and target, and infer the kinds that are not stated; raises ``TrainingError``.
+
+    Unless ``supervised``, there is no target, and every column that is left is a feature.
+    """
     file = file or ColumnSpec()
     spec = file.with_flags(flags)
-    target = spec.target or DEFAULT_TARGET
-    if target not in table.columns:
+    target = (spec.target or DEFAULT_TARGET) if supervised else None
+    if target is not None and target not in table.columns:
         where = "" if flags.target or not file.target else f" ({file.where('target')})"
         hint = _hint(table, spec)
         raise TrainingError(f"{table.source} has no column '{target}' to predict{where}; {hint}")
@@ -219,8 +227,10 @@ def prepare(table: Table, flags: ColumnSpec, file: ColumnSpec | None = None) -> 
         if name not in left_out
     )
     if not columns:
-        raise TrainingError(f"{table.source} has no column left to predict '{target}' from")
-    return Dataset(table, columns, _target(target, table.columns[target]), spec.ids)
+        purpose = "learn from" if target is None else f"predict '{target}' from"
+        raise TrainingError(f"{table.source} has no column left to {purpose}")
+    known = None if target is None else _target(target, table.columns[target])
+    return Dataset(table, columns, known, spec.ids)
 
 
 def _hint(table: Table, spec: ColumnSpec) -> str:
@@ -280,10 +290,10 @@ def _is_plain_integer(text: str) -> bool:
 
 def forced(name: str, kind: Kind, cells: pl.Series) -> Column:
     """One feature of the kind that the user states; raises ``TrainingError`` for cells of another."""
-    if kind == "category":
+    if kind in ("category", "text"):
         if (cells == "").all():
             raise _empty(name)
-        return _texts(name, cells)
+        return _texts(name, cells) if kind == "category" else _free_text(name, cells)
     values, refused = _parse(name, kind, cells)
     if refused:
         count = int(cells.is_in(list(refused)).sum())
@@ -343,8 +353,8 @@ def _category(name: str, cells: pl.Series, stranger: str | None) -> Column:
             )
         raise TrainingError(
             f"column '{name}' holds free text or identifiers ({len(categories):,} different texts in "
-            f"{len(known):,} rows), which are seldom a feature: leave it out (--drop '{name}'), carry it "
-            f"through (--id '{name}'), or take it all the same (--kind '{name}=category')"
+            f"{len(known):,} rows), which are seldom a category: leave it out (--drop '{name}'), carry "
+            f"it through (--id '{name}'), or take it as free text (--kind '{name}=text')"
         )
     note = (
         "" if stranger is None else f"'{name}' is taken as a category, since '{stranger}' is not a number"
@@ -357,6 +367,19 @@ def _texts(name: str, cells: pl.Series, note: str = "") -> Column:
     missing = len(cells) - len(known)
     feature = Feature(name, "category", missing > 0, categories=tuple(sorted(known.unique())))
     return Column(feature, np.array(cells.to_list(), dtype=object), missing, len(feature.categories), note)
+
+
+def _free_text(name: str, cells: pl.Series) -> Column:
+    """A column of free text, with some of its texts as ``categories``, for the proof."""
+    if (too_long := int((cells.str.len_chars() > LONGEST_TEXT).sum())) > 0:
+        raise TrainingError(
+            f"column '{name}' has a text of over {LONGEST_TEXT:,} characters in {_count(too_long)}; "
+            "shorten or remove them"
+        )
+    column = _texts(name, cells)
+    known = column.feature.categories
+    some = known[:: max(1, len(known) // MOST_TEXTS)]
+    return replace(column, feature=column.feature._replace(kind="text", categories=some))
 
 
 def _check_numbers(name: str, refused: Mapping[str, str]) -> None:

@@ -1,76 +1,50 @@
 """The fitted estimator as an ONNX graph: one input per feature, the label and the probabilities out.
 
 A regression's graph has only its value, and that of a classifier without ``predict_proba`` only the label.
-skl2onnx does not convert every pipeline of doubles; what it lacks is added here, for the conversion only.
-Whether the graph equals the model is judged in ``proof.parity``.
+How an estimator is laid out is in ``layout``. Whether the graph equals the model is judged in
+``proof.parity``.
 """
 
 from __future__ import annotations
 
-import copy
 import warnings
-from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
-import numpy as np
 import onnx
 import onnxruntime
-import pandas as pd
-from skl2onnx import convert_sklearn
-from skl2onnx.common.data_types import DoubleTensorType, StringTensorType
-from skl2onnx.sklapi import CastTransformer
-from sklearn.base import is_classifier
-from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
-from sklearn.ensemble import VotingClassifier
-from sklearn.ensemble._forest import BaseForest
-from sklearn.ensemble._gb import BaseGradientBoosting
-from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import ElasticNet, Lasso, LinearRegression, LogisticRegression, Ridge
-from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
-from sklearn.model_selection._search import BaseSearchCV
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
-from sklearn.tree import BaseDecisionTree
-from sklearn.utils import get_tags
+from sklearn.pipeline import Pipeline
 
-from handler.bundle import Contract, Feature
-from handler.scoring.scorers import input_names
+from handler.bundle import Contract
+from handler.scoring.scorers import SCORE, SCORE_METHODS, input_names
+from training.compat import FixedThresholdClassifier, TunedThresholdClassifierCV
 from training.errors import one_line
-from training.export import converters, finish, trees
-from training.export.projecting import as_transformer
+from training.export import converters, encoders, texts, trees
+from training.export.layout import Layout, NotExportable, rename
+from training.export.nodes import REAL, TEXT, WHOLE, Part
 
-#: Estimators that pass their rows on to one estimator within.
-WRAPPERS = (BaseSearchCV, FixedThresholdClassifier, TunedThresholdClassifierCV)
-#: Linear models whose prediction depends only on ``coef_`` and ``intercept_``.
-LINEAR = (ElasticNet, Lasso, LinearRegression, LogisticRegression, Ridge)
-#: Estimators that compare their input in float32, and refuse what is infinite there.
-TREES = (BaseDecisionTree, BaseForest, BaseGradientBoosting)
-
-
-class NotExportable(Exception):
-    """No ONNX graph can be made of the estimator; ``str()`` is the reason in one line."""
+__all__ = ["NotExportable", "decision_threshold", "to_onnx"]
 
 
 def to_onnx(estimator: Any, contract: Contract, *, guarded: bool = False) -> bytes:
     """The graph, with its inputs named by ``input_names(contract)``; raises ``NotExportable``.
 
-    The last step computes in double precision, or in float32 if it cannot otherwise. ``guarded``: the
-    value or the probabilities are NaN where scikit-learn refuses what the last step is given.
+    The outputs are the label or the value, the probabilities if there are some, and a score as ``SCORE``.
+    Steps compute in double precision, and estimators that cannot in float32. ``guarded``: the value, the
+    probabilities or the score are NaN where scikit-learn refuses what a step is given.
     """
-    steps, threshold = steps_of(estimator), decision_threshold(estimator)
-    reason: Exception | None = None
-    for single in (False, True):
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # they are about skl2onnx's own code
-                graph = _convert(steps, contract, threshold, single=single, guarded=guarded)
-            onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
-        except Exception as error:  # noqa: BLE001 - converters fail in many ways
-            reason = reason or error
-        else:
-            return graph
-    assert reason is not None
-    raise NotExportable(one_line(reason).partition(" You may raise an issue")[0]) from reason
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they are about skl2onnx's own code
+            graph = _laid_out(estimator, contract, guarded=guarded)
+        onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    except NotExportable:
+        raise
+    except NotImplementedError as error:
+        raise NotExportable(str(error)) from error
+    except Exception as error:  # of a kind that nobody foresaw
+        raise NotExportable(one_line(error)) from error
+    return graph
 
 
 def decision_threshold(estimator: Any) -> float | None:
@@ -97,165 +71,51 @@ def decision_threshold(estimator: Any) -> float | None:
     return 0.5 if threshold == "auto" else float(threshold)
 
 
-def steps_of(estimator: Any) -> list[Any]:
-    """The fitted steps that predicting runs through, without the pipelines and wrappers around them."""
-    for wrapped in ("best_estimator_", "estimator_"):
-        if isinstance(estimator, WRAPPERS) and hasattr(estimator, wrapped):
-            return steps_of(getattr(estimator, wrapped))
-    if isinstance(estimator, FrozenEstimator):
-        return steps_of(estimator.estimator)
-    if isinstance(estimator, Pipeline):
-        return [
-            step
-            for _, each in estimator.steps
-            if each not in (None, "passthrough")
-            for step in steps_of(each)
-        ]
-    return [estimator]
-
-
-def _convert(
-    steps: Sequence[Any], contract: Contract, threshold: float | None, *, single: bool, guarded: bool
-) -> bytes:
+def _laid_out(estimator: Any, contract: Contract, *, guarded: bool) -> bytes:
     converters.register()
-    features, (*before, last) = contract.features, _without_scalers(steps)
-    before = [as_transformer(each) for each in before]
-    scaler = None
-    if isinstance(last, TransformedTargetRegressor):
-        scaler, (*within, last) = _target_scaler(last), steps_of(last.regressor_)
-        before += within
-    if before and isinstance(before[0], ColumnTransformer):
-        before[0] = _encoding_to_double(before[0])
-    elif all(each.kind != "category" for each in features):
-        before.insert(0, _side_by_side(features))
-    if guarded:
-        before.append(finish.Entrance())
-    if single:
-        before.append(CastTransformer(dtype=np.float32))
-    if isinstance(last, VotingClassifier):  # which skl2onnx refuses for what only its transform() does
-        last = copy.copy(last)
-        last.flatten_transform = False
-    probabilities = hasattr(last, "predict_proba")
-    if guarded and is_classifier(last) and not probabilities:
+    inputs = input_names(contract)
+    labels, layout = contract.task != "regression", Layout(guarded=guarded)
+    probabilities = labels and hasattr(estimator, "predict_proba")
+    scored = hasattr(estimator, SCORE_METHODS.get(contract.task, ""))
+    if guarded and labels and not (probabilities or scored):
         raise NotImplementedError(
-            "a classifier without probabilities, which cannot show that it has no answer"
+            "a label without probabilities or a score, which cannot show that it has no answer"
         )
-    pipeline = Pipeline([(f"step{index}", step) for index, step in enumerate([*before, last])])
-    model = convert_sklearn(
-        pipeline,
-        name="model",  # by default a random one, and the bundle's version would change with it
-        initial_types=[
-            (each.name, (StringTensorType if each.kind == "category" else DoubleTensorType)([None, 1]))
-            for each in features
-        ],
-        options={id(last): {"zipmap": False} if probabilities else {}},
+    kinds = [TEXT if each.is_text else REAL for each in contract.features]
+    table = tuple(Part(f"feature {index}", kind, 1) for index, kind in enumerate(kinds))
+    fed = tuple(map(partial(encoders.as_fed, layout.nodes), contract.features, table))
+    outputs = [layout.respond(estimator, fed, "label" if labels else "predict")]
+    if probabilities:
+        outputs.append(layout.respond(estimator, fed, "predict_proba"))
+    if scored:
+        outputs.append(layout.respond(estimator, fed, "score"))
+    for guard in layout.guards:
+        outputs[-1] = layout.nodes.add("Add", outputs[-1], guard)
+    label = REAL if not labels else TEXT if isinstance(contract.classes[0], str) else WHOLE
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        layout.graph.nodes,
+        "model",
+        [value(part.name, part.kind, [None, 1]) for part in table],
+        [value(name, kind, None) for name, kind in zip(outputs, (label, REAL, REAL), strict=False)],
+        layout.graph.constants,
     )
-    if len(model.graph.input) != len(features):
-        raise NotImplementedError("skl2onnx left a feature out of the graph")
-    if any(node.op_type == "StringNormalizer" for node in model.graph.node):
-        raise NotImplementedError("letters made lower-case by a locale, which not every system has")
-    names = zip(model.graph.input, input_names(contract).values(), strict=True)
-    _rename(model.graph, {each.name: name for each, name in names})
-    del model.graph.output[2 if probabilities else 1 :]
-    if threshold is not None:
-        finish.with_threshold(model.graph, last.classes_, threshold)
-    if scaler is not None:
-        finish.with_scaled_target(model.graph, *scaler)
-    if guarded:
-        finish.with_guard(
-            model.graph,
-            len(last.classes_) if probabilities else 1,
-            single=isinstance(last, TREES),
-            missing=get_tags(last).input_tags.allow_nan,
-        )
-    _prune(model.graph)
-    domains = sorted(model.opset_import, key=lambda each: each.domain)  # skl2onnx's order is by chance
-    del model.opset_import[:]
-    for each in domains:
-        version = trees.ML_VERSION if each.domain == trees.ML else each.version
-        model.opset_import.add(domain=each.domain, version=version)
+    _prune(graph)
+    names = {"": "", **{part.name: name for part, name in zip(table, inputs.values(), strict=True)}}
+    if scored:
+        names[outputs[-1]] = SCORE
+    rename(graph, names, lambda _: f"v{len(names)}")
+    versions = layout.graph.versions
+    if trees.ML in versions:
+        versions[trees.ML] = trees.ML_VERSION
+    model = onnx.helper.make_model(
+        graph, opset_imports=[onnx.helper.make_opsetid(*each) for each in sorted(versions.items())]
+    )
+    if texts.lift(model, contract):
+        _prune(model.graph)
+    model.ir_version = onnx.helper.find_min_ir_version_for(model.opset_import)
     content: bytes = model.SerializeToString(deterministic=True)
     return content
-
-
-def _without_scalers(steps: Sequence[Any]) -> list[Any]:
-    """The same steps, with the scaling of columns before a linear model folded into its coefficients.
-
-    The graph then makes one pass over the rows where it made three: it halves the time of a batch.
-    """
-    if len(steps) != 2 or not isinstance(steps[0], ColumnTransformer) or not isinstance(steps[1], LINEAR):
-        return list(steps)
-    columns, linear = (copy.copy(step) for step in steps)
-    coefficients = np.array(linear.coef_, dtype=np.float64)
-    intercept = np.array(linear.intercept_, dtype=np.float64)
-    parts = []
-    for name, part, names in columns.transformers_:
-        *before, scaler = steps_of(part)
-        if isinstance(scaler, StandardScaler):
-            where = columns.output_indices_[name]
-            if scaler.scale_ is not None:
-                coefficients[..., where] /= scaler.scale_
-            if scaler.mean_ is not None:
-                intercept = intercept - coefficients[..., where] @ scaler.mean_
-            part = make_pipeline(*before) if before else "passthrough"
-        parts.append((name, part, names))
-    columns.transformers_, linear.coef_, linear.intercept_ = parts, coefficients, intercept
-    return [columns, linear]
-
-
-def _target_scaler(regressor: TransformedTargetRegressor) -> tuple[float, float]:
-    """The scale and the mean that bring a prediction back to the target's own size."""
-    scaler = regressor.transformer_
-    if not isinstance(scaler, StandardScaler) or scaler.n_features_in_ != 1:
-        raise NotImplementedError("a target can be transformed by StandardScaler only")
-    scale = 1.0 if scaler.scale_ is None else float(scaler.scale_[0])
-    return scale, 0.0 if scaler.mean_ is None else float(scaler.mean_[0])
-
-
-def _side_by_side(features: Sequence[Feature]) -> ColumnTransformer:
-    """A first step that joins the inputs into one matrix: skl2onnx would do so in float32."""
-    names = [feature.name for feature in features]
-    columns = ColumnTransformer([("all", "passthrough", names)])
-    return columns.fit(pd.DataFrame({name: [0.0] for name in names}))
-
-
-def _encoding_to_double(columns: ColumnTransformer) -> ColumnTransformer:
-    """The same, with encoded texts as doubles: skl2onnx gives all columns the type of the first."""
-    double = copy.copy(columns)
-    double.transformers_ = [
-        (name, _with_double_end(part), names) for name, part, names in columns.transformers_
-    ]
-    return double
-
-
-def _with_double_end(part: Any) -> Any:
-    """A column's transformer whose output is doubles; one without steps as skl2onnx knows it."""
-    steps = steps_of(part)
-    if not steps:
-        return "passthrough"
-    if isinstance(steps[-1], OneHotEncoder | OrdinalEncoder):
-        return Pipeline([("encode", part), ("cast", CastTransformer(dtype=np.float64))])
-    return part
-
-
-def _rename(graph: onnx.GraphProto, inputs: Mapping[str, str]) -> None:
-    """Give the inputs these names, and everything else a name that no input can have."""
-    names = {"": "", **inputs}
-
-    def renamed(name: str) -> str:
-        return names.setdefault(name, f"v{len(names)}")
-
-    def rename(part: onnx.GraphProto) -> None:
-        for each in (*part.input, *part.initializer, *part.output, *part.value_info):
-            each.name = renamed(each.name)
-        for node in part.node:
-            node.input[:] = map(renamed, node.input)
-            node.output[:] = map(renamed, node.output)
-            for attribute in node.attribute:
-                if attribute.type == onnx.AttributeProto.GRAPH:
-                    rename(attribute.g)
-
-    rename(graph)
 
 
 def _prune(graph: onnx.GraphProto) -> None:

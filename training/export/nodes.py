@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -18,17 +18,29 @@ Converter = Callable[[Any, Any, Any], None]
 Shape = Callable[[Any], None]
 
 
+class Part(NamedTuple):
+    """Neighbouring columns of a table, in one tensor of shape (n, width); ``kind``: doubles or texts."""
+
+    name: str
+    kind: int
+    width: int | None
+
+
+#: The columns between two steps, from left to right.
+Table = tuple[Part, ...]
+
+
 class Nodes:
     """Adds nodes and constants to the graph that a converter is making, under names of their own."""
 
     def __init__(self, scope: Any, container: Any) -> None:
         self._scope = scope
-        self._container = container
+        self.container = container
 
     def constant(self, name: str, kind: int, shape: Sequence[int], values: Iterable[Any]) -> str:
         """Add a constant; returns its name."""
         unique: str = self._scope.get_unique_variable_name(name)
-        self._container.add_initializer(unique, kind, list(shape), list(values))
+        self.container.add_initializer(unique, kind, list(shape), list(values))
         return unique
 
     def number(self, value: float) -> str:
@@ -64,8 +76,15 @@ class Nodes:
         """Add a node; returns its output's name."""
         output = output or self._scope.get_unique_variable_name(kind.lower())
         unique = self._scope.get_unique_operator_name(kind)
-        self._container.add_node(kind, list(inputs), [output], name=unique, **attributes)
+        self.container.add_node(kind, list(inputs), [output], name=unique, **attributes)
         return output
+
+    def several(self, kind: str, *inputs: str, count: int, **attributes: Any) -> list[str]:
+        """Add a node with ``count`` outputs; returns their names."""
+        outputs = [self._scope.get_unique_variable_name(kind.lower()) for _ in range(count)]
+        unique = self._scope.get_unique_operator_name(kind)
+        self.container.add_node(kind, list(inputs), outputs, name=unique, **attributes)
+        return outputs
 
     def double(self, operator: Any) -> str:
         """The operator's input as doubles; several inputs stand side by side."""

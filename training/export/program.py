@@ -21,14 +21,18 @@ from onnx import numpy_helper
 
 from handler.bundle import Contract
 from handler.schema import Columns
+from handler.scoring import texts
 from handler.scoring.row_program import BINARY, FORMAT, REDUCTIONS, UNARY
-from handler.scoring.scorers import input_names
+from handler.scoring.scorers import SCORE, input_names
+from training.export.trees import MEMBER
 
 #: Longer lists of numbers are written as binary arrays.
 LONG = 64
 #: The most multiplications and branches on the ways through trees: beyond, a row takes milliseconds.
 MOST_WORK = 50_000
 MOST_BRANCHES = 500_000
+#: The most weights of the terms of a text: beyond, loading them takes over ten milliseconds.
+MOST_WEIGHTS = 500_000
 #: Operators that change only shapes.
 SHAPING = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze")
 #: Operators whose results need no rounding to float32: they move members, or round themselves.
@@ -56,7 +60,7 @@ def compile_program(graph: bytes, contract: Contract, rows: Columns) -> bytes:
 class _Compiler:
     def __init__(self, model: onnx.ModelProto, contract: Contract, rows: Columns) -> None:
         self._graph = model.graph
-        self._tensors = _every_tensor(model, contract, rows)
+        self._tensors = every_tensor(model, _feed(model, contract, rows))
         self._constants = {each.name: numpy_helper.to_array(each) for each in self._graph.initializer}
         self._slots: dict[str, int] = {}
         self._start: dict[int, list[Any]] = {}
@@ -66,20 +70,24 @@ class _Compiler:
         self._work = 0
         #: Tensors that are columns of the record, as the columns' indices.
         self._columns = {name: [index] for index, name in enumerate(input_names(contract).values())}
+        self._width = len(self._columns)
+        self._texts = _recipes(model)
 
     def content(self) -> bytes:
         for node in self._graph.node:
             self._node(node)
         if self._work > MOST_WORK:
             raise NotCompilable(f"a model so large ({self._work:,} operations per row)")
-        label, *probabilities = (self._slot(each.name) for each in self._graph.output)
+        label, *others = (each.name for each in self._graph.output)
+        score = self._slot(others.pop()) if SCORE in others else None
         document = {
             "format": FORMAT,
             "slots": self._next,
             "constants": self._start,
             "steps": self._steps,
-            "label": label,
-            "probabilities": probabilities[0] if probabilities else None,
+            "label": self._slot(label),
+            "probabilities": self._slot(others[0]) if others else None,
+            "score": score,
             "arrays": [[each.typecode, len(each)] for each in self._arrays],
         }
         head = json.dumps(document, ensure_ascii=False).encode()
@@ -93,9 +101,19 @@ class _Compiler:
             self._slots[name] = self._new()
             if name in self._constants:
                 self._start[self._slots[name]] = _plain(self._constants[name])
+            elif name in self._texts:
+                self._text(name)
             else:
                 self._emit("pick", name, [0], places=self._columns[name])
         return self._slots[name]
+
+    def _text(self, name: str) -> None:
+        """The numbers of a text; only the few that are not zero are multiplied."""
+        recipe = dict(self._texts[name])
+        (column,) = self._columns[recipe.pop("feature")]
+        if (size := sum(map(len, recipe.get("columns", ())))) > MOST_WEIGHTS:
+            raise NotCompilable(f"a text with {size:,} weights")
+        self._emit("text", name, [0], column=column, **recipe)
 
     def _new(self) -> int:
         self._next += 1
@@ -150,11 +168,13 @@ class _Compiler:
             **dict.fromkeys(("Gather", "ArrayFeatureExtractor"), self._gather),
             "Cast": self._cast,
             "Concat": self._concat,
+            "CumSum": self._running,
             "LinearClassifier": self._linear_classifier,
             "LabelEncoder": self._label_encoder,
             "OneHotEncoder": self._one_hot,
             "Softmax": lambda node, _: self._emit_for(node, "softmax"),
             "Transpose": self._transpose,
+            "TopK": self._order,
             "TreeEnsemble": self._trees,
             "Where": self._where,
         }
@@ -284,7 +304,7 @@ class _Compiler:
         (output,) = node.output
         if all(name in self._columns for name in node.input):
             self._columns[output] = [index for name in node.input for index in self._columns[name]]
-            if self._columns[output] == list(range(len(self._graph.input))):
+            if self._columns[output] == list(range(self._width)):
                 self._slots[output] = 0
             return
         shapes = [self._shape(name) for name in node.input]
@@ -301,6 +321,20 @@ class _Compiler:
             places = np.concatenate(members, axis).reshape(-1).tolist()
             self._emit("pick", output, [self._slot(joined)], places=places)
 
+    def _running(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
+        if len(set(self._shape(node.input[0])) - {1}) > 1 or any(attributes.values()):
+            raise NotCompilable("CumSum of a table, or from its end")
+        self._emit("running", node.output[0], [self._slot(node.input[0])])
+
+    def _order(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
+        """All members of a list in order, and where they stood."""
+        (given, count), (ordered, order) = node.input, node.output
+        size = math.prod(self._shape(given))
+        if self._constants[count].reshape(-1).tolist() != [size] or self._shape(given)[-1] != size:
+            raise NotCompilable("TopK of some members")
+        self._emit("order", order, [self._slot(given)], largest=attributes.get("largest", 1))
+        self._emit("at", ordered, [self._slot(given), self._slot(order)])
+
     def _label_encoder(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
         keys, values = (_member(attributes, f"{side}_") for side in ("keys", "values"))
         kind, default = {float: ("float", -0.0), str: ("string", "_Unused"), int: ("int64", -1)}[
@@ -310,7 +344,13 @@ class _Compiler:
         if "default_tensor" in attributes:
             default = numpy_helper.to_array(attributes["default_tensor"]).reshape(-1).tolist()[0]
         default = default.decode() if isinstance(default, bytes) else default
-        self._emit_for(node, "look_up", keys=keys, values=values, default=default)
+        missing = {}
+        for index, key in enumerate(keys):
+            if key != key:  # no dictionary finds NaN
+                del keys[index]
+                missing["missing"] = values.pop(index)
+                break
+        self._emit_for(node, "look_up", keys=keys, values=values, default=default, **missing)
 
     def _one_hot(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
         if not attributes.get("zeros", 1):
@@ -331,8 +371,10 @@ class _Compiler:
         """Branches and leaves are numbered anew; a leaf stands as its number's complement."""
         if attributes.get("post_transform", 0) or attributes.get("aggregate_function", 1) != 1:
             raise NotCompilable("TreeEnsemble with another end than a sum")
-        if any(numpy_helper.to_array(attributes["nodes_modes"])):
-            raise NotCompilable("TreeEnsemble with other branches than 'at most'")
+        modes = numpy_helper.to_array(attributes["nodes_modes"])
+        if not np.isin(modes, (0, MEMBER)).all():
+            raise NotCompilable("TreeEnsemble with other branches than 'at most' and 'member'")
+        sets, set_of = _sets(attributes, modes == MEMBER)
         feature = np.array(attributes["nodes_featureids"])
         split = numpy_helper.to_array(attributes["nodes_splits"]).astype(np.float64)
         missing = np.array(
@@ -349,7 +391,7 @@ class _Compiler:
         for start, end in itertools.pairwise(roots):
             leaves = np.concatenate([side[start:end][side[start:end] < 0] for side in sides])
             trees.append((start, end, int((~leaves).min()), int((~leaves).max()) + 1))
-        groups = _alike(trees, feature, split, *sides, missing)
+        groups = _alike(trees, feature, split, *sides, missing, set_of)
         kept = [group[0] for group in groups]
         self._work += sum(2 * (end - start).bit_length() for start, end, _, _ in kept)
         if len(feature) > MOST_BRANCHES:
@@ -385,18 +427,34 @@ class _Compiler:
                 for k in range(len(groups[0]))
             ],
             size=int(attributes["n_targets"]),
+            **({"sets": sets, "set_of": set_of[branches].tolist()} if sets else {}),
         )
+
+
+def _sets(attributes: Mapping[str, Any], tests: np.ndarray) -> tuple[list[list[float]], np.ndarray]:
+    """The different sets that branches look into, and the index of each branch's own, or -1.
+
+    ``tests``: whether a branch is one of those, whose members the attribute has in order, NaN after each.
+    """
+    set_of, sets = np.full(len(tests), -1), dict[tuple[float, ...], int]()
+    if tests.any():
+        values = numpy_helper.to_array(attributes["membership_values"]).astype(np.float64)
+        ends = np.flatnonzero(np.isnan(values))
+        lists = [tuple(each[~np.isnan(each)].tolist()) for each in np.split(values, ends)]
+        set_of[tests] = [sets.setdefault(each, len(sets)) for each in lists[: int(tests.sum())]]
+    return [list(each) for each in sets], set_of
 
 
 def _alike(trees: Sequence[Tree], *parts: np.ndarray) -> list[list[Tree]]:
     """Runs of trees, all of the same length, that differ only in the weights of their leaves."""
-    feature, split, yes, no, missing = parts
+    feature, split, yes, no, missing, set_of = parts
 
     def form(tree: Tree) -> bytes:
         start, end, first, _ = tree
         inner = slice(start, end)
         sides = [np.where(side[inner] < 0, side[inner] + first, side[inner] - start) for side in (yes, no)]
-        return b"".join(each.tobytes() for each in (feature[inner], split[inner], missing[inner], *sides))
+        others = [each[inner] for each in (feature, split, missing, set_of)]
+        return b"".join(each.tobytes() for each in (*others, *sides))
 
     forms = [form(tree) for tree in trees]
     length = 1
@@ -408,8 +466,23 @@ def _alike(trees: Sequence[Tree], *parts: np.ndarray) -> list[list[Tree]]:
     return [list(trees[start : start + length]) for start in starts]
 
 
-def _every_tensor(model: onnx.ModelProto, contract: Contract, rows: Columns) -> dict[str, np.ndarray]:
-    """Every tensor of the graph for the first of the rows, by name."""
+def _recipes(model: onnx.ModelProto) -> dict[str, dict[str, Any]]:
+    return texts.recipes({each.key: each.value for each in model.metadata_props})
+
+
+def _feed(model: onnx.ModelProto, contract: Contract, rows: Columns) -> dict[str, np.ndarray]:
+    """The graph's inputs for the first of the rows."""
+    features = {name: feature for feature, name in input_names(contract).items()}
+    first = {name: rows[feature][:1] for name, feature in features.items()}
+    feed = {each.name: first[each.name].reshape(1, 1) for each in model.graph.input if each.name in first}
+    for name, recipe in _recipes(model).items():
+        texts_of_row = first[recipe.pop("feature")]
+        feed[name] = texts.Vectorizer(**recipe).table(texts_of_row)
+    return feed
+
+
+def every_tensor(model: onnx.ModelProto, feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Every tensor of the graph for a row, by name; ``feed``: its inputs."""
     wide = onnx.ModelProto()
     wide.CopyFrom(model)
     del wide.graph.output[:]
@@ -421,9 +494,7 @@ def _every_tensor(model: onnx.ModelProto, contract: Contract, rows: Columns) -> 
     session = onnxruntime.InferenceSession(
         wide.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    features = {name: feature for feature, name in input_names(contract).items()}
-    feed = {each.name: rows[features[each.name]][:1].reshape(1, 1) for each in session.get_inputs()}
-    return {**feed, **dict(zip(names, session.run(names, feed), strict=True))}
+    return {**feed, **dict(zip(names, session.run(names, dict(feed)), strict=True))}
 
 
 def _plain(values: np.ndarray) -> list[Any]:

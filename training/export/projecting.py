@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,16 +9,14 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.cluster import Birch, BisectingKMeans, FeatureAgglomeration, KMeans, MiniBatchKMeans
-from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import FactorAnalysis, FastICA, MiniBatchSparsePCA, SparsePCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import RandomTreesEmbedding
 from sklearn.feature_selection import RFE, RFECV, SequentialFeatureSelector
 from sklearn.neural_network import BernoulliRBM
-from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.random_projection import GaussianRandomProjection, SparseRandomProjection
-from sklearn.utils import Tags, get_tags
 
+from training.compat import get_tags
 from training.export.binning import one_hot
 from training.export.kernels import squared_distances
 from training.export.nodes import WHOLE, Converter, Nodes, Shape, columns_out, from_rows
@@ -169,31 +166,15 @@ class AsTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """As the model does."""
         return self.model.transform(rows)
 
-    def __sklearn_tags__(self) -> Tags:
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags = get_tags(self.model).input_tags
         return tags
 
 
 def as_transformer(step: Any) -> Any:
-    """The same step, with ``AsTransformer`` in the place of what also predicts, also in pipelines."""
-    if type(step) in ALSO_PREDICTING:
-        return AsTransformer(step)
-    if isinstance(step, Pipeline):
-        inner = copy.copy(step)
-        inner.steps = [(name, as_transformer(each)) for name, each in step.steps]
-        return inner
-    if isinstance(step, ColumnTransformer):
-        columns = copy.copy(step)
-        columns.transformers_ = [
-            (name, as_transformer(each), which) for name, each, which in step.transformers_
-        ]
-        return columns
-    if isinstance(step, FeatureUnion):
-        union = copy.copy(step)
-        union.transformer_list = [(name, as_transformer(each)) for name, each in step.transformer_list]
-        return union
-    return step
+    """The same step, or ``AsTransformer`` in the place of what also predicts."""
+    return AsTransformer(step) if type(step) in ALSO_PREDICTING else step
 
 
 def _standing_in(nodes: Nodes, model: Any, given: str) -> str:

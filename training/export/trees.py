@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from skl2onnx.common.data_types import DoubleTensorType
 from sklearn.dummy import DummyClassifier, DummyRegressor
 
 from training.export.nodes import REAL, WHOLE, Converter, Nodes, Shape
+from training.export.parts import decision, wants_decision
 
 ML = "ai.onnx.ml"
 #: The first version of its operators that walks trees in doubles.
@@ -20,6 +22,8 @@ ML_VERSION = 5
 #: The most nodes that the trees of a graph may have: about 50 MB. A forest's trees stand there once for
 #: each class.
 MOST_NODES = 1_000_000
+#: The mode of a branch whose feature is looked for among whole numbers; that of all others is 0: at most.
+MEMBER = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,8 @@ class Tree:
     """A fitted tree that adds to one target; arrays over its nodes, of shape (nodes,).
 
     A leaf has no child (-1) on the left. A row goes left if its feature is at most the split value, or is
-    missing where ``missing_left``.
+    missing where ``missing_left``. A node of ``members`` has whole numbers in the place of a split value: a
+    row goes left if its feature is one of them.
     """
 
     left: np.ndarray
@@ -37,26 +42,16 @@ class Tree:
     missing_left: np.ndarray
     value: np.ndarray
     target: int = 0
+    members: Mapping[int, Sequence[float]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, tree: Any, target: int = 0, column: int = 0) -> Tree:
         """From scikit-learn's ``Tree``; ``column`` of its nodes' values."""
         left, right, missing_left = tree.children_left, tree.children_right, tree.missing_go_to_left
         value = tree.value[:, 0, column]
+        if tree.n_classes[0] > 1 and not np.allclose(whole := tree.value[:, 0].sum(axis=1), 1.0):
+            value = value / whole  # before scikit-learn 1.4 they are weights, and not shares
         return cls(left, right, tree.feature, tree.threshold, missing_left.astype(bool), value, target)
-
-    @classmethod
-    def of_histogram(cls, predictor: Any, target: int) -> Tree:
-        """From the ``TreePredictor`` of histogram gradient boosting."""
-        nodes = predictor.nodes
-        if nodes["is_categorical"].any():
-            raise NotImplementedError("HistGradientBoosting with categorical features of its own")
-        left, right = (
-            np.where(nodes["is_leaf"] == 1, -1, nodes[side].astype(np.int64)) for side in ("left", "right")
-        )
-        feature, missing_left = nodes["feature_idx"].astype(np.int64), nodes["missing_go_to_left"]
-        split = nodes["num_threshold"]
-        return cls(left, right, feature, split, missing_left.astype(bool), nodes["value"], target)
 
 
 def ensemble(nodes: Nodes, given: str, trees: Sequence[Tree], targets: int) -> str:
@@ -73,9 +68,14 @@ def ensemble(nodes: Nodes, given: str, trees: Sequence[Tree], targets: int) -> s
     leaves: list[np.ndarray] = []
     leaf_targets: list[np.ndarray] = []
     roots = []
+    modes, members = bytearray(), list[float]()
     branches = total_leaves = 0
     for tree in trees:
         is_leaf = tree.left < 0
+        for node in np.flatnonzero(~is_leaf) if tree.members else ():
+            if node in tree.members:
+                modes += bytes(branches + int((~is_leaf[:node]).sum()) - len(modes)) + bytes([MEMBER])
+                members += [*tree.members[node], math.nan]  # which ends each node's list
         roots.append(branches)
         if is_leaf[0]:  # a tree must have a branch: both sides of this one are the leaf
             one, none = np.ones(1, np.int64), np.zeros(1, np.int64)
@@ -108,6 +108,8 @@ def ensemble(nodes: Nodes, given: str, trees: Sequence[Tree], targets: int) -> s
     feature, split, missing, left, left_leaf, right, right_leaf = (
         np.concatenate(each) for each in zip(*parts, strict=True)
     )
+    modes += bytes(branches - len(modes))
+    sets = {"membership_values": _tensor("members", np.array(members), REAL)} if members else {}
     return nodes.add(
         "TreeEnsemble",
         given,
@@ -120,8 +122,8 @@ def ensemble(nodes: Nodes, given: str, trees: Sequence[Tree], targets: int) -> s
         nodes_featureids=_whole(feature),
         nodes_splits=_tensor("splits", split, REAL),
         nodes_modes=onnx.helper.make_tensor(
-            "modes", onnx.TensorProto.UINT8, [branches], bytes(branches), raw=True
-        ),  # left where at most the split value
+            "modes", onnx.TensorProto.UINT8, [branches], bytes(modes), raw=True
+        ),
         nodes_missing_value_tracks_true=_whole(missing),
         nodes_truenodeids=_whole(left),
         nodes_trueleafs=_whole(left_leaf),
@@ -129,6 +131,7 @@ def ensemble(nodes: Nodes, given: str, trees: Sequence[Tree], targets: int) -> s
         nodes_falseleafs=_whole(right_leaf),
         leaf_targetids=_whole(np.concatenate(leaf_targets)),
         leaf_weights=_tensor("weights", np.concatenate(leaves), REAL),
+        **sets,
     )
 
 
@@ -193,7 +196,7 @@ def _boosting_classifier(scope: Any, operator: Any, container: Any) -> None:
     """https://scikit-learn.org/stable/modules/ensemble.html#gradient-boosting"""
     nodes = Nodes(scope, container)
     factor = 2.0 if operator.raw_operator.loss == "exponential" else 1.0
-    _classify(nodes, operator, _boosted(nodes, operator), "GreaterOrEqual", factor)
+    classify(nodes, operator, _boosted(nodes, operator), "GreaterOrEqual", factor)
 
 
 def _boosting_regressor(scope: Any, operator: Any, container: Any) -> None:
@@ -201,46 +204,21 @@ def _boosting_regressor(scope: Any, operator: Any, container: Any) -> None:
     nodes.add("Identity", _boosted(nodes, operator), output=operator.output_full_names[0])
 
 
-def _histogram(nodes: Nodes, operator: Any) -> str:
-    """The raw prediction of histogram gradient boosting, shape (n, trees per iteration)."""
-    model = operator.raw_operator
-    if getattr(model, "_preprocessor", None) is not None:
-        raise NotImplementedError("HistGradientBoosting with categorical features of its own")
-    trees = [
-        Tree.of_histogram(predictor, target)
-        for stage in model._predictors
-        for target, predictor in enumerate(stage)
-    ]
-    baseline = np.asarray(model._baseline_prediction, np.float64).reshape(1, -1)
-    targets = model.n_trees_per_iteration_
-    total = ensemble(nodes, nodes.double(operator), trees, targets)
-    return nodes.add("Add", total, nodes.constant("baseline", REAL, [1, targets], baseline[0].tolist()))
-
-
-def _histogram_classifier(scope: Any, operator: Any, container: Any) -> None:
-    """https://scikit-learn.org/stable/modules/ensemble.html#histogram-based-gradient-boosting"""
-    nodes = Nodes(scope, container)
-    _classify(nodes, operator, _histogram(nodes, operator), "Greater", 1.0)
-
-
-def _histogram_regressor(scope: Any, operator: Any, container: Any) -> None:
-    nodes = Nodes(scope, container)
-    raw, output = _histogram(nodes, operator), operator.output_full_names[0]
-    loss = operator.raw_operator.loss
-    nodes.add("Exp" if loss in ("poisson", "gamma") else "Identity", raw, output=output)
-
-
-def _classify(nodes: Nodes, operator: Any, raw: str, above: str, factor: float) -> None:
+def classify(nodes: Nodes, operator: Any, raw: str, above: str, factor: float) -> None:
     """Labels and probabilities from log-odds; ``above`` compares those of two classes with zero."""
     classes = operator.raw_operator.classes_
     label, probabilities = operator.output_full_names
-    if len(classes) > 2:
+    if scores_only := wants_decision(operator, nodes.container):
+        decision(nodes, operator, raw)
+    elif len(classes) > 2:
         nodes.add("Softmax", raw, output=probabilities, axis=1)
+    if len(classes) > 2:
         nodes.most_probable(classes, raw, label)
         return
     odds = nodes.flat(raw)
-    scaled = odds if factor == 1.0 else nodes.add("Mul", odds, nodes.number(factor))
-    nodes.two_probabilities(nodes.add("Sigmoid", scaled), probabilities)
+    if not scores_only:
+        scaled = odds if factor == 1.0 else nodes.add("Mul", odds, nodes.number(factor))
+        nodes.two_probabilities(nodes.add("Sigmoid", scaled), probabilities)
     indices = nodes.add("Cast", nodes.add(above, odds, nodes.number(0.0)), to=WHOLE)
     nodes.labels(classes, indices, label)
 
@@ -252,8 +230,6 @@ REPLACED: Mapping[str, Converter] = {
     **{f"Extra{name}Regressor": _forest_regressor for name in ("Tree", "Trees")},
     "GradientBoostingClassifier": _boosting_classifier,
     "GradientBoostingRegressor": _boosting_regressor,
-    "HistGradientBoostingClassifier": _histogram_classifier,
-    "HistGradientBoostingRegressor": _histogram_regressor,
 }
 SOME: Mapping[str, Converter] = {}
 SHAPES: Mapping[str, Shape] = {}

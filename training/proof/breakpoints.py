@@ -8,7 +8,7 @@ bisection finds the values on both sides, so that no step needs to be linear, or
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,8 +20,10 @@ from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.tree import BaseDecisionTree
 
-from handler.bundle import Feature
+from handler.bundle import Contract, Feature
 from handler.schema import LARGEST_NUMBER, Record
+from handler.scoring.scorers import fed
+from training.export import boosters
 from training.proof.rows import bounds
 
 #: The most cells (rows by columns) that are computed at once.
@@ -33,8 +35,8 @@ COMMON = (0.0, 1.0, -1.0)
 #: Stands for a column's index where a level is for every column.
 EVERY = -1
 
-#: From a user's rows to what a step is given.
-Inputs = Callable[[pd.DataFrame], Any]
+#: From rows as the estimator is fed them to what a step is given.
+Inputs = Callable[[Any], Any]
 
 
 class Levels(NamedTuple):
@@ -56,15 +58,13 @@ class Crossing(NamedTuple):
     high_value: np.ndarray
 
 
-def breakpoints(
-    estimator: Any, features: Sequence[Feature], typical: Record, seed: int
-) -> Mapping[str, np.ndarray]:
+def breakpoints(estimator: Any, contract: Contract, typical: Record, seed: int) -> Mapping[str, np.ndarray]:
     """The values of each numeric feature on both sides of a level of any step, as doubles and as float32.
 
     The other features are as in ``typical``. A step that cannot be run on such rows adds none.
     """
     random = np.random.default_rng(seed)
-    rows = _Rows(features, typical)
+    features, rows = contract.features, _Rows(contract, typical)
     parts: dict[int, list[np.ndarray]] = {}
     for inputs, levels in _levels_by_input(estimator):
         try:
@@ -102,22 +102,23 @@ def _allowed(feature: Feature, values: np.ndarray) -> np.ndarray:
 class _Rows:
     """Copies of a typical row, each with another number in one feature."""
 
-    def __init__(self, features: Sequence[Feature], typical: Record) -> None:
-        self._features = features
+    def __init__(self, contract: Contract, typical: Record) -> None:
+        self._features = features = contract.features
+        self._rows_as = contract.rows_as
         self._typical = typical
         self.numbers = [index for index, each in enumerate(features) if each.kind in ("integer", "number")]
         self.width = len(features)
 
-    def frame(self, changed: np.ndarray, values: np.ndarray) -> pd.DataFrame:
+    def fed(self, changed: np.ndarray, values: np.ndarray) -> Any:
         """One row for each value, which stands in the feature with that index of ``changed``."""
-        numbers = [0.0 if isinstance(each, str) else each for each in self._typical]
-        matrix = np.tile(numbers, (len(values), 1))
-        matrix[np.arange(len(values)), changed] = values
-        frame = pd.DataFrame(matrix, columns=[feature.name for feature in self._features])
-        for index, value in enumerate(self._typical):
-            if isinstance(value, str):
-                frame.isetitem(index, np.array([value] * len(values), dtype=object))
-        return frame
+        columns = {
+            feature.name: np.full(len(values), value, object if isinstance(value, str) else np.float64)
+            for feature, value in zip(self._features, self._typical, strict=True)
+        }
+        for index in self.numbers:
+            own = changed == index
+            columns[self._features[index].name][own] = values[own]
+        return fed(self._features, columns, self._rows_as)
 
     def grid(self, index: int, *, within: bool) -> np.ndarray:
         """Values of a feature from its least to its greatest, and, unless ``within``, beyond."""
@@ -154,9 +155,9 @@ def _crossings(rows: _Rows, inputs: Inputs, levels: Levels, random: np.random.Ge
         return Crossing(*(np.empty(0) for _ in Crossing._fields))
     for within in (False, True):
         grid = np.stack([rows.grid(index, within=within) for index in numbers])
-        frame = rows.frame(np.repeat(numbers, points), grid.reshape(-1))
+        given = rows.fed(np.repeat(numbers, points), grid.reshape(-1))
         try:
-            matrix, columns = _varying(inputs(frame))
+            matrix, columns = _varying(inputs(given))
             break
         except Exception:
             if within:
@@ -210,7 +211,7 @@ def _narrowed(rows: _Rows, inputs: Inputs, crossing: Crossing) -> tuple[np.ndarr
 
     def reached(values: np.ndarray) -> np.ndarray:
         """Whether the level is passed, seen from the lower end."""
-        cells = _cells(inputs(rows.frame(crossing.feature, values)), crossing.column)
+        cells = _cells(inputs(rows.fed(crossing.feature, values)), crossing.column)
         return np.where(rising, cells >= crossing.level, cells < crossing.level)
 
     low, high = crossing.low.copy(), crossing.high.copy()
@@ -271,6 +272,7 @@ def _levels_by_input(estimator: Any) -> list[tuple[Inputs, Levels]]:
     return [
         (inputs, Levels(*(np.concatenate(each) for each in zip(*levels, strict=True))))
         for inputs, levels in groups.values()
+        if levels
     ]
 
 
@@ -278,35 +280,41 @@ def _parts(part: Any, inputs: Inputs, seen: dict[int, Any]) -> Iterator[tuple[An
     """Each fitted part, with the function that makes its input."""
     if isinstance(part, Pipeline):
         for _, step in part.steps:
-            if isinstance(step, BaseEstimator):
+            if _is_part(step):
                 yield from _parts(step, inputs, seen)
                 inputs = _after(step, inputs)
     elif isinstance(part, ColumnTransformer):
         for _, step, columns in getattr(part, "transformers_", ()):
-            if isinstance(step, BaseEstimator):
+            if _is_part(step):
                 yield from _parts(step, _columns_of(inputs, columns), seen)
     elif isinstance(part, FeatureUnion):
         for _, step in part.transformer_list:
-            if isinstance(step, BaseEstimator):
+            if _is_part(step):
                 yield from _parts(step, inputs, seen)
-    elif isinstance(part, BaseEstimator | TreePredictor) and id(part) not in seen:
+    elif _is_part(part) and id(part) not in seen:
         seen[id(part)] = part  # kept, or its id might be another's
         yield part, inputs
-        if not isinstance(part, BaseDecisionTree | TreePredictor):
+        if getattr(part, "_preprocessor", None) is not None:  # of histogram gradient boosting
+            inputs = _after(part._preprocessor, inputs)
+        if not isinstance(part, BaseDecisionTree | TreePredictor) and not boosters.is_booster(part):
             for name, value in vars(part).items():
                 stacked = _after(part, inputs) if name == "final_estimator_" else inputs
                 for each in _held(value):
                     yield from _parts(each, stacked, seen)
 
 
+def _is_part(value: object) -> bool:
+    return isinstance(value, BaseEstimator | TreePredictor) or boosters.is_booster(value)
+
+
 def _held(value: Any) -> Iterator[Any]:
     """The estimators in an attribute, also in lists, and in what calibration wraps around them."""
-    if isinstance(value, BaseEstimator | TreePredictor):
+    if _is_part(value):
         yield value
     elif isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.dtype == object):
         for each in value:
             yield from _held(each)
-    elif isinstance(getattr(value, "estimator", None), BaseEstimator):
+    elif _is_part(getattr(value, "estimator", None)):
         yield value.estimator
 
 
@@ -315,7 +323,7 @@ def _after(step: Any, inputs: Inputs) -> Inputs:
 
 
 def _columns_of(inputs: Inputs, columns: Any) -> Inputs:
-    def chosen(rows: pd.DataFrame) -> Any:
+    def chosen(rows: Any) -> Any:
         given = inputs(rows)
         if not isinstance(given, pd.DataFrame):
             return given[:, columns]
@@ -333,8 +341,11 @@ def _levels(part: Any) -> Iterator[Levels]:
             yield Levels(part.tree_.feature[inner], part.tree_.threshold[inner])
         return
     if isinstance(part, TreePredictor):
-        inner = part.nodes[part.nodes["is_leaf"] == 0]
+        inner = part.nodes[(part.nodes["is_leaf"] == 0) & (part.nodes["is_categorical"] == 0)]
         yield Levels(inner["feature_idx"].astype(int), inner["num_threshold"])
+        return
+    if boosters.is_booster(part):
+        yield Levels(*boosters.levels(part))
         return
     own = part.get_params(deep=False)
     own |= own.get("kw_args") or {}  # such as the limits of a function that clips

@@ -35,7 +35,7 @@ ASKED_ALONE = 500
 
 
 class Scale(NamedTuple):
-    """The unit of a regression's differences: the target's own spread.
+    """The unit of a regression's differences: the target's own spread; and of a score's, that score's own.
 
     The unit of a value is its distance from ``centre``, the target's mean, and at least ``unit``, its
     standard deviation. So an error counts by its share of the target's spread, whatever the target's size
@@ -47,8 +47,9 @@ class Scale(NamedTuple):
 
     @classmethod
     def of(cls, target: np.ndarray) -> Scale:
-        """The scale of a target's values, shape (n,)."""
-        return cls(float(target.std()), float(target.mean()))
+        """The scale of a target's values, shape (n,); where all are the same, its unit is their size."""
+        centre = float(target.mean())
+        return cls(float(target.std()) or abs(centre) or 1.0, centre)
 
     def units(self, values: np.ndarray) -> np.ndarray:
         """The unit of each value."""
@@ -95,7 +96,7 @@ def untried(reason: str, tolerance: float = 0.0, scale: Scale | None = None) -> 
 class Gate:
     """An estimator, and the rows on which another scorer must agree with it.
 
-    ``scale``: a regression's, without which its values count by their own size, and at least by 1.
+    ``scale``: a regression's or a score's, without which its values count by their own size, and at least by 1.
     ``exact``: differences of ``EXACT_TOLERANCE`` at most are allowed.
     """
 
@@ -108,7 +109,7 @@ class Gate:
 
     @property
     def tolerance(self) -> float:
-        """By how much two scorers may differ, in probabilities or in units of ``Scale``."""
+        """By how much two scorers may differ, in probabilities, or in values or scores by ``Scale``."""
         if self.exact:
             return EXACT_TOLERANCE
         return VALUE_TOLERANCE if self.task == "regression" else PROBABILITY_TOLERANCE
@@ -164,7 +165,7 @@ class Gate:
             return math.inf
         for index in range(length(columns)):
             alone = self.estimator.score(_rows_at(columns, np.array([index])))
-            seen.add(alone, _scores_at(together, np.array([index])), self.scale)
+            seen.add(alone, together.at(np.array([index])), self.scale)
         return math.inf if seen.mismatches else seen.largest
 
 
@@ -189,7 +190,7 @@ class _Seen:
             true = _scored(estimator, _rows_at(columns, sound))
             right = finite(true)
             self.too_much += int((~right).sum())
-            self.add(_scores_at(scores, sound[right]), _scores_at(true, np.flatnonzero(right)), scale)
+            self.add(scores.at(sound[right]), true.at(right), scale)
         step = max(1, len(silent) // ASKED_ALONE)
         for index in silent[::step]:
             try:
@@ -200,18 +201,20 @@ class _Seen:
                 self.largest = math.inf
 
     def add(self, scores: Scores, true: Scores, scale: Scale | None) -> None:
-        """Compare rows that both have answered."""
-        if scale is not None:
-            self._add(scores.values - true.values, scale.units(true.values))
+        """Compare rows that both have answered; ``scale`` is that of the values, or of the score."""
+        if scores.values.dtype.kind == "f":
+            self._add(scores.values, true.values, scale)
             return
         self.mismatches += int((scores.values != true.values).sum())
-        if scores.probabilities is not None and true.probabilities is not None:
-            self._add(scores.probabilities - true.probabilities, np.ones(1))
-        elif scores.probabilities is not true.probabilities:
-            self.largest = math.inf
+        self._add(scores.probabilities, true.probabilities, None)
+        self._add(scores.score, true.score, scale)
 
-    def _add(self, difference: np.ndarray, units: np.ndarray) -> None:
-        self.largest = max(self.largest, float((np.abs(difference) / units).max(initial=0.0)))
+    def _add(self, values: np.ndarray | None, true: np.ndarray | None, scale: Scale | None) -> None:
+        if values is None or true is None:
+            self.largest = self.largest if values is true else math.inf
+            return
+        units = np.ones(1) if scale is None else scale.units(true)
+        self.largest = max(self.largest, float((np.abs(values - true) / units).max(initial=0.0)))
 
 
 def _scored(estimator: Scorer, columns: Columns) -> Scores:
@@ -236,7 +239,3 @@ def _slices(columns: Columns) -> Iterator[Columns]:
 def _rows_at(columns: Columns, indices: np.ndarray) -> Columns:
     return {name: values[indices] for name, values in columns.items()}
 
-
-def _scores_at(scores: Scores, indices: np.ndarray) -> Scores:
-    probabilities = None if scores.probabilities is None else scores.probabilities[indices]
-    return Scores(scores.values[indices], probabilities)

@@ -28,12 +28,14 @@ LONGEST = 20_000
 GOLDEN = 8
 #: The most cells (rows by features) of all probes together: 64 MB of doubles.
 CELLS = 8_000_000
+#: The most characters of free text in them, from its mean length; a million take a second to compare.
+CHARACTERS = 20_000_000
 
 
 def edges(feature: Feature) -> list[Value]:
     """The values of a feature that two scorers might treat differently."""
     missing = [null(feature)] if feature.nullable else []
-    if feature.kind == "category":
+    if feature.is_text:
         unknown = [unknown_category(feature), *texts(feature.categories)] if feature.open else []
         return [*dict.fromkeys([*feature.categories, *unknown]), *missing]
     if feature.kind == "boolean":
@@ -68,7 +70,7 @@ def texts(known: Sequence[str]) -> list[str]:
 
 def null(feature: Feature) -> Value:
     """The feature's missing value."""
-    return "" if feature.kind == "category" else math.nan
+    return "" if feature.is_text else math.nan
 
 
 def unknown_category(feature: Feature) -> str:
@@ -100,7 +102,9 @@ def adversarial(
     random = np.random.default_rng(seed)
     probes = {each.name: _column(each, edges(each)) for each in features}
     count = sum(map(len, probes.values()))
-    total = min(max(at_least, count + 4000), max(400, CELLS // len(features)))
+    lengths = [np.mean(list(map(len, each.categories))) for each in features if each.kind == "text"]
+    most = int(min(CELLS / len(features), CHARACTERS / max(1.0, sum(lengths))))
+    total = min(max(at_least, count + 4000), max(400, most))
     parts = [_spread(features, typical, probes, min(count, total // 2), random)]
     if breakpoints:
         most = min(sum(map(len, breakpoints.values())), total // 8)
@@ -118,7 +122,7 @@ def adversarial(
 
 
 def _column(feature: Feature, values: Sequence[Value]) -> np.ndarray:
-    return np.array(values, dtype=object if feature.kind == "category" else np.float64)
+    return np.array(values, dtype=object if feature.is_text else np.float64)
 
 
 def _spread(
@@ -133,7 +137,7 @@ def _spread(
     A feature's probes are spread evenly over the rows, so that neighbouring features have similar ones.
     """
     columns = {
-        feature.name: np.full(rows, value, object if feature.kind == "category" else np.float64)
+        feature.name: np.full(rows, value, object if feature.is_text else np.float64)
         for feature, value in zip(features, typical, strict=True)
     }
     alone, start = sum(map(len, probes.values())) <= rows, 0
@@ -165,7 +169,7 @@ def likely(features: Sequence[Feature], random: np.random.Generator, rows: int) 
     """Random rows within what training saw, each feature independently."""
     columns = {}
     for feature in features:
-        if feature.kind == "category":
+        if feature.is_text:
             values = random.choice(np.array(feature.categories, dtype=object), rows)
         elif feature.kind == "number":
             values = random.uniform(*bounds(feature), rows)
@@ -214,7 +218,8 @@ def golden(scorer: Scorer, contract: Contract, typical: Record, seed: int) -> tu
 
 def _finite(prediction: dict[str, Any]) -> bool:
     """Whether JSON can hold the prediction."""
-    numbers = [prediction["prediction"], *prediction.get("probabilities", {}).values()]
+    given = (prediction.get(key, 0.0) for key in ("prediction", "score"))
+    numbers = [*given, *prediction.get("probabilities", {}).values()]
     return all(math.isfinite(number) for number in numbers if isinstance(number, float))
 
 
@@ -225,10 +230,10 @@ def _corners(features: Sequence[Feature], typical: Record) -> Iterator[Record]:
         return tuple(change(feature, value) for feature, value in zip(features, typical, strict=True))
 
     def least(feature: Feature, _: Value) -> Value:
-        return feature.categories[0] if feature.kind == "category" else bounds(feature)[0]
+        return feature.categories[0] if feature.is_text else bounds(feature)[0]
 
     def greatest(feature: Feature, _: Value) -> Value:
-        return feature.categories[-1] if feature.kind == "category" else bounds(feature)[1]
+        return feature.categories[-1] if feature.is_text else bounds(feature)[1]
 
     yield changed(least)
     yield changed(greatest)

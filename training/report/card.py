@@ -9,16 +9,23 @@ from __future__ import annotations
 import base64
 import html
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from handler import bundle
-from handler.bundle import Feature, Manifest
+from handler.bundle import UNSUPERVISED, Feature, Manifest
 from training.report import metrics
+from training.report.metrics import counts, spread
 from training.report.pictures import Evidence, Picture, draw
 
 #: The most features that a table lists.
 SHOWN = 100
 Section = tuple[str, list[str | list[Sequence[str]]]]
+#: What the labels and the score of a task without a target say.
+WITHOUT_TARGET = {
+    "anomaly": "-1 is an anomaly, and 1 any other row; where there is a score, it is below zero for an anomaly.",
+    "cluster": "A cluster's number has no order; a score, where there is one, is the logarithm of the likelihood.",
+}
 NAMES = {
     "roc_auc": "ROC area",
     "log_loss": "log loss",
@@ -51,7 +58,7 @@ pre { overflow-x: auto; padding: .8rem; border: 1px solid var(--line); border-ra
 
 def documents(manifest: Manifest, evidence: Evidence) -> dict[str, bytes]:
     """The bundle's ``MODEL_CARD.md`` and ``report.html``."""
-    sections = list(_sections(manifest, len(evidence.truth)))
+    sections = list(_sections(manifest, evidence))
     title = f"{manifest.name}: model report"
     return {
         bundle.CARD: "\n".join(_markdown(title, sections)).encode(),
@@ -59,17 +66,30 @@ def documents(manifest: Manifest, evidence: Evidence) -> dict[str, bytes]:
     }
 
 
-def _sections(manifest: Manifest, held_out: int) -> Iterator[Section]:
+def _sections(manifest: Manifest, evidence: Evidence) -> Iterator[Section]:
     """The headings, each with its paragraphs and tables (rows of cells, the header first)."""
+    held_out = len(evidence.scores.values)
+    imported = "imported" in manifest.training
     yield "Model details", [_summary(manifest, held_out), _details(manifest)]
     use = (
-        f"Predicting '{manifest.target}' for rows like those that it was trained on. A prediction "
+        f"Predicting {_predicted(manifest)} for rows like those that it was trained on. A prediction "
         "is not a judgement on a person: whoever acts on it is responsible for what follows."
     )
     yield "Intended use", [use]
     measured = f"On {held_out:,} rows held out, which it was not fitted on."
-    yield "Metrics", [measured, [("metric", "value"), *_metrics(manifest)]]
-    features, header = manifest.features, ("feature", "kind", "may be missing", "seen in training")
+    if imported:
+        measured = f"On {held_out:,} rows of the sample: measured on rows that the model may have seen."
+    if manifest.metrics:
+        yield "Metrics", [measured, [("metric", "value"), *_metrics(manifest)]]
+    elif manifest.task in UNSUPERVISED:
+        tables = [each for each in (counts(manifest.contract, evidence.scores), spread(evidence.scores)) if each]
+        unmeasured = f"It has no target, so nothing says how good it is. {WITHOUT_TARGET[manifest.task]}"
+        rows = "of the sample, which it may have seen" if imported else "held out"
+        yield "Metrics", [f"{unmeasured} These are its predictions for {held_out:,} rows {rows}.", *tables]
+    else:
+        yield "Metrics", ["It was packaged without a target, so nothing was measured."]
+    seen = f"seen in {'the sample' if imported else 'training'}"
+    features, header = manifest.features, ("feature", "kind", "may be missing", seen)
     more = [f"And {len(features) - SHOWN} more."] if len(features) > SHOWN else []
     yield "Features", [[header, *map(_feature, features[:SHOWN])], *more]
     yield "Limits", list(_limits(manifest))
@@ -78,26 +98,36 @@ def _sections(manifest: Manifest, held_out: int) -> Iterator[Section]:
 
 
 def _summary(manifest: Manifest, held_out: int) -> str:
+    shown = ", ".join(str(label) for label in manifest.classes[:6])
+    what = f"{_predicted(manifest)} ({shown}{', ...' if len(manifest.classes) > 6 else ''})"
     if manifest.task == "regression":
-        what = f"a number, '{manifest.target}',"
-    else:
-        shown = ", ".join(str(label) for label in manifest.classes[:6])
-        what = f"'{manifest.target}' ({shown}{', ...' if len(manifest.classes) > 6 else ''})"
+        what = f"a number, {_predicted(manifest)},"
     count, training = len(manifest.features), manifest.training
     trained = f"trained on {training['rows'] - held_out:,} rows and " if "rows" in training else ""
     synthetic = " They are synthetic: none of them is a real customer." if training.get("synthetic") else ""
+    if "imported" in training:
+        return (
+            f"It predicts {what} from {count} feature{'s' if count > 1 else ''}. It came here fitted, and "
+            f"was packaged with a sample of {held_out:,} rows, which it may have seen in its training."
+        )
     return (
         f"It predicts {what} from {count} feature{'s' if count > 1 else ''}. It was {trained}measured on "
         f"{held_out:,} {'others' if trained else 'rows'}.{synthetic}"
     )
 
 
+def _predicted(manifest: Manifest) -> str:
+    names = {"anomaly": "anomalies", "cluster": "the cluster of a row"}
+    return names.get(manifest.task, f"'{manifest.target}'")
+
+
 def _details(manifest: Manifest) -> list[Sequence[str]]:
     training, parity = manifest.training, manifest.parity
     served = {"scalar": "the one-row program", "onnx": "onnxruntime", "joblib": "scikit-learn"}
+    made = "packaged" if "imported" in training else "trained"
     rows: list[Sequence[str]] = [
         ("what", "value"),
-        ("model", f"{manifest.name}, version {manifest.version}, trained {manifest.created}"),
+        ("model", f"{manifest.name}, version {manifest.version}, {made} {manifest.created}"),
         ("one row is served by", served[manifest.engines["one"]]),
         ("many rows are served by", served[manifest.engines["many"]]),
     ]
@@ -107,6 +137,8 @@ def _details(manifest: Manifest) -> list[Sequence[str]]:
             ("data", f"{training['data']}, sha256 {training['sha256']}"),
             ("split", f"{training['test_size']:g} held out, seed {training['seed']}"),
         ]
+    if "imported" in training:
+        rows[2:2] = _imported(training["imported"])
     if manifest.threshold is not None:
         threshold = (
             f"'{manifest.classes[1]}' is predicted from a probability of {manifest.threshold:.6g} on"
@@ -128,8 +160,21 @@ def _metrics(manifest: Manifest) -> Iterator[Sequence[str]]:
             yield NAMES.get(name, name), metrics.shown(value)
 
 
+def _imported(imported: Mapping[str, Any]) -> list[Sequence[str]]:
+    """Where a model that came fitted is from: its file, if there was one, its versions and its sample."""
+    rows: list[Sequence[str]] = [("estimator", imported["estimator"])]
+    if "source" in imported:
+        rows.append(("fitted model", f"{imported['source']}, sha256 {imported['sha256']}"))
+    versions = ", ".join(f"{name} {version}" for name, version in imported["versions"].items())
+    sample = imported["sample"]
+    named = f"{sample['data']}, sha256 {sample['sha256']}" if "data" in sample else "rows in memory"
+    return [*rows, ("fitted with", versions or "unknown versions"), ("sample", named)]
+
+
 def _feature(feature: Feature) -> Sequence[str]:
-    if feature.kind == "category":
+    if feature.kind == "text":
+        seen = "free text"
+    elif feature.kind == "category":
         shown = ", ".join(feature.categories[:8])
         more = f", ... ({len(feature.categories):,} in all)" if len(feature.categories) > 8 else ""
         others = "; others are accepted" if feature.open else "; no others"
@@ -144,10 +189,17 @@ def _feature(feature: Feature) -> Sequence[str]:
 def _limits(manifest: Manifest) -> Iterator[str]:
     if manifest.training.get("synthetic"):
         yield "It was trained on synthetic rows, as a demonstration: do not use its predictions."
-    yield (
-        "The rows held out come from the same file: they do not show how good it is on later or other "
-        "rows. It also predicts for values beyond those seen in training; nothing is known of how well."
-    )
+    beyond = "It also predicts for values beyond those seen in training; nothing is known of how well."
+    if "imported" in manifest.training:
+        yield (
+            "It may have seen the rows of the sample in its training: how good it is on others was not "
+            f"measured. {beyond}"
+        )
+    else:
+        held_out = (
+            "The rows held out come from the same file: they do not show how good it is on later or other"
+        )
+        yield f"{held_out} rows. {beyond}"
     yield "Fairness was not measured: nobody has compared how good it is for different groups of people."
     if manifest.task == "binary" and "roc_auc" in manifest.metrics:
         yield "The calibration picture shows how far its probabilities can be trusted."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import Any
 import numpy as np
 from sklearn import metrics as sk
 
-from handler.bundle import Contract, Label, Manifest
+from handler.bundle import UNSUPERVISED, Contract, Label, Manifest
 from handler.scoring.scorers import Scores
-from training.data.reading import Column, Dataset
+from training.data.reading import Column, Dataset, Target
 from training.fitting import Split
+from training.needs import Needs
 from training.pipelines import Choice
 from training.proof.parity import Finding, Scale
 from training.report import metrics
@@ -29,10 +31,9 @@ def columns(dataset: Dataset) -> str:
     """The shape of the file, and what each column holds."""
     table, target = dataset.table, dataset.target
     made_up = " (synthetic: not real customers)" if table.synthetic else ""
-    if target.numbers is None or (target.classifies and target.labels.dtype == object):
-        values = _listed(sorted(set(target.labels.tolist())))
-    else:
-        values = _range(target.numbers.min(), target.numbers.max())
+    last = (
+        [] if target is None else [(target.name, "target", "0", f"{target.distinct:,}", _targets(target))]
+    )
     rows = []
     for column in dataset.columns:
         name, kind, *_ = column.feature
@@ -43,18 +44,27 @@ def columns(dataset: Dataset) -> str:
             *(f'  the header cell "{cell}" is read as "{name}"' for cell, name in table.cleaned),
             *_grid(
                 ("column", "kind", "missing", "distinct", "values"),
-                [*rows[:SHOWN_COLUMNS], (target.name, "target", "0", f"{target.distinct:,}", values)],
+                [*rows[:SHOWN_COLUMNS], *last],
                 "<<>><",
             ),
             *([f"  and {len(rows) - SHOWN_COLUMNS} more columns"] if len(rows) > SHOWN_COLUMNS else []),
             *([f"  carried through: {', '.join(dataset.ids)}"] if dataset.ids else []),
+            *(["  no target: every column above is a feature"] if target is None else []),
             *(f"note: {column.note}" for column in dataset.columns if column.note),
         ]
     )
 
 
+def _targets(target: Target) -> str:
+    if target.numbers is None or (target.classifies and target.labels.dtype == object):
+        return _listed(sorted(set(target.labels.tolist())))
+    return _range(target.numbers.min(), target.numbers.max())
+
+
 def _values(column: Column) -> str:
     feature = column.feature
+    if feature.kind == "text":
+        return "free text"
     if feature.kind == "category":
         return _listed(feature.categories)
     if feature.kind == "boolean":
@@ -78,17 +88,19 @@ def split(parts: Split, choice: Choice, test_size: float, seed: int) -> str:
         f"split: {len(parts.train):,} rows to fit on, {len(parts.held_out):,} held out "
         f"(test size {test_size:g}, seed {seed}{stratified})"
     )
-    return "\n".join([head, *_balance(parts, choice)] if choice.classifies else [head])
+    if parts.y is None or not choice.classifies:
+        return head
+    return "\n".join([head, *_balance(parts, parts.y, choice)])
 
 
-def _balance(parts: Split, choice: Choice) -> list[str]:
-    classes, counts = np.unique(parts.y, return_counts=True)
+def _balance(parts: Split, y: np.ndarray, choice: Choice) -> list[str]:
+    classes, counts = np.unique(y, return_counts=True)
     rows = [
         (
             str(label),
             f"{count:,}",
-            f"{count / len(parts.y):.1%}",
-            *(f"{(parts.y[side] == label).sum():,}" for side in (parts.train, parts.held_out)),
+            f"{count / len(y):.1%}",
+            *(f"{(y[side] == label).sum():,}" for side in (parts.train, parts.held_out)),
         )
         for label, count in list(zip(classes, counts, strict=True))[:SHOWN]
     ]
@@ -96,10 +108,10 @@ def _balance(parts: Split, choice: Choice) -> list[str]:
     if len(classes) > SHOWN:
         lines.append(f"  and {len(classes) - SHOWN} more classes")
     rare, common = counts.argmin(), counts.argmax()
-    if counts[rare] / len(parts.y) < RARE / len(classes):
+    if counts[rare] / len(y) < RARE / len(classes):
         lines.append(
-            f"  imbalanced: {counts[rare] / len(parts.y):.1%} of the rows are '{classes[rare]}', so always "
-            f"predicting '{classes[common]}' would be right in {counts[common] / len(parts.y):.1%}.\n"
+            f"  imbalanced: {counts[rare] / len(y):.1%} of the rows are '{classes[rare]}', so always "
+            f"predicting '{classes[common]}' would be right in {counts[common] / len(y):.1%}.\n"
             "  Judge by precision and recall, not by accuracy."
         )
         parameters = choice.estimator.get_params().items()
@@ -115,14 +127,30 @@ def quality(
     measured: Mapping[str, Any],
     contract: Contract,
     threshold: float | None,
-    truth: np.ndarray,
+    truth: np.ndarray | None,
     scores: Scores,
+    *,
+    imported: bool,
 ) -> str:
-    """The metrics on the rows held out, for a classifier with its confusion matrix."""
+    """The metrics on the rows held out, for a classifier with its confusion matrix.
+
+    ``imported``: the model came fitted, and the rows are a sample, perhaps without ``truth``.
+    """
+    rows = named_rows(imported)
+    if contract.task in UNSUPERVISED:
+        head = (
+            f"on the {len(scores.values):,} {rows}; there is no target, so nothing says how good this is:"
+        )
+        aligned = ((metrics.counts(contract, scores), "<>>"), (metrics.spread(scores), "<>"))
+        tables = (_grid(table[0], table[1:], align) for table, align in aligned if table)
+        return "\n".join([head, *itertools.chain.from_iterable(tables)])
+    if truth is None:
+        return f"scored the {len(scores.values):,} {rows}; without their targets there are no metrics"
     named = ", ".join(
         f"{name} {metrics.shown(value)}" for name, value in measured.items() if not isinstance(value, list)
     )
-    lines = [f"on the {len(truth):,} rows held out: {named}"]
+    seen = " (measured on rows that the model may have seen)" if imported else ""
+    lines = [f"on the {len(truth):,} {rows}{seen}: {named}"]
     classes = contract.classes
     if contract.task != "regression" and len(classes) <= SHOWN:
         table: str = sk.classification_report(
@@ -162,14 +190,20 @@ def _thresholds(label: Label, chosen: float, positive: np.ndarray, probability: 
     return _grid((f"'{label}' from", "precision", "recall", "f1"), rows, "<>>>")
 
 
-def parity(finding: Finding, program: Finding | None) -> str:
+def named_rows(imported: bool) -> str:
+    """What the rows are called that a model was scored on."""
+    return "rows of the sample" if imported else "rows held out"
+
+
+def parity(finding: Finding, program: Finding | None, *, imported: bool) -> str:
     """What will serve many rows, what will serve one row, and why."""
     if finding.reason is not None:
         return f"runtime: joblib (scikit-learn itself, slower to start). No ONNX graph: {finding.reason}"
     same = "identical labels, " if finding.labels_identical else ""
-    unit = f" of the target's standard deviation, {finding.scale.unit:.4g}" if finding.scale else ""
+    whose = "score" if finding.labels_identical is not None else "target"
+    unit = f" of the {whose}'s standard deviation, {finding.scale.unit:.4g}" if finding.scale else ""
     lines = [
-        f"runtime: onnx. The graph was found equal on {finding.rows:,} rows held out and "
+        f"runtime: onnx. The graph was found equal on {finding.rows:,} {named_rows(imported)} and "
         f"{finding.adversarial_rows:,} adversarial rows:",
         f"  {same}largest difference {finding.largest_difference:.1e} "
         f"(tolerance {finding.tolerance:.0e}{unit})",
@@ -182,13 +216,40 @@ def parity(finding: Finding, program: Finding | None) -> str:
     return "\n".join(lines)
 
 
+def needs(wanted: Needs) -> str:
+    """What an image brings that serves the pickle."""
+    libraries = ", ".join(f"{name} {version}" for name, version in wanted.libraries.items())
+    lines = [f"the image brings scikit-learn and pandas{', ' + libraries if libraries else ''}"]
+    if wanted.modules:
+        names = ", ".join(f"{name}" for name in wanted.modules)
+        lines.append(
+            f"  and your own module {names}: run make images where Python finds it, here or on PYTHONPATH"
+        )
+    return "\n".join(lines)
+
+
 def unsteady(difference: float, scale: Scale | None) -> str:
     """A note on an estimator that rounds differently when many rows are scored at once."""
-    unit = "a probability" if scale is None else "the target's standard deviation"
+    unit = "a probability" if scale is None else "the standard deviation of the target, or of the score,"
     return (
         "note: the last digits of a prediction depend on how many rows are scored at once, by "
         f"{difference:.0e} of {unit} on the rows tried: the pipeline computes in float32 somewhere"
     )
+
+
+def beside(own: Mapping[str, Any], served: Mapping[str, Any]) -> str:
+    """What the model itself predicts for a row, and what its bundle does."""
+    return (
+        f"the first row of the sample: the model itself predicts {_prediction(own)}, "
+        f"and the bundle serves {_prediction(served)}"
+    )
+
+
+def _prediction(prediction: Mapping[str, Any]) -> str:
+    label, probabilities = prediction["prediction"], prediction.get("probabilities")
+    if probabilities is None:
+        return f"{label:.6g}" if isinstance(label, float) else str(label)
+    return f"{label} (with {probabilities[str(label)]:.6f})"
 
 
 def done(manifest: Manifest, out: Path) -> str:

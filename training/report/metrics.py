@@ -1,8 +1,9 @@
-"""How good a model is on the rows held out, as JSON numbers."""
+"""How good a model is on the rows held out, as JSON numbers; without a target, what it predicts for them."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,43 @@ from sklearn import metrics as sk
 
 from handler.bundle import Contract
 from handler.scoring.scorers import Scores
+from training.compat import root_mean_squared_error
 
 #: The most classes whose confusion matrix the manifest has.
 LARGEST_MATRIX = 50
+#: The most labels whose rows are counted one by one.
+SHOWN = 20
+QUANTILES = {"least": 0.0, "5 %": 0.05, "median": 0.5, "95 %": 0.95, "greatest": 1.0}
 
 
 def shown(value: float) -> str:
     """A metric with four decimals, or, if it is small or large, with four significant digits."""
     return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e9 else f"{value:.4g}"
+
+
+def counts(contract: Contract, scores: Scores) -> list[Sequence[str]]:
+    """A table of the rows by their label, the most frequent ``SHOWN`` first; its header is its first row."""
+    rows = np.bincount(scores.values, minlength=len(contract.classes))
+    order = np.argsort(-rows, kind="stable")
+    table = [
+        (str(contract.classes[each]), f"{rows[each]:,}", f"{rows[each] / rows.sum():.1%}") for each in order
+    ]
+    left = rows[order[SHOWN:]]
+    more = (
+        [(f"{len(left)} others", f"{left.sum():,}", f"{left.sum() / rows.sum():.1%}")] if len(left) else []
+    )
+    return [("prediction", "rows", "share"), *table[:SHOWN], *more]
+
+
+def spread(scores: Scores) -> list[Sequence[str]]:
+    """A table of the quantiles of the score, its header first; empty where there is no score."""
+    if scores.score is None:
+        return []
+    values = np.quantile(scores.score[np.isfinite(scores.score)], list(QUANTILES.values()))
+    return [
+        ("score", "value"),
+        *((name, shown(value)) for name, value in zip(QUANTILES, values, strict=True)),
+    ]
 
 
 def measure(contract: Contract, truth: np.ndarray, scores: Scores) -> dict[str, Any]:
@@ -39,7 +69,7 @@ def _regression(y: np.ndarray, values: np.ndarray) -> dict[str, Any]:
     return {
         "r2": float(sk.r2_score(y, values)),
         "mae": float(sk.mean_absolute_error(y, values)),
-        "rmse": float(sk.root_mean_squared_error(y, values)),
+        "rmse": root_mean_squared_error(y, values),
     }
 
 

@@ -1,4 +1,4 @@
-"""Pictures of how good a model is, on the rows held out: scikit-learn's displays, as PNG images."""
+"""Pictures of how good a model is, on rows with their targets, and of what it predicts: PNG images."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from sklearn.calibration import CalibrationDisplay
 from handler.bundle import Contract, Feature
 from handler.schema import Columns
 from handler.scoring.scorers import Scorer, Scores
+from training.compat import curve
 from training.errors import one_line
 
 #: The most rows that are scored again for importances and effects, and drawn as points.
@@ -27,15 +28,21 @@ MOST_IMPORTANT, EFFECTS = 15, 4
 MOST_SCORED = 200_000
 #: With more classes, a matrix, or a curve for each, cannot be read.
 MOST_CLASSES, MOST_CURVES = 30, 6
+#: How to read the distribution of a score.
+SCORES = {
+    "anomaly": "The lower, the more unusual; rows on the left of the line are anomalies.",
+    "cluster": "The logarithm of a row's likelihood: the lower, the more unusual.",
+}
 #: The colour-blind can tell these apart too. https://jfly.uni-koeln.de/color/
 BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#777777"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
-    """The rows held out, their scores and their targets, and the scorer to ask further.
+    """The rows that were scored, their scores and their targets, and the scorer to ask further.
 
-    ``truth`` (theirs) and ``every_truth`` (all rows') are as ``scores.values``.
+    ``truth`` (theirs) and ``every_truth`` (all rows') are arrays as ``scores.values``, or None where no
+    target is known. ``rows``: what the rows are called in captions.
     """
 
     contract: Contract
@@ -43,8 +50,9 @@ class Evidence:
     scorer: Scorer
     columns: Columns
     scores: Scores
-    truth: np.ndarray
-    every_truth: np.ndarray
+    truth: Any
+    every_truth: Any
+    rows: str = "rows held out"
 
     @property
     def names(self) -> list[str]:
@@ -77,7 +85,11 @@ Draw = Callable[[Evidence], Figure]
 
 def _chosen(evidence: Evidence) -> Iterator[tuple[str, str, Draw]]:
     """The title, the caption and the function of each picture."""
-    if evidence.contract.task == "regression":
+    if evidence.truth is None:
+        yield "Predictions", f"What is predicted for the {evidence.rows}.", _predictions
+        if evidence.scores.score is not None:
+            yield "Scores", SCORES[evidence.contract.task], _score_histogram
+    elif evidence.contract.task == "regression":
         actual, residual = (partial(_error, kind=kind) for kind in ("actual", "residual"))
         yield "Predicted and actual", "The closer to the diagonal, the better.", actual
         caption = "Actual minus predicted; a slope or a funnel shows something that was not learnt."
@@ -86,12 +98,12 @@ def _chosen(evidence: Evidence) -> Iterator[tuple[str, str, Draw]]:
         yield "Distribution of residuals", caption, _residual_histogram
     else:
         yield from _chosen_for_classes(evidence)
+    if evidence.truth is not None:
+        score = _score_name(evidence)
+        caption = f"How much the {score} falls when a column is shuffled; lines span the shuffles."
+        yield "Permutation importance", caption, _importance
     caption = (
-        f"How much the {_score_name(evidence)} falls when a column is shuffled; lines span the shuffles."
-    )
-    yield "Permutation importance", caption, _importance
-    caption = (
-        "The mean prediction over rows held out, with one feature set to each value and the others kept."
+        f"The mean prediction over {evidence.rows}, with one feature set to each value and the others kept."
     )
     yield "Effects", caption, _effects
 
@@ -99,7 +111,9 @@ def _chosen(evidence: Evidence) -> Iterator[tuple[str, str, Draw]]:
 def _chosen_for_classes(evidence: Evidence) -> Iterator[tuple[str, str, Draw]]:
     yield "Class balance", "The rows of each class in the whole file.", _balance
     if len(evidence.names) <= MOST_CLASSES:
-        caption = "The rows held out by their actual and predicted class; shares are of the actual class."
+        caption = (
+            f"The {evidence.rows} by their actual and predicted class; shares are of the actual class."
+        )
         yield "Confusion matrix", caption, _confusion
     if evidence.scores.probabilities is None:
         return
@@ -146,8 +160,33 @@ def _short(text: str, most: int = 28) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
+def _predictions(evidence: Evidence) -> Figure:
+    if evidence.contract.task != "regression":
+        return _counts(evidence, evidence.scores.values)
+    figure, axes = _figure()
+    axes.hist(evidence.scores.values, bins=50, color=BLUE)
+    axes.set(xlabel="predicted", ylabel="rows")
+    return figure
+
+
+def _score_histogram(evidence: Evidence) -> Figure:
+    figure, axes = _figure()
+    score = evidence.scores.score
+    assert score is not None
+    axes.hist(score[np.isfinite(score)], bins=50, color=BLUE)
+    if evidence.contract.task == "anomaly":
+        axes.axvline(0, color=ORANGE)
+    axes.set(xlabel="score", ylabel="rows")
+    return figure
+
+
 def _balance(evidence: Evidence) -> Figure:
-    counts = np.bincount(evidence.every_truth, minlength=len(evidence.names))
+    return _counts(evidence, evidence.every_truth)
+
+
+def _counts(evidence: Evidence, indices: Any) -> Figure:
+    """How many rows each class has."""
+    counts = np.bincount(indices, minlength=len(evidence.names))
     shown = np.argsort(counts, kind="stable")[-MOST_CLASSES:]
     figure, axes = _figure(height=max(1.6, 0.8 + 0.32 * len(shown)))
     bars = axes.barh([evidence.names[index] for index in shown], counts[shown], color=BLUE)
@@ -186,7 +225,7 @@ def _mark(axes: Any, x: float, y: float, evidence: Evidence) -> None:
 def _roc(evidence: Evidence) -> Figure:
     figure, axes = _figure(5.2, 4.6)
     truth, predicted = evidence.truth, evidence.positive >= evidence.threshold
-    line: dict[str, Any] = {"ax": axes, "curve_kwargs": {"color": BLUE}, "name": "model"}
+    line: dict[str, Any] = {"ax": axes, "name": "model", **curve(sk.RocCurveDisplay, color=BLUE)}
     sk.RocCurveDisplay.from_predictions(truth, evidence.positive, plot_chance_level=True, **line)
     _mark(axes, predicted[truth == 0].mean(), predicted[truth == 1].mean(), evidence)
     axes.set(xlabel="false alarms (share of negatives)", ylabel="found (share of positives)", aspect="auto")
@@ -197,7 +236,7 @@ def _roc(evidence: Evidence) -> Figure:
 def _precision_recall(evidence: Evidence) -> Figure:
     figure, axes = _figure(5.2, 4.6)
     truth, predicted = evidence.truth, evidence.positive >= evidence.threshold
-    line: dict[str, Any] = {"ax": axes, "curve_kwargs": {"color": BLUE}, "name": "model"}
+    line: dict[str, Any] = {"ax": axes, "name": "model", **curve(sk.PrecisionRecallDisplay, color=BLUE)}
     sk.PrecisionRecallDisplay.from_predictions(truth, evidence.positive, **line)
     axes.axhline(truth.mean(), color=GREY, linestyle="--", linewidth=1, label="chance")
     precision = truth[predicted].mean() if predicted.any() else 0.0
@@ -253,8 +292,8 @@ def _roc_of_each(evidence: Evidence) -> Figure:
 
 
 def _some(evidence: Evidence, most: int = ROWS) -> np.ndarray:
-    """Indices of rows held out, ``most`` at most, the same each time."""
-    count = len(evidence.truth)
+    """Indices of rows, ``most`` at most, the same each time."""
+    count = len(evidence.scores.values)
     return np.sort(np.random.default_rng(0).permutation(count)[:most])
 
 
@@ -323,11 +362,12 @@ def importances(evidence: Evidence) -> list[tuple[Feature, np.ndarray]]:
 
 
 def _correlation(evidence: Evidence, feature: Feature) -> float:
-    """How much a number correlates with the predictions, from 0 to 1; a category counts as 1."""
-    if feature.kind == "category":
+    """How much a number correlates with the predictions, from 0 to 1; a text counts as 1."""
+    if feature.is_text:
         return 1.0
-    probabilities = evidence.scores.probabilities
-    scores = evidence.scores.values if probabilities is None else probabilities[:, -1]
+    _, probabilities, scores = evidence.scores
+    if scores is None:
+        scores = evidence.scores.values if probabilities is None else probabilities[:, -1]
     values = evidence.columns[feature.name]
     there = np.isfinite(values) & np.isfinite(scores)
     with np.errstate(all="ignore"):  # a column of one value correlates with nothing
@@ -347,7 +387,11 @@ def _importance(evidence: Evidence) -> Figure:
 
 
 def _effects(evidence: Evidence) -> Figure:
-    features = [feature for feature, _ in importances(evidence)[:EFFECTS]]
+    if evidence.truth is None:
+        by_correlation = sorted(evidence.contract.features, key=lambda each: -_correlation(evidence, each))
+        features = by_correlation[:EFFECTS]
+    else:
+        features = [feature for feature, _ in importances(evidence)[:EFFECTS]]
     rows = (len(features) + 1) // 2
     figure = Figure(figsize=(7.6, 2.9 * rows), layout="constrained")
     grid = np.atleast_1d(figure.subplots(rows, min(2, len(features)))).reshape(-1)
@@ -382,16 +426,16 @@ def _draw_effect(
     if means.shape[1] > 1:
         axes.legend(fontsize=8)
     axes.set_xlabel(_short(feature.name, 36))
-    what = "value" if evidence.contract.task == "regression" else "probability"
-    axes.set_ylabel(
-        f"mean {what}" if evidence.scores.probabilities is not None or what == "value" else "share"
-    )
+    _, probabilities, score = evidence.scores
+    regression = evidence.contract.task == "regression"
+    what = "score" if score is not None else "value" if regression else "probability"
+    axes.set_ylabel("share" if what == "probability" and probabilities is None else f"mean {what}")
     axes.spines[["top", "right"]].set_visible(False)
 
 
 def _grid(feature: Feature, values: np.ndarray) -> list[Any]:
     """Some values of a feature: quantiles of a number, the most frequent categories."""
-    if feature.kind == "category":
+    if feature.is_text:
         known, counts = np.unique(values[values != ""].astype(str), return_counts=True)
         return [str(each) for each in known[np.argsort(-counts, kind="stable")][:8]]
     if feature.kind == "boolean":
@@ -404,8 +448,10 @@ def _all(value: Any, some: np.ndarray) -> np.ndarray:
 
 
 def _mean(evidence: Evidence, columns: Columns) -> list[float]:
-    """The mean prediction: a value, the second class's probability, or each class's."""
+    """The mean prediction: a score, a value, the second class's probability, or each class's."""
     scores = evidence.scorer.score(columns)
+    if scores.score is not None:
+        return [float(scores.score.mean())]
     if evidence.contract.task == "regression":
         return [float(scores.values.mean())]
     if scores.probabilities is None:

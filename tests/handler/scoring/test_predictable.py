@@ -198,8 +198,8 @@ def test_a_single_bad_row_costs_a_few_calls_more() -> None:
 class Overflowing:
     """An engine of one row whose arithmetic overflows beyond 100."""
 
-    def run(self, record: Any) -> tuple[float, None]:
-        return (float("inf") if record[0] > 1000 else 10.0 ** (record[0] * 10)), None
+    def run(self, record: Any) -> tuple[float, None, None]:
+        return (float("inf") if record[0] > 1000 else 10.0 ** (record[0] * 10)), None, None
 
 
 @pytest.mark.parametrize("value", [100.0, 1e4])

@@ -1,0 +1,61 @@
+"""Names of scikit-learn that its older versions lack: packaging works on 1.3 and newer.
+
+A class that is not there has a stand-in, which nothing is an instance of.
+"""
+
+from __future__ import annotations
+
+import inspect
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from sklearn import metrics
+
+__all__ = [
+    "FixedThresholdClassifier",
+    "FrozenEstimator",
+    "TunedThresholdClassifierCV",
+    "curve",
+    "get_tags",
+    "root_mean_squared_error",
+]
+
+try:
+    from sklearn.frozen import FrozenEstimator  # since 1.6
+    from sklearn.utils import get_tags
+except ImportError:
+
+    class FrozenEstimator:  # type: ignore[no-redef]
+        """Stands in."""
+
+    def get_tags(estimator: Any) -> Any:
+        """Those of the tags that are asked for here, under their new names."""
+        tags = estimator._get_tags()
+        return SimpleNamespace(
+            estimator_type=getattr(estimator, "_estimator_type", None),
+            requires_fit=tags["requires_fit"],
+            input_tags=SimpleNamespace(allow_nan=tags["allow_nan"]),
+        )
+
+
+try:
+    from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV  # since 1.5
+except ImportError:
+
+    class FixedThresholdClassifier:  # type: ignore[no-redef]
+        """Stands in."""
+
+    class TunedThresholdClassifierCV:  # type: ignore[no-redef]
+        """Stands in."""
+
+
+def root_mean_squared_error(y: np.ndarray, values: np.ndarray) -> float:
+    """As ``sklearn.metrics`` has it since 1.4."""
+    return float(np.sqrt(metrics.mean_squared_error(y, values)))
+
+
+def curve(display: Any, **style: Any) -> dict[str, Any]:
+    """The arguments that give a display's line a style."""
+    new = "curve_kwargs" in inspect.signature(display.from_predictions).parameters  # since 1.7, or later
+    return {"curve_kwargs": style} if new else style
