@@ -68,7 +68,7 @@ def _discriminants(nodes: Nodes, model: Any, given: str) -> str:
 
 
 def _width_of_discriminants(model: Any) -> int:
-    return min(model.scalings_.shape[1], int(model._max_components))
+    return int(min(model.scalings_.shape[1], model._max_components))
 
 
 def _distances(nodes: Nodes, model: Any, given: str) -> str:
