@@ -145,27 +145,36 @@ def package(
 
 
 def prove(
-    fitted: Fitted, estimator: Scorer, *, seed: int, exact: bool, say: Say, export: Export = to_onnx
+    fitted: Fitted,
+    estimator: Scorer,
+    *,
+    seed: int,
+    exact: bool,
+    say: Say,
+    export: Export = to_onnx,
+    rows_compared: int = parity.ROWS,
 ) -> Proven:
-    """Export the estimator; what was found equal to it will serve. Raises ``TrainingError``."""
+    """Export the estimator; what was found equal to it will serve. Raises ``TrainingError``.
+
+    ``rows_compared``: so many rows are compared, or as many more as the edges of the features need.
+    """
     say("exporting to ONNX, and comparing the graph with scikit-learn ...")
     contract = fitted.contract
-    some = {name: values[: parity.ROWS] for name, values in fitted.rows.items()}
+    some = {name: values[:rows_compared] for name, values in fitted.rows.items()}
     adversarial = rows.adversarial(
         contract.features,
         fitted.typical,
         seed,
         breakpoints(fitted.estimator, contract, fitted.typical, seed),
-        at_least=parity.ROWS - length(some),
+        at_least=rows_compared - length(some),
     )
     gate = Gate(estimator, contract.task, some, adversarial, _scale(fitted, estimator, some), exact)
     graph, scorer, finding = _exported(fitted, gate, export)
     program, program_finding = (None, None) if graph is None else _compiled(graph, contract, gate)
     say(console.parity(finding, program_finding, imported=fitted.imported))
-    pickled = _pickled(fitted.estimator)
     if graph is None:
         finding = _steady(gate, finding, say)
-    files = {JOBLIB: pickled, ONNX: graph, SCALAR: program}
+    files = {JOBLIB: _pickled(fitted.estimator), ONNX: graph, SCALAR: program}
     needs = None
     if graph is None:
         needs = needs_of(fitted.estimator)
@@ -188,11 +197,12 @@ def _scale(fitted: Fitted, estimator: Scorer, some: Columns) -> Scale | None:
 
 def _exported(fitted: Fitted, gate: Gate, export: Export) -> tuple[bytes | None, Scorer, Finding]:
     """The graph, if it was found equal; one that only answers too much is exported again with a guard."""
+    classes, own = fitted.contract.classes, own_labels(fitted.estimator, fitted.contract)
     try:
         for guarded in (False, True):
-            graph = export(fitted.estimator, fitted.contract, guarded=guarded)
-            if (own := own_labels(fitted.estimator, fitted.contract)) != fitted.contract.classes:
-                graph = renamed(graph, own, fitted.contract.classes)
+            graph = export(fitted.estimator, fitted.contract._replace(classes=own), guarded=guarded)
+            if own != classes:
+                graph = renamed(graph, own, classes)
             scorer = OnnxScorer(graph, fitted.contract)
             finding = gate.compare(scorer)
             if not finding.answers_too_much:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.cluster import KMeans
@@ -34,6 +35,7 @@ from sklearn.ensemble import (
     IsolationForest,
     RandomForestClassifier,
     RandomForestRegressor,
+    VotingClassifier,
 )
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -266,6 +268,22 @@ def choose(spec: str, features: Features, *, classifies: bool = False) -> Choice
     return Choice(spec, estimator)
 
 
+def is_fitted(estimator: Any) -> bool:
+    """Whether an estimator is fitted; of a pipeline, whether each of its steps is."""
+    steps = getattr(estimator, "steps", None)
+    if isinstance(steps, list):
+        return all(is_fitted(each) for _, each in steps if not isinstance(each, str | None))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            check_is_fitted(estimator)
+    except NotFittedError:
+        return False
+    except TypeError:  # it has no fit
+        return hasattr(estimator, "predict")
+    return True
+
+
 def task_without_target(estimator: Any) -> Task | None:
     """The task of an estimator that is fitted without a target, or None."""
     return UNSUPERVISED.get(get_tags(estimator).estimator_type)
@@ -276,9 +294,9 @@ def check_predicts(estimator: Any, what: str) -> None:
     if (reason := unfit(estimator)) is not None:
         raise TrainingError(f"{what} gives a {reason}")
     last = type(estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator).__name__
+    if _fits_and_predicts(estimator):
+        return
     if isinstance(estimator, BaseEstimator):
-        if is_classifier(estimator) or is_regressor(estimator):
-            return
         if task := task_without_target(estimator):
             if hasattr(estimator, "predict"):
                 return
@@ -311,20 +329,30 @@ def unfit(estimator: Any) -> str | None:
     return None
 
 
-def is_fitted(estimator: Any) -> bool:
-    """Whether an estimator is fitted; of a pipeline, whether each of its steps is."""
-    steps = getattr(estimator, "steps", None)
-    if isinstance(steps, list):
-        return all(is_fitted(each) for _, each in steps if not isinstance(each, str | None))
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            check_is_fitted(estimator)
-    except NotFittedError:
-        return False
-    except TypeError:  # it has no fit
-        return hasattr(estimator, "predict")
-    return True
+def _fits_and_predicts(estimator: Any) -> bool:
+    """Whether it is an estimator for classes or numbers; CatBoost's have no scikit-learn base."""
+    known = isinstance(estimator, BaseEstimator) or all(
+        hasattr(estimator, each) for each in ("fit", "predict", "get_params", "__sklearn_tags__")
+    )
+    return (
+        known and not isinstance(estimator, type) and (is_classifier(estimator) or is_regressor(estimator))
+    )
+
+
+def with_encoded_labels(estimator: Any, y: np.ndarray) -> Any:
+    """The same, with an ``XGBClassifier`` at its end in a vote of one, unless it takes the classes.
+
+    It takes 0 to k - 1 only. ``VotingClassifier`` encodes the labels for its members.
+    """
+    if isinstance(estimator, Pipeline):
+        name, last = estimator.steps[-1]
+        ends = with_encoded_labels(last, y)
+        return estimator if ends is last else Pipeline([*estimator.steps[:-1], (name, ends)])
+    kind, classes = type(estimator), np.unique(y)
+    takes = classes.dtype.kind in "iu" and classes.tolist() == list(range(len(classes)))
+    if takes or not (kind.__module__ == "xgboost.sklearn" and is_classifier(estimator)):
+        return estimator
+    return VotingClassifier([(kind.__name__.lower(), estimator)], voting="soft")
 
 
 def _imported(spec: str) -> Callable[[Features], Any]:

@@ -188,8 +188,8 @@ class JoblibScorer:
     def __init__(self, estimator: Any, contract: Contract) -> None:
         self._estimator = estimator
         self._contract = contract
-        self._classes = contract.classes if contract.task in UNSUPERVISED else None
         self._index = class_index(own_labels(estimator, contract))
+        self._classes = contract.classes if contract.task in UNSUPERVISED else None
         self._score = getattr(estimator, SCORE_METHODS.get(contract.task, ""), None)
 
     def score(self, columns: Columns) -> Scores:
@@ -209,10 +209,9 @@ class JoblibScorer:
 
 
 def own_labels(estimator: Any, contract: Contract) -> tuple[Any, ...]:
-    """The estimator's own labels, which the contract's classes stand for, one for one."""
-    if not contract.classes or contract.task in UNSUPERVISED:
-        return contract.classes
-    return tuple(estimator.classes_.tolist())
+    """An estimator's own labels, which the contract's classes stand for, one for one."""
+    named = contract.classes and contract.task not in UNSUPERVISED
+    return tuple(estimator.classes_.tolist()) if named else contract.classes
 
 
 def fed(features: Sequence[Feature], columns: Columns, rows_as: RowsAs = "frame") -> Any:

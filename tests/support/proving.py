@@ -14,6 +14,7 @@ from handler.scoring.scorers import JoblibScorer, class_index, fed
 from training.feeding import as_looked_for, rows_as
 from training.fitting import contract_of
 from training.packaging import Fitted, Proven, prove
+from training.proof import parity
 
 
 def feature_of(name: str, values: pd.Series) -> Feature:
@@ -36,6 +37,7 @@ def proven(
     *,
     exact: bool = False,
     texts: Collection[str] = (),
+    rows_compared: int = parity.ROWS,
 ) -> Proven:
     """Fit the estimator on two thirds of the rows, and prove what is exported of it on the others.
 
@@ -77,7 +79,14 @@ def proven(
         every_truth=truth,
         training={},
     )
-    return prove(fitted, JoblibScorer(estimator, contract), seed=0, exact=exact, say=lambda _: None)
+    return prove(
+        fitted,
+        JoblibScorer(estimator, contract),
+        seed=0,
+        exact=exact,
+        say=lambda _: None,
+        rows_compared=rows_compared,
+    )
 
 
 def served_by(made: Proven) -> tuple[str, str]:

@@ -537,6 +537,12 @@ def _classifier(read: Callable[[Any], Dump]) -> Converter:
             raise NotImplementedError(f"{type(model).__name__} with other outputs than its classes")
         label, probabilities = operator.output_full_names
         scores = _scores(nodes, operator, dump)
+        if container.get_options(model, {"raw_scores": False})["raw_scores"]:
+            if binary:
+                scores = nodes.add("Concat", nodes.add("Neg", scores), scores, axis=1)
+            nodes.add("Identity", scores, output=probabilities)
+            nodes.most_probable(classes, probabilities, label)
+            return
         if binary:
             positive = _linked(nodes, nodes.flat(scores), dump.link, dump.scale)
             nodes.two_probabilities(positive, probabilities)
@@ -596,10 +602,10 @@ def is_booster(model: object) -> bool:
 
 
 def levels(model: Any) -> tuple[np.ndarray, np.ndarray]:
-    """The indices of a booster's columns, and the numbers that its trees compare them with."""
+    """The indices of a fitted booster's columns, and the numbers that its trees compare them with."""
     try:
         trees = READERS[type(model).__module__](model).trees
-    except NotImplementedError:
+    except Exception:  # noqa: BLE001 - not fitted, for which each library has its own error, or refused
         trees = ()
     columns, values = [np.empty(0, int)], [np.empty(0)]
     for tree in trees:

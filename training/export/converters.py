@@ -83,7 +83,11 @@ def _add(kind: type, shape: Shape, converter: Converter) -> None:
     classifies = issubclass(kind, ClassifierMixin) or shape is classes_out
     options = {
         **(_options(alias) if (alias := sklearn_operator_name_map.get(kind)) else {}),
-        **({"zipmap": [True, False, "columns"], "raw_scores": [True, False]} if classifies else {}),
+        **(
+            {"zipmap": [True, False, "columns"], "nocl": [True, False], "raw_scores": [True, False]}
+            if classifies
+            else {}
+        ),
     }
     update_registered_converter(kind, f"Our{kind.__name__}", shape, converter, options=options)
 

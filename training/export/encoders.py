@@ -2,8 +2,7 @@
 
 What a known, a missing and an unknown value become is asked of the fitted encoder itself, one value at a
 time: rare categories, dropped ones and the ways to treat unknown ones need no rules of ours. In a graph
-the empty text stands for a missing one, whatever the estimator is fed. Where an encoder raises on a value,
-the row's columns are infinite or NaN, so that it gets no answer.
+the empty text stands for a missing one, whatever the estimator is fed.
 """
 
 from __future__ import annotations
@@ -19,10 +18,21 @@ import pandas as pd
 from scipy import sparse
 from skl2onnx.common.data_types import DoubleTensorType, StringTensorType
 from sklearn.impute import MissingIndicator
-from sklearn.preprocessing import OneHotEncoder
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 
 from handler.bundle import Feature
-from training.export.nodes import REAL, TEXT, WHOLE, Converter, Nodes, Part, Shape, columns_out, rows_of
+from training.export.nodes import (
+    REAL,
+    TEXT,
+    WHOLE,
+    Converter,
+    Nodes,
+    Part,
+    Shape,
+    Table,
+    columns_out,
+    rows_of,
+)
 from training.export.trees import ML
 
 SINGLE = onnx.TensorProto.FLOAT
@@ -48,23 +58,30 @@ class Codes(NamedTuple):
     other: Any
 
 
+def _parts(nodes: Nodes, operator: Any) -> Table:
+    """The operator's inputs, as texts or doubles."""
+    parts = []
+    for given in operator.inputs:
+        kind, name = TEXT if isinstance(given.type, StringTensorType) else REAL, given.full_name
+        if kind == REAL and not isinstance(given.type, DoubleTensorType):
+            name = nodes.add("Cast", name, to=REAL)
+        parts.append(Part(name, kind, given.type.shape[1]))
+    return tuple(parts)
+
+
 def columns_of(nodes: Nodes, operator: Any) -> list[Column]:
     """The operator's columns one by one, from however many inputs."""
+    return _columns(nodes, operator.raw_operator, _parts(nodes, operator))
+
+
+def _columns(nodes: Nodes, encoder: Any, parts: Table) -> list[Column]:
+    """The columns one by one, from however many parts."""
     columns = []
-    for given in operator.inputs:
-        texts = isinstance(given.type, StringTensorType)
-        width = given.type.shape[1]
-        if width is None:
-            width = operator.raw_operator.n_features_in_ if len(operator.inputs) == 1 else 1
-        name = given.full_name
-        if not texts and not isinstance(given.type, DoubleTensorType):
-            name = nodes.add("Cast", name, to=REAL)
-        if width == 1:
-            columns.append(Column(name, texts))
-            continue
+    for part in parts:
+        width = encoder.n_features_in_ if part.width is None and len(parts) == 1 else part.width or 1
         for index in range(width):
-            where = nodes.constant("column", WHOLE, [1], [index])
-            columns.append(Column(nodes.add("Gather", name, where, axis=1), texts))
+            name = part.name if width == 1 else _chosen(nodes, part.name, [index])
+            columns.append(Column(name, part.kind == TEXT))
     return columns
 
 
@@ -144,12 +161,11 @@ def _numbers(scope: Any, operator: Any, container: Any) -> None:
     """``OrdinalEncoder`` and ``TargetEncoder``: the numbers of each category."""
     encoder, nodes = operator.raw_operator, Nodes(scope, container)
     parts = []
-    for index, (column, width) in enumerate(
-        zip(columns_of(nodes, operator), _widths(encoder), strict=True)
-    ):
+    columns = columns_of(nodes, operator)
+    for index, (column, width) in enumerate(zip(columns, _widths(encoder), strict=True)):
         codes = _codes(encoder, index, width, texts=column.texts)
         for place in range(width):
-            other = math.inf if codes.other is None else float(codes.other[0, place])
+            other = math.nan if codes.other is None else float(codes.other[0, place])
             values = codes.rows[:, place].astype(np.float64)
             parts.append(looked_up(nodes, column, codes.keys, values, other, REAL))
     nodes.add("Concat", *parts, output=operator.output_full_names[0], axis=1)
@@ -159,14 +175,11 @@ def _one_hot(scope: Any, operator: Any, container: Any) -> None:
     """``OneHotEncoder``: a category's place among its columns, then a mark there."""
     encoder, nodes = operator.raw_operator, Nodes(scope, container)
     parts = []
-    for index, (column, width) in enumerate(
-        zip(columns_of(nodes, operator), _widths(encoder), strict=True)
-    ):
+    columns = columns_of(nodes, operator)
+    for index, (column, width) in enumerate(zip(columns, _widths(encoder), strict=True)):
         codes = _codes(encoder, index, width, texts=column.texts)
         if width:
             parts.append(_marks(nodes, column, codes, width))
-        elif codes.other is None:
-            raise NotImplementedError("a column without columns that refuses unknown categories")
     if not parts:
         raise NotImplementedError("OneHotEncoder without a column")
     marks = nodes.add("Concat", *parts, axis=1) if len(parts) > 1 else parts[0]
@@ -175,10 +188,7 @@ def _one_hot(scope: Any, operator: Any, container: Any) -> None:
 
 def _marks(nodes: Nodes, column: Column, codes: Codes, width: int) -> str:
     """The columns of one column, shape (n, width), float32."""
-    places = _places(codes.rows)
-    refused = codes.other is None
-    other = width if refused else _places(codes.other)[0]
-    shape = nodes.constant("shape", WHOLE, [2], [-1, width])
+    places, other = _places(codes.rows), -1 if codes.other is None else _places(codes.other)[0]
     if column.texts and places == list(range(width)) and other == -1:
         cats: dict[str, Any] = {"cats_strings": [each.encode() for each in codes.keys]}
         index = column.name
@@ -186,13 +196,7 @@ def _marks(nodes: Nodes, column: Column, codes: Codes, width: int) -> str:
         cats = {"cats_int64s": list(range(width))}
         index = looked_up(nodes, column, codes.keys, places, other, WHOLE)
     encoded = nodes.add("OneHotEncoder", index, op_domain=ML, zeros=1, **cats)
-    marks = nodes.add("Reshape", encoded, shape)
-    if not refused:
-        return marks
-    unknown = nodes.add("Equal", index, nodes.constant("unknown", WHOLE, [], [width]))
-    # Infinite: a model that takes NaN as a missing value refuses it. NaN: no other number comes of it.
-    none = nodes.constant("none", SINGLE, [1, width], [math.inf, *[math.nan] * (width - 1)])
-    return nodes.add("Where", unknown, none, marks)
+    return nodes.add("Reshape", encoded, nodes.constant("shape", WHOLE, [2], [-1, width]))
 
 
 def _places(rows: Any) -> list[int]:
@@ -213,16 +217,11 @@ def _missing_word(missing: Any) -> str:
     return missing
 
 
-def _missing_texts(nodes: Nodes, operator: Any) -> tuple[str, str]:
-    """The operator's texts in one tensor, shape (n, columns), and which of them are missing."""
-    names = [each.full_name for each in operator.inputs]
-    given = nodes.add("Concat", *names, axis=1) if len(names) > 1 else names[0]
-    word = _missing_word(operator.raw_operator.missing_values)
+def _missing_texts(nodes: Nodes, step: Any, parts: Table) -> tuple[str, str]:
+    """Texts in one tensor, shape (n, columns), and which of them are missing."""
+    given = nodes.add("Concat", *(each.name for each in parts), axis=1) if len(parts) > 1 else parts[0].name
+    word = _missing_word(step.missing_values)
     return given, nodes.add("Equal", given, nodes.constant("missing", TEXT, [1], [word.encode()]))
-
-
-def _are_texts(operator: Any) -> bool:
-    return all(isinstance(each.type, StringTensorType) for each in operator.inputs)
 
 
 def _chosen(nodes: Nodes, given: str, columns: Sequence[int]) -> str:
@@ -241,10 +240,11 @@ def _kept(imputer: Any) -> list[int]:
 
 def _imputer(scope: Any, operator: Any, container: Any) -> bool:
     """``SimpleImputer`` of texts."""
-    if not _are_texts(operator):
-        return False
     imputer, nodes = operator.raw_operator, Nodes(scope, container)
-    given, missing = _missing_texts(nodes, operator)
+    parts = _parts(nodes, operator)
+    if {part.kind for part in parts} != {TEXT}:
+        return False
+    given, missing = _missing_texts(nodes, imputer, parts)
     fill = [b"" if pd.isna(each) else str(each).encode() for each in imputer.statistics_]
     filled = nodes.add("Where", missing, nodes.constant("fill", TEXT, [1, len(fill)], fill), given)
     kept = _kept(imputer)
@@ -266,23 +266,41 @@ def _shape_of_imputer(operator: Any) -> None:
     operator.outputs[0].type.shape = [rows_of(operator), len(_kept(imputer)) + marks]
 
 
+def _missing(nodes: Nodes, step: Any, parts: Table) -> str:
+    """Which values of texts, or of doubles, are missing, shape (n, columns)."""
+    if {part.kind for part in parts} == {TEXT}:
+        return _missing_texts(nodes, step, parts)[1]
+    if len(parts) > 1 or not pd.isna(step.missing_values):
+        raise NotImplementedError(f"{type(step).__name__} for another value than NaN")
+    return nodes.add("IsNaN", parts[0].name)
+
+
 def _indicator(scope: Any, operator: Any, container: Any) -> None:
     """``MissingIndicator`` of texts, or of doubles."""
     indicator, nodes = operator.raw_operator, Nodes(scope, container)
-    if _are_texts(operator):
-        _, missing = _missing_texts(nodes, operator)
-    else:
-        if len(operator.inputs) > 1 or not pd.isna(indicator.missing_values):
-            raise NotImplementedError("MissingIndicator for another value than NaN")
-        missing = nodes.add("IsNaN", nodes.double(operator))
-    marks = nodes.add("Cast", _chosen(nodes, missing, indicator.features_), to=REAL)
-    others = sorted({*range(indicator.n_features_in_)} - {*indicator.features_.tolist()})
-    if others and indicator.error_on_new:
-        new = nodes.add("Cast", _chosen(nodes, missing, others), to=REAL)
-        axis = nodes.constant("axis", WHOLE, [1], [1])
-        none = nodes.add("Greater", nodes.add("ReduceSum", new, axis, keepdims=1), nodes.number(0.0))
-        marks = nodes.add("Where", none, nodes.number(math.inf), marks)
-    nodes.add("Identity", marks, output=operator.output_full_names[0])
+    missing = _missing(nodes, indicator, _parts(nodes, operator))
+    marked = _chosen(nodes, missing, indicator.features_)
+    nodes.add("Cast", marked, output=operator.output_full_names[0], to=REAL)
+
+
+def refusals(nodes: Nodes, step: Any, parts: Table) -> list[str]:
+    """Columns, shape (n, 1), that are 0, or NaN where the step raises on a category or a missing value."""
+    if isinstance(step, OneHotEncoder | OrdinalEncoder):
+        columns = []
+        for index, column in enumerate(_columns(nodes, step, parts)):
+            codes = _codes(step, index, 0, texts=column.texts)
+            if codes.other is None:
+                zeros = [0.0] * len(codes.keys)
+                columns.append(looked_up(nodes, column, codes.keys, zeros, math.nan, REAL))
+        return columns
+    if isinstance(step, MissingIndicator) and step.error_on_new:
+        others = sorted({*range(step.n_features_in_)} - {*step.features_.tolist()})
+        if others:
+            marks = nodes.add("Cast", _chosen(nodes, _missing(nodes, step, parts), others), to=REAL)
+            count = nodes.add("ReduceSum", marks, nodes.constant("axis", WHOLE, [1], [1]), keepdims=1)
+            new = nodes.add("Greater", count, nodes.number(0.0))
+            return [nodes.add("Where", new, nodes.number(math.nan), nodes.number(0.0))]
+    return []
 
 
 def as_fed(nodes: Nodes, feature: Feature, given: Part) -> Part:

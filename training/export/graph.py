@@ -40,7 +40,9 @@ def to_onnx(estimator: Any, contract: Contract, *, guarded: bool = False) -> byt
         onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     except NotExportable:
         raise
-    except Exception as error:  # a rule that is not written, or numbers that no graph can hold
+    except NotImplementedError as error:
+        raise NotExportable(str(error)) from error
+    except Exception as error:  # of a kind that nobody foresaw
         raise NotExportable(one_line(error)) from error
     return graph
 

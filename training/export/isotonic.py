@@ -39,6 +39,22 @@ def interval(nodes: Nodes, given: str, knots: np.ndarray) -> str:
     return nodes.add("Cast", nodes.flat(ensemble(nodes, given, [tree], 1)), to=WHOLE)
 
 
+def piecewise(nodes: Nodes, given: str, x: np.ndarray, y: np.ndarray) -> str:
+    """The line through points, of numbers from the first to the last of them; shape (n,)."""
+    if len(y) == 1:
+        return nodes.add("Add", nodes.add("Mul", given, nodes.number(0.0)), nodes.number(float(y[0])))
+    with np.errstate(over="ignore"):
+        slopes = np.append(np.diff(y) / np.diff(x), 0.0)
+    if not np.isfinite(slopes).all():
+        raise NotImplementedError("an interpolation with a step between two numbers next to each other")
+    where = interval(nodes, upright(nodes, given), x[1:])
+    slope, start, begin = (
+        nodes.add("Gather", nodes.constant("knots", REAL, [len(x)], each.tolist()), where)
+        for each in (slopes, x, y)
+    )
+    return nodes.add("Add", nodes.add("Mul", slope, nodes.add("Sub", given, start)), begin)
+
+
 def interpolated(nodes: Nodes, given: str, model: IsotonicRegression) -> str:
     """Isotonic regression of numbers, shape (n, 1), in the steps of ``np.interp``; shape (n,)."""
     x, y = (np.asarray(each) for each in (model.X_thresholds_, model.y_thresholds_))
@@ -49,21 +65,7 @@ def interpolated(nodes: Nodes, given: str, model: IsotonicRegression) -> str:
     inside = numbers
     if model.out_of_bounds == "clip":
         inside = nodes.add("Min", nodes.add("Max", numbers, low), high)
-    if len(y) == 1:
-        made = nodes.add("Add", nodes.add("Mul", inside, nodes.number(0.0)), nodes.number(float(y[0])))
-    else:
-        with np.errstate(over="ignore"):
-            slopes = np.append(np.diff(y) / np.diff(x), 0.0)
-        if not np.isfinite(slopes).all():
-            raise NotImplementedError(
-                "IsotonicRegression with a step between two numbers next to each other"
-            )
-        where = interval(nodes, upright(nodes, inside), x[1:])
-        slope, start, begin = (
-            nodes.add("Gather", nodes.constant("knots", REAL, [len(x)], each.tolist()), where)
-            for each in (slopes, x, y)
-        )
-        made = nodes.add("Add", nodes.add("Mul", slope, nodes.add("Sub", inside, start)), begin)
+    made = piecewise(nodes, inside, x, y)
     if model.out_of_bounds == "clip":
         return made
     outside = nodes.add("Or", nodes.add("Less", numbers, low), nodes.add("Greater", numbers, high))

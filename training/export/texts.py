@@ -44,7 +44,7 @@ def vectorized(nodes: Nodes, step: Any, table: Table) -> Part:
     weighs = isinstance(step, TfidfTransformer)
     if given.kind != (REAL if weighs else TEXT) or not (weighs or given.width == 1):
         raise NotImplementedError(f"{type(step).__name__} of other columns than one of texts")
-    recipe = _tfidf(step) if weighs else _recipe(step)
+    recipe = _tfidf(step) if weighs else recipe_of(step)
     name = nodes.add(WEIGHTS if weighs else COUNTS, given.name, recipe=json.dumps(recipe))
     return Part(name, REAL, given.width if weighs else recipe["width"])
 
@@ -57,7 +57,7 @@ def _width(vectorizer: Any) -> int:
     return len(vectorizer.vocabulary_)
 
 
-def _recipe(vectorizer: Any) -> Recipe:
+def recipe_of(vectorizer: Any) -> Recipe:
     """The parameters of ``handler.scoring.texts.Vectorizer``; raises ``NotImplementedError``."""
     kind = type(vectorizer).__name__
     if vectorizer.input != "content":

@@ -232,9 +232,11 @@ def _columns(
     try:
         known = encoders.known(model, names)
     except Exception:  # noqa: BLE001 - a step of one's own may look like another
-        known = {}
+        known = encoders.Known({}, frozenset())
+    kinds = {**dict.fromkeys(known.texts, "text"), **wishes.kinds}
     columns = tuple(
-        samples.column(sample, name, wishes.kinds.get(name), known.get(name, ())) for name in names
+        samples.column(sample, name, kinds.get(name), known.values.get(name, ()))  # type: ignore[arg-type]
+        for name in names
     )
     for each in columns:
         if each.note:
@@ -246,10 +248,15 @@ def _fed_as(model: Any, features: tuple[Feature, ...], rows: Columns, named: boo
     """Whether the model takes a DataFrame or an array: it predicts the sample. Raises ``TrainingError``."""
     failure: Exception | None = None
     ways: tuple[RowsAs, ...] = ("frame",) if named else ("array", "frame")
+    if len(features) == 1 and features[0].is_text and not named:
+        ways = ("texts", *ways)
+    count = len(rows[features[0].name])
     for rows_as in ways:
         try:
             with users_code("", say), np.errstate(all="ignore"):
                 predicted = np.asarray(model.predict(fed(features, rows, rows_as)))
+                if len(predicted) != count:
+                    raise ValueError(f"{len(predicted)} predictions for {count} rows")
         except TrainingError as error:
             failure = failure or error.__cause__  # type: ignore[assignment]
             continue
@@ -270,8 +277,8 @@ def _fed_as(model: Any, features: tuple[Feature, ...], rows: Columns, named: boo
 def _check_task(model: Any) -> None:
     if not (is_classifier(model) or is_regressor(model) or task_without_target(model)):
         raise TrainingError(
-            f"a {type(_last(model)).__name__} is not a classifier, a regressor, an outlier detector or a "
-            "clusterer, and is not served"
+            f"a {type(_last(model)).__name__} is not a classifier, regressor, outlier detector or clusterer"
+            ", and is not served"
         )
 
 

@@ -272,6 +272,7 @@ def _levels_by_input(estimator: Any) -> list[tuple[Inputs, Levels]]:
     return [
         (inputs, Levels(*(np.concatenate(each) for each in zip(*levels, strict=True))))
         for inputs, levels in groups.values()
+        if levels
     ]
 
 

@@ -1,4 +1,4 @@
-"""XGBoost, LightGBM and CatBoost themselves are the oracles: on their thresholds and one ulp beside them."""
+"""XGBoost, LightGBM and CatBoost are the oracles: on their own thresholds, and one ulp beside them."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OrdinalEncoder, StandardScaler
 
 from tests.support.proving import proven, served_by
+from training import fitting, pipelines
+from training.errors import TrainingError
 from training.packaging import Proven
 
 #: The libraries warn of what the cases ask for.
@@ -254,6 +256,7 @@ def test_categories_by_index_follow_an_encoder() -> None:
         assert_exported(made, 1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [xgb, lgbm, cat])
 def test_a_booster_is_exported_within_other_estimators(kind: Any) -> None:
     frame, targets = table()
@@ -290,3 +293,30 @@ def test_fitting_that_stopped_early_serves_its_best_iteration() -> None:
         model.fit(some, y, eval_set=[(rest, held_out)], **options)
         assert getattr(model, best) < 150
         assert_exported(proven(FrozenEstimator(model), frame, targets["two"]), 1e-6)
+
+
+def test_xgboost_takes_any_labels() -> None:
+    frame, targets = table()
+    choice = pipelines.Choice("xgb", make_pipeline(StandardScaler(), xgb()))
+    said: list[str] = []
+    model = fitting.fit(choice, frame, targets["texts"], None, 0, said.append)
+    assert any("XGBClassifier takes the classes 0 to k - 1 only" in each for each in said)
+    assert model.classes_.tolist() == ["high", "low", "mid"]
+    assert_exported(proven(FrozenEstimator(model), frame, targets["texts"]), 1e-6)
+
+
+def test_labels_that_xgboost_does_not_take_are_named_with_the_cure() -> None:
+    frame, targets = table()
+    choice = pipelines.Choice("xgb", GridSearchCV(xgb(), {"max_depth": [2]}, cv=2, error_score="raise"))
+    with pytest.raises(TrainingError, match="VotingClassifier"):
+        fitting.fit(choice, frame, targets["texts"], None, 0, lambda _: None)
+
+
+def bare_catboost() -> Any:
+    """``--pipeline module:function``"""
+    return cat()
+
+
+def test_catboost_is_a_pipeline_of_its_own() -> None:
+    choice = pipelines.choose(f"{__name__}:bare_catboost", (), classifies=True)
+    assert choice.classifies
