@@ -131,6 +131,7 @@ def package(
     imported = fitted.imported
     with users_code(f"scoring the {console.named_rows(imported)} fails", say):
         scores = estimator.score(fitted.rows)
+        fitted, scores = _answered(fitted, scores, say)
         measured = {} if fitted.truth is None else metrics.measure(fitted.contract, fitted.truth, scores)
     threshold = fitted.threshold
     say(console.quality(measured, fitted.contract, threshold, fitted.truth, scores, imported=imported))
@@ -142,6 +143,19 @@ def package(
     bundling.write(out, *made, check=_rehearse)
     say(console.done(made.manifest, out))
     return made
+
+
+def _answered(fitted: Fitted, scores: Scores, say: Say) -> tuple[Fitted, Scores]:
+    """The same without the rows for which the estimator gives no finite number: no prediction is made."""
+    sound, named = finite(scores), console.named_rows(fitted.imported)
+    if sound.all():
+        return fitted, scores
+    if not sound.any():
+        raise TrainingError(f"the model gives no finite number for any of the {named}")
+    say(f"{(~sound).sum():,} of the {len(sound):,} {named} get no finite number, and are left out")
+    left, truth = {name: values[sound] for name, values in fitted.rows.items()}, fitted.truth
+    truth = None if truth is None else truth[sound]
+    return replace(fitted, rows=left, truth=truth), scores.at(sound)
 
 
 def prove(

@@ -112,8 +112,8 @@ def codes(features: Features) -> ColumnTransformer:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """``target``: ``class`` (three texts), ``dear`` (yes or no) or ``price``; ``y`` of reviews. What is fitted
-    without a target finds ``anomalies`` or ``clusters``.
+    """``target``: ``class`` (three texts), ``dear`` (yes or no) or ``price``; ``y`` of reviews; or what is
+    learnt without one, ``anomalies`` or ``clusters``.
 
     ``runtime``: of many rows. ``engine``: of one row. ``reason``: what the gate's reason has in it, where
     joblib serves.
@@ -471,14 +471,12 @@ AFTER_TRANSFORMERS = (
     ),
 )
 
-DETECTORS = (
+WITHOUT_TARGET = (
     _row("IsolationForest", "anomalies", ensemble.IsolationForest(random_state=0), gaps),
     _row("OneClassSVM", "anomalies", svm.OneClassSVM(nu=0.1)),
     _row("SGDOneClassSVM", "anomalies", linear.SGDOneClassSVM(random_state=0)),
     _row("EllipticEnvelope", "anomalies", covariance.EllipticEnvelope(random_state=0), few),
     _pickled("LocalOutlierFactor", "anomalies", neighbors.LocalOutlierFactor(novelty=True), "neighbours"),
-)
-CLUSTERERS = (
     _row("KMeans", "clusters", cluster.KMeans(4, n_init=1, random_state=0)),
     _row("MiniBatchKMeans", "clusters", cluster.MiniBatchKMeans(4, n_init=1, random_state=0)),
     _row("BisectingKMeans", "clusters", cluster.BisectingKMeans(5, random_state=0)),
@@ -499,7 +497,7 @@ CLUSTERERS = (
 
 ESTIMATORS = (
     *LINEAR_CLASSIFIERS, *OTHER_CLASSIFIERS, *CLASSIFIERS_OF_OTHERS, *LINEAR_REGRESSORS, *OTHER_REGRESSORS,
-    *AFTER_TRANSFORMERS, *DETECTORS, *CLUSTERERS,
+    *AFTER_TRANSFORMERS, *WITHOUT_TARGET,
 )  # fmt: skip
 
 _SEVERAL = "It is for several targets, and a model has one."

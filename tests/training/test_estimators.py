@@ -30,15 +30,15 @@ TABLE = Path(__file__).resolve().parents[2] / "docs" / "estimators.md"
 WRITING = os.environ.get("WRITE_DOCS") == "1"
 HEAD = """# Estimators
 
-Which engine serves what: every classifier, regressor, outlier detector and clusterer of scikit-learn, fitted on mixed columns (numbers
-with gaps, booleans, whole numbers, categories; a free text before a vectorizer), and compared with scikit-learn on 4,000 rows or more. `make
-estimators` writes this page; a test holds each line to it, and fails for an estimator of scikit-learn that
-is not here.
+Which engine serves what: every classifier, regressor, outlier detector and clusterer of scikit-learn, fitted
+on mixed columns (numbers with gaps, booleans, whole numbers, categories; a free text before a vectorizer), and
+compared with scikit-learn on 4,000 rows or more. `make estimators` writes this page; a test holds each line to
+it, and fails for an estimator of scikit-learn that is not here.
 
 - *many*, *one*: what serves many rows, and one: the ONNX graph, the one-row program (`scalar`), or the
   pickled estimator (`joblib`), which needs scikit-learn where it serves.
-- *difference*: the largest one found on any row by either, of a probability, or of a value in units of the
-  target's (or the score's) spread; labels were equal on every row. Where joblib serves, the reason stands there.
+- *difference*: the largest one found on any row by either, of a probability, or of a value or a score in
+  units of its spread; labels were equal on every row. Where joblib serves, the reason stands there.
 
 | estimator | predicts | many | one | difference, or why joblib serves |
 |---|---|---|---|---|
@@ -49,14 +49,8 @@ Not trained:
 | estimator | why |
 |---|---|
 """
-PREDICTS = {
-    "dear": "two classes",
-    "y": "two classes",
-    "class": "three classes",
-    "price": "a number",
-    "anomalies": "anomalies",
-    "clusters": "clusters",
-}
+PREDICTS = {"dear": "two classes", "y": "two classes", "class": "three classes", "price": "a number"}
+PREDICTS |= {"anomalies": "anomalies", "clusters": "clusters"}
 measured: dict[tuple[str, str], str] = {}
 
 
@@ -82,8 +76,7 @@ def test_an_estimator_is_served_as_the_table_says(row: Row) -> None:
     frame, targets = texts() if row.target == "y" else table()
     features = tuple(feature_of(name, frame[name]) for name in frame)
     free = [name for name in frame if name == "comment"]
-    target = targets.get(row.target)  # none for anomalies and clusters
-    made = proven(row.build(features), frame, target, texts=free, rows_compared=4000)
+    made = proven(row.build(features), frame, targets.get(row.target), texts=free, rows_compared=4000)
     reasons = (made.graph.reason, made.program and made.program.reason)
     assert served_by(made) == (row.runtime, row.engine), reasons
     assert row.reason in (made.graph.reason or "")

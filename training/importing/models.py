@@ -68,7 +68,7 @@ def fitted(model: Any, sample: Sample, wishes: Wishes, imported: Mapping[str, An
     contract = fitting.contract_of(estimator, features, first, rows_as)
     if contract.task in UNSUPERVISED:
         _check_without_target(model, sample, wishes)
-    else:
+    elif labels or wishes.classes:
         contract = contract._replace(classes=_classes(labels, wishes.classes))
     truth = None if sample.target is None else _truth(sample.target, labels, contract.classes)
     target = "" if contract.task in UNSUPERVISED else wishes.target or "prediction"
@@ -277,8 +277,8 @@ def _fed_as(model: Any, features: tuple[Feature, ...], rows: Columns, named: boo
 def _check_task(model: Any) -> None:
     if not (is_classifier(model) or is_regressor(model) or task_without_target(model)):
         raise TrainingError(
-            f"a {type(_last(model)).__name__} is not a classifier, regressor, outlier detector or clusterer"
-            ", and is not served"
+            f"a {type(_last(model)).__name__} is not a classifier, a regressor, an outlier detector or a "
+            "clusterer, and is not served"
         )
 
 

@@ -1,4 +1,4 @@
-"""How pipelines are put together: columns named in every way, weights, unions, nesting, classes of one's own."""
+"""How pipelines are put together: columns named in every way, weights, unions, and one's own classes."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def encoder() -> OneHotEncoder:
 
 
 def logistic() -> LogisticRegression:
-    return LogisticRegression(max_iter=500)
+    return LogisticRegression(max_iter=5000)
 
 
 def parted(*parts: tuple[Any, Any], last: Any = None, **parameters: Any) -> Pipeline:
@@ -123,7 +123,7 @@ STRUCTURES: dict[str, Callable[[], Any]] = {
     "a mask in an array": lambda: parted((StandardScaler(), np.array(MASK)), (encoder(), ["town"])),
     "a selector": lambda: parted(
         (StandardScaler(), make_column_selector(dtype_include="number")),
-        (encoder(), make_column_selector(dtype_include=object)),
+        (encoder(), make_column_selector(dtype_exclude="number")),
     ),
     "positions": lambda: parted((StandardScaler(), [3, 0]), (encoder(), [1])),
     "negative positions": lambda: parted((StandardScaler(), [-1, -4]), (encoder(), [-3])),
@@ -162,11 +162,17 @@ STRUCTURES: dict[str, Callable[[], Any]] = {
         (FunctionTransformer(np.tanh), ["size"]), (encoder(), ["town"])
     ),
     "classes of one's own that change nothing": lambda: parted(
-        (Scaler(), NUMBERS), (encoder(), ["town"]), last=Logistic(max_iter=500)
+        (Scaler(), NUMBERS), (encoder(), ["town"]), last=Logistic(max_iter=5000)
     ),
 }
 
 
+def test_columns_by_name_in_a_frame_between_steps_are_exported() -> None:
+    made = proven(by_name("passthrough"), FRAME, TARGET, exact=True)
+    assert served_by(made) == ("onnx", "scalar"), made.graph.reason
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STRUCTURES)
 def test_a_structure_is_exported(name: str) -> None:
     made = proven(STRUCTURES[name](), FRAME, TARGET, exact=True)

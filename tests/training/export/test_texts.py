@@ -56,7 +56,7 @@ PIPELINES = {
     "words and letters": make_pipeline(make_union(WORDS, CHARS), LinearSVC()),
     "complement": make_pipeline(CountVectorizer(binary=True), ComplementNB()),
     "bernoulli": make_pipeline(CountVectorizer(strip_accents="unicode"), BernoulliNB()),
-    "hashes": make_pipeline(HashingVectorizer(n_features=500), SGDClassifier(loss="log_loss")),
+    "hashes": make_pipeline(HashingVectorizer(), SGDClassifier(loss="log_loss")),
     "search": GridSearchCV(make_pipeline(WORDS, logistic()), {"logisticregression__C": [1.0, 9.0]}, cv=2),
     "calibrated": CalibratedClassifierCV(make_pipeline(WORDS, LinearSVC()), cv=2),
     "components": make_pipeline(mixed(WORDS, TruncatedSVD(4, random_state=0)), logistic()),
