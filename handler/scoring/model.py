@@ -121,7 +121,8 @@ class Model(NamedTuple):
         """The scores of the rows that are predictable, and which rows these are, shape (n,).
 
         A row is not predictable if the model fails on it, or if its value, one of its probabilities or its
-        score is not finite. The rows on which a model fails are found by halving: at most two calls per row.
+        score is not finite. The rows on which a model fails are found by halving: at most two calls per
+        row.
         """
         import numpy as np
 

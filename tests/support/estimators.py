@@ -1,4 +1,4 @@
-"""Every classifier and regressor of scikit-learn, each in a pipeline over mixed columns.
+"""Every estimator of scikit-learn that predicts, each in a pipeline over mixed columns.
 
 ``ESTIMATORS`` is the table of docs/estimators.md: what a row is called (it begins with its class), how it
 is built, which engines are expected to serve it, and why not others. ``REFUSED`` are those that are not
