@@ -290,7 +290,10 @@ def task_without_target(estimator: Any) -> Task | None:
 
 
 def check_predicts(estimator: Any, what: str) -> None:
-    """Raise ``TrainingError`` that says why an estimator, ``what`` it is, cannot be served, fitted or not."""
+    """Raise ``TrainingError`` with the reason why an estimator, fitted or not, cannot be served.
+
+    ``what``: what the message calls it.
+    """
     if (reason := unfit(estimator)) is not None:
         raise TrainingError(f"{what} gives a {reason}")
     last = type(estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator).__name__

@@ -151,8 +151,10 @@ class Model(NamedTuple):
             for half in (slice(rows // 2), slice(rows // 2, rows))
         ]
         scored = [scores for scores, _ in halves if len(scores.values)] or [none]
+        values, *others = zip(*scored, strict=True)
         joined = Scores(
-            *(None if parts[0] is None else np.concatenate(parts) for parts in zip(*scored, strict=True))
+            np.concatenate(values),
+            *(None if parts[0] is None else np.concatenate(parts) for parts in others),
         )
         return joined, np.concatenate([sound for _, sound in halves])
 

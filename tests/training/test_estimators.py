@@ -32,8 +32,8 @@ HEAD = """# Estimators
 
 Which engine serves what: every classifier, regressor, outlier detector and clusterer of scikit-learn, each
 fitted on mixed columns (numbers with gaps, booleans, whole numbers, categories; a free text before a
-vectorizer), and compared with scikit-learn on 4,000 rows or more. `make estimators` writes this page; a test
-holds each line to it, and fails for an estimator of scikit-learn that is not here.
+vectorizer), and compared with scikit-learn on 4,000 rows or more. `make estimators` writes this page; a
+test holds each line to it, and fails for an estimator of scikit-learn that is not here.
 
 - *many*, *one*: what serves many rows, and one: the ONNX graph, the one-row program (`scalar`), or the
   pickled estimator (`joblib`), which needs scikit-learn where it serves.

@@ -26,7 +26,7 @@ def shown(value: float) -> str:
 
 
 def counts(contract: Contract, scores: Scores) -> list[Sequence[str]]:
-    """A table of the rows by their label, the ``SHOWN`` most frequent ones first; it begins with its header."""
+    """A table, with its header, of the rows by their label; the ``SHOWN`` most frequent ones are listed."""
     rows = np.bincount(scores.values, minlength=len(contract.classes))
     order = np.argsort(-rows, kind="stable")
     table = [

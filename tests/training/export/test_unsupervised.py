@@ -108,7 +108,7 @@ def test_a_mixture_is_exported_with_probabilities_and_likelihood(kind: Any, cova
 
 @pytest.mark.parametrize("kind", [GaussianMixture, BayesianGaussianMixture])
 def test_a_mixture_with_one_covariance_for_all_is_exported(kind: Any) -> None:
-    """Far away its label hangs on the last bit, and the one-row program, which rounds more, may be rejected."""
+    """Far away its label hangs on the last bit, and the one-row program, which rounds more, may differ."""
     mixture = kind(n_components=3, covariance_type="tied", random_state=0)
     made = proven(make_pipeline(StandardScaler(), mixture), ROWS)
     assert "model.onnx" in made.files, made.graph.reason
