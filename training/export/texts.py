@@ -231,7 +231,7 @@ def _narrow(
     scalars: Collection[str],
     made: dict[str, onnx.NodeProto],
 ) -> None:
-    """Add to ``made`` the nodes of ``mark + name``: the columns of ``name`` that the constant ``mark`` holds.
+    """Add to ``made`` the nodes of ``mark + name``: the columns of ``name`` at the indices in ``mark``.
 
     The columns are chosen as early as that gives the same.
     """
