@@ -64,7 +64,7 @@ def register() -> None:
     """Change skl2onnx's table, which is one for the whole process."""
     _register()
     for kind, shape, converter in boosters.imported():
-        _add(kind, shape, converter)
+        _add(kind, shape, converter, texts=None)
         if shape is classes_out and kind not in sklearn_classifier_list:
             sklearn_classifier_list.append(kind)  # CatBoost's does not have scikit-learn's base class
 
@@ -82,9 +82,11 @@ def _register() -> None:
             _add(kind, shape, converter)
 
 
-def _add(kind: type, shape: Shape, converter: Converter) -> None:
+def _add(kind: type, shape: Shape, converter: Converter, **options: Any) -> None:
+    """``options``: what the converter may be given, each with its values, or None for any."""
     classifies = issubclass(kind, ClassifierMixin) or shape is classes_out
-    options = {
+    allowed = {
+        **options,
         **(_options(alias) if (alias := sklearn_operator_name_map.get(kind)) else {}),
         **(
             {"zipmap": [True, False, "columns"], "nocl": [True, False], "raw_scores": [True, False]}
@@ -94,7 +96,7 @@ def _add(kind: type, shape: Shape, converter: Converter) -> None:
     }
     parser = _two_outputs if classifies else None
     update_registered_converter(
-        kind, f"Our{kind.__name__}", shape, converter, parser=parser, options=options
+        kind, f"Our{kind.__name__}", shape, converter, parser=parser, options=allowed
     )
 
 
