@@ -18,7 +18,7 @@ compile() {
 }
 
 compile requirements/dev
-for name in serve lambda cloudrun joblib train; do
+for name in serve lambda cloudrun joblib train boosters; do
     compile "requirements/$name" --constraints requirements/dev.txt
 done
 for file in requirements/sklearn-*.in; do # environments of their own

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 
 from handler.scoring.model import Model
-from tests.support.bundles import mixed_rows, trained
+from tests.support.bundles import measurements, mixed_rows, trained
 from tests.support.cloud import GCS, S3, gcs_server, s3_server
 from tests.support.serving import serve
 from training.data import sample
@@ -66,6 +66,20 @@ def joblib_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     frame = sample.rows(555, rows=20_000, converted=645)
     folder = tmp_path_factory.mktemp("joblib")
     return trained(folder, frame, "fallback", pipeline="tests.support.pipelines:unexportable")
+
+
+@pytest.fixture(scope="session")
+def anomaly_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An isolation forest, which has no target; served by ONNX."""
+    folder = tmp_path_factory.mktemp("anomaly")
+    return trained(folder, measurements(), "machines", pipeline="isolation_forest")
+
+
+@pytest.fixture(scope="session")
+def cluster_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A mixture of two clusters, with probabilities and a score; served by ONNX."""
+    folder = tmp_path_factory.mktemp("cluster")
+    return trained(folder, measurements(), "machines", pipeline="tests.support.pipelines:mixture")
 
 
 @pytest.fixture(scope="session")

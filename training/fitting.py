@@ -20,7 +20,7 @@ from training.compat import FixedThresholdClassifier, FrozenEstimator, TunedThre
 from training.data.reading import MOST_CLASSES, Dataset
 from training.errors import Say, TrainingError, one_line, users_code
 from training.export.layout import steps_of
-from training.pipelines import Choice, task_without_target
+from training.pipelines import Choice, task_without_target, with_encoded_labels
 from training.proof.rows import unknown_category
 
 
@@ -91,16 +91,27 @@ def fit(
     the best F1 of that class over five folds. Raises ``TrainingError``.
     https://scikit-learn.org/stable/modules/classification_threshold.html
     """
-    estimator, classes = choice.estimator, 0 if y is None else len(np.unique(y))
+    estimator = choice.estimator if y is None else with_encoded_labels(choice.estimator, y)
+    classes = 0 if y is None else len(np.unique(y))
     if threshold is not None and not choice.classifies:
         predicts = "has no target" if choice.unsupervised else "predicts numbers"
         raise TrainingError(f"--threshold is for classes, and pipeline '{choice.name}' {predicts}")
     if threshold is not None and classes != 2:
         raise TrainingError(f"--threshold is for two classes, and the target has {classes}")
     say(f"fitting {choice.name} on {len(rows):,} rows ...")
+    if estimator is not choice.estimator:
+        say("XGBClassifier takes the classes 0 to k - 1 only: a VotingClassifier of it alone encodes them")
     started = time.monotonic()
-    with users_code("the pipeline's fit fails", say):
-        estimator.fit(*([rows] if y is None else [rows, y]))
+    try:
+        with users_code("the pipeline's fit fails", say):
+            estimator.fit(*([rows] if y is None else [rows, y]))
+    except TrainingError as error:
+        if "Invalid classes inferred" not in str(error):  # XGBoost's, somewhere within
+            raise
+        raise TrainingError(
+            f"{error}. XGBClassifier takes the classes 0 to k - 1 only: put VotingClassifier([('xgb', "
+            "XGBClassifier(...))], voting='soft') in its place, which encodes them"
+        ) from error
     say(f"fitted in {time.monotonic() - started:.1f} s")
     run_in_process(estimator)
     if threshold is None or y is None:

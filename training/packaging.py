@@ -131,6 +131,7 @@ def package(
     imported = fitted.imported
     with users_code(f"scoring the {console.named_rows(imported)} fails", say):
         scores = estimator.score(fitted.rows)
+        fitted, scores = _answered(fitted, scores, say)
         measured = {} if fitted.truth is None else metrics.measure(fitted.contract, fitted.truth, scores)
     threshold = fitted.threshold
     say(console.quality(measured, fitted.contract, threshold, fitted.truth, scores, imported=imported))
@@ -144,19 +145,42 @@ def package(
     return made
 
 
+def _answered(fitted: Fitted, scores: Scores, say: Say) -> tuple[Fitted, Scores]:
+    """The same without the rows for which the estimator gives no finite number: no prediction is made."""
+    sound, named = finite(scores), console.named_rows(fitted.imported)
+    if sound.all():
+        return fitted, scores
+    if not sound.any():
+        raise TrainingError(f"the model gives no finite number for any of the {named}")
+    say(f"{(~sound).sum():,} of the {len(sound):,} {named} get no finite number, and are left out")
+    left, truth = {name: values[sound] for name, values in fitted.rows.items()}, fitted.truth
+    truth = None if truth is None else truth[sound]
+    return replace(fitted, rows=left, truth=truth), scores.at(sound)
+
+
 def prove(
-    fitted: Fitted, estimator: Scorer, *, seed: int, exact: bool, say: Say, export: Export = to_onnx
+    fitted: Fitted,
+    estimator: Scorer,
+    *,
+    seed: int,
+    exact: bool,
+    say: Say,
+    export: Export = to_onnx,
+    rows_compared: int = parity.ROWS,
 ) -> Proven:
-    """Export the estimator; what was found equal to it will serve. Raises ``TrainingError``."""
+    """Export the estimator; what was found equal to it will serve. Raises ``TrainingError``.
+
+    ``rows_compared``: so many rows are compared, or as many more as the edges of the features need.
+    """
     say("exporting to ONNX, and comparing the graph with scikit-learn ...")
     contract = fitted.contract
-    some = {name: values[: parity.ROWS] for name, values in fitted.rows.items()}
+    some = {name: values[:rows_compared] for name, values in fitted.rows.items()}
     adversarial = rows.adversarial(
         contract.features,
         fitted.typical,
         seed,
         breakpoints(fitted.estimator, contract, fitted.typical, seed),
-        at_least=parity.ROWS - length(some),
+        at_least=rows_compared - length(some),
     )
     gate = Gate(estimator, contract.task, some, adversarial, _scale(fitted, estimator, some), exact)
     graph, scorer, finding = _exported(fitted, gate, export)

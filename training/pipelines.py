@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.cluster import KMeans
@@ -34,11 +35,28 @@ from sklearn.ensemble import (
     IsolationForest,
     RandomForestClassifier,
     RandomForestRegressor,
+    VotingClassifier,
 )
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LassoCV, LinearRegression, LogisticRegression, Ridge
+from sklearn.linear_model import (
+    LassoCV,
+    LinearRegression,
+    LogisticRegression,
+    MultiTaskElasticNet,
+    MultiTaskElasticNetCV,
+    MultiTaskLasso,
+    MultiTaskLassoCV,
+    Ridge,
+)
+from sklearn.model_selection._search import BaseSearchCV
+from sklearn.multioutput import (
+    ClassifierChain,
+    MultiOutputClassifier,
+    MultiOutputRegressor,
+    RegressorChain,
+)
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -52,6 +70,11 @@ from training.compat import get_tags
 from training.errors import TrainingError, one_line
 
 Features = tuple[Feature, ...]
+#: Estimators that are fitted on a table of targets.
+SEVERAL_TARGETS = (
+    ClassifierChain, MultiOutputClassifier, MultiOutputRegressor, MultiTaskElasticNet,
+    MultiTaskElasticNetCV, MultiTaskLasso, MultiTaskLassoCV, RegressorChain,
+)  # fmt: skip
 FOREST: Mapping[str, Any] = {"max_depth": 12, "min_samples_leaf": 5, "random_state": 0, "n_jobs": -1}
 
 
@@ -268,10 +291,12 @@ def task_without_target(estimator: Any) -> Task | None:
 
 def check_predicts(estimator: Any, what: str) -> None:
     """Raise ``TrainingError`` that says why an estimator, fitted or not, cannot be served; ``what`` it is."""
+    if (reason := unfit(estimator)) is not None:
+        raise TrainingError(f"{what} gives a {reason}")
     last = type(estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator).__name__
+    if _fits_and_predicts(estimator):
+        return
     if isinstance(estimator, BaseEstimator):
-        if is_classifier(estimator) or is_regressor(estimator):
-            return
         if task := task_without_target(estimator):
             if hasattr(estimator, "predict"):
                 return
@@ -288,6 +313,46 @@ def check_predicts(estimator: Any, what: str) -> None:
         f"{what} gives a {type(estimator).__name__}, which is not a scikit-learn classifier, regressor, "
         "outlier detector or clusterer"
     )
+
+
+def unfit(estimator: Any) -> str | None:
+    """Why an estimator cannot become a model, seen before it is fitted; None if nothing is known."""
+    if isinstance(estimator, Pipeline):
+        return unfit(estimator.steps[-1][1])
+    name = type(estimator).__name__
+    if isinstance(estimator, BaseSearchCV):
+        if not estimator.refit:
+            return f"{name}(refit=False), which ends without a fitted estimator: leave refit at True"
+        return unfit(estimator.estimator)
+    if isinstance(estimator, SEVERAL_TARGETS):
+        return f"{name}, which is for several targets; a model has one: train one for each target"
+    return None
+
+
+def _fits_and_predicts(estimator: Any) -> bool:
+    """Whether it is an estimator for classes or numbers; CatBoost's have no scikit-learn base."""
+    known = isinstance(estimator, BaseEstimator) or all(
+        hasattr(estimator, each) for each in ("fit", "predict", "get_params", "__sklearn_tags__")
+    )
+    return (
+        known and not isinstance(estimator, type) and (is_classifier(estimator) or is_regressor(estimator))
+    )
+
+
+def with_encoded_labels(estimator: Any, y: np.ndarray) -> Any:
+    """The same, with an ``XGBClassifier`` at its end in a vote of one, unless it takes the classes.
+
+    It takes 0 to k - 1 only. ``VotingClassifier`` encodes the labels for its members.
+    """
+    if isinstance(estimator, Pipeline):
+        name, last = estimator.steps[-1]
+        ends = with_encoded_labels(last, y)
+        return estimator if ends is last else Pipeline([*estimator.steps[:-1], (name, ends)])
+    kind, classes = type(estimator), np.unique(y)
+    takes = classes.dtype.kind in "iu" and classes.tolist() == list(range(len(classes)))
+    if takes or not (kind.__module__ == "xgboost.sklearn" and is_classifier(estimator)):
+        return estimator
+    return VotingClassifier([(kind.__name__.lower(), estimator)], voting="soft")
 
 
 def _imported(spec: str) -> Callable[[Features], Any]:

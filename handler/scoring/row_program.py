@@ -394,6 +394,31 @@ def _argmax(out: int, given: Values, groups: list[list[int]]) -> Step:
     return step
 
 
+def _running(out: int, given: Values) -> Step:
+    """The sums of the members so far."""
+    (operand,) = given
+
+    def step(slots: list[Any]) -> None:
+        sums, total = [], 0.0
+        for value in slots[operand]:
+            total += value
+            sums.append(total)
+        slots[out] = sums
+
+    return step
+
+
+def _order(out: int, given: Values, largest: int) -> Step:
+    """The indices that bring the members into order, equal ones as they stand."""
+    (operand,) = given
+
+    def step(slots: list[Any]) -> None:
+        values = slots[operand]
+        slots[out] = sorted(range(len(values)), key=values.__getitem__, reverse=bool(largest))
+
+    return step
+
+
 def _softmax(out: int, given: Values) -> Step:
     (operand,) = given
 
@@ -489,6 +514,8 @@ OPERATORS: dict[str, Callable[..., Step]] = {
     "at": _at,
     "reduce": _reduce,
     "argmax": _argmax,
+    "running": _running,
+    "order": _order,
     "softmax": _softmax,
     "text": _text,
     "trees": _trees,

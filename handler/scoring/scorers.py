@@ -210,8 +210,9 @@ class JoblibScorer:
 
 def own_labels(estimator: Any, contract: Contract) -> tuple[Any, ...]:
     """An estimator's own labels, which the contract's classes stand for, one for one."""
-    named = contract.classes and contract.task not in UNSUPERVISED
-    return tuple(estimator.classes_.tolist()) if named else contract.classes
+    if not contract.classes or contract.task in UNSUPERVISED:
+        return contract.classes
+    return tuple(estimator.classes_.tolist())
 
 
 def fed(features: Sequence[Feature], columns: Columns, rows_as: RowsAs = "frame") -> Any:

@@ -1,13 +1,12 @@
 """A text becomes numbers as scikit-learn's vectorizers make them, with Python's own ``re`` and ``str``.
 
 No operator of ONNX splits, lower-cases and counts texts as Python does, so a graph takes the numbers, not
-the text. How they are made is stated by a recipe: the one-row program holds it as an operator's parameters, and
-the graph in its metadata, under ``KEY``::
+the text. How they are made is stated by a recipe: the one-row program holds it as an operator's parameters,
+and the graph in its metadata, under ``KEY``::
 
     [{"input": "t0", "feature": "x2", "analyzer": "word", "terms": ["bad", "good"], ...}, ...]
 
 ``idf`` and each of ``columns`` are base64 there.
-
 https://scikit-learn.org/stable/modules/feature_extraction.html#text-feature-extraction
 """
 
@@ -37,8 +36,8 @@ class Vectorizer:
     ``str.split`` does. ``accents``: None, ``unicode`` or ``ascii``, how they are stripped. ``terms``: the
     columns' terms, or None where a term's hash gives its column; half of the columns' counts are negative
     then, if ``signed``. ``binary``: terms are not counted, only noted. ``idf``: the columns' weights.
-    ``above``: a number becomes 1 where it is above that, which is 0 at least, and 0 elsewhere.
-    ``columns``: the text's ``width`` numbers are multiplied by a matrix with these columns.
+    ``above``: a number becomes 1 where it is above that, which is 0 at least, and 0 elsewhere. Of the
+    ``width`` numbers only the ``chosen`` may be wanted, and of these only their products with ``columns``.
     """
 
     def __init__(
@@ -58,9 +57,9 @@ class Vectorizer:
         idf: Sequence[float] | None = None,
         norm: str | None = None,
         above: float | None = None,
+        chosen: Sequence[int] | None = None,
         columns: Sequence[Sequence[float]] | None = None,
     ) -> None:
-        self._width = width
         self._lowercase = lowercase
         self._strip = _strip_accents(accents)
         self._split: Callable[[str], list[str]] = re.compile(pattern).findall if pattern else str.split
@@ -74,54 +73,16 @@ class Vectorizer:
         self._binary, self._sublinear, self._idf, self._norm = binary, sublinear, idf, norm
         self._above = above
         self._columns = columns
-        self._matrix: np.ndarray | None = None
+        self._places = None if chosen is None else {index: place for place, index in enumerate(chosen)}
+        self._width = width
+        #: How many numbers a text becomes.
+        self.size = len(columns or chosen or range(width))
+        self._arrays: dict[str, np.ndarray] = {}
 
     def row(self, text: str) -> list[float]:
         """The numbers of one text."""
-        indices, values = self._weighed(text)
-        if self._columns is not None:
-            return [
-                sum(map(operator.mul, values, [column[index] for index in indices]))
-                for column in self._columns
-            ]
-        numbers = [0.0] * self._width
-        for index, value in zip(indices, values, strict=True):
-            numbers[index] = value
-        return numbers
-
-    @property
-    def size(self) -> int:
-        """How many numbers a text becomes."""
-        return self._width if self._columns is None else len(self._columns)
-
-    def table(self, texts: Iterable[str]) -> np.ndarray:
-        """The numbers of some texts, shape (n, ``size``)."""
-        import numpy as np
-
-        found = [self._weighed(text) for text in texts]
-        rows = np.repeat(np.arange(len(found)), [len(indices) for indices, _ in found])
-        indices = np.array([index for each, _ in found for index in each], np.intp)
-        values = np.array([value for _, each in found for value in each], np.float64)
-        if self._columns is None:
-            table = np.zeros((len(found), self._width))
-            table[rows, indices] = values
-            return table
-        if self._matrix is None:
-            self._matrix = np.array(self._columns)
-        sums = [np.bincount(rows, values * column[indices], len(found)) for column in self._matrix]
-        return np.stack(sums, axis=1)
-
-    def _weighed(self, text: str) -> tuple[list[int], list[float]]:
-        """The columns in which a text has a number, ascending, and these numbers.
-
-        They are summed in that order, as scikit-learn does.
-        """
-        if self._lowercase:
-            text = text.lower()
-        if self._strip is not None:
-            text = self._strip(text)
-        counts = self._count(self._terms(text))
-        indices = sorted(counts)
+        counts = self.counts(text)
+        indices = sorted(counts)  # in which order scikit-learn sums
         values = [1.0] * len(indices) if self._binary else [float(counts[index]) for index in indices]
         if self._sublinear:
             values = [math.log(value) + 1.0 for value in values]
@@ -130,7 +91,7 @@ class Vectorizer:
             values = [value * weights[index] for index, value in zip(indices, values, strict=True)]
         if self._norm is not None:
             length = (
-                math.sqrt(sum(value * value for value in values))
+                math.sqrt(sum([value * value for value in values]))
                 if self._norm == "l2"
                 else sum(map(abs, values))
             )
@@ -139,9 +100,79 @@ class Vectorizer:
         if self._above is not None:
             limit = self._above
             values = [1.0 if value > limit else 0.0 for value in values]
-        return indices, values
+        if (places := self._places) is not None:
+            kept = [(index, value) for index, value in zip(indices, values, strict=True) if index in places]
+            indices, values = [places[index] for index, _ in kept], [value for _, value in kept]
+        if self._columns is not None:
+            return [
+                sum(map(operator.mul, values, [column[index] for index in indices]))
+                for column in self._columns
+            ]
+        numbers = [0.0] * self.size
+        for index, value in zip(indices, values, strict=True):
+            numbers[index] = value
+        return numbers
 
-    # The terms of a text, not as a list: a long text has many times its own size of them.
+    def table(self, texts: Iterable[str]) -> np.ndarray:
+        """The numbers of some texts, shape (n, ``size``): as ``row``, for all of them at once."""
+        import numpy as np
+
+        found = list(map(self.counts, texts))
+        n = len(found)
+        rows = np.repeat(np.arange(n), list(map(len, found)))
+        indices = np.array([index for counts in found for index in counts], np.int64)
+        values = np.array([count for counts in found for count in counts.values()], np.float64)
+        order = np.argsort(rows * self._width + indices)
+        indices, values = indices[order], values[order]
+        if self._binary:
+            values[:] = 1.0
+        if self._sublinear:
+            values = np.log(values) + 1.0
+        if self._idf is not None:
+            values = values * self._array("idf", self._idf)[indices]
+        if self._norm is not None:
+            sizes = values * values if self._norm == "l2" else np.abs(values)
+            lengths = np.bincount(rows, sizes, n)
+            if self._norm == "l2":
+                lengths = np.sqrt(lengths)
+            lengths[lengths == 0.0] = 1.0
+            values = values / lengths[rows]
+        if self._above is not None:
+            values = (values > self._above).astype(np.float64)
+        if self._places is not None:
+            places = np.full(self._width, -1)
+            places[list(self._places)] = list(self._places.values())
+            indices = places[indices]
+            kept = indices >= 0
+            rows, indices, values = rows[kept], indices[kept], values[kept]
+        if self._columns is not None:
+            columns = self._array("columns", self._columns)
+            return np.stack([np.bincount(rows, values * each[indices], n) for each in columns], axis=1)
+        table = np.zeros((n, self.size))
+        table[rows, indices] = values
+        return table
+
+    def _array(self, name: str, values: Sequence[Any]) -> np.ndarray:
+        """Numbers of the recipe as an array, made once: one row has no need of numpy."""
+        import numpy as np
+
+        if name not in self._arrays:
+            self._arrays[name] = np.array(values, np.float64)
+        return self._arrays[name]
+
+    def counts(self, text: str) -> dict[int, int]:
+        """How often the terms of a text are in it, by their columns."""
+        return self._count(self.terms(text))
+
+    def terms(self, text: str) -> Iterable[str]:
+        """The terms of a text, as scikit-learn's ``build_analyzer()`` gives them, groups in any order."""
+        if self._lowercase:
+            text = text.lower()
+        if self._strip is not None:
+            text = self._strip(text)
+        return self._terms(text)
+
+    # Not as lists: a long text has many times its own size of terms.
 
     def _words(self, text: str) -> Iterable[str]:
         words = self._split(text)

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.cluster import KMeans
+from sklearn.cluster import DBSCAN, KMeans
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor, make_column_selector
+from sklearn.decomposition import PCA
 from sklearn.ensemble import (
     GradientBoostingClassifier,
     GradientBoostingRegressor,
@@ -17,11 +18,13 @@ from sklearn.ensemble import (
     RandomForestClassifier,
     RandomForestRegressor,
 )
-from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
+from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
+from sklearn.neighbors import LocalOutlierFactor
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import (
     Binarizer,
@@ -87,6 +90,15 @@ def gradient_boosting_regressor(features: Features) -> Pipeline:
 
 def hist_gradient_boosting_regressor(features: Features) -> Pipeline:
     return make_pipeline(encoded(features), HistGradientBoostingRegressor(max_iter=5, random_state=0))
+
+
+def imputed(features: Features) -> Pipeline:
+    """Categories imputed before they are encoded, as notebooks do."""
+    numbers = [each.name for each in features if each.kind != "category"]
+    categories = [each.name for each in features if each.kind == "category"]
+    steps = make_pipeline(SimpleImputer(strategy="most_frequent"), OneHotEncoder(handle_unknown="ignore"))
+    columns = ColumnTransformer([("numbers", SimpleImputer(), numbers), ("categories", steps, categories)])
+    return make_pipeline(columns, LogisticRegression(max_iter=1000))
 
 
 def without_probabilities(features: Features) -> Pipeline:
@@ -245,6 +257,30 @@ def clusterer() -> KMeans:
     return KMeans(2)
 
 
+def mixture(features: Features) -> Pipeline:
+    """Two clusters with probabilities, and the likelihood as the score."""
+    return make_pipeline(scaled(features).set_params(sparse_threshold=0.0), GaussianMixture(2, random_state=0))
+
+
+def neighbourhoods(features: Features) -> Pipeline:
+    """It has no graph."""
+    return make_pipeline(scaled(features), LocalOutlierFactor(novelty=True))
+
+
+def density_clusters(features: Features) -> Pipeline:
+    """It predicts no row that it was not fitted on."""
+    return make_pipeline(scaled(features), DBSCAN())
+
+
+def outliers_within(features: Features) -> Pipeline:
+    return make_pipeline(scaled(features), LocalOutlierFactor())
+
+
+def components(features: Features) -> Pipeline:
+    """It ends in a transformer."""
+    return make_pipeline(scaled(features), PCA(2))
+
+
 def log_price() -> TransformedTargetRegressor:
     """A price whose logarithm is learnt: far beyond the data it is infinite."""
     return TransformedTargetRegressor(LinearRegression(), func=np.log1p, inverse_func=np.expm1)
@@ -268,6 +304,24 @@ def outside_the_gap(frame: Any) -> Any:
     if ((frame["x"] > 50) & (frame["x"] < 60)).any():
         raise ValueError("in the gap")
     return frame
+
+
+def texts_alone() -> Pipeline:
+    """The usual classifier of texts, which is fitted on a list of them."""
+    return make_pipeline(TfidfVectorizer(ngram_range=(1, 2)), LogisticRegression())
+
+
+def texts_by_hash() -> Pipeline:
+    return make_pipeline(HashingVectorizer(n_features=4096), LogisticRegression())
+
+
+def halves(text: str) -> list[str]:
+    return [text[: len(text) // 2], text[len(text) // 2 :]]
+
+
+def texts_by_own_code() -> Pipeline:
+    """A tokenizer of which no graph can be made."""
+    return make_pipeline(TfidfVectorizer(tokenizer=halves, token_pattern=None), LogisticRegression())
 
 
 def _fitted(estimator: Any) -> Any:

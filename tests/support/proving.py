@@ -14,10 +14,14 @@ from handler.scoring.scorers import JoblibScorer, class_index, fed
 from training.feeding import as_looked_for, rows_as
 from training.fitting import contract_of
 from training.packaging import Fitted, Proven, prove
+from training.proof import parity
 
 
 def feature_of(name: str, values: pd.Series) -> Feature:
     """The feature that a column is, by its dtype; texts may be missing where one of them is empty."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        known = tuple(values.cat.categories)
+        return Feature(name, "category", bool(values.isna().any()), categories=known, fed_as="category")
     if values.dtype.kind in "OU" or isinstance(values.dtype, pd.StringDtype):
         known = tuple(sorted({str(each) for each in values} - {""}))
         return Feature(name, "category", bool((values == "").any()), categories=known)
@@ -33,6 +37,7 @@ def proven(
     *,
     exact: bool = False,
     texts: Collection[str] = (),
+    rows_compared: int = parity.ROWS,
 ) -> Proven:
     """Fit the estimator on two thirds of the rows, and prove what is exported of it on the others.
 
@@ -43,6 +48,9 @@ def proven(
     made = [feature_of(name, rows[name]) for name in rows]
     features = as_looked_for(
         estimator, [each._replace(kind="text") if each.name in texts else each for each in made]
+    )
+    rows = rows.assign(
+        **{name: rows[name].astype(object).fillna("") for name in rows.select_dtypes("category")}
     )
     columns = {
         each.name: rows[each.name].to_numpy(dtype=object if each.is_text else np.float64)
@@ -71,7 +79,14 @@ def proven(
         every_truth=truth,
         training={},
     )
-    return prove(fitted, JoblibScorer(estimator, contract), seed=0, exact=exact, say=lambda _: None)
+    return prove(
+        fitted,
+        JoblibScorer(estimator, contract),
+        seed=0,
+        exact=exact,
+        say=lambda _: None,
+        rows_compared=rows_compared,
+    )
 
 
 def served_by(made: Proven) -> tuple[str, str]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
 from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.ensemble import VotingClassifier
 from sklearn.impute import MissingIndicator, SimpleImputer
@@ -16,6 +19,8 @@ from sklearn.pipeline import FeatureUnion, make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder
 
 from handler.bundle import Feature
+from handler.scoring.model import Model
+from tests.support.bundles import Run
 from training.feeding import as_looked_for, described
 
 FEATURES = (
@@ -136,3 +141,31 @@ def test_one_line_says_what_reaches_the_pipeline() -> None:
         "missing texts reach the pipeline as NaN in 'city'; as empty texts in 'color'"
     )
     assert described(FEATURES[:1]) == ""
+
+
+def test_a_missing_category_of_a_csv_is_imputed_as_in_pandas(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    random = np.random.default_rng(0)
+    city = random.choice(
+        np.array(["berlin", "oslo", "paris", None], dtype=object), 300, p=[0.5, 0.2, 0.2, 0.1]
+    )
+    frame = pd.DataFrame({"age": random.integers(18, 80, 300), "city": city})
+    frame["y"] = ((frame["age"] > 45) ^ (frame["city"] == "oslo")).astype(int)
+    manifest = run(frame, "--pipeline", "tests.support.pipelines:imputed")
+    assert "missing texts reach the pipeline as NaN in 'city'" in capsys.readouterr().out
+    assert manifest.as_json()["features"][1]["fed_as"] == "nan"
+    assert manifest.engines == {"one": "scalar", "many": "onnx"}
+    estimator = joblib.load(tmp_path / "model" / "model.joblib")
+    encoder = estimator[0].named_transformers_["categories"][-1]
+    again = clone(estimator).fit(pd.read_csv(tmp_path / "rows.csv").drop(columns="y"), frame["y"])
+    expected = again[0].named_transformers_["categories"][-1].categories_[0].tolist()
+    assert encoder.categories_[0].tolist() == expected == ["berlin", "oslo", "paris"]
+    model = Model.load(tmp_path / "model")
+    records = [(40.0, city) for city in ("", "berlin")]
+    missing, berlin = (model.predict_one(record)["probabilities"] for record in records)
+    assert missing == berlin
+    (_, probability) = estimator.predict_proba(
+        pd.DataFrame({"age": [40.0], "city": [np.nan]}, dtype=object)
+    )[0]
+    assert missing["1"] == pytest.approx(probability, abs=1e-12)

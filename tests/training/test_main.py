@@ -109,7 +109,16 @@ def _rows(header: str, row: Callable[[int], str], count: int = 200) -> str:
             FINE, ["--pipeline", "tests.support.pipelines:no_estimator"], "gives a str", id="no estimator"
         ),
         pytest.param(
-            FINE, ["--pipeline", "tests.support.pipelines:clusterer"], "gives a KMeans", id="clusterer"
+            FINE, ["--pipeline", "tests.support.pipelines:clusterer"], "without a target", id="clusterer"
+        ),
+        pytest.param(
+            FINE, ["--pipeline", "tests.support.pipelines:density_clusters"], "DBSCAN, which", id="DBSCAN"
+        ),
+        pytest.param(
+            FINE, ["--pipeline", "tests.support.pipelines:outliers_within"], "novelty=True", id="outliers"
+        ),
+        pytest.param(
+            FINE, ["--pipeline", "tests.support.pipelines:components"], "PCA, which transforms", id="PCA"
         ),
         pytest.param(
             FINE, ["--pipeline", "tests.support.pipelines:unfit"], "InvalidParameterError", id="unfit"

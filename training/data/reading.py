@@ -35,6 +35,7 @@ MISSING_NUMBERS = MISSING_WORDS | {".", ""}
 MISSING_TEXTS = frozenset({"na", "n/a", "#n/a", "nan", "null", ""})
 #: A target of more different whole numbers is a quantity, unless the pipeline classifies.
 MOST_CLASSES = 20
+csv.field_size_limit((1 << 31) - 1)  # a free text may be long
 BOOLEAN_WORDS = frozenset({"true", "false", "yes", "no", "t", "f", "y", "n"})
 DATE = re.compile(
     r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4})"

@@ -1,11 +1,13 @@
-"""XGBoost, LightGBM and CatBoost: the trees of their own dumps, in doubles.
+"""Gradient boosting with categories of its own: XGBoost, LightGBM, CatBoost, and scikit-learn's histograms.
 
-None of them is imported here: a class of theirs has a converter as soon as its library is imported. What
-their documentation leaves open is from their sources, and is tested against the libraries themselves.
+The libraries' trees are read from their own dumps. None of them is imported here: a class of theirs has a
+converter as soon as its library is imported. What their documentation leaves open is from their sources,
+and is tested against the libraries themselves.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import sys
@@ -16,9 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from skl2onnx.common.data_types import StringTensorType
 
+from training.export.encoders import Column, columns_of, looked_up
 from training.export.nodes import REAL, WHOLE, Converter, Nodes, Shape, classes_out, value_out
-from training.export.trees import Tree, as_single, ensemble
+from training.export.trees import Tree, as_single, classify, ensemble
 
 #: What LightGBM counts as zero is at most this, a float32.
 #: https://github.com/microsoft/LightGBM/blob/master/include/LightGBM/meta.h
@@ -29,10 +34,13 @@ ZERO = float(np.float32(1e-35))
 class Dump:
     """A fitted booster: what its trees are given, and what becomes of their sums.
 
-    ``base``: what is added to each sum, the raw prediction; ``link``: what makes a value or probabilities of
-    that. ``single``: features are compared as float32. ``gaps``: further values that count as missing.
-    ``zeros``: what values next to zero are replaced by, for each feature. ``categories``: features whose
-    values are whole numbers, what is after the point being cut off.
+    ``base``: what is added to each sum, the raw prediction; ``link``: what makes a value or probabilities
+    of that, times ``scale``. ``single``: features are compared as float32. ``gaps``: further values that
+    count as missing. ``zeros``: what each feature's values next to zero are replaced by. ``whole``: the
+    features that are categories, of whose numbers what is after the point is cut off; what is between -1
+    and 0 is category 0 if ``around_zero``. ``texts``: of each feature that is fed as texts, the numbers of
+    its categories. ``hashes``: CatBoost's numbers for the categories that it tests, of each feature of
+    texts: it keeps nothing else of them.
     """
 
     trees: Sequence[Tree]
@@ -42,8 +50,10 @@ class Dump:
     single: bool = False
     gaps: Sequence[float] = ()
     zeros: Sequence[float] | None = None
-    categories: Sequence[int] = ()
-    negative: bool = False
+    whole: Sequence[int] = ()
+    around_zero: bool = False
+    texts: Sequence[Mapping[str, float]] = ()
+    hashes: Mapping[int, set[float]] = field(default_factory=dict)
 
 
 class _Growing:
@@ -89,6 +99,14 @@ class _Growing:
             )
 
 
+def _numbered(categories: Sequence[Any]) -> dict[Any, float]:
+    return {each: float(number) for number, each in enumerate(categories)}
+
+
+def _tested_for_members(trees: Sequence[Tree]) -> list[int]:
+    return sorted({int(tree.feature[node]) for tree in trees for node in tree.members})
+
+
 # XGBoost. https://xgboost.readthedocs.io/en/stable/tutorials/saving_model.html
 
 
@@ -124,14 +142,22 @@ def _xgboost(model: Any) -> Dump:
         raise NotImplementedError(f"XGBoost with the objective {objective}")
     base = np.broadcast_to(_raw(link, given), groups).tolist()
     missing = float(np.float32(model.missing))
+    known = [_xgboost_texts(each) for each in grown.get("cats", {}).get("enc", ())]
     return Dump(
         trees,
         base,
         link,
         single=True,
         gaps=() if math.isnan(missing) else (missing,),
-        categories=sorted({int(tree.feature[node]) for tree in trees for node in tree.members}),
+        whole=_tested_for_members(trees),
+        texts=[_numbered(each) for each in known if each],
     )
+
+
+def _xgboost_texts(encoder: Mapping[str, Any]) -> list[str]:
+    """A feature's categories, which follow each other as bytes."""
+    content = bytes(each & 0xFF for each in encoder["values"]) if "offsets" in encoder else b""
+    return [content[start:end].decode() for start, end in itertools.pairwise(encoder.get("offsets", ()))]
 
 
 #: What an objective makes of a raw prediction.
@@ -208,8 +234,9 @@ def _lightgbm(model: Any) -> Dump:
         link,
         scale=scale,
         zeros=[math.nan if "Zero" in kinds.get(index, ()) else 0.0 for index in range(width)],
-        categories=sorted({int(tree.feature[node]) for tree in trees for node in tree.members}),
-        negative=True,
+        whole=_tested_for_members(trees),
+        around_zero=True,
+        texts=[_numbered(each) for each in dump["pandas_categorical"] or ()],
     )
 
 
@@ -248,14 +275,23 @@ def _lightgbm_tree(root: Mapping[str, Any], kinds: dict[int, set[str]]) -> _Grow
 
 
 def _grow(
-    tree: _Growing, root: Mapping[str, Any], add: Callable[[Mapping[str, Any]], int], left: str, right: str
+    tree: _Growing,
+    root: Mapping[str, Any],
+    add: Callable[[Mapping[str, Any]], int],
+    left: str,
+    right: str,
+    *,
+    swapped: bool = False,
 ) -> None:
-    """Add all nodes of a tree that nests, however deep."""
+    """Add all nodes of a tree that nests, however deep. ``swapped``: members go right in the dump."""
     waiting = [(root, add(root))]
     while waiting:
         node, index = waiting.pop()
         if left in node:
-            for side, child in ((tree.left, node[left]), (tree.right, node[right])):
+            sides = tree.left, tree.right
+            if swapped and index in tree.members:
+                sides = sides[::-1]
+            for side, child in zip(sides, (node[left], node[right]), strict=True):
                 side[index] = add(child)
                 waiting.append((child, side[index]))
 
@@ -269,12 +305,14 @@ def _catboost(model: Any) -> Dump:
     features = dump["features_info"]
     if features.get("ctrs") or features.get("text_features") or features.get("embedding_features"):
         raise NotImplementedError(
-            "CatBoost with tables of counts (of categories, texts or embeddings); with one_hot_max_size of at "
-            "least the number of categories it has none"
+            "CatBoost with tables of counts, of categories, texts or embeddings; where one_hot_max_size is "
+            "at least the number of categories, it makes none of them"
         )
-    if features.get("categorical_features"):
-        raise NotImplementedError("CatBoost with categorical features")
     columns = {each["feature_index"]: each["flat_feature_index"] for each in features["float_features"]}
+    categories = {
+        each["feature_index"]: each["flat_feature_index"]
+        for each in features.get("categorical_features", ())
+    }
     missing = {
         each["feature_index"]: each.get("nan_value_treatment", "AsIs")
         for each in features["float_features"]
@@ -286,12 +324,16 @@ def _catboost(model: Any) -> Dump:
         raise NotImplementedError(f"CatBoost with the loss function {name or 'of its own'}")
     scale, base = dump["scale_and_bias"]
     targets = list(range(len(base)))
-    split_of = _Splits(columns, missing)
+    split_of = _Splits(columns, missing, categories)
     grown = [_oblivious(each, len(targets), split_of) for each in dump.get("oblivious_trees") or ()] + [
         _nested(each, split_of) for each in dump.get("trees") or ()
     ]
     trees = [replace(tree, value=tree.value * scale) for each in grown for tree in each.trees(targets)]
-    return Dump(trees, base, link, single=True)
+    hashes: dict[int, set[float]] = {column: set() for column in sorted(categories.values())}
+    for tree in trees:
+        for node, members in tree.members.items():
+            hashes[int(tree.feature[node])].update(members)
+    return Dump(trees, base, link, single=True, hashes=hashes)
 
 
 #: What a loss function makes of a raw prediction.
@@ -307,22 +349,69 @@ CATBOOST_LINKS: Mapping[str, str] = {
 }
 
 
-def _catboost_json(model: Any) -> Any:
+def _catboost_json(model: Any, pool: Any = None) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.json"
-        model.save_model(str(file), format="json")
+        model.save_model(str(file), format="json", pool=pool)
         return json.loads(file.read_text(encoding="utf-8"))
+
+
+def _with_hashed(dump: Dump, model: Any, texts: Sequence[Sequence[str]]) -> Dump:
+    """The same, with the numbers of the texts that the sample had; CatBoost tells them for rows."""
+    if not dump.hashes:
+        return dump
+    if len(texts) != len(dump.hashes):
+        raise NotImplementedError("CatBoost with categories that are not texts")
+    known = {column: ["", *own] for column, own in zip(dump.hashes, texts, strict=True)}
+    rows = max(map(len, known.values()))
+    names = model.feature_names_
+    frame = pd.DataFrame(
+        {
+            name: np.resize(np.array(known[column], object), rows) if column in known else np.zeros(rows)
+            for column, name in enumerate(names)
+        }
+    )
+    pool = sys.modules["catboost.core"].Pool(frame, cat_features=list(known))  # type: ignore[attr-defined]
+    stated = _catboost_json(model, pool)["features_info"]["cat_features_hash"]
+    numbers = {each["value"]: float(np.uint32(each["hash"]).astype(np.int32)) for each in stated}
+    if any(used - {numbers[text] for text in known[column]} for column, used in dump.hashes.items()):
+        raise NotImplementedError("CatBoost with categories that the sample does not have")
+    # As float32, in which all columns are compared, hashes would not differ.
+    codes = {column: _numbered(sorted(used)) for column, used in dump.hashes.items()}
+    coded = [
+        {text: codes[column].get(numbers[text], -1.0) for text in own} for column, own in known.items()
+    ]
+    return replace(dump, texts=coded, trees=[_with_codes(tree, codes) for tree in dump.trees])
+
+
+def _with_codes(tree: Tree, codes: Mapping[int, Mapping[float, float]]) -> Tree:
+    members = {
+        node: [codes[int(tree.feature[node])][each] for each in own] for node, own in tree.members.items()
+    }
+    return replace(tree, members=members)
+
+
+def _read(read: Callable[[Any], Dump], operator: Any, container: Any) -> Dump:
+    model = operator.raw_operator
+    return _with_hashed(read(model), model, container.get_options(model, {"texts": ()})["texts"])
 
 
 @dataclass(frozen=True, slots=True)
 class _Splits:
-    """Adds a branch for a split of CatBoost's: a row that is above the border goes right."""
+    """Adds a branch for a split of CatBoost's: a row that is above the border goes right.
+
+    So does one with the category, but here it goes left: the sides of such a branch change places.
+    """
 
     columns: Mapping[int, int]
     missing: Mapping[int, str]
-    used: set[int] = field(default_factory=set)
+    categories: Mapping[int, int]
 
     def add(self, tree: _Growing, split: Mapping[str, Any]) -> int:
+        if split.get("split_type") == "OneHotFeature":
+            index = tree.branch(self.categories[split["cat_feature_index"]], 0.0, False)
+            tree.members[index] = [float(split["value"])]
+            return index
         if split.get("split_type", "FloatFeature") != "FloatFeature":
             raise NotImplementedError(f"CatBoost with splits of the type {split['split_type']}")
         feature = split["float_feature_index"]
@@ -339,8 +428,11 @@ def _oblivious(tree: Mapping[str, Any], width: int, splits: _Splits) -> _Growing
         if depth == len(tests):
             return grown.leaf(*values[number])
         index = splits.add(grown, tests[depth])
-        grown.left[index] = add(depth + 1, number)
-        grown.right[index] = add(depth + 1, number | 1 << depth)
+        low, high = grown.left, grown.right
+        if index in grown.members:
+            low, high = high, low
+        low[index] = add(depth + 1, number)
+        high[index] = add(depth + 1, number | 1 << depth)
         return index
 
     add(0, 0)
@@ -355,8 +447,81 @@ def _nested(root: Mapping[str, Any], splits: _Splits) -> _Growing:
             return splits.add(tree, node["split"])
         return tree.leaf(*np.atleast_1d(node["value"]).tolist())
 
-    _grow(tree, root, add, "left", "right")
+    _grow(tree, root, add, "left", "right", swapped=True)
     return tree
+
+
+# Histogram gradient boosting.
+# https://scikit-learn.org/stable/modules/ensemble.html#histogram-based-gradient-boosting
+
+
+def _histogram(nodes: Nodes, operator: Any) -> str:
+    """The raw prediction, shape (n, trees per iteration)."""
+    model = operator.raw_operator
+    given, order = _histogram_input(nodes, operator)
+    trees = [
+        _histogram_tree(predictor, target, order)
+        for stage in model._predictors
+        for target, predictor in enumerate(stage)
+    ]
+    baseline = np.asarray(model._baseline_prediction, np.float64).reshape(1, -1)
+    targets = model.n_trees_per_iteration_
+    total = ensemble(nodes, given, trees, targets)
+    return nodes.add("Add", total, nodes.constant("baseline", REAL, [1, targets], baseline[0].tolist()))
+
+
+def _histogram_input(nodes: Nodes, operator: Any) -> tuple[str, np.ndarray]:
+    """The columns, of categories the numbers; and the column of each of the trees' features."""
+    model = operator.raw_operator
+    if getattr(model, "_preprocessor", None) is None:
+        return nodes.double(operator), np.arange(model.n_features_in_)
+    categorical = np.asarray(model.is_categorical_)
+    (encoder,) = (step for name, step, _ in model._preprocessor.transformers_ if name == "encoder")
+    known, parts = iter(encoder.categories_), []
+    for column, coded in zip(columns_of(nodes, operator), categorical, strict=True):
+        if coded:  # NaN, or None, is no category of its own
+            categories = [each for each in next(known) if each == each is not None]
+            parts.append(_code(nodes, column, _numbered(categories)))
+        else:
+            parts.append(column.name)
+    order = np.concatenate([np.flatnonzero(categorical), np.flatnonzero(~categorical)])
+    return nodes.add("Concat", *parts, axis=1), order
+
+
+def _histogram_tree(predictor: Any, target: int, order: np.ndarray) -> Tree:
+    """From a ``TreePredictor``, whose sets are bits: those of the categories that go left."""
+    nodes = predictor.nodes
+    left, right = (
+        np.where(nodes["is_leaf"] == 1, -1, nodes[side].astype(np.int64)) for side in ("left", "right")
+    )
+    members = {}
+    for node in np.flatnonzero((nodes["is_categorical"] == 1) & (nodes["is_leaf"] == 0)):
+        bits = predictor.raw_left_cat_bitsets[nodes["bitset_idx"][node]]
+        members[int(node)] = [
+            float(each) for each in range(32 * len(bits)) if int(bits[each // 32]) >> each % 32 & 1
+        ] or [-1.0]  # which is no category: a set must have a member
+    return Tree(
+        left,
+        right,
+        order[nodes["feature_idx"].astype(np.int64)],
+        nodes["num_threshold"],
+        nodes["missing_go_to_left"].astype(bool),
+        nodes["value"],
+        target,
+        members,
+    )
+
+
+def _histogram_classifier(scope: Any, operator: Any, container: Any) -> None:
+    nodes = Nodes(scope, container)
+    classify(nodes, operator, _histogram(nodes, operator), "Greater", 1.0)
+
+
+def _histogram_regressor(scope: Any, operator: Any, container: Any) -> None:
+    nodes = Nodes(scope, container)
+    raw, output = _histogram(nodes, operator), operator.output_full_names[0]
+    loss = operator.raw_operator.loss
+    nodes.add("Exp" if loss in ("poisson", "gamma") else "Identity", raw, output=output)
 
 
 # The graph.
@@ -364,7 +529,7 @@ def _nested(root: Mapping[str, Any], splits: _Splits) -> _Growing:
 
 def _scores(nodes: Nodes, operator: Any, dump: Dump) -> str:
     """The raw predictions, shape (n, targets)."""
-    given = nodes.double(operator)
+    given = _coded(nodes, operator, dump.texts)
     if dump.zeros is not None:
         small = nodes.add("LessOrEqual", nodes.add("Abs", given), nodes.number(ZERO))
         if any(map(math.isnan, dump.zeros)):
@@ -377,7 +542,7 @@ def _scores(nodes: Nodes, operator: Any, dump: Dump) -> str:
     for gap in dump.gaps:
         missing = nodes.add("Equal", given, nodes.number(gap))
         given = nodes.add("Where", missing, nodes.number(math.nan), given)
-    if dump.categories:
+    if dump.whole:
         given = _whole(nodes, operator, given, dump)
     total = ensemble(nodes, given, dump.trees, len(dump.base))
     if not any(dump.base):
@@ -389,12 +554,40 @@ def _whole(nodes: Nodes, operator: Any, given: str, dump: Dump) -> str:
     """Categories without what is after the point."""
     width = operator.raw_operator.n_features_in_
     cut = nodes.add("Cast", nodes.add("Cast", given, to=WHOLE), to=REAL)
-    if not dump.negative:  # -0.5 is not 0
+    if not dump.around_zero:  # -0.5 is not 0
         cut = nodes.add("Where", nodes.add("Less", given, nodes.number(0.0)), nodes.number(-1.0), cut)
-    plain = [float(index not in dump.categories) for index in range(width)]
+    plain = [float(index not in dump.whole) for index in range(width)]
     kept = nodes.add("Greater", nodes.constant("plain", REAL, [1, width], plain), nodes.number(0.5))
     kept = nodes.add("Or", kept, nodes.add("IsNaN", given))
     return nodes.add("Where", kept, given, cut)
+
+
+def _coded(nodes: Nodes, operator: Any, texts: Sequence[Mapping[str, float]]) -> str:
+    """What a booster is given, shape (n, columns): of texts the numbers of their categories."""
+    columns = columns_of(nodes, operator) if len(operator.inputs) > 1 else ()
+    if not any(each.texts for each in columns) and not isinstance(
+        operator.inputs[0].type, StringTensorType
+    ):
+        return nodes.double(operator)
+    columns = columns or columns_of(nodes, operator)
+    if sum(each.texts for each in columns) != len(texts):
+        raise NotImplementedError(
+            f"texts that {type(operator.raw_operator).__name__} keeps no categories of"
+        )
+    known = iter(texts)
+    return nodes.add(
+        "Concat",
+        *(_code(nodes, each, next(known)) if each.texts else each.name for each in columns),
+        axis=1,
+    )
+
+
+def _code(nodes: Nodes, column: Column, categories: Mapping[Any, float]) -> str:
+    """The number of each member's category; NaN for all others."""
+    if any(isinstance(each, str) != column.texts for each in categories):
+        raise NotImplementedError("categories of texts and numbers in one column")
+    keys = [each if column.texts else float(each) for each in categories]
+    return looked_up(nodes, column, keys, [*categories.values()], math.nan, REAL)
 
 
 def _linked(nodes: Nodes, raw: str, link: str, scale: float) -> str:
@@ -409,7 +602,7 @@ def _classifier(read: Callable[[Any], Dump]) -> Converter:
 
     def convert(scope: Any, operator: Any, container: Any) -> None:
         model, nodes = operator.raw_operator, Nodes(scope, container)
-        dump, classes = read(model), np.asarray(model.classes_)
+        dump, classes = _read(read, operator, container), np.asarray(model.classes_)
         binary = len(classes) == 2 and len(dump.base) == 1
         if dump.link != "sigmoid" if binary else dump.link not in ("sigmoid", "softmax"):
             raise NotImplementedError(f"a classifier of {type(model).__name__} without probabilities")
@@ -417,6 +610,12 @@ def _classifier(read: Callable[[Any], Dump]) -> Converter:
             raise NotImplementedError(f"{type(model).__name__} with other outputs than its classes")
         label, probabilities = operator.output_full_names
         scores = _scores(nodes, operator, dump)
+        if container.get_options(model, {"raw_scores": False})["raw_scores"]:
+            if binary:
+                scores = nodes.add("Concat", nodes.add("Neg", scores), scores, axis=1)
+            nodes.add("Identity", scores, output=probabilities)
+            nodes.most_probable(classes, probabilities, label)
+            return
         if binary:
             positive = _linked(nodes, nodes.flat(scores), dump.link, dump.scale)
             nodes.two_probabilities(positive, probabilities)
@@ -429,7 +628,7 @@ def _classifier(read: Callable[[Any], Dump]) -> Converter:
 
 def _regressor(read: Callable[[Any], Dump]) -> Converter:
     def convert(scope: Any, operator: Any, container: Any) -> None:
-        nodes, dump = Nodes(scope, container), read(operator.raw_operator)
+        nodes, dump = Nodes(scope, container), _read(read, operator, container)
         if len(dump.base) != 1 or dump.link == "softmax":
             raise NotImplementedError("trees with several targets")
         value = _linked(nodes, _scores(nodes, operator, dump), dump.link, dump.scale)
@@ -457,7 +656,7 @@ RANKER = "a ranker, which compares the rows of a group"
 
 
 def imported() -> Iterator[tuple[type, Shape, Converter]]:
-    """The classes of those libraries that are imported, with their function of types and their converter."""
+    """The classes of the libraries that are imported, with their function of types and their converter."""
     for module, read in READERS.items():
         for name in NAMES:
             for end, shape, converter in (
@@ -476,10 +675,10 @@ def is_booster(model: object) -> bool:
 
 
 def levels(model: Any) -> tuple[np.ndarray, np.ndarray]:
-    """The indices of a booster's columns, and the numbers that its trees compare them with."""
+    """The indices of a fitted booster's columns, and the numbers that its trees compare them with."""
     try:
         trees = READERS[type(model).__module__](model).trees
-    except NotImplementedError:
+    except Exception:  # noqa: BLE001 - not fitted, for which each library has its own error, or refused
         trees = ()
     columns, values = [np.empty(0, int)], [np.empty(0)]
     for tree in trees:
@@ -491,3 +690,15 @@ def levels(model: Any) -> tuple[np.ndarray, np.ndarray]:
             columns.append(np.full(len(members), tree.feature[node]))
             values.append(np.array(members, np.float64))
     return np.concatenate(columns), np.concatenate(values)
+
+
+REPLACED: Mapping[str, Converter] = {
+    "HistGradientBoostingClassifier": _histogram_classifier,
+    "HistGradientBoostingRegressor": _histogram_regressor,
+}
+SOME: Mapping[str, Converter] = {}
+SHAPES: Mapping[str, Shape] = {
+    "HistGradientBoostingClassifier": classes_out,
+    "HistGradientBoostingRegressor": value_out,
+}
+ADDED: Mapping[type, tuple[Shape, Converter]] = {}

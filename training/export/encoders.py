@@ -1,9 +1,8 @@
-"""Encoders of categories, and imputers of texts.
+"""Encoders of categories.
 
 What a known, a missing and an unknown value become is asked of the fitted encoder itself, one value at a
 time: rare categories, dropped ones and the ways to treat unknown ones need no rules of ours. In a graph
-the empty text stands for a missing one, whatever the estimator is fed. Where an encoder raises on a value,
-the row's columns are infinite or NaN, so that it gets no answer.
+the empty text stands for a missing one, whatever the estimator is fed.
 """
 
 from __future__ import annotations
@@ -18,16 +17,23 @@ import onnx
 import pandas as pd
 from scipy import sparse
 from skl2onnx.common.data_types import DoubleTensorType, StringTensorType
-from sklearn.impute import MissingIndicator
-from sklearn.preprocessing import OneHotEncoder
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 
 from handler.bundle import Feature
-from training.export.nodes import REAL, TEXT, WHOLE, Converter, Nodes, Part, Shape, columns_out, rows_of
+from training.export.nodes import (
+    REAL,
+    TEXT,
+    WHOLE,
+    Converter,
+    Nodes,
+    Part,
+    Shape,
+    Table,
+    columns_out,
+)
 from training.export.trees import ML
 
 SINGLE = onnx.TensorProto.FLOAT
-#: Texts that stand for the marks of an imputer's ``add_indicator`` beside texts, as ``str`` spells them.
-MARKS = (b"True", b"False")
 
 
 class Column(NamedTuple):
@@ -48,23 +54,30 @@ class Codes(NamedTuple):
     other: Any
 
 
-def _columns(nodes: Nodes, operator: Any) -> list[Column]:
-    """The operator's columns one by one, from however many inputs."""
-    columns = []
+def _parts(nodes: Nodes, operator: Any) -> Table:
+    """The operator's inputs, as texts or doubles."""
+    parts = []
     for given in operator.inputs:
-        texts = isinstance(given.type, StringTensorType)
-        width = given.type.shape[1]
-        if width is None:
-            width = operator.raw_operator.n_features_in_ if len(operator.inputs) == 1 else 1
-        name = given.full_name
-        if not texts and not isinstance(given.type, DoubleTensorType):
+        kind, name = TEXT if isinstance(given.type, StringTensorType) else REAL, given.full_name
+        if kind == REAL and not isinstance(given.type, DoubleTensorType):
             name = nodes.add("Cast", name, to=REAL)
-        if width == 1:
-            columns.append(Column(name, texts))
-            continue
+        parts.append(Part(name, kind, given.type.shape[1]))
+    return tuple(parts)
+
+
+def columns_of(nodes: Nodes, operator: Any) -> list[Column]:
+    """The operator's columns one by one, from however many inputs."""
+    return _columns(nodes, operator.raw_operator, _parts(nodes, operator))
+
+
+def _columns(nodes: Nodes, encoder: Any, parts: Table) -> list[Column]:
+    """The columns one by one, from however many parts."""
+    columns = []
+    for part in parts:
+        width = encoder.n_features_in_ if part.width is None and len(parts) == 1 else part.width or 1
         for index in range(width):
-            where = nodes.constant("column", WHOLE, [1], [index])
-            columns.append(Column(nodes.add("Gather", name, where, axis=1), texts))
+            name = part.name if width == 1 else nodes.columns(part.name, [index])
+            columns.append(Column(name, part.kind == TEXT))
     return columns
 
 
@@ -124,10 +137,8 @@ def _widths(encoder: Any) -> list[int]:
     return [len(getattr(encoder, "encodings_", encoder.categories_)) // columns] * columns
 
 
-def _looked_up(
-    nodes: Nodes, column: Column, keys: Sequence[Any], values: Any, other: Any, kind: int
-) -> str:
-    """Each member's value by its key, which is a text or a double; ``kind`` is the values' type."""
+def looked_up(nodes: Nodes, column: Column, keys: Sequence[Any], values: Any, other: Any, kind: int) -> str:
+    """Each member's value by its key, a text or a double, or else ``other``; ``kind``: the values' type."""
     side = TEXT if column.texts else REAL
     spelled = [each.encode() for each in keys] if column.texts else list(keys)
     tensor = onnx.helper.make_tensor
@@ -146,12 +157,13 @@ def _numbers(scope: Any, operator: Any, container: Any) -> None:
     """``OrdinalEncoder`` and ``TargetEncoder``: the numbers of each category."""
     encoder, nodes = operator.raw_operator, Nodes(scope, container)
     parts = []
-    for index, (column, width) in enumerate(zip(_columns(nodes, operator), _widths(encoder), strict=True)):
+    columns = columns_of(nodes, operator)
+    for index, (column, width) in enumerate(zip(columns, _widths(encoder), strict=True)):
         codes = _codes(encoder, index, width, texts=column.texts)
         for place in range(width):
-            other = math.inf if codes.other is None else float(codes.other[0, place])
+            other = math.nan if codes.other is None else float(codes.other[0, place])
             values = codes.rows[:, place].astype(np.float64)
-            parts.append(_looked_up(nodes, column, codes.keys, values, other, REAL))
+            parts.append(looked_up(nodes, column, codes.keys, values, other, REAL))
     nodes.add("Concat", *parts, output=operator.output_full_names[0], axis=1)
 
 
@@ -159,12 +171,11 @@ def _one_hot(scope: Any, operator: Any, container: Any) -> None:
     """``OneHotEncoder``: a category's place among its columns, then a mark there."""
     encoder, nodes = operator.raw_operator, Nodes(scope, container)
     parts = []
-    for index, (column, width) in enumerate(zip(_columns(nodes, operator), _widths(encoder), strict=True)):
+    columns = columns_of(nodes, operator)
+    for index, (column, width) in enumerate(zip(columns, _widths(encoder), strict=True)):
         codes = _codes(encoder, index, width, texts=column.texts)
         if width:
             parts.append(_marks(nodes, column, codes, width))
-        elif codes.other is None:
-            raise NotImplementedError("a column without columns that refuses unknown categories")
     if not parts:
         raise NotImplementedError("OneHotEncoder without a column")
     marks = nodes.add("Concat", *parts, axis=1) if len(parts) > 1 else parts[0]
@@ -173,24 +184,15 @@ def _one_hot(scope: Any, operator: Any, container: Any) -> None:
 
 def _marks(nodes: Nodes, column: Column, codes: Codes, width: int) -> str:
     """The columns of one column, shape (n, width), float32."""
-    places = _places(codes.rows)
-    refused = codes.other is None
-    other = width if refused else _places(codes.other)[0]
-    shape = nodes.constant("shape", WHOLE, [2], [-1, width])
+    places, other = _places(codes.rows), -1 if codes.other is None else _places(codes.other)[0]
     if column.texts and places == list(range(width)) and other == -1:
         cats: dict[str, Any] = {"cats_strings": [each.encode() for each in codes.keys]}
         index = column.name
     else:
         cats = {"cats_int64s": list(range(width))}
-        index = _looked_up(nodes, column, codes.keys, places, other, WHOLE)
+        index = looked_up(nodes, column, codes.keys, places, other, WHOLE)
     encoded = nodes.add("OneHotEncoder", index, op_domain=ML, zeros=1, **cats)
-    marks = nodes.add("Reshape", encoded, shape)
-    if not refused:
-        return marks
-    unknown = nodes.add("Equal", index, nodes.constant("unknown", WHOLE, [], [width]))
-    # Infinite: a model that takes NaN as a missing value refuses it. NaN: no other number comes of it.
-    none = nodes.constant("none", SINGLE, [1, width], [math.inf, *[math.nan] * (width - 1)])
-    return nodes.add("Where", unknown, none, marks)
+    return nodes.add("Reshape", encoded, nodes.constant("shape", WHOLE, [2], [-1, width]))
 
 
 def _places(rows: Any) -> list[int]:
@@ -202,85 +204,17 @@ def _places(rows: Any) -> list[int]:
     ]
 
 
-def _missing_word(missing: Any) -> str:
-    """The text that a step takes for a missing one, as the graph has it."""
-    if pd.isna(missing):
-        return ""
-    if not isinstance(missing, str):
-        raise NotImplementedError("a number as the missing value of texts")
-    return missing
-
-
-def _missing_texts(nodes: Nodes, operator: Any) -> tuple[str, str]:
-    """The operator's texts in one tensor, shape (n, columns), and which of them are missing."""
-    names = [each.full_name for each in operator.inputs]
-    given = nodes.add("Concat", *names, axis=1) if len(names) > 1 else names[0]
-    word = _missing_word(operator.raw_operator.missing_values)
-    return given, nodes.add("Equal", given, nodes.constant("missing", TEXT, [1], [word.encode()]))
-
-
-def _are_texts(operator: Any) -> bool:
-    return all(isinstance(each.type, StringTensorType) for each in operator.inputs)
-
-
-def _chosen(nodes: Nodes, given: str, columns: Sequence[int]) -> str:
-    which = nodes.constant("which", WHOLE, [len(columns)], [int(each) for each in columns])
-    return nodes.add("Gather", given, which, axis=1)
-
-
-def _kept(imputer: Any) -> list[int]:
-    """The columns that an imputer does not leave out as empty."""
-    return [
-        index
-        for index, value in enumerate(imputer.statistics_)
-        if imputer.keep_empty_features or not pd.isna(value)
-    ]
-
-
-def _imputer(scope: Any, operator: Any, container: Any) -> bool:
-    """``SimpleImputer`` of texts."""
-    if not _are_texts(operator):
-        return False
-    imputer, nodes = operator.raw_operator, Nodes(scope, container)
-    given, missing = _missing_texts(nodes, operator)
-    fill = [b"" if pd.isna(each) else str(each).encode() for each in imputer.statistics_]
-    filled = nodes.add("Where", missing, nodes.constant("fill", TEXT, [1, len(fill)], fill), given)
-    kept = _kept(imputer)
-    if len(kept) < len(fill):
-        filled = _chosen(nodes, filled, kept)
-    if imputer.add_indicator and len(imputer.indicator_.features_):
-        marked = _chosen(nodes, missing, imputer.indicator_.features_)
-        marks = nodes.add("Where", marked, *(nodes.constant("mark", TEXT, [1], [each]) for each in MARKS))
-        filled = nodes.add("Concat", filled, marks, axis=1)
-    nodes.add("Identity", filled, output=operator.output_full_names[0])
-    return True
-
-
-def _shape_of_imputer(operator: Any) -> None:
-    """As many columns as are kept, and marks; of the type that goes in."""
-    imputer = operator.raw_operator
-    marks = len(imputer.indicator_.features_) if imputer.add_indicator else 0
-    operator.outputs[0].type = copy.deepcopy(operator.inputs[0].type)
-    operator.outputs[0].type.shape = [rows_of(operator), len(_kept(imputer)) + marks]
-
-
-def _indicator(scope: Any, operator: Any, container: Any) -> None:
-    """``MissingIndicator`` of texts, or of doubles."""
-    indicator, nodes = operator.raw_operator, Nodes(scope, container)
-    if _are_texts(operator):
-        _, missing = _missing_texts(nodes, operator)
-    else:
-        if len(operator.inputs) > 1 or not pd.isna(indicator.missing_values):
-            raise NotImplementedError("MissingIndicator for another value than NaN")
-        missing = nodes.add("IsNaN", nodes.double(operator))
-    marks = nodes.add("Cast", _chosen(nodes, missing, indicator.features_), to=REAL)
-    others = sorted({*range(indicator.n_features_in_)} - {*indicator.features_.tolist()})
-    if others and indicator.error_on_new:
-        new = nodes.add("Cast", _chosen(nodes, missing, others), to=REAL)
-        axis = nodes.constant("axis", WHOLE, [1], [1])
-        none = nodes.add("Greater", nodes.add("ReduceSum", new, axis, keepdims=1), nodes.number(0.0))
-        marks = nodes.add("Where", none, nodes.number(math.inf), marks)
-    nodes.add("Identity", marks, output=operator.output_full_names[0])
+def refusals(nodes: Nodes, step: Any, parts: Table) -> list[str]:
+    """Columns, shape (n, 1), that are 0, or NaN where an encoder raises on a category."""
+    if isinstance(step, OneHotEncoder | OrdinalEncoder):
+        columns = []
+        for index, column in enumerate(_columns(nodes, step, parts)):
+            codes = _codes(step, index, 0, texts=column.texts)
+            if codes.other is None:
+                zeros = [0.0] * len(codes.keys)
+                columns.append(looked_up(nodes, column, codes.keys, zeros, math.nan, REAL))
+        return columns
+    return []
 
 
 def as_fed(nodes: Nodes, feature: Feature, given: Part) -> Part:
@@ -288,7 +222,7 @@ def as_fed(nodes: Nodes, feature: Feature, given: Part) -> Part:
     name = given.name
     if feature.fed_as == "category":
         known = [each.encode() for each in feature.categories]
-        name = _looked_up(nodes, Column(name, texts=True), feature.categories, known, b"", TEXT)
+        name = looked_up(nodes, Column(name, texts=True), feature.categories, known, b"", TEXT)
     elif feature.fed_as == "float32":
         name = nodes.add("Cast", nodes.add("Cast", name, to=SINGLE), to=REAL)
     elif feature.fed_as == "float16":
@@ -303,13 +237,10 @@ REPLACED: Mapping[str, Converter] = {
     "OrdinalEncoder": _numbers,
     "TargetEncoder": _numbers,
 }
-SOME = {"SimpleImputer": _imputer}
+SOME: Mapping[str, Converter] = {}
 SHAPES: Mapping[str, Shape] = {
     "OneHotEncoder": ENCODED,
     "OrdinalEncoder": ENCODED,
     "TargetEncoder": ENCODED,
-    "SimpleImputer": _shape_of_imputer,
 }
-ADDED: Mapping[type, tuple[Shape, Converter]] = {
-    MissingIndicator: (columns_out(lambda indicator: len(indicator.features_)), _indicator),
-}
+ADDED: Mapping[type, tuple[Shape, Converter]] = {}

@@ -23,6 +23,8 @@ from training.export import converters, encoders, texts, trees
 from training.export.layout import Layout, NotExportable, rename
 from training.export.nodes import REAL, TEXT, WHOLE, Part
 
+__all__ = ["NotExportable", "decision_threshold", "to_onnx"]
+
 
 def to_onnx(estimator: Any, contract: Contract, *, guarded: bool = False) -> bytes:
     """The graph, with its inputs named by ``input_names(contract)``; raises ``NotExportable``.
@@ -38,7 +40,9 @@ def to_onnx(estimator: Any, contract: Contract, *, guarded: bool = False) -> byt
         onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     except NotExportable:
         raise
-    except Exception as error:  # a rule that is not written, or numbers that no graph can hold
+    except NotImplementedError as error:
+        raise NotExportable(str(error)) from error
+    except Exception as error:  # of a kind that nobody foresaw
         raise NotExportable(one_line(error)) from error
     return graph
 
@@ -78,7 +82,10 @@ def _laid_out(estimator: Any, contract: Contract, *, guarded: bool) -> bytes:
             "a label without probabilities or a score, which cannot show that it has no answer"
         )
     kinds = [TEXT if each.is_text else REAL for each in contract.features]
-    table = tuple(Part(f"feature {index}", kind, 1) for index, kind in enumerate(kinds))
+    table = tuple(
+        Part(f"feature {index}", kind, 1, each.categories)
+        for index, (kind, each) in enumerate(zip(kinds, contract.features, strict=True))
+    )
     fed = tuple(map(partial(encoders.as_fed, layout.nodes), contract.features, table))
     outputs = [layout.respond(estimator, fed, "label" if labels else "predict")]
     if probabilities:

@@ -30,5 +30,7 @@ def renamed(graph: bytes, labels: Sequence[Any], classes: Sequence[Label]) -> by
         mapping["keys_int64s"] = list(map(int, labels))
     node = helper.make_node("LabelEncoder", [own], [output.name], domain="ai.onnx.ml", **mapping)
     model.graph.node.append(node)
+    if node.domain not in {each.domain for each in model.opset_import}:
+        model.opset_import.append(helper.make_opsetid(node.domain, 3))
     output.type.tensor_type.elem_type = TensorProto.STRING if texts else TensorProto.INT64
     return bytes(model.SerializeToString())

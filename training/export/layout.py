@@ -15,7 +15,7 @@ import onnx
 import onnxruntime
 from skl2onnx import convert_sklearn
 from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, StringTensorType
-from sklearn.base import is_classifier
+from sklearn.base import BaseEstimator, is_classifier
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble._forest import BaseForest
 from sklearn.ensemble._gb import BaseGradientBoosting
@@ -29,13 +29,18 @@ from sklearn.tree import BaseDecisionTree
 
 from training.compat import FrozenEstimator, get_tags
 from training.errors import one_line
-from training.export import combining, texts, trees, wrappers
+from training.export import boosters, combining, encoders, parts, texts, trees, wrappers
 from training.export.nodes import REAL, TEXT, WHOLE, Nodes, Part, Table
+from training.export.projecting import as_transformer
 
+#: The version of ONNX's operators that this project's own nodes are written for.
+OPSET = 18
 #: Linear models whose prediction depends only on ``coef_`` and ``intercept_``.
 LINEAR = (ElasticNet, Lasso, LinearRegression, LogisticRegression, Ridge)
 #: Estimators that compare their input in float32, and refuse what is infinite there.
 TREES = (BaseDecisionTree, BaseForest, BaseGradientBoosting)
+#: The methods that an answer may depend on.
+SERVING = {"decision_function", "predict", "predict_proba", "score_samples", "transform"}
 #: What scikit-learn calls estimators that are fitted without a target and predict a label.
 UNSUPERVISED = ("outlier_detector", "clusterer", "density_estimator")
 #: Estimators that take infinite numbers too.
@@ -58,7 +63,7 @@ class Graph:
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
-        self.versions = {"": 13}  # the first that has sums over axes, and choices, as they are written here
+        self.versions = {"": OPSET}
         self._names = 0
 
     def get_unique_variable_name(self, name: str) -> str:
@@ -121,10 +126,11 @@ class Layout:
 
     def respond(self, estimator: Any, table: Table, method: Method) -> str:
         """The name of what an estimator answers to a table."""
-        return self._once(self._respond, estimator, table, method)
+        name: str = self._once(self._respond, estimator, table, method)
+        return name
 
     def _respond(self, estimator: Any, table: Table, method: Method) -> str:
-        estimator = _unwrapped(estimator)
+        estimator = self._once(_known, estimator)
         if isinstance(estimator, Pipeline):
             *before, last = self._once(_steps_of, estimator)
             for step in before:
@@ -132,7 +138,7 @@ class Layout:
             return self.respond(last, table, method)
         rule = wrappers.RULES.get(type(estimator))
         if rule is None:
-            return self._answer(_known_class(estimator), table, method)
+            return self._answer(estimator, table, method)
         if method == "label":
             return self._labels(estimator, self.respond(estimator, table, "predict"))
         return rule(self, estimator, table, method)
@@ -167,38 +173,27 @@ class Layout:
     def _upright(self, value: Part) -> str:
         if value.width == 1:
             return value.name
-        return self.nodes.add("Reshape", value.name, self.nodes.constant("upright", WHOLE, [2], [-1, 1]))
+        return parts.upright(self.nodes, value.name)
 
     def _linear(self, classifier: Any, table: Table) -> str:
         """https://scikit-learn.org/stable/modules/linear_model.html: the distances from the hyperplanes."""
-        given = self.joined(table)
         self.guard(classifier, table)
         weights = np.atleast_2d(np.asarray(classifier.coef_, np.float64)).T
-        product = self.nodes.add(
-            "MatMul",
-            given,
-            self.nodes.constant("weights", REAL, weights.shape, weights.reshape(-1).tolist()),
-        )
-        intercept = np.broadcast_to(np.asarray(classifier.intercept_, np.float64), weights.shape[1])
-        return self.nodes.add("Add", product, combining.row(self.nodes, intercept))
+        made = parts.linear(self.nodes, self.joined(table), weights, classifier.intercept_)
+        return parts.upright(self.nodes, made) if weights.shape[1] == 1 else made
 
     def _scores(self, classifier: Any, table: Table) -> str:
-        scores = self._step(classifier, table, raw=True)[1]
-        if len(classifier.classes_) > 2 or scores.width == 1:
-            return scores.name
-        return combining.column(self.nodes, scores.name, 1)
+        scores = self._step(classifier, table, raw=True)[1].name  # skl2onnx has -x and x for two classes
+        return scores if len(classifier.classes_) > 2 else combining.column(self.nodes, scores, 1)
 
     def _indices(self, classes: np.ndarray, label: str) -> str:
         """Labels as their indices into the classes."""
         if classes.dtype.kind in "iub" and classes.tolist() == list(range(len(classes))):
             return label
-        text = classes.dtype.kind in "OU"
-        keys = {"keys_strings": [str(each) for each in classes]} if text else {}
-        keys = keys or {"keys_int64s": [int(each) for each in classes]}
-        values = list(range(len(classes)))
-        return self.nodes.add(
-            "LabelEncoder", label, op_domain=trees.ML, op_version=2, values_int64s=values, **keys
-        )
+        keys: Any = [str(each) if classes.dtype.kind in "OU" else int(each) for each in classes]
+        named = "keys_strings" if classes.dtype.kind in "OU" else "keys_int64s"
+        attributes: Any = {named: keys, "values_int64s": list(range(len(classes)))}
+        return self.nodes.add("LabelEncoder", label, op_domain=trees.ML, op_version=2, **attributes)
 
     # What transformers make.
 
@@ -208,7 +203,7 @@ class Layout:
         return made
 
     def _transform(self, step: Any, table: Table) -> Table:
-        step = _unwrapped(step)
+        step = self._once(_known, step)
         if step is None or isinstance(step, str):
             return () if step == "drop" else table
         if isinstance(step, Pipeline):
@@ -220,19 +215,18 @@ class Layout:
         if isinstance(step, FeatureUnion):
             weights = step.transformer_weights or {}
             made = [self._weighed(each, table, weights.get(name)) for name, each in step.transformer_list]
-            return tuple(part for parts in made for part in parts)
+            return tuple(part for columns in made for part in columns)
         if type(step) is FunctionTransformer and step.func is None:
             return table
         if type(step) in wrappers.RULES:
             return wrappers.transformed(self, step, table)
-        step = _known_class(step)
+        step = as_transformer(step)
         if isinstance(step, texts.KINDS):
             return (texts.vectorized(self.nodes, step, self._matrix(table)),)
-        (made,) = self._step(step, table)
-        return (made,)
+        return tuple(self._step(step, table))
 
     def _columns(self, step: ColumnTransformer, table: Table) -> Table:
-        weights, parts = step.transformer_weights or {}, []
+        weights, table_out = step.transformer_weights or {}, list[Part]()
         for name, each, _ in step.transformers_:
             indices = step._transformer_to_input_indices[name]
             if not len(indices) or (isinstance(each, str) and each == "drop"):
@@ -241,8 +235,8 @@ class Layout:
             where = step.output_indices_[name]
             if len(made) == 1:
                 made = (made[0]._replace(width=where.stop - where.start),)
-            parts += made
-        return tuple(parts)
+            table_out += made
+        return tuple(table_out)
 
     def _weighed(self, step: Any, table: Table, weight: float | None) -> Table:
         made = self.transform(step, table)
@@ -312,7 +306,9 @@ class Layout:
 
     def _guard(self, step: Any, table: Table) -> None:
         nodes = self.nodes
-        single, missing = isinstance(step, TREES), get_tags(step).input_tags.allow_nan
+        self.guards += encoders.refusals(nodes, step, self._matrix(table))
+        members = np.ravel(getattr(step, "estimators_", step))
+        single, missing = isinstance(members[0], TREES), get_tags(step).input_tags.allow_nan
         for part in self._matrix(table):
             if part.kind != REAL:
                 continue
@@ -321,8 +317,7 @@ class Layout:
                 given = nodes.add("Cast", nodes.add("Cast", given, to=onnx.TensorProto.FLOAT), to=REAL)
             if missing:
                 given = nodes.add("Where", nodes.add("IsNaN", given), zero, given)
-            axis = nodes.constant("axis", WHOLE, [1], [1])
-            self.guards.append(nodes.add("ReduceSum", nodes.add("Mul", given, zero), axis, keepdims=1))
+            self.guards.append(parts.total(nodes, nodes.add("Mul", given, zero)))
 
     def _step(self, step: Any, table: Table, *, raw: bool = False) -> list[Part]:
         """The outputs of a single step: of a classifier, its label and its probabilities, or raw scores."""
@@ -336,7 +331,8 @@ class Layout:
         if len(inputs) == 1 and inputs[0].width is None:
             inputs = (inputs[0]._replace(width=getattr(step, "n_features_in_", None)),)
         self.guard(step, table)
-        model, single = _convert(step, inputs, raw=raw)
+        texts = [part.texts for part in table if part.kind == TEXT]
+        model, single = _convert(step, inputs, raw=raw, texts=texts)
         kinds = [each.type.tensor_type.elem_type for each in model.graph.output]
         shapes = [each.type.tensor_type.shape.dim for each in model.graph.output]
         given = [
@@ -345,14 +341,14 @@ class Layout:
             else part.name
             for part in inputs
         ]
-        parts = []
+        outputs = []
         for index, name in enumerate(self.graph.include(model, given)):
             label = index == 0 and (is_classifier(step) or _kind(step) in UNSUPERVISED)
             if kinds[index] not in (REAL, TEXT) and not label:
                 name = self.nodes.add("Cast", name, to=REAL)
             width = shapes[index][1].dim_value or None if len(shapes[index]) == 2 else None
-            parts.append(Part(name, TEXT if kinds[index] == TEXT else REAL, width))
-        return parts
+            outputs.append(Part(name, TEXT if kinds[index] == TEXT else REAL, width))
+        return outputs
 
     def _once(self, make: Callable[..., Any], estimator: Any, *given: Any) -> Any:
         """What ``make`` gives; the same for the same estimator and the rest."""
@@ -366,7 +362,9 @@ def _positive(nodes: Nodes, scores: str) -> str:
     return combining.above(nodes, scores, 0.0)
 
 
-def _convert(step: Any, inputs: Table, *, raw: bool) -> tuple[onnx.ModelProto, bool]:
+def _convert(
+    step: Any, inputs: Table, *, raw: bool, texts: Sequence[tuple[str, ...]]
+) -> tuple[onnx.ModelProto, bool]:
     """The step's own graph, in doubles, or in float32 if an estimator cannot otherwise; and which it is."""
     last = hasattr(step, "predict")
     options: dict[str, Any] = {}
@@ -374,6 +372,8 @@ def _convert(step: Any, inputs: Table, *, raw: bool) -> tuple[onnx.ModelProto, b
         options["zipmap"] = False
     if raw:
         options["raw_scores"] = True
+    if boosters.is_booster(step):
+        options["texts"] = texts
     if _kind(step) == "density_estimator":
         options["score_samples"] = True
     reason: Exception | None = None
@@ -410,8 +410,9 @@ def _plain(error: Exception, step: Any) -> str:
         if type(step).__module__.partition(".")[0] == "sklearn":
             return f"there is no converter for {name}"
         return f"{name} is a class of your own, or of another library, and there is no converter for it"
-    reason = one_line(error).partition(" You may raise an issue")[0]
-    return reason if isinstance(error, NotImplementedError) else f"{name}: {reason}"
+    if isinstance(error, NotImplementedError) and str(error):
+        return str(error)
+    return f"{name}: {one_line(error).partition(' You may raise an issue')[0]}"
 
 
 def _kind(estimator: Any) -> str | None:
@@ -431,8 +432,23 @@ def _unwrapped(estimator: Any) -> Any:
             return estimator
 
 
+def _known(estimator: Any) -> Any:
+    return _known_class(_unwrapped(estimator))
+
+
 def _known_class(step: Any) -> Any:
-    return step
+    """The step, as one of scikit-learn's own class where its class changes nothing of what is served."""
+    kind = type(step)
+    for base in kind.__mro__:
+        if base.__module__.partition(".")[0] == "sklearn":
+            break
+        if SERVING.intersection(vars(base)):
+            return step
+    if base is kind or not issubclass(base, BaseEstimator) or not SERVING.intersection(dir(base)):
+        return step
+    known: Any = object.__new__(base)
+    vars(known).update(vars(step))
+    return known
 
 
 def steps_of(part: Any) -> list[Any]:
@@ -458,7 +474,7 @@ def _without_scalers(steps: Sequence[Any]) -> list[Any]:
     coefficients = np.array(linear.coef_, dtype=np.float64)
     intercept = np.array(linear.intercept_, dtype=np.float64)
     weights = columns.transformer_weights or {}
-    parts = []
+    transformers = []
     for name, part, names in columns.transformers_:
         *before, scaler = steps_of(part) or [None]
         if isinstance(scaler, StandardScaler):
@@ -473,8 +489,8 @@ def _without_scalers(steps: Sequence[Any]) -> list[Any]:
             if scaler.scale_ is not None:
                 coefficients[..., where] /= scaler.scale_
             part = make_pipeline(*before) if before else "passthrough"
-        parts.append((name, part, names))
-    columns.transformers_, linear.coef_, linear.intercept_ = parts, coefficients, intercept
+        transformers.append((name, part, names))
+    columns.transformers_, linear.coef_, linear.intercept_ = transformers, coefficients, intercept
     return [columns, linear]
 
 

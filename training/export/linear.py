@@ -15,14 +15,15 @@ from sklearn.svm import LinearSVC, LinearSVR
 from training.export.nodes import Converter, Nodes, Shape, classes_out, value_out
 from training.export.parts import (
     constant_rows,
+    decision,
     doubles,
     expit,
     label_by_score,
     linear,
-    no_probabilities,
     row,
     shares,
     value,
+    wants_decision,
 )
 
 #: Linear classifiers whose probabilities are those of ``LogisticRegression``.
@@ -39,8 +40,8 @@ def _classifier(scope: Any, operator: Any, container: Any) -> None:
     nodes, model = Nodes(scope, container), operator.raw_operator
     made = score(nodes, doubles(operator).full_name, model)
     label_by_score(nodes, operator, made)
-    if not hasattr(model, "predict_proba"):
-        no_probabilities(nodes, operator, made)
+    if not hasattr(model, "predict_proba") or wants_decision(operator, container):
+        decision(nodes, operator, made)
         return
     classes, probabilities = len(model.classes_), operator.output_full_names[1]
     if isinstance(model, LOGISTIC) and classes > 2:

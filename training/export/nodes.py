@@ -19,11 +19,15 @@ Shape = Callable[[Any], None]
 
 
 class Part(NamedTuple):
-    """Neighbouring columns of a table, in one tensor of shape (n, width); ``kind``: doubles or texts."""
+    """Neighbouring columns of a table, in one tensor of shape (n, width); ``kind``: doubles or texts.
+
+    ``texts``: those that the sample had, where the part is a feature of categories.
+    """
 
     name: str
     kind: int
     width: int | None
+    texts: tuple[str, ...] = ()
 
 
 #: The columns between two steps, from left to right.
@@ -35,12 +39,12 @@ class Nodes:
 
     def __init__(self, scope: Any, container: Any) -> None:
         self._scope = scope
-        self._container = container
+        self.container = container
 
     def constant(self, name: str, kind: int, shape: Sequence[int], values: Iterable[Any]) -> str:
         """Add a constant; returns its name."""
         unique: str = self._scope.get_unique_variable_name(name)
-        self._container.add_initializer(unique, kind, list(shape), list(values))
+        self.container.add_initializer(unique, kind, list(shape), list(values))
         return unique
 
     def number(self, value: float) -> str:
@@ -76,8 +80,15 @@ class Nodes:
         """Add a node; returns its output's name."""
         output = output or self._scope.get_unique_variable_name(kind.lower())
         unique = self._scope.get_unique_operator_name(kind)
-        self._container.add_node(kind, list(inputs), [output], name=unique, **attributes)
+        self.container.add_node(kind, list(inputs), [output], name=unique, **attributes)
         return output
+
+    def several(self, kind: str, *inputs: str, count: int, **attributes: Any) -> list[str]:
+        """Add a node with ``count`` outputs; returns their names."""
+        outputs = [self._scope.get_unique_variable_name(kind.lower()) for _ in range(count)]
+        unique = self._scope.get_unique_operator_name(kind)
+        self.container.add_node(kind, list(inputs), outputs, name=unique, **attributes)
+        return outputs
 
     def double(self, operator: Any) -> str:
         """The operator's input as doubles; several inputs stand side by side."""
@@ -86,11 +97,6 @@ class Nodes:
             for name, given in zip(operator.input_full_names, operator.inputs, strict=True)
         ]
         return each[0] if len(each) == 1 else self.add("Concat", *each, axis=1)
-
-    def scores_only(self, operator: Any) -> bool:
-        """Whether a classifier's second output shall be its ``decision_function``, shape (n, 1) for two."""
-        default = {"raw_scores": False}
-        return bool(self._container.get_options(operator.raw_operator, default)["raw_scores"])
 
     def labels(self, classes: np.ndarray, indices: str, output: str) -> None:
         """The labels of classes by their ``indices``, shape (n,), int64."""

@@ -1,17 +1,14 @@
-"""What converters of estimators share: constants, ends of classifiers, and estimators within others."""
+"""What converters of estimators share: constants, arithmetic on rows, and the ends of classifiers."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from skl2onnx._parse import _parse_sklearn
 from skl2onnx.common.data_types import DoubleTensorType
 from sklearn.base import is_classifier
-from sklearn.model_selection._search import BaseSearchCV
-from sklearn.pipeline import Pipeline
 
-from training.compat import FrozenEstimator
 from training.export.nodes import REAL, WHOLE, Nodes
 
 
@@ -105,10 +102,21 @@ def value(nodes: Nodes, operator: Any, made: str) -> None:
     nodes.add("Reshape", made, wholes(nodes, [-1, 1]), output=operator.output_full_names[0])
 
 
-def no_probabilities(nodes: Nodes, operator: Any, score: str) -> None:
-    """Fill the output that skl2onnx declares for every classifier; it is not in the graph at the end."""
-    for output in operator.output_full_names[1:]:
-        nodes.add("Identity", score, output=output)
+def decision(nodes: Nodes, operator: Any, score: str) -> None:
+    """The operator's second output where it is ``decision_function``, of two classes as -x and x.
+
+    So skl2onnx has it; a classifier without probabilities always gives it, and others where
+    ``wants_decision``. ``score`` has shape (n,) for two classes, else (n, classes).
+    """
+    if len(operator.raw_operator.classes_) == 2:
+        score = nodes.add("Mul", upright(nodes, score), row(nodes, [-1.0, 1.0]))
+    nodes.add("Identity", score, output=operator.output_full_names[1])
+
+
+def wants_decision(operator: Any, container: Any) -> bool:
+    """Whether the classifier's ``decision_function`` is asked for, and not its probabilities."""
+    options = container.get_options(operator.raw_operator, {"raw_scores": False}, fail=False)
+    return bool(options["raw_scores"])
 
 
 def doubles(operator: Any) -> Any:
@@ -117,14 +125,6 @@ def doubles(operator: Any) -> Any:
     if not isinstance(given.type, DoubleTensorType):
         raise NotImplementedError(f"{type(operator.raw_operator).__name__} on other numbers than doubles")
     return given
-
-
-class Within(NamedTuple):
-    """An estimator inside another one, with the names that converters ask skl2onnx's operators for."""
-
-    raw_operator: Any
-    inputs: list[Any]
-    input_full_names: list[str]
 
 
 def outputs(scope: Any, container: Any, given: Any, estimator: Any) -> list[Any]:
@@ -137,23 +137,3 @@ def outputs(scope: Any, container: Any, given: Any, estimator: Any) -> list[Any]
             each.add_options(id(estimator), {"zipmap": False})
     made: list[Any] = _parse_sklearn(scope, estimator, [given], custom_parsers=None)
     return made
-
-
-def unwrapped(estimator: Any) -> Any:
-    """The estimator that a frozen one, or a search, passes its rows on to."""
-    if isinstance(estimator, FrozenEstimator):
-        return unwrapped(estimator.estimator)
-    if isinstance(estimator, BaseSearchCV):
-        return unwrapped(estimator.best_estimator_)
-    return estimator
-
-
-def last_of(scope: Any, container: Any, given: Any, estimator: Any) -> tuple[Any, Any]:
-    """What the last step of a pipeline reads, as a variable, and that step."""
-    estimator = unwrapped(estimator)
-    if not isinstance(estimator, Pipeline):
-        return given, estimator
-    *before, last = [step for _, step in estimator.steps if step not in (None, "passthrough")]
-    for step in before:
-        (given,) = outputs(scope, container, given, step)
-    return last_of(scope, container, given, last)

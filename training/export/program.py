@@ -168,11 +168,13 @@ class _Compiler:
             **dict.fromkeys(("Gather", "ArrayFeatureExtractor"), self._gather),
             "Cast": self._cast,
             "Concat": self._concat,
+            "CumSum": self._running,
             "LinearClassifier": self._linear_classifier,
             "LabelEncoder": self._label_encoder,
             "OneHotEncoder": self._one_hot,
             "Softmax": lambda node, _: self._emit_for(node, "softmax"),
             "Transpose": self._transpose,
+            "TopK": self._order,
             "TreeEnsemble": self._trees,
             "Where": self._where,
         }
@@ -318,6 +320,20 @@ class _Compiler:
             ]
             places = np.concatenate(members, axis).reshape(-1).tolist()
             self._emit("pick", output, [self._slot(joined)], places=places)
+
+    def _running(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
+        if len(set(self._shape(node.input[0])) - {1}) > 1 or any(attributes.values()):
+            raise NotCompilable("CumSum of a table, or from its end")
+        self._emit("running", node.output[0], [self._slot(node.input[0])])
+
+    def _order(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
+        """All members of a list in order, and where they stood."""
+        (given, count), (ordered, order) = node.input, node.output
+        size = math.prod(self._shape(given))
+        if self._constants[count].reshape(-1).tolist() != [size] or self._shape(given)[-1] != size:
+            raise NotCompilable("TopK of some members")
+        self._emit("order", order, [self._slot(given)], largest=attributes.get("largest", 1))
+        self._emit("at", ordered, [self._slot(given), self._slot(order)])
 
     def _label_encoder(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
         keys, values = (_member(attributes, f"{side}_") for side in ("keys", "values"))

@@ -15,6 +15,7 @@ from sklearn.preprocessing import (
 )
 
 from training.export.functions import expm1, log1p
+from training.export.kernels import scaled_by
 from training.export.nodes import WHOLE, Converter, Nodes, Shape, columns_out, from_rows
 
 
@@ -32,15 +33,13 @@ def _max_abs(nodes: Nodes, model: Any, given: str) -> str:
 
 
 def _normalizer(nodes: Nodes, model: Any, given: str) -> str:
-    """Rows of no length stay as they are, and so do those that are next to none."""
     axis = nodes.constant("axis", WHOLE, [1], [1])
     if model.norm == "l2":
         norm = nodes.add("Sqrt", nodes.add("ReduceSumSquare", given, axis, keepdims=1))
     else:
         kind = "ReduceSum" if model.norm == "l1" else "ReduceMax"
         norm = nodes.add(kind, nodes.add("Abs", given), axis, keepdims=1)
-    small = nodes.add("Less", norm, nodes.number(10 * float(np.finfo(np.float64).eps)))
-    return nodes.add("Div", given, nodes.add("Where", small, nodes.number(1.0), norm))
+    return scaled_by(nodes, given, norm)
 
 
 def _power(nodes: Nodes, model: Any, given: str) -> str:

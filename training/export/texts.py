@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
-import scipy.sparse as sp
 from onnx import numpy_helper
 from sklearn.feature_extraction.text import (
     CountVectorizer,
@@ -28,6 +27,7 @@ from handler.bundle import Contract
 from handler.scoring.scorers import input_names
 from handler.scoring.texts import KEY
 from training.export.nodes import REAL, TEXT, Nodes, Part, Table
+from training.export.program import every_tensor
 
 #: The operators of our nodes, which no runtime has: ``lift`` leaves none of them.
 COUNTS, WEIGHTS = "TextCounts", "TextWeights"
@@ -44,7 +44,7 @@ def vectorized(nodes: Nodes, step: Any, table: Table) -> Part:
     weighs = isinstance(step, TfidfTransformer)
     if given.kind != (REAL if weighs else TEXT) or not (weighs or given.width == 1):
         raise NotImplementedError(f"{type(step).__name__} of other columns than one of texts")
-    recipe = _tfidf(step) if weighs else _recipe(step)
+    recipe = _tfidf(step) if weighs else recipe_of(step)
     name = nodes.add(WEIGHTS if weighs else COUNTS, given.name, recipe=json.dumps(recipe))
     return Part(name, REAL, given.width if weighs else recipe["width"])
 
@@ -57,7 +57,7 @@ def _width(vectorizer: Any) -> int:
     return len(vectorizer.vocabulary_)
 
 
-def _recipe(vectorizer: Any) -> Recipe:
+def recipe_of(vectorizer: Any) -> Recipe:
     """The parameters of ``handler.scoring.texts.Vectorizer``; raises ``NotImplementedError``."""
     kind = type(vectorizer).__name__
     if vectorizer.input != "content":
@@ -107,13 +107,22 @@ def _tfidf(transformer: TfidfTransformer) -> Recipe:
     return {**idf, "sublinear": bool(transformer.sublinear_tf), "norm": transformer.norm}
 
 
+class Chosen(NamedTuple):
+    """Some of a text's numbers, by their indices, each multiplied by its factor."""
+
+    indices: np.ndarray
+    factors: np.ndarray
+
+
 class Piece(NamedTuple):
-    """Some columns of a tensor: those of another one, or of a text times a matrix (None: unchanged)."""
+    """Some columns of a tensor: those of another one or, where ``of`` is given, of the text ``source``.
+
+    They are the text's numbers that are ``Chosen``, or all of them times a matrix.
+    """
 
     source: str
     width: int
-    text: bool = False
-    matrix: Any = None
+    of: Chosen | np.ndarray | None = None
 
 
 def lift(model: onnx.ModelProto, contract: Contract) -> bool:
@@ -125,15 +134,17 @@ def lift(model: onnx.ModelProto, contract: Contract) -> bool:
     if not any(node.op_type in (COUNTS, WEIGHTS) for node in graph.node):
         return False
     recipes = _take_out(graph)
+    widths = _widths(model, recipes)
+    _narrow_trees(graph, widths)
     names = list(input_names(contract).values())
     if foreign := [each["feature"] for each in recipes.values() if each["feature"] not in names]:
         raise NotImplementedError(f"texts that {len(foreign)} other steps have made")
-    recipes = _Fusion(model, recipes).run()
+    recipes = _Fusion(model, recipes, widths).run()
     used = {name for node in graph.node for name in node.input}
     inputs = [each for each in graph.input if each.name in used]
     made = [
         onnx.helper.make_tensor_value_info(
-            name, REAL, [None, len(each["columns"]) if "columns" in each else each["width"]]
+            name, REAL, [None, len(each.get("columns") or each.get("chosen") or range(each["width"]))]
         )
         for name, each in recipes.items()
     ]
@@ -184,22 +195,77 @@ def _take_out(graph: onnx.GraphProto) -> dict[str, Recipe]:
     return {name: recipe for name, recipe in recipes.items() if name in inputs}
 
 
+#: Operators that compute each member from those in the same place.
+EACH = (
+    "Abs", "Add", "And", "Cast", "Div", "Equal", "Greater", "GreaterOrEqual", "Identity", "IsNaN", "Less",
+    "LessOrEqual", "Mul", "Neg", "Not", "Or", "Sub", "Where",
+)  # fmt: skip
+
+
+def _narrow_trees(graph: onnx.GraphProto, widths: Mapping[str, int]) -> None:
+    """Let trees take only the columns that they look at, of many thousand words."""
+    makers = {name: node for node in graph.node for name in node.output}
+    scalars = {each.name for each in graph.initializer if np.prod(each.dims) == 1}
+    nodes: list[onnx.NodeProto] = []
+    for count, node in enumerate(graph.node):
+        if node.op_type == "TreeEnsemble":
+            (ids,) = (each for each in node.attribute if each.name == "nodes_featureids")
+            used, places = np.unique(np.array(ids.ints), return_inverse=True)
+            ids.ints[:] = places.tolist()
+            mark = f"trees {count} "
+            graph.initializer.append(numpy_helper.from_array(used, mark))
+            nodes += _narrowed(node.input[0], mark, makers, widths, scalars)
+            node.input[0] = mark + node.input[0]
+        nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _narrowed(
+    name: str,
+    mark: str,
+    makers: Mapping[str, onnx.NodeProto],
+    widths: Mapping[str, int],
+    scalars: Collection[str],
+) -> list[onnx.NodeProto]:
+    """Nodes that make ``mark + name``, the columns of a tensor that the constant ``mark`` names.
+
+    The columns are chosen as early as that gives the same.
+    """
+    maker = makers.get(name)
+    given = [] if maker is None else [each for each in maker.input if each not in scalars]
+    as_wide = all(widths.get(each) == widths[name] for each in given)
+    if maker is None or maker.op_type not in EACH or not as_wide:
+        return [onnx.helper.make_node("Gather", [name, mark], [mark + name], axis=1)]
+    nodes = []
+    for each in dict.fromkeys(given):
+        nodes += _narrowed(each, mark, makers, widths, scalars)
+    same = onnx.NodeProto()
+    same.CopyFrom(maker)
+    same.input[:] = [mark + each if each in given else each for each in maker.input]
+    same.output[:] = [mark + name]
+    return [*nodes, same]
+
+
 class _Fusion:
     """One pass over a graph, which moves what is linear in a text's numbers into the text's recipe."""
 
-    def __init__(self, model: onnx.ModelProto, recipes: Mapping[str, Recipe]) -> None:
-        """``recipes``: of tensors that no node gives any more."""
+    def __init__(
+        self, model: onnx.ModelProto, recipes: Mapping[str, Recipe], widths: Mapping[str, int]
+    ) -> None:
+        """``recipes``: of tensors that no node gives any more. ``widths``: of tensors with columns."""
         self._model = model
         self._graph = model.graph
         self._recipes = {f"t{index}": recipe for index, recipe in enumerate(recipes.values())}
         self._constants = {each.name: numpy_helper.to_array(each) for each in self._graph.initializer}
         self._parts = {
-            name: [Piece(text, each["width"], True)]
+            name: [Piece(text, each["width"], Chosen(np.arange(each["width"]), np.ones(each["width"])))]
             for name, (text, each) in zip(recipes, self._recipes.items(), strict=True)
         }
         self._nodes: list[onnx.NodeProto] = []
-        self._wanted: dict[str, dict[str, Any]] = {text: {} for text in self._recipes}
-        self._widths = _widths(model, recipes)
+        #: What the graph needs of each text: the tensors to be made, and of what.
+        self._wanted: dict[str, dict[str, Chosen | np.ndarray]] = {text: {} for text in self._recipes}
+        self._widths = widths
         self._count = 0
 
     def run(self) -> dict[str, Recipe]:
@@ -217,31 +283,48 @@ class _Fusion:
                 self._parts[node.output[0]] = parts
         for output in self._graph.output:
             self._make(output.name)
-        before: list[onnx.NodeProto] = []
+        rest, self._nodes = self._nodes, []
         recipes = {}
         for text, wanted in self._wanted.items():
-            if wanted:
-                recipes[text] = self._settle(text, wanted, before)
+            recipe = self._recipes[text]
+            chosen = {name: of for name, of in wanted.items() if isinstance(of, Chosen)}
+            products = {name: of for name, of in wanted.items() if not isinstance(of, Chosen)}
+            if chosen:
+                recipes[text] = {**recipe, **self._choice(text, recipe["width"], chosen)}
+            if products:
+                text = f"{text}p" if chosen else text
+                recipes[text] = {**recipe, **self._columns(text, products)}
         del self._graph.node[:]
-        self._graph.node.extend([*before, *self._nodes])
+        self._graph.node.extend([*self._nodes, *rest])
         return recipes
 
-    def _settle(self, text: str, wanted: Mapping[str, Any], before: list[onnx.NodeProto]) -> Recipe:
-        """The recipe of a text, and the nodes that part its numbers into those that are wanted."""
-        recipe = self._recipes[text]
-        widths = [recipe["width"] if matrix is None else matrix.shape[1] for matrix in wanted.values()]
-        if sum(widths) >= recipe["width"]:
-            for name, matrix in wanted.items():
-                product = ("Identity",) if matrix is None else ("MatMul", self._constant(_dense(matrix)))
-                before.append(onnx.helper.make_node(product[0], [text, *product[1:]], [name]))
-            return recipe
+    def _choice(self, text: str, width: int, wanted: Mapping[str, Chosen]) -> Recipe:
+        """What a recipe says of the numbers that are chosen; adds nodes that part them."""
+        used = np.unique(np.concatenate([chosen.indices for chosen in wanted.values()]))
+        for name, (indices, factors) in wanted.items():
+            given, places = text, np.searchsorted(used, indices)
+            if places.tolist() != list(range(len(used))):
+                given = self._node("Gather", given, self._constant(places), axis=1)
+            if (factors != 1.0).any():
+                given = self._node("Mul", given, self._constant(factors))
+            self._node("Identity", given, output=name)
+        return {"chosen": used.tolist()} if len(used) < width else {}
+
+    def _columns(self, text: str, wanted: Mapping[str, np.ndarray]) -> Recipe:
+        """What a recipe says of products with a text; adds nodes that part them.
+
+        Of a million hashes, most have no weight.
+        """
         start = 0
-        for name, width in zip(wanted, widths, strict=True):
-            which = self._constant(np.arange(start, start + width))
-            before.append(onnx.helper.make_node("Gather", [text, which], [name], axis=1))
-            start += width
-        matrix = np.hstack([_dense(each) for each in wanted.values()])
-        return {**recipe, "columns": matrix.T.tolist()}
+        for name, matrix in wanted.items():
+            places = self._constant(np.arange(start, start + matrix.shape[1]))
+            self._node("Gather", text, places, output=name, axis=1)
+            start += matrix.shape[1]
+        matrix = np.hstack(list(wanted.values()))
+        weighed = np.flatnonzero(matrix.any(axis=1))
+        if 2 * len(weighed) > len(matrix):
+            return {"columns": matrix.T.tolist()}
+        return {"chosen": weighed.tolist(), "columns": matrix[weighed].T.tolist()}
 
     # Tensors
 
@@ -272,10 +355,10 @@ class _Fusion:
             self._node("Concat", *tensors, output=name, axis=1)
 
     def _tensor(self, part: Piece) -> str:
-        if not part.text:
+        if part.of is None:
             return part.source
         name = self._new()
-        self._wanted[part.source][name] = part.matrix
+        self._wanted[part.source][name] = part.of
         return name
 
     # Nodes that are linear: each method gives the parts of the output, or None.
@@ -299,9 +382,9 @@ class _Fusion:
             or (kind == "Reshape" and self._widths.get(node.output[0]) == width)
         ):
             return parts
-        if not constants or constants[0] is None:
+        constant, more = (constants[0], constants[1:]) if constants else (None, [])
+        if constant is None:
             return None
-        (constant, *more) = constants
         if kind in ("Add", "Sub") and not constant.any() and constant.size in (1, width):
             return parts
         if kind in ("Mul", "Div") and constant.size in (1, width):
@@ -332,46 +415,52 @@ class _Fusion:
         for part in parts:
             each = by[start : start + part.width].astype(np.float64)
             start += part.width
-            if part.text:
-                factor = sp.diags(1.0 / each if kind == "Div" else each).tocsc()
-                made.append(part._replace(matrix=factor if part.matrix is None else part.matrix @ factor))
-            else:
+            if part.of is None:
                 made.append(Piece(self._node(kind, part.source, self._constant(each)), part.width))
+                continue
+            factor = 1.0 / each if kind == "Div" else each
+            if isinstance(part.of, Chosen):
+                made.append(part._replace(of=part.of._replace(factors=part.of.factors * factor)))
+            else:
+                made.append(part._replace(of=part.of * factor))
         return made
 
     def _chosen(self, parts: Sequence[Piece], indices: Iterable[int]) -> list[Piece]:
         places = [(number, index) for number, part in enumerate(parts) for index in range(part.width)]
         made = []
         for number, group in groupby((places[index] for index in indices), key=lambda each: each[0]):
-            part, which = parts[number], [index for _, index in group]
-            if part.text:
-                matrix = sp.identity(part.width, format="csc") if part.matrix is None else part.matrix
-                made.append(Piece(part.source, len(which), True, matrix[:, which]))
+            part, which = parts[number], np.array([index for _, index in group])
+            if part.of is None:
+                source = self._node("Gather", part.source, self._constant(which), axis=1)
+                made.append(Piece(source, len(which)))
+            elif isinstance(part.of, Chosen):
+                of = Chosen(part.of.indices[which], part.of.factors[which])
+                made.append(Piece(part.source, len(which), of))
             else:
-                some = self._node("Gather", part.source, self._constant(np.array(which)), axis=1)
-                made.append(Piece(some, len(which)))
+                made.append(Piece(part.source, len(which), part.of[:, which]))
         return made
 
     def _product(self, parts: Sequence[Piece], weights: np.ndarray) -> list[Piece]:
         """Rows of the weights by the part that they belong to; the products are added."""
-        products: dict[str, Any] = {}
-        others, rows, start = [], [], 0
+        products: dict[str, np.ndarray] = {}
+        others, rows, start, width = [], [], 0, weights.shape[1]
         for part in parts:
             mine = weights[start : start + part.width].astype(np.float64)
             start += part.width
-            if not part.text:
+            if part.of is None:
                 others.append(part.source)
                 rows.append(mine)
                 continue
-            product = mine if part.matrix is None else _dense(part.matrix @ mine)
-            if product.any():
-                products[part.source] = products.get(part.source, 0.0) + product
+            product = products.setdefault(
+                part.source, np.zeros((self._recipes[part.source]["width"], width))
+            )
+            if isinstance(part.of, Chosen):
+                np.add.at(product, part.of.indices, part.of.factors[:, None] * mine)
             else:
-                products.setdefault(part.source, product)
-        width = weights.shape[1]
-        terms = [Piece(text, width, True, product) for text, product in products.items()]
+                product += part.of @ mine
+        terms = [Piece(text, width, product) for text, product in products.items()]
         if len(terms) > 1 or others:
-            terms = [term for term in terms if term.matrix.any()]
+            terms = [term for term in terms if np.any(term.of)] or terms[: not others]
         if others:
             given = others[0] if len(others) == 1 else self._node("Concat", *others, axis=1)
             terms.insert(0, Piece(self._node("MatMul", given, self._constant(np.vstack(rows))), width))
@@ -386,12 +475,14 @@ class _Fusion:
         as_numbers = all(
             node.op_type == "Cast" and any(each.i == REAL for each in node.attribute) for node in users
         )
-        if others or not part.text or part.matrix is not None or limit < 0 or not as_numbers:
+        if others or not isinstance(part.of, Chosen) or (part.of.factors != 1.0).any():
+            return None
+        if limit < 0 or not as_numbers:
             return None
         text = f"t{len(self._recipes)}"
         self._recipes[text] = {**self._recipes[part.source], "above": limit}
         self._wanted[text] = {}
-        return [Piece(text, part.width, True)]
+        return [part._replace(source=text)]
 
 
 def _is_plain(attributes: Mapping[str, Any]) -> bool:
@@ -400,14 +491,8 @@ def _is_plain(attributes: Mapping[str, Any]) -> bool:
     return scales == (1.0, 1.0) and not attributes.get("transA")
 
 
-def _dense(matrix: Any) -> np.ndarray:
-    return np.asarray(matrix.toarray() if sp.issparse(matrix) else matrix)
-
-
 def _widths(model: onnx.ModelProto, recipes: Mapping[str, Recipe]) -> dict[str, int]:
     """The columns of every tensor that has two dimensions."""
-    from training.export.program import every_tensor
-
     wide = onnx.ModelProto()
     wide.CopyFrom(model)
     for name, recipe in recipes.items():

@@ -13,6 +13,7 @@ from skl2onnx.common.data_types import DoubleTensorType
 from sklearn.dummy import DummyClassifier, DummyRegressor
 
 from training.export.nodes import REAL, WHOLE, Converter, Nodes, Shape
+from training.export.parts import decision, wants_decision
 
 ML = "ai.onnx.ml"
 #: The first version of its operators that walks trees in doubles.
@@ -51,19 +52,6 @@ class Tree:
         if tree.n_classes[0] > 1 and not np.allclose(whole := tree.value[:, 0].sum(axis=1), 1.0):
             value = value / whole  # before scikit-learn 1.4 they are weights, and not shares
         return cls(left, right, tree.feature, tree.threshold, missing_left.astype(bool), value, target)
-
-    @classmethod
-    def of_histogram(cls, predictor: Any, target: int) -> Tree:
-        """From the ``TreePredictor`` of histogram gradient boosting."""
-        nodes = predictor.nodes
-        if nodes["is_categorical"].any():
-            raise NotImplementedError("HistGradientBoosting with categorical features of its own")
-        left, right = (
-            np.where(nodes["is_leaf"] == 1, -1, nodes[side].astype(np.int64)) for side in ("left", "right")
-        )
-        feature, missing_left = nodes["feature_idx"].astype(np.int64), nodes["missing_go_to_left"]
-        split = nodes["num_threshold"]
-        return cls(left, right, feature, split, missing_left.astype(bool), nodes["value"], target)
 
 
 def ensemble(nodes: Nodes, given: str, trees: Sequence[Tree], targets: int) -> str:
@@ -216,42 +204,12 @@ def _boosting_regressor(scope: Any, operator: Any, container: Any) -> None:
     nodes.add("Identity", _boosted(nodes, operator), output=operator.output_full_names[0])
 
 
-def _histogram(nodes: Nodes, operator: Any) -> str:
-    """The raw prediction of histogram gradient boosting, shape (n, trees per iteration)."""
-    model = operator.raw_operator
-    if getattr(model, "_preprocessor", None) is not None:
-        raise NotImplementedError("HistGradientBoosting with categorical features of its own")
-    trees = [
-        Tree.of_histogram(predictor, target)
-        for stage in model._predictors
-        for target, predictor in enumerate(stage)
-    ]
-    baseline = np.asarray(model._baseline_prediction, np.float64).reshape(1, -1)
-    targets = model.n_trees_per_iteration_
-    total = ensemble(nodes, nodes.double(operator), trees, targets)
-    return nodes.add("Add", total, nodes.constant("baseline", REAL, [1, targets], baseline[0].tolist()))
-
-
-def _histogram_classifier(scope: Any, operator: Any, container: Any) -> None:
-    """https://scikit-learn.org/stable/modules/ensemble.html#histogram-based-gradient-boosting"""
-    nodes = Nodes(scope, container)
-    classify(nodes, operator, _histogram(nodes, operator), "Greater", 1.0)
-
-
-def _histogram_regressor(scope: Any, operator: Any, container: Any) -> None:
-    nodes = Nodes(scope, container)
-    raw, output = _histogram(nodes, operator), operator.output_full_names[0]
-    loss = operator.raw_operator.loss
-    nodes.add("Exp" if loss in ("poisson", "gamma") else "Identity", raw, output=output)
-
-
 def classify(nodes: Nodes, operator: Any, raw: str, above: str, factor: float) -> None:
     """Labels and probabilities from log-odds; ``above`` compares those of two classes with zero."""
     classes = operator.raw_operator.classes_
     label, probabilities = operator.output_full_names
-    if scores_only := nodes.scores_only(operator):
-        operator.outputs[1].set_type(DoubleTensorType([None, 1 if len(classes) == 2 else len(classes)]))
-        nodes.add("Identity", raw, output=probabilities)
+    if scores_only := wants_decision(operator, nodes.container):
+        decision(nodes, operator, raw)
     elif len(classes) > 2:
         nodes.add("Softmax", raw, output=probabilities, axis=1)
     if len(classes) > 2:
@@ -272,8 +230,6 @@ REPLACED: Mapping[str, Converter] = {
     **{f"Extra{name}Regressor": _forest_regressor for name in ("Tree", "Trees")},
     "GradientBoostingClassifier": _boosting_classifier,
     "GradientBoostingRegressor": _boosting_regressor,
-    "HistGradientBoostingClassifier": _histogram_classifier,
-    "HistGradientBoostingRegressor": _histogram_regressor,
 }
 SOME: Mapping[str, Converter] = {}
 SHAPES: Mapping[str, Shape] = {}

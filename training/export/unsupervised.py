@@ -7,7 +7,7 @@ probabilities and the score.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -144,6 +144,11 @@ def _elliptic_envelope(scope: Any, operator: Any, container: Any) -> None:
     _detect(nodes, operator, decision)
 
 
+def _local_outlier_factor(scope: Any, operator: Any, container: Any) -> None:
+    """The stock converter's distances are so far off that other rows are the nearest."""
+    raise NotImplementedError("LocalOutlierFactor, whose neighbours the graph does not find exactly")
+
+
 def _squared_distances(nodes: Nodes, given: str, centres: np.ndarray, norms: Any = None) -> str:
     """Of each row from each centre, shape (n, centres), in the order in which scikit-learn adds.
 
@@ -274,18 +279,14 @@ def _mahalanobis(nodes: Nodes, given: str, mixture: Any) -> str:
     components, features = means.shape
     if mixture.covariance_type in ("full", "tied"):
         each_root = roots if mixture.covariance_type == "full" else [roots] * components
-        middles = [mean @ root for mean, root in zip(means, each_root, strict=True)]
-        if mixture.covariance_type == "full":
-            product = nodes.add("MatMul", given, matrix(nodes, np.hstack(roots)))
-            product = nodes.add("Reshape", product, wholes(nodes, [-1, components, features]))
-        else:
-            product = nodes.add("MatMul", given, matrix(nodes, roots))
-            product = nodes.add("Reshape", product, wholes(nodes, [-1, 1, features]))
-        flat = np.reshape(middles, -1).tolist()
-        middle = nodes.constant("middles", REAL, [1, components, features], flat)
-        difference = nodes.add("Sub", product, middle)
-        squares = nodes.add("Mul", difference, difference)
-        return nodes.add("ReduceSum", squares, wholes(nodes, [2]), keepdims=0)
+        parts = []
+        for feature in range(features):  # the members of all components that belong together
+            columns = np.stack([root[:, feature] for root in each_root], axis=1)
+            middles = [(mean @ root)[feature] for mean, root in zip(means, each_root, strict=True)]
+            product = nodes.add("MatMul", given, matrix(nodes, columns))
+            difference = nodes.add("Sub", product, row(nodes, middles))
+            parts.append(nodes.add("Mul", difference, difference))
+        return _added_up(nodes, parts)
     squares = nodes.add("Mul", given, given)
     precisions = roots**2
     if mixture.covariance_type == "diag":
@@ -300,10 +301,32 @@ def _mahalanobis(nodes: Nodes, given: str, mixture: Any) -> str:
     return nodes.add("Add", nodes.add("Sub", own, middle), last)
 
 
+def _added_up(nodes: Nodes, parts: Sequence[str]) -> str:
+    """The sum of tables, in the order in which NumPy adds a row: far away, the order decides which is nearer.
+
+    https://github.com/numpy/numpy/blob/v2.3.0/numpy/_core/src/umath/loops_utils.h.src
+    """
+    count = len(parts)
+    if count > 128:
+        half = count // 2 - count // 2 % 8
+        return nodes.add("Add", _added_up(nodes, parts[:half]), _added_up(nodes, parts[half:]))
+    sums = list(parts[:8])
+    whole = count - count % 8
+    for index in range(8, whole):
+        sums[index % 8] = nodes.add("Add", sums[index % 8], parts[index])
+    while count >= 8 and len(sums) > 1:
+        sums = [nodes.add("Add", *sums[index : index + 2]) for index in range(0, len(sums), 2)]
+    total, *others = [*sums, *parts[whole:]] if count >= 8 else sums
+    for each in others:
+        total = nodes.add("Add", total, each)
+    return total
+
+
 REPLACED: Mapping[str, Converter] = {
     "IsolationForest": _isolation_forest,
     "OneClassSVM": _one_class_svm,
     "SGDOneClassSVM": _sgd_one_class_svm,
+    "LocalOutlierFactor": _local_outlier_factor,
     "KMeans": _kmeans,
     "MiniBatchKMeans": _kmeans,
     "GaussianMixture": _mixture,

@@ -42,7 +42,9 @@ from sklearn.semi_supervised import SelfTrainingClassifier
 
 from training.compat import FixedThresholdClassifier, TunedThresholdClassifierCV
 from training.export import combining
+from training.export.isotonic import interpolated, piecewise
 from training.export.nodes import REAL, WHOLE, Nodes, Part, Table
+from training.export.parts import constant_rows, matrix, row, shares, total, upright
 
 if TYPE_CHECKING:
     from training.export.layout import Layout, Method
@@ -60,7 +62,7 @@ def _binary_score(layout: Layout, member: Any, table: Table) -> tuple[str, float
     if is_regressor(member):
         return layout.respond(member, table, "predict"), 0.5
     if hasattr(member, "decision_function"):
-        return layout.respond(member, table, "decision_function"), 0.0
+        return _constant_or(layout, member, table, "decision_function"), 0.0
     return combining.column(layout.nodes, layout.respond(member, table, "predict_proba"), 1), 0.5
 
 
@@ -93,15 +95,14 @@ def _calibrated_member(layout: Layout, model: Any, table: Table) -> str:
     if len(classes) == 2:
         return combining.both(nodes, made[0])
     columns = [classes.tolist().index(each) + two for each in member.classes_.tolist()[: len(made)]]
-    table_of_all = combining.spread(nodes, combining.beside(nodes, made), columns, len(classes))
-    uniform = combining.row(nodes, [1 / len(classes)] * len(classes))
-    return combining.normalized(nodes, table_of_all, uniform)
+    every = combining.spread(nodes, combining.beside(nodes, made), columns, len(classes))
+    return shares(nodes, every, len(classes))
 
 
 def _calibrate(nodes: Nodes, scores: str, calibrator: Any) -> str:
     if hasattr(calibrator, "a_"):
         return combining.sigmoid(nodes, scores, float(calibrator.a_), float(calibrator.b_))
-    return combining.interpolated(nodes, scores, calibrator.X_thresholds_, calibrator.y_thresholds_)
+    return upright(nodes, interpolated(nodes, scores, calibrator))
 
 
 def _voting_classifier(layout: Layout, model: VotingClassifier, table: Table, method: Method) -> str:
@@ -140,8 +141,7 @@ def _stacked(layout: Layout, model: Any, table: Table) -> Table:
     for member, method in zip(model.estimators_, model.stack_method_, strict=True):
         if method == "predict" and is_classifier(member):
             number = nodes.add("Cast", _encoded(layout, member, table), to=REAL)
-            upright = nodes.constant("upright", WHOLE, [2], [-1, 1])
-            parts.append(Part(nodes.add("Reshape", number, upright), REAL, 1))
+            parts.append(Part(upright(nodes, number), REAL, 1))
             continue
         scores = layout.respond(member, table, method)
         width = 1 if method == "predict" else len(member.classes_)
@@ -206,11 +206,10 @@ def _boosted_classifier(layout: Layout, model: AdaBoostClassifier, table: Table,
         if every != list(range(classes)):
             index = nodes.add("Gather", nodes.constant("classes", WHOLE, [len(every)], every), index)
         scores = np.where(np.eye(classes, dtype=bool), weight, -1 / (classes - 1) * weight)
-        rows = nodes.constant("votes", REAL, [classes, classes], scores.reshape(-1).tolist())
         marks = combining.votes(nodes, [index], classes)
-        parts.append(nodes.add("MatMul", marks, rows))
+        parts.append(nodes.add("MatMul", marks, matrix(nodes, scores)))
     share = nodes.number(float(model.estimator_weights_.sum()))
-    scores = nodes.add("Div", combining.total(nodes, parts), share)
+    scores = nodes.add("Div", combining.summed(nodes, parts), share)
     if classes > 2:
         return scores
     return nodes.add("Sub", combining.column(nodes, scores, 1), combining.column(nodes, scores, 0))
@@ -222,22 +221,17 @@ def _one_vs_rest(layout: Layout, model: OneVsRestClassifier, table: Table, metho
     if method == "decision_function":
         return combining.beside(nodes, [_constant_or(layout, each, table, method) for each in members])
     if method == "predict":
-        if len(members) == 1:
-            return combining.above(nodes, *_binary_score(layout, members[0], table))
-        scores = [
-            _constant_or(layout, each, table, "decision_function")
-            if isinstance(each, _ConstantPredictor)
-            else _binary_score(layout, each, table)[0]
-            for each in members
-        ]
-        return combining.highest(nodes, combining.beside(nodes, scores))
-    positive = [
-        combining.column(nodes, _constant_or(layout, each, table, "predict_proba"), 1) for each in members
-    ]
-    if len(members) == 1:
+        scores = [_binary_score(layout, each, table) for each in members]
+        if len(scores) == 1:
+            return combining.above(nodes, *scores[0])
+        return combining.highest(nodes, combining.beside(nodes, [score for score, _ in scores]))
+    positive = [combining.column(nodes, _constant_or(layout, each, table, method), 1) for each in members]
+    if len(positive) == 1:
         return combining.both(nodes, positive[0])
-    scores = combining.beside(nodes, positive)
-    return combining.normalized(nodes, scores, scores)
+    every = combining.beside(nodes, positive)
+    sums = total(nodes, every)
+    none = nodes.add("Equal", sums, nodes.number(0.0))
+    return nodes.add("Div", every, nodes.add("Where", none, nodes.number(1.0), sums))
 
 
 def _constant_or(layout: Layout, member: Any, table: Table, method: Method) -> str:
@@ -245,15 +239,8 @@ def _constant_or(layout: Layout, member: Any, table: Table, method: Method) -> s
     if not isinstance(member, _ConstantPredictor):
         return layout.respond(member, table, method)
     nodes, value = layout.nodes, float(np.ravel(member.y_)[0])
-    (first, *_) = table
-    zero = combining.column(nodes, layout.joined((first,)), 0)
-    none = nodes.add(
-        "Cast",
-        nodes.add("And", nodes.add("IsNaN", zero), nodes.add("Not", nodes.add("IsNaN", zero))),
-        to=REAL,
-    )
     constants = [value] if method == "decision_function" else [1 - value, value]
-    return nodes.add("Add", none, combining.row(nodes, constants))
+    return constant_rows(nodes, table[0].name, constants)
 
 
 def _one_vs_one(layout: Layout, model: OneVsOneClassifier, table: Table, method: Method) -> str:
@@ -278,10 +265,10 @@ def _one_vs_one(layout: Layout, model: OneVsOneClassifier, table: Table, method:
         votes.append(combining.spread(nodes, marks, pair, classes))
         signs = np.zeros((1, classes))
         signs[0, list(pair)] = (-1.0, 1.0)
-        confidences.append(nodes.add("Mul", score, combining.row(nodes, signs[0])))
-    sums = combining.total(nodes, confidences)
+        confidences.append(nodes.add("Mul", score, row(nodes, signs[0])))
+    sums = combining.summed(nodes, confidences)
     below = nodes.add("Mul", nodes.number(3.0), nodes.add("Add", nodes.add("Abs", sums), nodes.number(1.0)))
-    scores = nodes.add("Add", combining.total(nodes, votes), nodes.add("Div", sums, below))
+    scores = nodes.add("Add", combining.summed(nodes, votes), nodes.add("Div", sums, below))
     return scores if classes > 2 else combining.column(nodes, scores, 1)
 
 
@@ -294,17 +281,11 @@ def _output_code(layout: Layout, model: OutputCodeClassifier, table: Table, meth
     if method != "predict":
         return _refuse(model, method)
     nodes, book = layout.nodes, np.asarray(model.code_book_, np.float64)
-    scores = [
-        _constant_or(layout, each, table, "decision_function")
-        if isinstance(each, _ConstantPredictor)
-        else _binary_score(layout, each, table)[0]
-        for each in model.estimators_
-    ]
+    scores = [_binary_score(layout, each, table)[0] for each in model.estimators_]
     distances = []
     for code in book:
-        apart = nodes.add("Sub", combining.beside(nodes, scores), combining.row(nodes, code))
-        axis = nodes.constant("axis", WHOLE, [1], [1])
-        distances.append(nodes.add("ReduceSum", nodes.add("Mul", apart, apart), axis, keepdims=1))
+        apart = nodes.add("Sub", combining.beside(nodes, scores), row(nodes, code))
+        distances.append(total(nodes, nodes.add("Mul", apart, apart)))
     return combining.highest(nodes, nodes.add("Neg", combining.beside(nodes, distances)))
 
 
@@ -319,12 +300,9 @@ def _thresholded(layout: Layout, model: Any, table: Table, method: Method) -> st
         return layout.respond(member, table, method)
     tuned = isinstance(model, TunedThresholdClassifierCV)
     threshold = model.best_threshold_ if tuned else model.threshold
-    asked = (
-        ("predict_proba", "decision_function")
-        if model.response_method == "auto"
-        else [model.response_method]
-    )
-    (by, *_) = [each for each in asked if hasattr(member, each)]
+    by: Method = model.response_method
+    if model.response_method == "auto":
+        by = "predict_proba" if hasattr(member, "predict_proba") else "decision_function"
     positive = model._curve_scorer._get_pos_label() if tuned else model.pos_label
     first = positive is not None and positive == model.classes_[0] and positive != model.classes_[1]
     scores = layout.respond(member, table, by)
@@ -411,7 +389,8 @@ def _from_power(nodes: Nodes, step: PowerTransformer, value: str) -> str:
 def _from_quantiles(nodes: Nodes, step: QuantileTransformer, value: str) -> str:
     if step.output_distribution != "uniform":
         raise NotImplementedError("a target transformed by QuantileTransformer to a normal distribution")
-    return combining.interpolated(nodes, value, step.references_, step.quantiles_[:, 0])
+    inside = nodes.add("Min", nodes.add("Max", nodes.flat(value), nodes.number(0.0)), nodes.number(1.0))
+    return upright(nodes, piecewise(nodes, inside, step.references_, step.quantiles_[:, 0]))
 
 
 #: How transformers of one column are turned round.
@@ -439,10 +418,9 @@ def transformed(layout: Layout, model: Any, table: Table) -> Table:
         return tuple(
             Part(layout.respond(each, table, "predict_proba"), REAL, width) for each in model.estimators_
         )
-    upright = nodes.constant("upright", WHOLE, [2], [-1, 1])
     return tuple(
         Part(
-            nodes.add("Cast", nodes.add("Reshape", _encoded(layout, each, table), upright), to=REAL),
+            nodes.add("Cast", upright(nodes, _encoded(layout, each, table)), to=REAL),
             REAL,
             1,
         )

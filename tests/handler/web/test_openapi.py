@@ -25,7 +25,7 @@ from handler.settings import Settings
 from handler.web import openapi, pages
 from handler.web.messages import CODINGS, Request, problem
 
-BUNDLES = ("bundle_dir", "mixed_dir", "regression_dir", "joblib_dir")
+BUNDLES = ("bundle_dir", "mixed_dir", "regression_dir", "joblib_dir", "anomaly_dir", "cluster_dir")
 AGE = Feature("age", "integer", minimum=17, maximum=123)
 PRICE = Feature("price", "number", nullable=True, minimum=0.5, maximum=99.25)
 MEMBER = Feature("member", "boolean")

@@ -1,4 +1,4 @@
-"""XGBoost, LightGBM and CatBoost themselves are the oracles: on their thresholds and one ulp beside them."""
+"""XGBoost, LightGBM and CatBoost are the oracles: on their own thresholds, and one ulp beside them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,24 @@ import numpy as np
 import pandas as pd
 import pytest
 import xgboost
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    StackingClassifier,
+    VotingClassifier,
+)
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OrdinalEncoder, StandardScaler
 
 from tests.support.proving import proven, served_by
+from training import fitting, pipelines
+from training.errors import TrainingError
+from training.packaging import Proven
 
 #: The libraries warn of what the cases ask for.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -147,16 +163,22 @@ EXPORTED = {
 }
 
 
+def assert_exported(made: Proven, tolerance: float = 1e-12) -> None:
+    assert served_by(made) == ("onnx", "scalar"), made.graph.reason or (
+        made.program and made.program.reason
+    )
+    assert made.graph.largest_difference is not None
+    assert made.graph.largest_difference < tolerance
+    assert made.graph.adversarial_rows > 15_000
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXPORTED)
 def test_a_booster_is_exported_and_equal_to_its_library(name: str) -> None:
     model, target = EXPORTED[name]
     frame, targets = table()
-    made = proven(model, frame, targets[target])
-    assert made.program
-    assert served_by(made) == ("onnx", "scalar"), made.graph.reason or made.program.reason
-    if not name.startswith("xgb"):  # which sums in float32
-        assert made.graph.largest_difference is not None
-        assert made.graph.largest_difference < 1e-12
+    # XGBoost sums in float32.
+    assert_exported(proven(model, frame, targets[target]), 1e-6 if name.startswith("xgb") else 1e-12)
 
 
 REFUSED = {
@@ -185,3 +207,133 @@ def test_what_cannot_be_exported_is_refused_by_name(reason: str) -> None:
     made = proven(model, frame, targets[target])
     assert served_by(made) == ("joblib", "joblib")
     assert reason in str(made.graph.reason)
+
+
+def texts(rows: int = 600) -> tuple[pd.DataFrame, np.ndarray]:
+    """Numbers, and two columns of pandas' categories, one of them with gaps."""
+    random = np.random.default_rng(1)
+    frame, targets = table(rows)
+    words = random.choice(np.array(["red", "green", "blue", "tan", "ten"], object), rows)
+    words[::9] = None
+    frame.insert(1, "word", pd.Categorical(words, ["tan", "red", "blue", "green", "ten"]))
+    frame.insert(3, "side", pd.Categorical(random.choice(["p", "q"], rows), ["q", "p"]))
+    return frame, targets["two"] ^ np.isin(words, ["red", "ten"])
+
+
+def test_categories_of_pandas_are_the_library_s_own() -> None:
+    frame, y = texts()
+    assert_exported(proven(lgbm(min_data_per_group=5, cat_smooth=1), frame, y))
+    assert_exported(proven(xgb(enable_categorical=True), frame, y), 1e-6)
+    assert_exported(proven(HistGradientBoostingClassifier(max_iter=10), frame, y))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        HistGradientBoostingClassifier(max_iter=10, categorical_features=[2]),
+        HistGradientBoostingClassifier(max_iter=10, categorical_features=[False, False, True, False]),
+        HistGradientBoostingRegressor(max_iter=10, categorical_features=["code"]),
+    ],
+)
+def test_histogram_gradient_boosting_knows_categories_among_numbers(model: Any) -> None:
+    frame, targets = table()
+    frame["code"] -= 1.0  # a category may be negative
+    classifies = isinstance(model, HistGradientBoostingClassifier)
+    assert_exported(proven(model, frame, targets["three" if classifies else "value"]))
+
+
+def test_categories_by_index_follow_an_encoder() -> None:
+    frame, y = texts()
+    frame["word"] = frame["word"].astype(object).fillna("none")
+    encoder = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
+    for model in (
+        lgbm(categorical_feature=[0], min_data_per_group=5, cat_smooth=1),
+        xgb(enable_categorical=True, feature_types=["c", "q", "q", "q", "q"], missing=-1),
+        HistGradientBoostingClassifier(max_iter=10, categorical_features=[0]),
+    ):
+        steps = make_column_transformer((encoder, ["word"]), remainder="passthrough")
+        made = proven(make_pipeline(steps, model), frame.drop(columns="side"), y)
+        assert_exported(made, 1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [xgb, lgbm, cat])
+def test_a_booster_is_exported_within_other_estimators(kind: Any) -> None:
+    frame, targets = table()
+    for model in (
+        make_pipeline(StandardScaler(), kind()),
+        GridSearchCV(
+            make_pipeline(StandardScaler(), kind()), {"standardscaler__with_mean": [True, False]}, cv=2
+        ),
+        CalibratedClassifierCV(kind(), cv=2),
+        StackingClassifier([("a", kind()), ("b", kind())], LogisticRegression(), cv=2),
+        VotingClassifier([("a", kind()), ("b", kind())], voting="soft"),
+    ):
+        assert_exported(proven(model, frame, targets["two"]), 1e-6)
+
+
+def test_fitting_that_stopped_early_serves_its_best_iteration() -> None:
+    frame, targets = table()
+    some, rest = frame.iloc[:300], frame.iloc[300:]
+    y, held_out = targets["two"][:300], targets["two"][300:]
+
+    for model, options, best in (
+        (
+            xgb(n_estimators=200, early_stopping_rounds=3, learning_rate=0.5),
+            {"verbose": False},
+            "best_iteration",
+        ),
+        (
+            lgbm(n_estimators=200, learning_rate=0.5),
+            {"callbacks": [lightgbm.early_stopping(3)]},
+            "best_iteration_",
+        ),
+        (cat(iterations=200, learning_rate=0.5, early_stopping_rounds=3), {}, "best_iteration_"),
+    ):
+        model.fit(some, y, eval_set=[(rest, held_out)], **options)
+        assert getattr(model, best) < 150
+        assert_exported(proven(FrozenEstimator(model), frame, targets["two"]), 1e-6)
+
+
+def test_xgboost_takes_any_labels() -> None:
+    frame, targets = table()
+    choice = pipelines.Choice("xgb", make_pipeline(StandardScaler(), xgb()))
+    said: list[str] = []
+    model = fitting.fit(choice, frame, targets["texts"], None, 0, said.append)
+    assert any("XGBClassifier takes the classes 0 to k - 1 only" in each for each in said)
+    assert model.classes_.tolist() == ["high", "low", "mid"]
+    assert_exported(proven(FrozenEstimator(model), frame, targets["texts"]), 1e-6)
+
+
+def test_labels_that_xgboost_does_not_take_are_named_with_the_cure() -> None:
+    frame, targets = table()
+    choice = pipelines.Choice("xgb", GridSearchCV(xgb(), {"max_depth": [2]}, cv=2, error_score="raise"))
+    with pytest.raises(TrainingError, match="VotingClassifier"):
+        fitting.fit(choice, frame, targets["texts"], None, 0, lambda _: None)
+
+
+def bare_catboost() -> Any:
+    """``--pipeline module:function``"""
+    return cat()
+
+
+def test_catboost_is_a_pipeline_of_its_own() -> None:
+    choice = pipelines.choose(f"{__name__}:bare_catboost", (), classifies=True)
+    assert choice.classifies
+
+
+@pytest.mark.parametrize("policy", ["SymmetricTree", "Lossguide"])
+def test_categories_of_catboost_are_exported_where_it_tests_them_one_by_one(policy: str) -> None:
+    frame, y = texts()
+    frame = frame.assign(word=frame["word"].astype(object).fillna(""), side=frame["side"].astype(object))
+    model = cat(cat_features=["word", "side"], one_hot_max_size=10, grow_policy=policy)
+    assert_exported(proven(model, frame, y))
+
+
+def test_tables_of_counts_of_catboost_are_refused_by_name() -> None:
+    frame, y = texts()
+    frame = frame.assign(word=frame["word"].astype(object).fillna(""), side=frame["side"].astype(object))
+    made = proven(cat(cat_features=["word", "side"]), frame, y)
+    assert served_by(made) == ("joblib", "joblib")
+    assert "CatBoost with tables of counts" in str(made.graph.reason)
+    assert "one_hot_max_size" in str(made.graph.reason)
