@@ -59,7 +59,7 @@ bench-all: ## measure everything: five more servers, rows that all differ, image
 	$(install) dev
 	@$(python) -m benchmarks all
 
-estimators: ## train, prove and measure every estimator of docs/estimators.md, and write it anew
+estimators: ## prove every estimator of docs/estimators.md, and write it anew
 	$(install) dev
 	@WRITE_DOCS=1 $(python) -m pytest -q tests/training/test_estimators.py
 

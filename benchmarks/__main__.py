@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import batches, containers, lambdas, results, servers
+from benchmarks import batches, boosters, containers, lambdas, results, servers
 from benchmarks.answers import predicted, same_answers
 from benchmarks.environments import CONTENDERS, ROOT, environment, versions
 from benchmarks.processes import Contender, run
@@ -80,23 +80,6 @@ def compiled_handler(folder: Path) -> Path:
     return ours
 
 
-SPEED = """
-import json, os, statistics, sys, time
-from handler.app import lambda_handler
-event = json.loads(sys.argv[1])
-count = int(sys.argv[2])
-os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # a reader's wake-up at each line is not the handler's
-for _ in range(count // 10):
-    lambda_handler(event, None)
-seconds = []
-for _ in range(count):
-    start = time.perf_counter()
-    lambda_handler(event, None)
-    seconds.append(time.perf_counter() - start)
-print(statistics.median(seconds) * 1e6)
-"""
-
-
 def speed(bundle: Path, forest: Path, pickled: Path, runs: int) -> None:
     """``lambda_handler`` on an API Gateway event, in a warm process, its log line written to /dev/null."""
     event = json.dumps(lambdas.EVENT)
@@ -109,7 +92,7 @@ def speed(bundle: Path, forest: Path, pickled: Path, runs: int) -> None:
     for _ in range(runs):
         for name, (model, count) in models.items():
             env = {"MODEL_DIR": str(model), "AWS_LAMBDA_FUNCTION_NAME": "f", "LOG_LEVEL": "INFO"}
-            command = (sys.executable, "-c", SPEED, event, str(count))
+            command = (sys.executable, "-c", lambdas.SPEED, event, str(count))
             found[name].append(float(run(Contender(name, command, env)).output.splitlines()[-1]))
     title = "A prediction by a warm lambda_handler, API Gateway event to reply"
     results.keep(
@@ -136,7 +119,7 @@ def pickled_copy(bundle: Path, folder: Path) -> Path:
 
 
 ROWS = 9_500_000
-QUICK = ("start", "speed", "servers", "cloudrun", "batch", "memory")
+QUICK = ("start", "speed", "boosters", "servers", "cloudrun", "batch", "memory")
 ALL = (*QUICK, "distinct", "others", "containers")
 
 
@@ -164,6 +147,7 @@ def main() -> None:
         parts: dict[str, Callable[[], None]] = {
             "start": lambda: start(bundle, forest, pickled, folder, many),
             "speed": lambda: speed(bundle, forest, pickled, many),
+            "boosters": lambda: boosters.compare(folder, compiled_handler(folder), many),
             "servers": lambda: servers.compare(bundle, compiled_handler(folder), many),
             "cloudrun": lambda: containers.compare_cloud_run(bundle, folder, many),
             "batch": lambda: batches.batch(bundle, folder, options.rows, few),

@@ -35,6 +35,22 @@ EVENT = {
     "body": json.dumps(RECORD),
     "isBase64Encoded": False,
 }
+#: Prints the median microseconds of ``lambda_handler``: an event, and how often.
+SPEED = """
+import json, os, statistics, sys, time
+from handler.app import lambda_handler
+event = json.loads(sys.argv[1])
+count = int(sys.argv[2])
+os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # a reader's wake-up at each line is not the handler's
+for _ in range(count // 10):
+    lambda_handler(event, None)
+seconds = []
+for _ in range(count):
+    start = time.perf_counter()
+    lambda_handler(event, None)
+    seconds.append(time.perf_counter() - start)
+print(statistics.median(seconds) * 1e6)
+"""
 
 
 @dataclass(frozen=True, slots=True)

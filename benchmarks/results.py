@@ -16,8 +16,8 @@ from benchmarks import costs
 FOLDER = Path(__file__).parent
 STORE, PAGE, PICTURE = FOLDER / "results.json", FOLDER / "RESULTS.md", FOLDER / "results.svg"
 ORDER = (
-    "start", "limited_128", "limited_512", "image", "speed", "servers", "servers_rate", "others",
-    "others_rate", "cloudrun", "batch", "distinct", "memory",
+    "start", "limited_128", "limited_512", "image", "speed", "boosters", "boosters_start", "servers",
+    "servers_rate", "others", "others_rate", "cloudrun", "batch", "distinct", "memory",
 )  # fmt: skip
 
 Runs = Mapping[str, Sequence[float]]

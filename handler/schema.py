@@ -34,7 +34,7 @@ Columns = Mapping[str, "np.ndarray"]
 NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
 #: Characters of a text in which a number or a boolean is looked for, blanks around it left out.
 LONGEST_VALUE = 100
-#: Characters of the longest free text; what a vectorizer makes of one takes about 100 bytes of each.
+#: Characters of the longest free text; a vectorizer takes about 20 bytes and a microsecond for each.
 LONGEST_TEXT = 1_000_000
 #: Characters of the longest name for which a feature of a similar name is looked for.
 LONGEST_HINTED = 40

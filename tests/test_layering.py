@@ -17,7 +17,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "": ("errors", "settings", "telemetry", "signing", "bundle", "schema"),
     "storage": ("locations", "deadline", "buckets", "folders", "storage"),
     "tables": ("compression", "rows", "records", "header", "reading", "writing", "formats"),
-    "scoring": ("row_program", "scorers", "outputs", "model", "checking", "table"),
+    "scoring": ("texts", "row_program", "scorers", "outputs", "model", "checking", "table"),
     "batch": ("progress", "folding", "run"),
     "web": ("messages", "predictions", "openapi", "pages", "api"),
     "events": ("jobs", "objects", "http", "envelopes"),

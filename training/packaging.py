@@ -131,6 +131,7 @@ def package(
     imported = fitted.imported
     with users_code(f"scoring the {console.named_rows(imported)} fails", say):
         scores = estimator.score(fitted.rows)
+        fitted, scores = _answered(fitted, scores, say)
         measured = {} if fitted.truth is None else metrics.measure(fitted.contract, fitted.truth, scores)
     threshold = fitted.threshold
     say(console.quality(measured, fitted.contract, threshold, fitted.truth, scores, imported=imported))
@@ -142,6 +143,19 @@ def package(
     bundling.write(out, *made, check=_rehearse)
     say(console.done(made.manifest, out))
     return made
+
+
+def _answered(fitted: Fitted, scores: Scores, say: Say) -> tuple[Fitted, Scores]:
+    """The same without the rows for which the estimator gives no finite number: no prediction is made."""
+    sound, named = finite(scores), console.named_rows(fitted.imported)
+    if sound.all():
+        return fitted, scores
+    if not sound.any():
+        raise TrainingError(f"the model gives no finite number for any of the {named}")
+    say(f"{(~sound).sum():,} of the {len(sound):,} {named} get no finite number, and are left out")
+    left, truth = {name: values[sound] for name, values in fitted.rows.items()}, fitted.truth
+    truth = None if truth is None else truth[sound]
+    return replace(fitted, rows=left, truth=truth), scores.at(sound)
 
 
 def prove(
@@ -172,10 +186,9 @@ def prove(
     graph, scorer, finding = _exported(fitted, gate, export)
     program, program_finding = (None, None) if graph is None else _compiled(graph, contract, gate)
     say(console.parity(finding, program_finding, imported=fitted.imported))
-    pickled = _pickled(fitted.estimator)
     if graph is None:
         finding = _steady(gate, finding, say)
-    files = {JOBLIB: pickled, ONNX: graph, SCALAR: program}
+    files = {JOBLIB: _pickled(fitted.estimator), ONNX: graph, SCALAR: program}
     needs = None
     if graph is None:
         needs = needs_of(fitted.estimator)
@@ -198,11 +211,12 @@ def _scale(fitted: Fitted, estimator: Scorer, some: Columns) -> Scale | None:
 
 def _exported(fitted: Fitted, gate: Gate, export: Export) -> tuple[bytes | None, Scorer, Finding]:
     """The graph, if it was found equal; one that only answers too much is exported again with a guard."""
+    classes, own = fitted.contract.classes, own_labels(fitted.estimator, fitted.contract)
     try:
         for guarded in (False, True):
-            graph = export(fitted.estimator, fitted.contract, guarded=guarded)
-            if fitted.contract.classes and (own := own_labels(fitted.estimator)) != fitted.contract.classes:
-                graph = renamed(graph, own, fitted.contract.classes)
+            graph = export(fitted.estimator, fitted.contract._replace(classes=own), guarded=guarded)
+            if own != classes:
+                graph = renamed(graph, own, classes)
             scorer = OnnxScorer(graph, fitted.contract)
             finding = gate.compare(scorer)
             if not finding.answers_too_much:

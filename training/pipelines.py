@@ -268,6 +268,22 @@ def choose(spec: str, features: Features, *, classifies: bool = False) -> Choice
     return Choice(spec, estimator)
 
 
+def is_fitted(estimator: Any) -> bool:
+    """Whether an estimator is fitted; of a pipeline, whether each of its steps is."""
+    steps = getattr(estimator, "steps", None)
+    if isinstance(steps, list):
+        return all(is_fitted(each) for _, each in steps if not isinstance(each, str | None))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            check_is_fitted(estimator)
+    except NotFittedError:
+        return False
+    except TypeError:  # it has no fit
+        return hasattr(estimator, "predict")
+    return True
+
+
 def task_without_target(estimator: Any) -> Task | None:
     """The task of an estimator that is fitted without a target, or None."""
     return UNSUPERVISED.get(get_tags(estimator).estimator_type)
@@ -311,22 +327,6 @@ def unfit(estimator: Any) -> str | None:
     if isinstance(estimator, SEVERAL_TARGETS):
         return f"{name}, which is for several targets; a model has one: train one for each target"
     return None
-
-
-def is_fitted(estimator: Any) -> bool:
-    """Whether an estimator is fitted; of a pipeline, whether each of its steps is."""
-    steps = getattr(estimator, "steps", None)
-    if isinstance(steps, list):
-        return all(is_fitted(each) for _, each in steps if not isinstance(each, str | None))
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            check_is_fitted(estimator)
-    except NotFittedError:
-        return False
-    except TypeError:  # it has no fit
-        return hasattr(estimator, "predict")
-    return True
 
 
 def _fits_and_predicts(estimator: Any) -> bool:

@@ -188,10 +188,8 @@ class JoblibScorer:
     def __init__(self, estimator: Any, contract: Contract) -> None:
         self._estimator = estimator
         self._contract = contract
-        unsupervised = contract.task in UNSUPERVISED
-        self._classes = contract.classes if unsupervised else None
-        labels = contract.classes if unsupervised or not contract.classes else own_labels(estimator)
-        self._index = class_index(labels)
+        self._index = class_index(own_labels(estimator, contract))
+        self._classes = contract.classes if contract.task in UNSUPERVISED else None
         self._score = getattr(estimator, SCORE_METHODS.get(contract.task, ""), None)
 
     def score(self, columns: Columns) -> Scores:
@@ -210,8 +208,10 @@ class JoblibScorer:
         return Scores(self._index(values), probabilities, score)
 
 
-def own_labels(estimator: Any) -> tuple[Any, ...]:
-    """A classifier's own labels, which the contract's classes stand for, one for one."""
+def own_labels(estimator: Any, contract: Contract) -> tuple[Any, ...]:
+    """An estimator's own labels, which the contract's classes stand for, one for one."""
+    if not contract.classes or contract.task in UNSUPERVISED:
+        return contract.classes
     return tuple(estimator.classes_.tolist())
 
 

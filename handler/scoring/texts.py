@@ -37,7 +37,7 @@ class Vectorizer:
     columns' terms, or None where a term's hash gives its column; half of the columns' counts are negative
     then, if ``signed``. ``binary``: terms are not counted, only noted. ``idf``: the columns' weights.
     ``above``: a number becomes 1 where it is above that, which is 0 at least, and 0 elsewhere. Of the
-    ``width`` numbers only the ``chosen`` may be wanted, or their products with ``columns``.
+    ``width`` numbers only the ``chosen`` may be wanted, and of these only their products with ``columns``.
     """
 
     def __init__(
@@ -100,6 +100,9 @@ class Vectorizer:
         if self._above is not None:
             limit = self._above
             values = [1.0 if value > limit else 0.0 for value in values]
+        if (places := self._places) is not None:
+            kept = [(index, value) for index, value in zip(indices, values, strict=True) if index in places]
+            indices, values = [places[index] for index, _ in kept], [value for _, value in kept]
         if self._columns is not None:
             return [
                 sum(map(operator.mul, values, [column[index] for index in indices]))
@@ -107,9 +110,7 @@ class Vectorizer:
             ]
         numbers = [0.0] * self.size
         for index, value in zip(indices, values, strict=True):
-            place = index if self._places is None else self._places.get(index)
-            if place is not None:
-                numbers[place] = value
+            numbers[index] = value
         return numbers
 
     def table(self, texts: Iterable[str]) -> np.ndarray:
@@ -138,16 +139,16 @@ class Vectorizer:
             values = values / lengths[rows]
         if self._above is not None:
             values = (values > self._above).astype(np.float64)
-        if self._columns is not None:
-            columns = self._array("columns", self._columns)
-            return np.stack([np.bincount(rows, values * each[indices], n) for each in columns], axis=1)
-        table = np.zeros((n, self.size))
         if self._places is not None:
             places = np.full(self._width, -1)
             places[list(self._places)] = list(self._places.values())
             indices = places[indices]
             kept = indices >= 0
             rows, indices, values = rows[kept], indices[kept], values[kept]
+        if self._columns is not None:
+            columns = self._array("columns", self._columns)
+            return np.stack([np.bincount(rows, values * each[indices], n) for each in columns], axis=1)
+        table = np.zeros((n, self.size))
         table[rows, indices] = values
         return table
 

@@ -138,7 +138,7 @@ def test_the_version_is_over_every_other_key(bundle_dir: Path) -> None:
         (drop("golden", 1, "probabilities"), "'golden'"),
         (put("features", value=[]), "'features'"),
         (put("features", 1, value="age"), "'features[1]'"),
-        (put("features", 1, "kind", value="text"), "'features[1].kind'"),
+        (put("features", 1, "kind", value="texts"), "'features[1].kind'"),
         (put("features", 1, "kind", value=[]), "'features[1].kind'"),
         (put("features", 1, "nullable", value=0), "'features[1].nullable'"),
         (put("features", 1, "minimum", value=float("nan")), "'features[1].minimum'"),

@@ -238,6 +238,10 @@ def test_a_bad_setting_names_its_variable(
     [
         (lambda folder: (folder / "model.json").unlink(), "run 'make train'"),
         (lambda folder: (folder / "model.onnx").write_bytes(b"other"), "changed after training"),
+        (
+            lambda folder: (folder / "model.joblib").write_bytes(b"another model"),
+            "or package the model that it is: python -m training package MODEL --sample CSV --trust",
+        ),
         (lambda folder: (folder / "model.onnx").unlink(), "cannot be read"),
         (lambda folder: (folder / "model.json").write_text("{"), "cannot be read"),
         (

@@ -67,6 +67,28 @@ def measurements(rows: int = 600, seed: int = 3) -> pd.DataFrame:
     return pd.DataFrame({"load": load.round(2), "heat": heat.round(2), "starts": np.arange(rows) % 5, "site": site})
 
 
+def reviews(rows: int = 600, seed: int = 0) -> pd.DataFrame:
+    """Made-up reviews: free text of several scripts and spellings, empty in a few rows; ``y`` is 0 or 1."""
+    random = np.random.default_rng(seed)
+    words = [
+        "good", "great", "Bad", "AWFUL", "film", "plot", "the", "a", "résumé", "naïve", "中文", "it's", "7",
+        "ending,", "actor\n", '"star"', "very", "not",
+    ]  # fmt: skip
+    worth = {"good": 2, "great": 3, "Bad": -2, "AWFUL": -3}
+    chosen = [random.choice(words, random.integers(3, 12)) for _ in range(rows)]
+    stars = random.integers(1, 6, rows)
+    mood = [sum(worth.get(word, 0) for word in each) for each in chosen] + stars - 3
+    comment = [" ".join(each) for each in chosen]
+    return pd.DataFrame(
+        {
+            "comment": ["" if index % 50 == 7 else text for index, text in enumerate(comment)],
+            "stars": stars,
+            "shop": random.choice(["web", "Oslo"], rows),
+            "y": (mood + random.normal(0, 1, rows) > 0).astype(int),
+        }
+    )
+
+
 def small(rows: int = 200, **columns: Any) -> pd.DataFrame:
     """``rows`` with a number ``a`` that tells the classes of ``y`` apart, and other columns."""
     a = np.arange(rows) % 10

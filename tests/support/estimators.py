@@ -15,11 +15,14 @@ from typing import Any
 import numpy as np
 from sklearn import (
     calibration,
+    cluster,
+    covariance,
     cross_decomposition,
     dummy,
     ensemble,
     isotonic,
     kernel_ridge,
+    mixture,
     multiclass,
     naive_bayes,
     neighbors,
@@ -33,10 +36,17 @@ from sklearn import gaussian_process as gaussian
 from sklearn import linear_model as linear
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import (
+    CountVectorizer,
+    HashingVectorizer,
+    TfidfTransformer,
+    TfidfVectorizer,
+)
 from sklearn.gaussian_process import kernels
 from sklearn.impute import SimpleImputer
 from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV, TunedThresholdClassifierCV
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline, make_union
 from sklearn.preprocessing import (
     FunctionTransformer,
     MaxAbsScaler,
@@ -56,7 +66,7 @@ Features = tuple[Feature, ...]
 def columns(features: Features, *numeric: Any, encoder: Any = None) -> ColumnTransformer:
     """Numbers through the given steps, categories through the encoder (one-hot)."""
     encoder = encoder or OneHotEncoder(handle_unknown="ignore", sparse_output=False)
-    numbers = [feature.name for feature in features if feature.kind != "category"]
+    numbers = [feature.name for feature in features if not feature.is_text]
     categories = [feature.name for feature in features if feature.kind == "category"]
     parts = [("numbers", make_pipeline(*numeric), numbers), ("categories", encoder, categories)]
     return ColumnTransformer([part for part in parts if part[2]])
@@ -102,9 +112,11 @@ def codes(features: Features) -> ColumnTransformer:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """``target``: ``class`` (three texts), ``dear`` (yes or no) or ``price``. ``runtime``: of many rows.
+    """``target``: ``class`` (three texts), ``dear`` (yes or no) or ``price``; ``y`` of reviews; or what is
+    learnt without one, ``anomalies`` or ``clusters``.
 
-    ``engine``: of one row. ``reason``: what the gate's reason has in it, where joblib serves.
+    ``runtime``: of many rows. ``engine``: of one row. ``reason``: what the gate's reason has in it, where
+    joblib serves.
     """
 
     name: str
@@ -136,6 +148,17 @@ def _around(name: str, wrap: Callable[[Any], Any]) -> Row:
     )
 
 
+def _words(name: str, last: Any, *steps: Any) -> Row:
+    """The comment of reviews through these steps, beside a number and a category."""
+
+    def build(features: Features) -> Pipeline:
+        others = columns(features, MinMaxScaler()).transformers
+        parts = [("words", make_pipeline(*map(clone, steps)), "comment"), *others]
+        return make_pipeline(ColumnTransformer(parts), clone(last))
+
+    return Row(name, "y", build)
+
+
 def _numeric(*steps: Any) -> Callable[[Features], ColumnTransformer]:
     return lambda features: columns(features, SimpleImputer(), *steps)
 
@@ -149,6 +172,7 @@ def _deprecated(kind: Any) -> Any:
 _forest = ensemble.RandomForestClassifier(10, max_depth=5, random_state=0)
 _logistic = linear.LogisticRegression(max_iter=1000)
 _margin = svm.LinearSVC(random_state=0)
+_svd = TruncatedSVD(5, random_state=0)
 _few = ensemble.GradientBoostingClassifier(n_estimators=15, random_state=0)
 _NEIGHBOURS = "which of several neighbours at the same distance count"
 
@@ -426,11 +450,51 @@ AFTER_TRANSFORMERS = (
         _logistic,
         _numeric(FunctionTransformer(np.abs), FunctionTransformer(np.log1p)),
     ),
+    _words("LogisticRegression after TfidfVectorizer", _logistic, TfidfVectorizer()),
+    _words("LogisticRegression after TfidfVectorizer and TruncatedSVD", _logistic, TfidfVectorizer(), _svd),
+    _words("MultinomialNB after CountVectorizer", naive_bayes.MultinomialNB(), CountVectorizer()),
+    _words(
+        "LinearSVC after TfidfVectorizer of words and letters",
+        svm.LinearSVC(),
+        make_union(TfidfVectorizer(), TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4))),
+    ),
+    _words(
+        "SGDClassifier after HashingVectorizer",
+        linear.SGDClassifier(loss="log_loss", random_state=0),
+        HashingVectorizer(n_features=4096),
+    ),
+    _words(
+        "RandomForestClassifier after CountVectorizer and TfidfTransformer",
+        _forest,
+        CountVectorizer(),
+        TfidfTransformer(),
+    ),
+)
+
+WITHOUT_TARGET = (
+    _row("IsolationForest", "anomalies", ensemble.IsolationForest(random_state=0), gaps),
+    _row("OneClassSVM", "anomalies", svm.OneClassSVM(nu=0.1)),
+    _row("SGDOneClassSVM", "anomalies", linear.SGDOneClassSVM(random_state=0)),
+    _row("EllipticEnvelope", "anomalies", covariance.EllipticEnvelope(random_state=0)),
+    _pickled(
+        "LocalOutlierFactor (novelty)", "anomalies", neighbors.LocalOutlierFactor(novelty=True), ""
+    ),
+    _row("KMeans", "clusters", cluster.KMeans(5, n_init=1, random_state=0)),
+    _row("MiniBatchKMeans", "clusters", cluster.MiniBatchKMeans(5, n_init=1, random_state=0)),
+    _row("BisectingKMeans", "clusters", cluster.BisectingKMeans(5, random_state=0)),
+    _row("MeanShift", "clusters", cluster.MeanShift(bandwidth=3.0, bin_seeding=True)),
+    _row("Birch", "clusters", cluster.Birch(n_clusters=4, threshold=1.0)),
+    _row("GaussianMixture", "clusters", mixture.GaussianMixture(3, random_state=0)),
+    _row(
+        "BayesianGaussianMixture",
+        "clusters",
+        mixture.BayesianGaussianMixture(n_components=3, max_iter=500, random_state=0),
+    ),
 )
 
 ESTIMATORS = (
     *LINEAR_CLASSIFIERS, *OTHER_CLASSIFIERS, *CLASSIFIERS_OF_OTHERS, *LINEAR_REGRESSORS, *OTHER_REGRESSORS,
-    *AFTER_TRANSFORMERS,
+    *AFTER_TRANSFORMERS, *WITHOUT_TARGET,
 )  # fmt: skip
 
 _SEVERAL = "It is for several targets, and a model has one."

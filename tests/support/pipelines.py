@@ -18,7 +18,8 @@ from sklearn.ensemble import (
     RandomForestClassifier,
     RandomForestRegressor,
 )
-from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfVectorizer
+from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.mixture import GaussianMixture
@@ -303,3 +304,48 @@ def outside_the_gap(frame: Any) -> Any:
     if ((frame["x"] > 50) & (frame["x"] < 60)).any():
         raise ValueError("in the gap")
     return frame
+
+
+def texts_alone() -> Pipeline:
+    """The usual classifier of texts, which is fitted on a list of them."""
+    return make_pipeline(TfidfVectorizer(ngram_range=(1, 2)), LogisticRegression())
+
+
+def texts_by_hash() -> Pipeline:
+    return make_pipeline(HashingVectorizer(n_features=4096), LogisticRegression())
+
+
+def halves(text: str) -> list[str]:
+    return [text[: len(text) // 2], text[len(text) // 2 :]]
+
+
+def texts_by_own_code() -> Pipeline:
+    """A tokenizer of which no graph can be made."""
+    return make_pipeline(TfidfVectorizer(tokenizer=halves, token_pattern=None), LogisticRegression())
+
+
+def _fitted(estimator: Any) -> Any:
+    return estimator.fit(np.arange(8.0).reshape(4, 2), [0, 1, 0, 1])
+
+
+def fitted_already() -> LogisticRegression:
+    """What a notebook would pickle."""
+    return _fitted(LogisticRegression())
+
+
+def fitted_steps() -> Pipeline:
+    return _fitted(make_pipeline(StandardScaler(), LogisticRegression()))
+
+
+def of_frozen() -> Pipeline:
+    """A scaler that is not fitted, before a classifier that is, and that no training changes."""
+    return make_pipeline(StandardScaler(), FrozenEstimator(_fitted(LogisticRegression())))
+
+
+def with_a_fitted_step() -> Pipeline:
+    return make_pipeline(_fitted(StandardScaler()), LogisticRegression())
+
+
+def around_frozen() -> CalibratedClassifierCV:
+    """A calibration that is not fitted, of a classifier that is."""
+    return CalibratedClassifierCV(FrozenEstimator(_fitted(LogisticRegression())))

@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import all_estimators
 
-from tests.support.bundles import mixed_rows
+from tests.support.bundles import mixed_rows, reviews
 from tests.support.estimators import ESTIMATORS, REFUSED, Row, scaled
 from tests.support.proving import feature_of, proven, served_by
 from training.errors import TrainingError
@@ -30,14 +30,14 @@ WRITING = os.environ.get("WRITE_DOCS") == "1"
 HEAD = """# Estimators
 
 Which engine serves what: every classifier and regressor of scikit-learn, fitted on mixed columns (numbers
-with gaps, booleans, whole numbers, categories), and compared with scikit-learn on 4,000 rows or more. `make
-estimators` writes this page; a test holds each line to it, and fails for an estimator of scikit-learn that
-is not here.
+with gaps, booleans, whole numbers, categories; a free text before a vectorizer), and compared with
+scikit-learn on 4,000 rows or more. `make estimators` writes this page; a test holds each line to it, and
+fails for an estimator of scikit-learn that is not here.
 
 - *many*, *one*: what serves many rows, and one: the ONNX graph, the one-row program (`scalar`), or the
   pickled estimator (`joblib`), which needs scikit-learn where it serves.
-- *difference*: the largest one found on any row by either, of a probability, or of a value in units of the
-  target's spread; labels were equal on every row. Where joblib serves, the reason stands there.
+- *difference*: the largest one found on any row by either, of a probability, or of a value or a score in
+  units of its spread; labels were equal on every row. Where joblib serves, the reason stands there.
 
 | estimator | predicts | many | one | difference, or why joblib serves |
 |---|---|---|---|---|
@@ -48,7 +48,8 @@ Not trained:
 | estimator | why |
 |---|---|
 """
-PREDICTS = {"dear": "two classes", "class": "three classes", "price": "a number"}
+PREDICTS = {"dear": "two classes", "y": "two classes", "class": "three classes", "price": "a number"}
+PREDICTS |= {"anomalies": "anomalies", "clusters": "clusters"}
 measured: dict[tuple[str, str], str] = {}
 
 
@@ -61,13 +62,20 @@ def table() -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
     return frame, {"class": classes, "price": price, "dear": dear}
 
 
+def texts() -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """300 reviews with a free text, and their target."""
+    frame = reviews(300)
+    return frame, {"y": frame.pop("y").to_numpy()}
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("row", ESTIMATORS, ids=lambda row: f"{row.name} [{row.target}]")
 def test_an_estimator_is_served_as_the_table_says(row: Row) -> None:
-    frame, targets = table()
+    frame, targets = texts() if row.target == "y" else table()
     features = tuple(feature_of(name, frame[name]) for name in frame)
-    made = proven(row.build(features), frame, targets[row.target], rows_compared=4000)
+    free = [name for name in frame if name == "comment"]
+    made = proven(row.build(features), frame, targets.get(row.target), texts=free, rows_compared=4000)
     reasons = (made.graph.reason, made.program and made.program.reason)
     assert served_by(made) == (row.runtime, row.engine), reasons
     assert row.reason in (made.graph.reason or "")

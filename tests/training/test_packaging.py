@@ -10,8 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import RadiusNeighborsRegressor
 
 from handler.bundle import Feature
+from handler.errors import InvalidRecords
 from handler.scoring.model import Model
 from tests.support.bundles import quiet
 from training.errors import TrainingError
@@ -94,3 +96,22 @@ def test_a_model_of_whole_numbers_in_an_array_is_served_as_it_was_fitted(tmp_pat
     assert [each["fed_as"] for each in model.manifest.as_json()["features"]] == ["int64", "int64"]
     expected = estimator.predict_proba(np.array([[60, 2]]))[0].tolist()
     assert list(model.predict_one((60.0, 2.0))["probabilities"].values()) == pytest.approx(expected)
+
+
+@pytest.mark.filterwarnings("ignore:One or more samples have no neighbors")
+def test_rows_without_an_answer_are_left_out_of_the_measures(tmp_path: Path) -> None:
+    given, _ = fitted()
+    values = np.asarray(given.rows["age"])
+    near = pd.DataFrame(given.rows)[values < 80]
+    estimator = RadiusNeighborsRegressor(5.0).fit(near, near["age"] + 0.5)
+    contract = contract_of(estimator, given.contract.features, given.rows)
+    truth = values + 0.5
+    lone = replace(given, estimator=estimator, contract=contract, truth=truth, every_truth=truth)
+    heard: list[str] = []
+    made = package(lone, tmp_path / "model", seed=0, exact=False, say=heard.append)
+    without = int(np.isnan(estimator.predict(pd.DataFrame(given.rows))).sum())
+    assert 0 < without < 200
+    assert f"{without} of the 200 rows held out get no finite number, and are left out" in heard
+    assert made.manifest.metrics["mae"] < 5
+    with pytest.raises(InvalidRecords):
+        Model.load(tmp_path / "model").predict_one((89.0, 2.0))

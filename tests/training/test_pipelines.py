@@ -66,6 +66,24 @@ def test_every_pipeline_by_name_is_served(name: str, target: str, tmp_path: Path
     assert differences(model) == []
 
 
+@pytest.mark.parametrize("name", ["fitted_already", "fitted_steps"])
+def test_a_fitted_estimator_is_to_be_packaged_and_not_fitted_again(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--data", offers(tmp_path), *OFFERS, "--id", "customer", "--out", str(tmp_path / "model")]
+    assert main([*arguments, "--pipeline", f"tests.support.pipelines:{name}"]) == 2
+    message = capsys.readouterr().err
+    assert "that is fitted already, and training would fit it again" in message
+    assert "python -m training package MODEL --sample CSV" in message
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("name", ["bare", "of_frozen", "with_a_fitted_step", "around_frozen"])
+def test_an_estimator_that_has_something_to_learn_is_fitted(name: str) -> None:
+    choice = pipelines.choose(f"tests.support.pipelines:{name}", (), classifies=True)
+    assert choice.classifies
+
+
 def test_the_list_of_names_is_tested_and_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     listed = {*NAMES, "logistic", "naive_bayes", "svc", "linear", "ridge", "lasso"}
     assert listed == set(pipelines.NAMED)

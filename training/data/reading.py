@@ -35,6 +35,7 @@ MISSING_NUMBERS = MISSING_WORDS | {".", ""}
 MISSING_TEXTS = frozenset({"na", "n/a", "#n/a", "nan", "null", ""})
 #: A target of more different whole numbers is a quantity, unless the pipeline classifies.
 MOST_CLASSES = 20
+csv.field_size_limit((1 << 31) - 1)  # a free text may be long
 BOOLEAN_WORDS = frozenset({"true", "false", "yes", "no", "t", "f", "y", "n"})
 DATE = re.compile(
     r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4})"
@@ -118,18 +119,18 @@ class Dataset:
         return {column.feature.name: column.values[rows] for column in self.columns}
 
 
-def read(path: Path) -> Table:
-    """The CSV file at ``path``; raises ``TrainingError``."""
+def read(path: Path, *, fewest: int = 2) -> Table:
+    """The CSV file at ``path``, of ``fewest`` columns or more; raises ``TrainingError``."""
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:
         raise TrainingError(f"{path} does not exist") from error
     except OSError as error:
         raise TrainingError(f"{path} cannot be read: {error.strerror}") from error
-    return parse(content, path.name)
+    return parse(content, path.name, fewest=fewest)
 
 
-def parse(content: bytes, source: str, *, synthetic: bool = False) -> Table:
+def parse(content: bytes, source: str, *, synthetic: bool = False, fewest: int = 2) -> Table:
     """The CSV in ``content``; ``source`` names it in messages. Raises ``TrainingError``."""
     try:
         text = content.decode("utf-8-sig")
@@ -143,7 +144,7 @@ def parse(content: bytes, source: str, *, synthetic: bool = False) -> Table:
         raise TrainingError(f"{source} is not a CSV in UTF-8: it holds NUL bytes")
     try:
         header, delimiter = _header(text)
-        if len(header) < 2:
+        if len(header) < fewest:
             raise TrainingError(
                 f"{source} has one column only; a CSV has commas, semicolons, tabs or pipes between columns"
             )

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from skl2onnx.common.data_types import StringTensorType
 
 from training.export.encoders import Column, columns_of, looked_up
@@ -37,8 +38,9 @@ class Dump:
     of that, times ``scale``. ``single``: features are compared as float32. ``gaps``: further values that
     count as missing. ``zeros``: what each feature's values next to zero are replaced by. ``whole``: the
     features that are categories, of whose numbers what is after the point is cut off; what is between -1
-    and 0 is category 0 if ``around_zero``. ``texts``: the categories of each feature that is fed as
-    texts, in the order of their numbers.
+    and 0 is category 0 if ``around_zero``. ``texts``: of each feature that is fed as texts, the numbers of
+    its categories. ``hashes``: CatBoost's numbers for the categories that it tests, of each feature of
+    texts: it keeps nothing else of them.
     """
 
     trees: Sequence[Tree]
@@ -50,7 +52,8 @@ class Dump:
     zeros: Sequence[float] | None = None
     whole: Sequence[int] = ()
     around_zero: bool = False
-    texts: Sequence[Sequence[Any]] = ()
+    texts: Sequence[Mapping[str, float]] = ()
+    hashes: Mapping[int, set[float]] = field(default_factory=dict)
 
 
 class _Growing:
@@ -94,6 +97,10 @@ class _Growing:
                 target,
                 self.members,
             )
+
+
+def _numbered(categories: Sequence[Any]) -> dict[Any, float]:
+    return {each: float(number) for number, each in enumerate(categories)}
 
 
 def _tested_for_members(trees: Sequence[Tree]) -> list[int]:
@@ -143,7 +150,7 @@ def _xgboost(model: Any) -> Dump:
         single=True,
         gaps=() if math.isnan(missing) else (missing,),
         whole=_tested_for_members(trees),
-        texts=[each for each in known if each],
+        texts=[_numbered(each) for each in known if each],
     )
 
 
@@ -229,7 +236,7 @@ def _lightgbm(model: Any) -> Dump:
         zeros=[math.nan if "Zero" in kinds.get(index, ()) else 0.0 for index in range(width)],
         whole=_tested_for_members(trees),
         around_zero=True,
-        texts=dump["pandas_categorical"] or (),
+        texts=[_numbered(each) for each in dump["pandas_categorical"] or ()],
     )
 
 
@@ -268,14 +275,23 @@ def _lightgbm_tree(root: Mapping[str, Any], kinds: dict[int, set[str]]) -> _Grow
 
 
 def _grow(
-    tree: _Growing, root: Mapping[str, Any], add: Callable[[Mapping[str, Any]], int], left: str, right: str
+    tree: _Growing,
+    root: Mapping[str, Any],
+    add: Callable[[Mapping[str, Any]], int],
+    left: str,
+    right: str,
+    *,
+    swapped: bool = False,
 ) -> None:
-    """Add all nodes of a tree that nests, however deep."""
+    """Add all nodes of a tree that nests, however deep. ``swapped``: members go right in the dump."""
     waiting = [(root, add(root))]
     while waiting:
         node, index = waiting.pop()
         if left in node:
-            for side, child in ((tree.left, node[left]), (tree.right, node[right])):
+            sides = tree.left, tree.right
+            if swapped and index in tree.members:
+                sides = sides[::-1]
+            for side, child in zip(sides, (node[left], node[right]), strict=True):
                 side[index] = add(child)
                 waiting.append((child, side[index]))
 
@@ -292,9 +308,11 @@ def _catboost(model: Any) -> Dump:
             "CatBoost with tables of counts, of categories, texts or embeddings; where one_hot_max_size is "
             "at least the number of categories, it makes none of them"
         )
-    if features.get("categorical_features"):
-        raise NotImplementedError("CatBoost with categorical features")
     columns = {each["feature_index"]: each["flat_feature_index"] for each in features["float_features"]}
+    categories = {
+        each["feature_index"]: each["flat_feature_index"]
+        for each in features.get("categorical_features", ())
+    }
     missing = {
         each["feature_index"]: each.get("nan_value_treatment", "AsIs")
         for each in features["float_features"]
@@ -306,12 +324,16 @@ def _catboost(model: Any) -> Dump:
         raise NotImplementedError(f"CatBoost with the loss function {name or 'of its own'}")
     scale, base = dump["scale_and_bias"]
     targets = list(range(len(base)))
-    split_of = _Splits(columns, missing)
+    split_of = _Splits(columns, missing, categories)
     grown = [_oblivious(each, len(targets), split_of) for each in dump.get("oblivious_trees") or ()] + [
         _nested(each, split_of) for each in dump.get("trees") or ()
     ]
     trees = [replace(tree, value=tree.value * scale) for each in grown for tree in each.trees(targets)]
-    return Dump(trees, base, link, single=True)
+    hashes: dict[int, set[float]] = {column: set() for column in sorted(categories.values())}
+    for tree in trees:
+        for node, members in tree.members.items():
+            hashes[int(tree.feature[node])].update(members)
+    return Dump(trees, base, link, single=True, hashes=hashes)
 
 
 #: What a loss function makes of a raw prediction.
@@ -327,22 +349,69 @@ CATBOOST_LINKS: Mapping[str, str] = {
 }
 
 
-def _catboost_json(model: Any) -> Any:
+def _catboost_json(model: Any, pool: Any = None) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.json"
-        model.save_model(str(file), format="json")
+        model.save_model(str(file), format="json", pool=pool)
         return json.loads(file.read_text(encoding="utf-8"))
+
+
+def _with_hashed(dump: Dump, model: Any, texts: Sequence[Sequence[str]]) -> Dump:
+    """The same, with the numbers of the texts that the sample had; CatBoost tells them for rows."""
+    if not dump.hashes:
+        return dump
+    if len(texts) != len(dump.hashes):
+        raise NotImplementedError("CatBoost with categories that are not texts")
+    known = {column: ["", *own] for column, own in zip(dump.hashes, texts, strict=True)}
+    rows = max(map(len, known.values()))
+    names = model.feature_names_
+    frame = pd.DataFrame(
+        {
+            name: np.resize(np.array(known[column], object), rows) if column in known else np.zeros(rows)
+            for column, name in enumerate(names)
+        }
+    )
+    pool = sys.modules["catboost.core"].Pool(frame, cat_features=list(known))  # type: ignore[attr-defined]
+    stated = _catboost_json(model, pool)["features_info"]["cat_features_hash"]
+    numbers = {each["value"]: float(np.uint32(each["hash"]).astype(np.int32)) for each in stated}
+    if any(used - {numbers[text] for text in known[column]} for column, used in dump.hashes.items()):
+        raise NotImplementedError("CatBoost with categories that the sample does not have")
+    # As float32, in which all columns are compared, hashes would not differ.
+    codes = {column: _numbered(sorted(used)) for column, used in dump.hashes.items()}
+    coded = [
+        {text: codes[column].get(numbers[text], -1.0) for text in own} for column, own in known.items()
+    ]
+    return replace(dump, texts=coded, trees=[_with_codes(tree, codes) for tree in dump.trees])
+
+
+def _with_codes(tree: Tree, codes: Mapping[int, Mapping[float, float]]) -> Tree:
+    members = {
+        node: [codes[int(tree.feature[node])][each] for each in own] for node, own in tree.members.items()
+    }
+    return replace(tree, members=members)
+
+
+def _read(read: Callable[[Any], Dump], operator: Any, container: Any) -> Dump:
+    model = operator.raw_operator
+    return _with_hashed(read(model), model, container.get_options(model, {"texts": ()})["texts"])
 
 
 @dataclass(frozen=True, slots=True)
 class _Splits:
-    """Adds a branch for a split of CatBoost's: a row that is above the border goes right."""
+    """Adds a branch for a split of CatBoost's: a row that is above the border goes right.
+
+    So does one with the category, but here it goes left: the sides of such a branch change places.
+    """
 
     columns: Mapping[int, int]
     missing: Mapping[int, str]
-    used: set[int] = field(default_factory=set)
+    categories: Mapping[int, int]
 
     def add(self, tree: _Growing, split: Mapping[str, Any]) -> int:
+        if split.get("split_type") == "OneHotFeature":
+            index = tree.branch(self.categories[split["cat_feature_index"]], 0.0, False)
+            tree.members[index] = [float(split["value"])]
+            return index
         if split.get("split_type", "FloatFeature") != "FloatFeature":
             raise NotImplementedError(f"CatBoost with splits of the type {split['split_type']}")
         feature = split["float_feature_index"]
@@ -359,8 +428,11 @@ def _oblivious(tree: Mapping[str, Any], width: int, splits: _Splits) -> _Growing
         if depth == len(tests):
             return grown.leaf(*values[number])
         index = splits.add(grown, tests[depth])
-        grown.left[index] = add(depth + 1, number)
-        grown.right[index] = add(depth + 1, number | 1 << depth)
+        low, high = grown.left, grown.right
+        if index in grown.members:
+            low, high = high, low
+        low[index] = add(depth + 1, number)
+        high[index] = add(depth + 1, number | 1 << depth)
         return index
 
     add(0, 0)
@@ -375,7 +447,7 @@ def _nested(root: Mapping[str, Any], splits: _Splits) -> _Growing:
             return splits.add(tree, node["split"])
         return tree.leaf(*np.atleast_1d(node["value"]).tolist())
 
-    _grow(tree, root, add, "left", "right")
+    _grow(tree, root, add, "left", "right", swapped=True)
     return tree
 
 
@@ -408,7 +480,8 @@ def _histogram_input(nodes: Nodes, operator: Any) -> tuple[str, np.ndarray]:
     known, parts = iter(encoder.categories_), []
     for column, coded in zip(columns_of(nodes, operator), categorical, strict=True):
         if coded:  # NaN, or None, is no category of its own
-            parts.append(_code(nodes, column, [each for each in next(known) if each == each is not None]))
+            categories = [each for each in next(known) if each == each is not None]
+            parts.append(_code(nodes, column, _numbered(categories)))
         else:
             parts.append(column.name)
     order = np.concatenate([np.flatnonzero(categorical), np.flatnonzero(~categorical)])
@@ -489,7 +562,7 @@ def _whole(nodes: Nodes, operator: Any, given: str, dump: Dump) -> str:
     return nodes.add("Where", kept, given, cut)
 
 
-def _coded(nodes: Nodes, operator: Any, texts: Sequence[Sequence[Any]]) -> str:
+def _coded(nodes: Nodes, operator: Any, texts: Sequence[Mapping[str, float]]) -> str:
     """What a booster is given, shape (n, columns): of texts the numbers of their categories."""
     columns = columns_of(nodes, operator) if len(operator.inputs) > 1 else ()
     if not any(each.texts for each in columns) and not isinstance(
@@ -509,12 +582,12 @@ def _coded(nodes: Nodes, operator: Any, texts: Sequence[Sequence[Any]]) -> str:
     )
 
 
-def _code(nodes: Nodes, column: Column, categories: Sequence[Any]) -> str:
+def _code(nodes: Nodes, column: Column, categories: Mapping[Any, float]) -> str:
     """The number of each member's category; NaN for all others."""
     if any(isinstance(each, str) != column.texts for each in categories):
         raise NotImplementedError("categories of texts and numbers in one column")
     keys = [each if column.texts else float(each) for each in categories]
-    return looked_up(nodes, column, keys, [float(each) for each in range(len(keys))], math.nan, REAL)
+    return looked_up(nodes, column, keys, [*categories.values()], math.nan, REAL)
 
 
 def _linked(nodes: Nodes, raw: str, link: str, scale: float) -> str:
@@ -529,7 +602,7 @@ def _classifier(read: Callable[[Any], Dump]) -> Converter:
 
     def convert(scope: Any, operator: Any, container: Any) -> None:
         model, nodes = operator.raw_operator, Nodes(scope, container)
-        dump, classes = read(model), np.asarray(model.classes_)
+        dump, classes = _read(read, operator, container), np.asarray(model.classes_)
         binary = len(classes) == 2 and len(dump.base) == 1
         if dump.link != "sigmoid" if binary else dump.link not in ("sigmoid", "softmax"):
             raise NotImplementedError(f"a classifier of {type(model).__name__} without probabilities")
@@ -555,7 +628,7 @@ def _classifier(read: Callable[[Any], Dump]) -> Converter:
 
 def _regressor(read: Callable[[Any], Dump]) -> Converter:
     def convert(scope: Any, operator: Any, container: Any) -> None:
-        nodes, dump = Nodes(scope, container), read(operator.raw_operator)
+        nodes, dump = Nodes(scope, container), _read(read, operator, container)
         if len(dump.base) != 1 or dump.link == "softmax":
             raise NotImplementedError("trees with several targets")
         value = _linked(nodes, _scores(nodes, operator, dump), dump.link, dump.scale)

@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any
 
 from skl2onnx import update_registered_converter
+from skl2onnx._parse import _parse_sklearn_simple_model
 from skl2onnx._supported_operators import sklearn_classifier_list, sklearn_operator_name_map
 from skl2onnx.common._registration import get_converter, register_converter, register_shape_calculator
 from sklearn.base import ClassifierMixin
@@ -25,6 +26,7 @@ from training.export import (
     encoders,
     functions,
     imputing,
+    inexpressible,
     isotonic,
     kernels,
     linear,
@@ -45,6 +47,7 @@ MODULES: Any = (
     encoders,
     functions,
     imputing,
+    inexpressible,
     isotonic,
     kernels,
     linear,
@@ -61,7 +64,7 @@ def register() -> None:
     """Change skl2onnx's table, which is one for the whole process."""
     _register()
     for kind, shape, converter in boosters.imported():
-        _add(kind, shape, converter)
+        _add(kind, shape, converter, texts=None)
         if shape is classes_out and kind not in sklearn_classifier_list:
             sklearn_classifier_list.append(kind)  # CatBoost's does not have scikit-learn's base class
 
@@ -79,9 +82,11 @@ def _register() -> None:
             _add(kind, shape, converter)
 
 
-def _add(kind: type, shape: Shape, converter: Converter) -> None:
+def _add(kind: type, shape: Shape, converter: Converter, **options: Any) -> None:
+    """``options``: what the converter may be given, each with its values, or None for any."""
     classifies = issubclass(kind, ClassifierMixin) or shape is classes_out
-    options = {
+    allowed = {
+        **options,
         **(_options(alias) if (alias := sklearn_operator_name_map.get(kind)) else {}),
         **(
             {"zipmap": [True, False, "columns"], "nocl": [True, False], "raw_scores": [True, False]}
@@ -89,7 +94,15 @@ def _add(kind: type, shape: Shape, converter: Converter) -> None:
             else {}
         ),
     }
-    update_registered_converter(kind, f"Our{kind.__name__}", shape, converter, options=options)
+    parser = _two_outputs if classifies else None
+    update_registered_converter(
+        kind, f"Our{kind.__name__}", shape, converter, parser=parser, options=allowed
+    )
+
+
+def _two_outputs(scope: Any, model: Any, inputs: Any, custom_parsers: Any = None) -> Any:
+    """A classifier's outputs as they are: skl2onnx would make a dictionary of them."""
+    return _parse_sklearn_simple_model(scope, model, inputs, custom_parsers=custom_parsers)
 
 
 def _replace(name: str, converter: Converter) -> None:

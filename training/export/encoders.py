@@ -1,4 +1,4 @@
-"""Encoders of categories, and imputers of texts.
+"""Encoders of categories.
 
 What a known, a missing and an unknown value become is asked of the fitted encoder itself, one value at a
 time: rare categories, dropped ones and the ways to treat unknown ones need no rules of ours. In a graph
@@ -17,7 +17,6 @@ import onnx
 import pandas as pd
 from scipy import sparse
 from skl2onnx.common.data_types import DoubleTensorType, StringTensorType
-from sklearn.impute import MissingIndicator
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 
 from handler.bundle import Feature
@@ -31,13 +30,10 @@ from training.export.nodes import (
     Shape,
     Table,
     columns_out,
-    rows_of,
 )
 from training.export.trees import ML
 
 SINGLE = onnx.TensorProto.FLOAT
-#: Texts that stand for the marks of an imputer's ``add_indicator`` beside texts, as ``str`` spells them.
-MARKS = (b"True", b"False")
 
 
 class Column(NamedTuple):
@@ -80,7 +76,7 @@ def _columns(nodes: Nodes, encoder: Any, parts: Table) -> list[Column]:
     for part in parts:
         width = encoder.n_features_in_ if part.width is None and len(parts) == 1 else part.width or 1
         for index in range(width):
-            name = part.name if width == 1 else _chosen(nodes, part.name, [index])
+            name = part.name if width == 1 else nodes.columns(part.name, [index])
             columns.append(Column(name, part.kind == TEXT))
     return columns
 
@@ -208,83 +204,8 @@ def _places(rows: Any) -> list[int]:
     ]
 
 
-def _missing_word(missing: Any) -> str:
-    """The text that a step takes for a missing one, as the graph has it."""
-    if pd.isna(missing):
-        return ""
-    if not isinstance(missing, str):
-        raise NotImplementedError("a number as the missing value of texts")
-    return missing
-
-
-def _missing_texts(nodes: Nodes, step: Any, parts: Table) -> tuple[str, str]:
-    """Texts in one tensor, shape (n, columns), and which of them are missing."""
-    given = nodes.add("Concat", *(each.name for each in parts), axis=1) if len(parts) > 1 else parts[0].name
-    word = _missing_word(step.missing_values)
-    return given, nodes.add("Equal", given, nodes.constant("missing", TEXT, [1], [word.encode()]))
-
-
-def _chosen(nodes: Nodes, given: str, columns: Sequence[int]) -> str:
-    which = nodes.constant("which", WHOLE, [len(columns)], [int(each) for each in columns])
-    return nodes.add("Gather", given, which, axis=1)
-
-
-def _kept(imputer: Any) -> list[int]:
-    """The columns that an imputer does not leave out as empty."""
-    return [
-        index
-        for index, value in enumerate(imputer.statistics_)
-        if imputer.keep_empty_features or not pd.isna(value)
-    ]
-
-
-def _imputer(scope: Any, operator: Any, container: Any) -> bool:
-    """``SimpleImputer`` of texts."""
-    imputer, nodes = operator.raw_operator, Nodes(scope, container)
-    parts = _parts(nodes, operator)
-    if {part.kind for part in parts} != {TEXT}:
-        return False
-    given, missing = _missing_texts(nodes, imputer, parts)
-    fill = [b"" if pd.isna(each) else str(each).encode() for each in imputer.statistics_]
-    filled = nodes.add("Where", missing, nodes.constant("fill", TEXT, [1, len(fill)], fill), given)
-    kept = _kept(imputer)
-    if len(kept) < len(fill):
-        filled = _chosen(nodes, filled, kept)
-    if imputer.add_indicator and len(imputer.indicator_.features_):
-        marked = _chosen(nodes, missing, imputer.indicator_.features_)
-        marks = nodes.add("Where", marked, *(nodes.constant("mark", TEXT, [1], [each]) for each in MARKS))
-        filled = nodes.add("Concat", filled, marks, axis=1)
-    nodes.add("Identity", filled, output=operator.output_full_names[0])
-    return True
-
-
-def _shape_of_imputer(operator: Any) -> None:
-    """As many columns as are kept, and marks; of the type that goes in."""
-    imputer = operator.raw_operator
-    marks = len(imputer.indicator_.features_) if imputer.add_indicator else 0
-    operator.outputs[0].type = copy.deepcopy(operator.inputs[0].type)
-    operator.outputs[0].type.shape = [rows_of(operator), len(_kept(imputer)) + marks]
-
-
-def _missing(nodes: Nodes, step: Any, parts: Table) -> str:
-    """Which values of texts, or of doubles, are missing, shape (n, columns)."""
-    if {part.kind for part in parts} == {TEXT}:
-        return _missing_texts(nodes, step, parts)[1]
-    if len(parts) > 1 or not pd.isna(step.missing_values):
-        raise NotImplementedError(f"{type(step).__name__} for another value than NaN")
-    return nodes.add("IsNaN", parts[0].name)
-
-
-def _indicator(scope: Any, operator: Any, container: Any) -> None:
-    """``MissingIndicator`` of texts, or of doubles."""
-    indicator, nodes = operator.raw_operator, Nodes(scope, container)
-    missing = _missing(nodes, indicator, _parts(nodes, operator))
-    marked = _chosen(nodes, missing, indicator.features_)
-    nodes.add("Cast", marked, output=operator.output_full_names[0], to=REAL)
-
-
 def refusals(nodes: Nodes, step: Any, parts: Table) -> list[str]:
-    """Columns, shape (n, 1), that are 0, or NaN where the step raises on a category or a missing value."""
+    """Columns, shape (n, 1), that are 0, or NaN where an encoder raises on a category."""
     if isinstance(step, OneHotEncoder | OrdinalEncoder):
         columns = []
         for index, column in enumerate(_columns(nodes, step, parts)):
@@ -293,13 +214,6 @@ def refusals(nodes: Nodes, step: Any, parts: Table) -> list[str]:
                 zeros = [0.0] * len(codes.keys)
                 columns.append(looked_up(nodes, column, codes.keys, zeros, math.nan, REAL))
         return columns
-    if isinstance(step, MissingIndicator) and step.error_on_new:
-        others = sorted({*range(step.n_features_in_)} - {*step.features_.tolist()})
-        if others:
-            marks = nodes.add("Cast", _chosen(nodes, _missing(nodes, step, parts), others), to=REAL)
-            count = nodes.add("ReduceSum", marks, nodes.constant("axis", WHOLE, [1], [1]), keepdims=1)
-            new = nodes.add("Greater", count, nodes.number(0.0))
-            return [nodes.add("Where", new, nodes.number(math.nan), nodes.number(0.0))]
     return []
 
 
@@ -323,13 +237,10 @@ REPLACED: Mapping[str, Converter] = {
     "OrdinalEncoder": _numbers,
     "TargetEncoder": _numbers,
 }
-SOME = {"SimpleImputer": _imputer}
+SOME: Mapping[str, Converter] = {}
 SHAPES: Mapping[str, Shape] = {
     "OneHotEncoder": ENCODED,
     "OrdinalEncoder": ENCODED,
     "TargetEncoder": ENCODED,
-    "SimpleImputer": _shape_of_imputer,
 }
-ADDED: Mapping[type, tuple[Shape, Converter]] = {
-    MissingIndicator: (columns_out(lambda indicator: len(indicator.features_)), _indicator),
-}
+ADDED: Mapping[type, tuple[Shape, Converter]] = {}

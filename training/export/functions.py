@@ -75,16 +75,27 @@ def _cbrt(nodes: Nodes, x: str) -> str:
 
 def _sinh(nodes: Nodes, x: str) -> str:
     rise = expm1(nodes, nodes.add("Abs", x))
-    ratio = nodes.add("Div", rise, nodes.add("Add", rise, nodes.number(1.0)))
-    twice = nodes.add("Add", rise, nodes.clipped(ratio, nodes.number(0.0), nodes.number(1.0)))
-    infinite = nodes.add("Equal", rise, nodes.number(np.inf))
-    sized = nodes.add("Where", infinite, rise, twice)
-    return nodes.add("Mul", nodes.add("Mul", sized, nodes.add("Sign", x)), nodes.number(0.5))
+    near = nodes.add("Add", rise, nodes.add("Div", rise, nodes.add("Add", rise, nodes.number(1.0))))
+    far = nodes.add("Sub", *_half_exponentials(nodes, x))
+    is_far = nodes.add("Greater", nodes.add("Abs", x), nodes.number(1.0))
+    sized = nodes.add("Where", is_far, far, _times(0.5)(nodes, near))
+    return nodes.add("Mul", sized, nodes.add("Sign", x))
 
 
 def _cosh(nodes: Nodes, x: str) -> str:
-    both = nodes.add("Add", nodes.add("Exp", x), nodes.add("Exp", nodes.add("Neg", x)))
-    return nodes.add("Mul", both, nodes.number(0.5))
+    return nodes.add("Add", *_half_exponentials(nodes, x))
+
+
+def _half_exponentials(nodes: Nodes, x: str) -> tuple[str, str]:
+    """Half of exp(|x|) and of exp(-|x|), by way of exp(|x| / 2), which is finite for longer."""
+    root = nodes.add("Exp", _times(0.5)(nodes, nodes.add("Abs", x)))
+    falling = nodes.add("Div", nodes.add("Div", nodes.number(0.5), root), root)
+    return nodes.add("Mul", _times(0.5)(nodes, root), root), falling
+
+
+def _expit(nodes: Nodes, x: str) -> str:
+    one = nodes.number(1.0)
+    return nodes.add("Div", one, nodes.add("Add", one, nodes.add("Exp", nodes.add("Neg", x))))
 
 
 def _arctan(nodes: Nodes, x: str) -> str:
@@ -204,7 +215,7 @@ FUNCTIONS: Mapping[Any, Function] = {
     special.exp10: _power_of(10.0),
     np.expm1: expm1,
     special.expm1: expm1,
-    special.expit: _node("Sigmoid"),
+    special.expit: _expit,
     special.logit: _logit,
     np.floor: _node("Floor"),
     np.isnan: _as_double("IsNaN"),

@@ -82,7 +82,10 @@ def _laid_out(estimator: Any, contract: Contract, *, guarded: bool) -> bytes:
             "a label without probabilities or a score, which cannot show that it has no answer"
         )
     kinds = [TEXT if each.is_text else REAL for each in contract.features]
-    table = tuple(Part(f"feature {index}", kind, 1) for index, kind in enumerate(kinds))
+    table = tuple(
+        Part(f"feature {index}", kind, 1, each.categories)
+        for index, (kind, each) in enumerate(zip(kinds, contract.features, strict=True))
+    )
     fed = tuple(map(partial(encoders.as_fed, layout.nodes), contract.features, table))
     outputs = [layout.respond(estimator, fed, "label" if labels else "predict")]
     if probabilities:

@@ -29,7 +29,7 @@ from sklearn.tree import BaseDecisionTree
 
 from training.compat import FrozenEstimator, get_tags
 from training.errors import one_line
-from training.export import combining, encoders, parts, texts, trees, wrappers
+from training.export import boosters, combining, encoders, parts, texts, trees, wrappers
 from training.export.nodes import REAL, TEXT, WHOLE, Nodes, Part, Table
 from training.export.projecting import as_transformer
 
@@ -331,7 +331,8 @@ class Layout:
         if len(inputs) == 1 and inputs[0].width is None:
             inputs = (inputs[0]._replace(width=getattr(step, "n_features_in_", None)),)
         self.guard(step, table)
-        model, single = _convert(step, inputs, raw=raw)
+        texts = [part.texts for part in table if part.kind == TEXT]
+        model, single = _convert(step, inputs, raw=raw, texts=texts)
         kinds = [each.type.tensor_type.elem_type for each in model.graph.output]
         shapes = [each.type.tensor_type.shape.dim for each in model.graph.output]
         given = [
@@ -361,7 +362,9 @@ def _positive(nodes: Nodes, scores: str) -> str:
     return combining.above(nodes, scores, 0.0)
 
 
-def _convert(step: Any, inputs: Table, *, raw: bool) -> tuple[onnx.ModelProto, bool]:
+def _convert(
+    step: Any, inputs: Table, *, raw: bool, texts: Sequence[tuple[str, ...]]
+) -> tuple[onnx.ModelProto, bool]:
     """The step's own graph, in doubles, or in float32 if an estimator cannot otherwise; and which it is."""
     last = hasattr(step, "predict")
     options: dict[str, Any] = {}
@@ -369,6 +372,8 @@ def _convert(step: Any, inputs: Table, *, raw: bool) -> tuple[onnx.ModelProto, b
         options["zipmap"] = False
     if raw:
         options["raw_scores"] = True
+    if boosters.is_booster(step):
+        options["texts"] = texts
     if _kind(step) == "density_estimator":
         options["score_samples"] = True
     reason: Exception | None = None

@@ -19,11 +19,15 @@ Shape = Callable[[Any], None]
 
 
 class Part(NamedTuple):
-    """Neighbouring columns of a table, in one tensor of shape (n, width); ``kind``: doubles or texts."""
+    """Neighbouring columns of a table, in one tensor of shape (n, width); ``kind``: doubles or texts.
+
+    ``texts``: those that the sample had, where the part is a feature of categories.
+    """
 
     name: str
     kind: int
     width: int | None
+    texts: tuple[str, ...] = ()
 
 
 #: The columns between two steps, from left to right.

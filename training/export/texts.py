@@ -44,7 +44,7 @@ def vectorized(nodes: Nodes, step: Any, table: Table) -> Part:
     weighs = isinstance(step, TfidfTransformer)
     if given.kind != (REAL if weighs else TEXT) or not (weighs or given.width == 1):
         raise NotImplementedError(f"{type(step).__name__} of other columns than one of texts")
-    recipe = _tfidf(step) if weighs else _recipe(step)
+    recipe = _tfidf(step) if weighs else recipe_of(step)
     name = nodes.add(WEIGHTS if weighs else COUNTS, given.name, recipe=json.dumps(recipe))
     return Part(name, REAL, given.width if weighs else recipe["width"])
 
@@ -57,7 +57,7 @@ def _width(vectorizer: Any) -> int:
     return len(vectorizer.vocabulary_)
 
 
-def _recipe(vectorizer: Any) -> Recipe:
+def recipe_of(vectorizer: Any) -> Recipe:
     """The parameters of ``handler.scoring.texts.Vectorizer``; raises ``NotImplementedError``."""
     kind = type(vectorizer).__name__
     if vectorizer.input != "content":
@@ -293,7 +293,7 @@ class _Fusion:
                 recipes[text] = {**recipe, **self._choice(text, recipe["width"], chosen)}
             if products:
                 text = f"{text}p" if chosen else text
-                recipes[text] = {**recipe, "columns": self._columns(text, products)}
+                recipes[text] = {**recipe, **self._columns(text, products)}
         del self._graph.node[:]
         self._graph.node.extend([*self._nodes, *rest])
         return recipes
@@ -310,15 +310,21 @@ class _Fusion:
             self._node("Identity", given, output=name)
         return {"chosen": used.tolist()} if len(used) < width else {}
 
-    def _columns(self, text: str, wanted: Mapping[str, np.ndarray]) -> list[list[float]]:
-        """The columns of all products with a text; adds nodes that part them."""
+    def _columns(self, text: str, wanted: Mapping[str, np.ndarray]) -> Recipe:
+        """What a recipe says of products with a text; adds nodes that part them.
+
+        Of a million hashes, most have no weight.
+        """
         start = 0
         for name, matrix in wanted.items():
             places = self._constant(np.arange(start, start + matrix.shape[1]))
             self._node("Gather", text, places, output=name, axis=1)
             start += matrix.shape[1]
-        columns: list[list[float]] = np.hstack(list(wanted.values())).T.tolist()
-        return columns
+        matrix = np.hstack(list(wanted.values()))
+        weighed = np.flatnonzero(matrix.any(axis=1))
+        if 2 * len(weighed) > len(matrix):
+            return {"columns": matrix.T.tolist()}
+        return {"chosen": weighed.tolist(), "columns": matrix[weighed].T.tolist()}
 
     # Tensors
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import FeatureUnion, Pipeline
@@ -12,18 +12,31 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 WITHIN = ("best_estimator_", "estimator_", "regressor_", "estimator")
 
 
-def known(estimator: Any, names: Sequence[str]) -> Mapping[str, list[Any]]:
-    """What encoders were fitted on, and what imputers fill, by the names of the features given to them.
+class Known(NamedTuple):
+    """What first steps know of features, by their names.
 
-    Only steps that are given a feature as it is are looked at.
+    ``values``: those that an encoder was fitted on, and what an imputer takes for missing. ``texts``: the
+    features whose words are counted.
     """
+
+    values: Mapping[str, list[Any]]
+    texts: frozenset[str]
+
+
+def known(estimator: Any, names: Sequence[str]) -> Known:
+    """What is known of the features that steps are given as they are."""
     values: dict[str, list[Any]] = {}
+    texts: set[str] = set()
     for name, more in _walk(estimator, list(names)):
-        values.setdefault(name, []).extend(more)
-    return values
+        if more is None:
+            texts.add(name)
+        else:
+            values.setdefault(name, []).extend(more)
+    return Known(values, frozenset(texts))
 
 
-def _walk(step: Any, names: Sequence[str]) -> Iterator[tuple[str, list[Any]]]:
+def _walk(step: Any, names: Sequence[str]) -> Iterator[tuple[str, list[Any] | None]]:
+    """Names with values, or None where it is the words of a text that count."""
     if isinstance(step, Pipeline):
         for _, each in step.steps:
             yield from _walk(each, names)
@@ -35,6 +48,8 @@ def _walk(step: Any, names: Sequence[str]) -> Iterator[tuple[str, list[Any]]]:
     elif isinstance(step, FeatureUnion):
         for _, each in step.transformer_list:
             yield from _walk(each, names)
+    elif hasattr(step, "build_analyzer"):
+        yield from ((name, None) for name in names)
     elif _imputes(step):
         yield from ((name, [step.missing_values]) for name in names)
     elif len(categories := getattr(step, "categories_", ())) == len(names):

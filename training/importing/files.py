@@ -9,6 +9,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import hashlib
+import importlib
 import lzma
 import re
 import shlex
@@ -77,13 +78,31 @@ def opened(path: Path, trust: Trust, again: str) -> Opened:
     if path.is_dir():
         folder = mlflow.read(path)
         versions.check(str(path), folder.needs, again)
-        made = _file(folder.model, trust, again, folder.needs)
+        if folder.own_format:
+            made = _own_format(folder.model, *folder.own_format)
+        else:
+            made = _file(folder.model, trust, again, folder.needs)
         return Opened(
             made.model, {**made.imported, "source": path.resolve().name, "format": "mlflow"}, folder
         )
     if not path.exists():
         raise TrainingError(f"{path} does not exist")
     return _file(path, trust, again, Needs())
+
+
+def _own_format(path: Path, library: str, name: str, options: Mapping[str, str]) -> Opened:
+    """A model in the format of a library of boosters, which holds no code."""
+    versions.check(str(path), Needs((), (library,)), "")
+    try:
+        model = getattr(importlib.import_module(library), name)()
+        model.load_model(str(path), **options)
+    except Exception as error:  # the library reads whatever the file holds
+        raise TrainingError(f"{path} cannot be opened: {one_line(error)}") from error
+    version = str(getattr(importlib.import_module(library), "__version__", "unknown"))
+    return Opened(
+        model,
+        {"source": path.name, "sha256": _sha256(path), "format": library, "versions": {library: version}},
+    )
 
 
 def _file(path: Path, trust: Trust, again: str, stated: Needs) -> Opened:

@@ -30,6 +30,14 @@ KINDS: Mapping[str, Kind] = {
     "double": "number",
     "string": "category",
 }
+#: Classes whose models MLflow saves in their library's own format, with the key that names the class.
+OWN_FORMATS: Mapping[str, tuple[str, frozenset[str]]] = {
+    "xgboost": (
+        "model_class",
+        frozenset({"XGBClassifier", "XGBRegressor", "XGBRFClassifier", "XGBRFRegressor"}),
+    ),
+    "catboost": ("model_type", frozenset({"CatBoostClassifier", "CatBoostRegressor"})),
+}
 #: Flavors whose model is a pickle of an estimator, each with the key of the file's name.
 FLAVORS: Mapping[str, str] = {
     "sklearn": "pickled_model",
@@ -44,13 +52,15 @@ class Folder:
     """What the folder says: the file of the model, what it needs, and what is known of its features.
 
     ``kinds``: by the names of the signature's columns, in order; empty where there is none. ``example``:
-    rows, or None.
+    rows, or None. ``own_format``: the library, the class and the options of ``load_model``, where the file
+    is not a pickle.
     """
 
     model: Path
     needs: Needs
     kinds: Mapping[str, Kind]
     example: pd.DataFrame | None
+    own_format: tuple[str, str, Mapping[str, str]] | None = None
 
 
 def read(path: Path) -> Folder:
@@ -77,7 +87,8 @@ def read(path: Path) -> Folder:
         file = path / str(details[FLAVORS[flavor]])
         if not file.resolve().is_relative_to(path.resolve()):
             raise TrainingError(f"{description} names a file outside of its folder")
-        return Folder(file, _needs(path, details), _kinds(document), _example(path, document))
+        own = _own_format(flavor, details)
+        return Folder(file, _needs(path, details), _kinds(document), _example(path, document), own)
     except FileNotFoundError as error:
         raise TrainingError(
             f"{path} is a folder without {DESCRIPTION}, and is not MLflow's; name a file, or a folder "
@@ -106,6 +117,15 @@ def _needs(path: Path, details: Mapping[str, Any]) -> Needs:
         found = re.search(r"^scikit-learn==([0-9][\w.]*)", text, re.M)
         stated = found[1] if found else None
     return Needs((str(stated),) if stated else ())
+
+
+def _own_format(flavor: str, details: Mapping[str, Any]) -> tuple[str, str, Mapping[str, str]] | None:
+    key, classes = OWN_FORMATS.get(flavor, ("", frozenset()))
+    name = str(details.get(key, "")).rpartition(".")[2]
+    if name not in classes:
+        return None
+    options = {"format": str(details["save_format"])} if "save_format" in details else {}
+    return flavor, name, options
 
 
 def _kinds(document: Mapping[str, Any]) -> dict[str, Kind]:

@@ -14,7 +14,7 @@ from sklearn.base import is_classifier, is_regressor
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection._search import BaseSearchCV
 
-from handler.bundle import Feature, Kind, Label, RowsAs
+from handler.bundle import UNSUPERVISED, Feature, Kind, Label, RowsAs
 from handler.schema import Columns
 from handler.scoring.scorers import fed
 from training import fitting
@@ -24,7 +24,7 @@ from training.errors import Say, TrainingError, one_line, users_code
 from training.importing import encoders, samples
 from training.importing.samples import Sample
 from training.packaging import Fitted
-from training.pipelines import is_fitted
+from training.pipelines import PREDICTING, is_fitted, task_without_target
 
 #: A pickle of a model that is not made for scikit-learn's interface, and what to package in its place.
 OTHERS = {
@@ -66,9 +66,12 @@ def fitted(model: Any, sample: Sample, wishes: Wishes, imported: Mapping[str, An
     labels = [*np.asarray(model.classes_).tolist()] if is_classifier(model) else []
     first = {name: values[:1] for name, values in rows.items()}
     contract = fitting.contract_of(estimator, features, first, rows_as)
-    contract = contract._replace(classes=_classes(labels, wishes.classes))
+    if contract.task in UNSUPERVISED:
+        _check_without_target(model, sample, wishes)
+    elif labels or wishes.classes:
+        contract = contract._replace(classes=_classes(labels, wishes.classes))
     truth = None if sample.target is None else _truth(sample.target, labels, contract.classes)
-    target = wishes.target or "prediction"
+    target = "" if contract.task in UNSUPERVISED else wishes.target or "prediction"
     return Fitted(
         name=wishes.name,
         estimator=estimator,
@@ -114,6 +117,10 @@ def _check(model: Any) -> None:
     if not is_fitted(model) and not _may_be_fitted(model):
         raise TrainingError(f"this {kind} is not fitted; fit it first: only fitted models are packaged")
     if not hasattr(model, "predict"):
+        if task := task_without_target(model):
+            raise TrainingError(
+                f"a {kind} cannot predict rows that it was not fitted on; {PREDICTING[task]} can"
+            )
         raise TrainingError(
             f"a {kind} whose last step has no predict is a transformer, not a model; "
             "package a pipeline that ends in a classifier or a regressor"
@@ -125,6 +132,15 @@ def _check(model: Any) -> None:
         raise TrainingError(
             f"this {kind} gives several labels per row (multilabel); one label per row is served"
         )
+
+
+def _check_without_target(model: Any, sample: Sample, wishes: Wishes) -> None:
+    """Raise ``TrainingError`` for what is said of a target, or of classes, that there are not."""
+    kind = type(model).__name__
+    if sample.target is not None or wishes.target:
+        raise TrainingError(f"a {kind} is fitted without a target; leave out --target, or y")
+    if wishes.classes:
+        raise TrainingError(f"--classes names classes, and a {kind} gives labels of its own")
 
 
 def _may_be_fitted(model: Any) -> bool:
@@ -216,9 +232,11 @@ def _columns(
     try:
         known = encoders.known(model, names)
     except Exception:  # noqa: BLE001 - a step of one's own may look like another
-        known = {}
+        known = encoders.Known({}, frozenset())
+    kinds = {**dict.fromkeys(known.texts, "text"), **wishes.kinds}
     columns = tuple(
-        samples.column(sample, name, wishes.kinds.get(name), known.get(name, ())) for name in names
+        samples.column(sample, name, kinds.get(name), known.values.get(name, ()))  # type: ignore[arg-type]
+        for name in names
     )
     for each in columns:
         if each.note:
@@ -230,10 +248,15 @@ def _fed_as(model: Any, features: tuple[Feature, ...], rows: Columns, named: boo
     """Whether the model takes a DataFrame or an array: it predicts the sample. Raises ``TrainingError``."""
     failure: Exception | None = None
     ways: tuple[RowsAs, ...] = ("frame",) if named else ("array", "frame")
+    if len(features) == 1 and features[0].is_text and not named:
+        ways = ("texts", *ways)
+    count = len(rows[features[0].name])
     for rows_as in ways:
         try:
             with users_code("", say), np.errstate(all="ignore"):
                 predicted = np.asarray(model.predict(fed(features, rows, rows_as)))
+                if len(predicted) != count:
+                    raise ValueError(f"{len(predicted)} predictions for {count} rows")
         except TrainingError as error:
             failure = failure or error.__cause__  # type: ignore[assignment]
             continue
@@ -252,9 +275,10 @@ def _fed_as(model: Any, features: tuple[Feature, ...], rows: Columns, named: boo
 
 
 def _check_task(model: Any) -> None:
-    if not (is_classifier(model) or is_regressor(model)):
+    if not (is_classifier(model) or is_regressor(model) or task_without_target(model)):
         raise TrainingError(
-            f"a {type(_last(model)).__name__} is neither a classifier nor a regressor, and is not served"
+            f"a {type(_last(model)).__name__} is not a classifier, a regressor, an outlier detector or a "
+            "clusterer, and is not served"
         )
 
 

@@ -45,7 +45,7 @@ class Sample:
 
 def from_csv(path: Path, target: str | None) -> Sample:
     """The rows of a CSV, typed as ``pandas.read_csv`` does in a notebook; raises ``TrainingError``."""
-    table = reading.read(path)
+    table = reading.read(path, fewest=1)
     if target is not None and target not in table.columns:
         raise TrainingError(
             f"{table.source} has no column '{target}' (--target); {near(target, [*table.columns])}"
@@ -96,6 +96,8 @@ def _tabular(rows: Any) -> pd.DataFrame:
     """An array or a list of rows, under the names x0, x1, ..."""
     if hasattr(rows, "toarray"):  # of scipy.sparse
         rows = rows.toarray()
+    if isinstance(rows, str | bytes | Path):
+        raise TrainingError("the sample is a text; read the file first: pandas.read_csv(...)")
     try:
         frame = pd.DataFrame(rows if isinstance(rows, np.ndarray) else [*rows])
     except (TypeError, ValueError) as error:
@@ -130,7 +132,7 @@ def column(sample: Sample, name: str, kind: Kind | None, known: Sequence[Any]) -
     """
     values = sample.frame[name]
     texts = any(isinstance(each, str) for each in known)
-    if (texts or kind == "category") and name in sample.texts:
+    if (texts or kind in ("category", "text")) and name in sample.texts:
         values = _cells(sample.texts[name], known)
     if values.isna().all():
         raise TrainingError(f"column '{name}' is empty in the sample; give rows with values in it")
@@ -238,12 +240,16 @@ def _forced(made: Column, kind: Kind) -> Column:
     """The column as another kind than its values suggest; raises ``TrainingError`` where they are not."""
     name, numbers = made.feature.name, made.values
     wrong = TrainingError(
-        f"column '{name}' must be {MEANING.get(kind, kind)} (--kind), and some of its values are not"
+        f"column '{name}' must be {MEANING[kind]} (--kind), and some of its values are not"
     )
-    if made.feature.kind == "category" or kind not in ("integer", "number", "boolean"):
-        if kind in ("integer", "number", "boolean") or made.feature.kind != "category":
+    if made.feature.is_text:
+        if kind != "text":
             raise wrong
-        return replace(made, feature=made.feature._replace(kind=kind))
+        free = reading.forced(name, "text", pl.Series(name, made.values.tolist(), pl.String))
+        own = made.feature
+        return replace(free, feature=free.feature._replace(nullable=own.nullable, fed_as=own.fed_as))
+    if kind in ("category", "text"):
+        raise wrong
     there = numbers[~np.isnan(numbers)]
     if (kind == "integer" and (there % 1).any()) or (
         kind == "boolean" and not np.isin(there, (0, 1)).all()
@@ -256,14 +262,17 @@ def _united(made: Column, known: Sequence[Any]) -> Column:
     """The column, with what an encoder was fitted on."""
     feature = made.feature
     texts = [each for each in known if isinstance(each, str)]
-    if feature.kind == "category":
+    if feature.is_text:
         more = sorted({*feature.categories, *texts} - {""})
+        kept = feature.categories
         gone = [each for each in known if each is None or (isinstance(each, float) and math.isnan(each))]
         fed_as = feature.fed_as or (None if not gone else "none" if gone[0] is None else "nan")
         return replace(
             made,
             feature=feature._replace(
-                categories=feature.categories if feature.fed_as == "category" else tuple(more),
+                categories=tuple(more)
+                if feature.kind == "category" and feature.fed_as != "category"
+                else kept,
                 nullable=feature.nullable or bool(gone) or "" in texts,
                 fed_as=fed_as,
             ),

@@ -278,6 +278,7 @@ def _levels_by_input(estimator: Any) -> list[tuple[Inputs, Levels]]:
     return [
         (inputs, Levels(*(np.concatenate(each) for each in zip(*levels, strict=True))))
         for inputs, levels in groups.values()
+        if levels
     ]
 
 
@@ -399,7 +400,9 @@ def _levels(part: Any) -> Iterator[Levels]:
     if isinstance(part, IsotonicRegression) and hasattr(part, "X_thresholds_"):
         knots = np.asarray(part.X_thresholds_, np.float64)
         yield Levels(np.zeros(len(knots), int), knots)
-    parameters = [each for each in part.get_params(deep=False).values() if type(each) in (int, float)]
+    own = part.get_params(deep=False)
+    own |= own.get("kw_args") or {}  # such as the limits of a function that clips
+    parameters = [each for each in own.values() if type(each) in (int, float)]
     common = np.array([*COMMON, *parameters], np.float64)
     yield Levels(np.full(len(common), EVERY), common)
     width = getattr(part, "n_features_in_", None)

@@ -28,6 +28,8 @@ LONGEST = 20_000
 GOLDEN = 8
 #: The most cells (rows by features) of all probes together: 64 MB of doubles.
 CELLS = 8_000_000
+#: The most characters of free text in them, from its mean length; a million take a second to compare.
+CHARACTERS = 20_000_000
 
 
 def edges(feature: Feature) -> list[Value]:
@@ -100,7 +102,9 @@ def adversarial(
     random = np.random.default_rng(seed)
     probes = {each.name: _column(each, edges(each)) for each in features}
     count = sum(map(len, probes.values()))
-    total = min(max(at_least, count + 4000), max(400, CELLS // len(features)))
+    lengths = [np.mean(list(map(len, each.categories))) for each in features if each.kind == "text"]
+    most = int(min(CELLS / len(features), CHARACTERS / max(1.0, sum(lengths))))
+    total = min(max(at_least, count + 4000), max(400, most))
     parts = [_spread(features, typical, probes, min(count, total // 2), random)]
     if breakpoints:
         most = min(sum(map(len, breakpoints.values())), total // 8)

@@ -84,7 +84,8 @@ def _sections(manifest: Manifest, evidence: Evidence) -> Iterator[Section]:
     elif manifest.task in UNSUPERVISED:
         tables = [each for each in (counts(manifest.contract, evidence.scores), spread(evidence.scores)) if each]
         unmeasured = f"It has no target, so nothing says how good it is. {WITHOUT_TARGET[manifest.task]}"
-        yield "Metrics", [f"{unmeasured} These are its predictions for {held_out:,} rows.", *tables]
+        rows = "of the sample, which it may have seen" if imported else "held out"
+        yield "Metrics", [f"{unmeasured} These are its predictions for {held_out:,} rows {rows}.", *tables]
     else:
         yield "Metrics", ["It was packaged without a target, so nothing was measured."]
     seen = f"seen in {'the sample' if imported else 'training'}"

@@ -31,7 +31,9 @@ def columns(dataset: Dataset) -> str:
     """The shape of the file, and what each column holds."""
     table, target = dataset.table, dataset.target
     made_up = " (synthetic: not real customers)" if table.synthetic else ""
-    last = [] if target is None else [(target.name, "target", "0", f"{target.distinct:,}", _targets(target))]
+    last = (
+        [] if target is None else [(target.name, "target", "0", f"{target.distinct:,}", _targets(target))]
+    )
     rows = []
     for column in dataset.columns:
         name, kind, *_ = column.feature
@@ -136,7 +138,9 @@ def quality(
     """
     rows = named_rows(imported)
     if contract.task in UNSUPERVISED:
-        head = f"on the {len(scores.values):,} {rows}; there is no target, so nothing says how good this is:"
+        head = (
+            f"on the {len(scores.values):,} {rows}; there is no target, so nothing says how good this is:"
+        )
         aligned = ((metrics.counts(contract, scores), "<>>"), (metrics.spread(scores), "<>"))
         tables = (_grid(table[0], table[1:], align) for table, align in aligned if table)
         return "\n".join([head, *itertools.chain.from_iterable(tables)])

@@ -33,7 +33,9 @@ def counts(contract: Contract, scores: Scores) -> list[Sequence[str]]:
         (str(contract.classes[each]), f"{rows[each]:,}", f"{rows[each] / rows.sum():.1%}") for each in order
     ]
     left = rows[order[SHOWN:]]
-    more = [(f"{len(left)} others", f"{left.sum():,}", f"{left.sum() / rows.sum():.1%}")] if len(left) else []
+    more = (
+        [(f"{len(left)} others", f"{left.sum():,}", f"{left.sum() / rows.sum():.1%}")] if len(left) else []
+    )
     return [("prediction", "rows", "share"), *table[:SHOWN], *more]
 
 
@@ -42,7 +44,10 @@ def spread(scores: Scores) -> list[Sequence[str]]:
     if scores.score is None:
         return []
     values = np.quantile(scores.score[np.isfinite(scores.score)], list(QUANTILES.values()))
-    return [("score", "value"), *((name, shown(value)) for name, value in zip(QUANTILES, values, strict=True))]
+    return [
+        ("score", "value"),
+        *((name, shown(value)) for name, value in zip(QUANTILES, values, strict=True)),
+    ]
 
 
 def measure(contract: Contract, truth: np.ndarray, scores: Scores) -> dict[str, Any]:

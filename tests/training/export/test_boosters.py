@@ -320,3 +320,20 @@ def bare_catboost() -> Any:
 def test_catboost_is_a_pipeline_of_its_own() -> None:
     choice = pipelines.choose(f"{__name__}:bare_catboost", (), classifies=True)
     assert choice.classifies
+
+
+@pytest.mark.parametrize("policy", ["SymmetricTree", "Lossguide"])
+def test_categories_of_catboost_are_exported_where_it_tests_them_one_by_one(policy: str) -> None:
+    frame, y = texts()
+    frame = frame.assign(word=frame["word"].astype(object).fillna(""), side=frame["side"].astype(object))
+    model = cat(cat_features=["word", "side"], one_hot_max_size=10, grow_policy=policy)
+    assert_exported(proven(model, frame, y))
+
+
+def test_tables_of_counts_of_catboost_are_refused_by_name() -> None:
+    frame, y = texts()
+    frame = frame.assign(word=frame["word"].astype(object).fillna(""), side=frame["side"].astype(object))
+    made = proven(cat(cat_features=["word", "side"]), frame, y)
+    assert served_by(made) == ("joblib", "joblib")
+    assert "CatBoost with tables of counts" in str(made.graph.reason)
+    assert "one_hot_max_size" in str(made.graph.reason)

@@ -9,13 +9,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.cluster import KMeans
 from sklearn.compose import make_column_transformer
+from sklearn.ensemble import IsolationForest
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.mixture import GaussianMixture
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from handler.bundle import Bundle, Manifest
+from handler.scoring.model import Model
 from tests.support.alone import served_alone
+from tests.support.bundles import measurements
 from training import package
 
 SALES = ["age", "new_user", "total_pages_visited"]
@@ -182,3 +187,29 @@ def test_labels_of_every_type_are_served(
     assert [
         each["prediction"] for each in loaded.predict([loaded.schema.from_json(each) for each in records])
     ] == expected
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        IsolationForest(n_estimators=20, random_state=0),
+        KMeans(3, n_init=1, random_state=0),
+        GaussianMixture(2, random_state=0),
+    ],
+    ids=["IsolationForest", "KMeans", "GaussianMixture"],
+)
+def test_a_fitted_model_without_a_target_is_packaged(
+    estimator: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = measurements(300)[["load", "heat"]]
+    model = make_pipeline(StandardScaler(), estimator).fit(frame)
+    bundle = package(model, frame, out=tmp_path / "model")
+    capsys.readouterr()
+    served, own = Model.load(bundle), model.predict(frame)
+    assert served.manifest.target == ""
+    assert served.manifest.engines == {"one": "scalar", "many": "onnx"}, served.manifest.parity
+    records = [served.schema.from_json(row) for row in frame.head(40).to_dict("records")]
+    assert [each["prediction"] for each in served.predict(records)] == own[:40].tolist()
+    card = (bundle / "MODEL_CARD.md").read_text()
+    assert "It has no target" in card
+    assert "300 rows of the sample, which it may have seen" in card

@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.cluster import DBSCAN, KMeans
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.multiclass import OneVsRestClassifier
-from sklearn.neural_network import MLPClassifier
+from sklearn.neighbors import KNeighborsClassifier, LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
@@ -63,22 +64,27 @@ def refused(model: Any, rows: Any, folder: Path, y: Any = None, **options: Any) 
             lambda: GridSearchCV(Ridge(), {"alpha": [1, 2]}, refit=False).fit(ROWS, BINARY),
             "GridSearchCV(refit=False) holds no fitted model",
         ),
-        (lambda: LinearRegression().fit(ROWS, TWO), "the model predicts several targets; one value per row"),
+        (lambda: LinearRegression().fit(ROWS, TWO), "predicts several targets; one value per row"),
         (lambda: RandomForestClassifier(3).fit(ROWS, TWO), "predicts 2 targets; a model of one target"),
-        (lambda: OneVsRestClassifier(LogisticRegression()).fit(ROWS, TWO), "(multilabel); one label per row"),
-        (
-            lambda: MLPClassifier((3,), max_iter=2000, random_state=0).fit(ROWS, TWO),
-            "(multilabel); one value per row is served",
-        ),
+        (lambda: OneVsRestClassifier(LogisticRegression()).fit(ROWS, TWO), "(multilabel); one label per"),
+        (lambda: KNeighborsClassifier().fit(ROWS, TWO), "predicts 2 targets; a model of one target"),
         (lambda: StandardScaler().fit(ROWS), "is a transformer, not a model"),
-        (lambda: make_pipeline(StandardScaler()).fit(ROWS), "whose last step has no predict is a transformer"),
-        (lambda: {"model": Ridge().fit(ROWS, BINARY)}, "it holds a model under 'model', which can be saved alone"),
+        (lambda: DBSCAN().fit(ROWS), "a DBSCAN cannot predict rows that it was not fitted on; KMeans,"),
+        (lambda: LocalOutlierFactor(n_neighbors=5).fit(ROWS), "LocalOutlierFactor(novelty=True) can"),
+        (lambda: make_pipeline(StandardScaler()).fit(ROWS), "last step has no predict is a transformer"),
+        (lambda: {"model": Ridge().fit(ROWS, BINARY)}, "it holds a model under 'model', which"),
         (lambda: [1, 2], "a list is not a scikit-learn estimator"),
         (lambda: Ridge().fit(ROWS, BINARY).predict, "a method is not a scikit-learn estimator"),
     ],
 )  # fmt: skip
 def test_what_is_no_fitted_model_is_refused(make: Callable[[], Any], reason: str, tmp_path: Path) -> None:
     assert reason in refused(make(), ROWS, tmp_path)
+
+
+def test_a_model_without_a_target_is_given_none(tmp_path: Path) -> None:
+    model = KMeans(2, n_init=1, random_state=0).fit(FRAME)
+    assert "a KMeans is fitted without a target" in refused(model, FRAME, tmp_path, BINARY)
+    assert "labels of its own" in refused(model, FRAME, tmp_path, classes=["a", "b"])
 
 
 def test_a_model_that_fails_on_the_sample_is_refused_without_a_value(tmp_path: Path) -> None:
@@ -106,7 +112,8 @@ def test_a_model_whose_own_names_are_not_in_the_sample_is_refused(tmp_path: Path
         (ROWS, {"y": BINARY[:9]}, "the sample has 60 rows, and its target has 9"),
         (ROWS, {"y": BINARY + 1}, "the target is missing or none of the model's classes (0, 1)"),
         (ROWS[:0], {}, "the sample has no rows"),
-        ("rows.csv", {}, "the sample must be a DataFrame, an array of two dimensions or a list of rows"),
+        ("rows.csv", {}, "the sample is a text; read the file first"),
+        (7, {}, "the sample must be a DataFrame, an array of two dimensions or a list of rows"),
         (np.where(ROWS > 2, np.inf, ROWS), {}, "holds a number that is not finite"),
         (np.where(np.arange(3) == 1, np.nan, ROWS), {}, "is empty in the sample"),
     ],
