@@ -368,7 +368,7 @@ def _convert(
     """The step's own graph, in doubles, or in float32 if an estimator cannot otherwise; and which it is."""
     last = hasattr(step, "predict")
     options: dict[str, Any] = {}
-    if is_classifier(step) and (raw or hasattr(step, "predict_proba")):
+    if is_classifier(step):
         options["zipmap"] = False
     if raw:
         options["raw_scores"] = True

@@ -17,6 +17,7 @@ from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
+from sklearn.isotonic import IsotonicRegression
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.tree import BaseDecisionTree
 
@@ -267,8 +268,13 @@ def _two_dimensional(given: Any) -> np.ndarray:
 def _levels_by_input(estimator: Any) -> list[tuple[Inputs, Levels]]:
     """The levels of all fitted parts that have the same input, with the function that makes the input."""
     groups: dict[int, tuple[Inputs, list[Levels]]] = {}
-    for part, inputs in _parts(estimator, lambda rows: rows, {}):
-        groups.setdefault(id(inputs), (inputs, []))[1].extend(_levels(part))
+    for part, inputs, columns in _parts(estimator, lambda rows: rows, None, {}):
+        for levels in _levels(part):
+            if columns is not None:
+                levels = levels._replace(
+                    columns=np.where(levels.columns == EVERY, EVERY, columns[levels.columns])
+                )
+            groups.setdefault(id(inputs), (inputs, []))[1].append(levels)
     return [
         (inputs, Levels(*(np.concatenate(each) for each in zip(*levels, strict=True))))
         for inputs, levels in groups.values()
@@ -276,31 +282,76 @@ def _levels_by_input(estimator: Any) -> list[tuple[Inputs, Levels]]:
     ]
 
 
-def _parts(part: Any, inputs: Inputs, seen: dict[int, Any]) -> Iterator[tuple[Any, Inputs]]:
-    """Each fitted part, with the function that makes its input."""
+#: A fitted part, the function that makes its input, and the columns that it sees of that, or None for all.
+Seeing = tuple[Any, Inputs, np.ndarray | None]
+
+
+def _parts(part: Any, inputs: Inputs, columns: np.ndarray | None, seen: dict[int, Any]) -> Iterator[Seeing]:
+    """Each fitted part, with what it sees."""
+    if isinstance(part, Pipeline | ColumnTransformer | FeatureUnion) and columns is not None:
+        inputs, columns = _columns_of(inputs, columns), None
     if isinstance(part, Pipeline):
         for _, step in part.steps:
             if _is_part(step):
-                yield from _parts(step, inputs, seen)
+                yield from _parts(step, inputs, None, seen)
                 inputs = _after(step, inputs)
     elif isinstance(part, ColumnTransformer):
-        for _, step, columns in getattr(part, "transformers_", ()):
+        for name, step, chosen in getattr(part, "transformers_", ()):
             if _is_part(step):
-                yield from _parts(step, _columns_of(inputs, columns), seen)
+                indices: Any = part._transformer_to_input_indices[name]
+                flat = _columns_of(inputs, indices[0] if np.isscalar(chosen) else indices)
+                yield from _parts(step, flat, None, seen)
     elif isinstance(part, FeatureUnion):
         for _, step in part.transformer_list:
             if _is_part(step):
-                yield from _parts(step, inputs, seen)
+                yield from _parts(step, inputs, None, seen)
     elif _is_part(part) and id(part) not in seen:
         seen[id(part)] = part  # kept, or its id might be another's
-        yield part, inputs
-        if getattr(part, "_preprocessor", None) is not None:  # of histogram gradient boosting
-            inputs = _after(part._preprocessor, inputs)
+        yield part, inputs, columns
         if not isinstance(part, BaseDecisionTree | TreePredictor) and not boosters.is_booster(part):
-            for name, value in vars(part).items():
-                stacked = _after(part, inputs) if name == "final_estimator_" else inputs
-                for each in _held(value):
-                    yield from _parts(each, stacked, seen)
+            for each, own_inputs, own in _members(part, inputs, columns):
+                yield from _parts(each, own_inputs, own, seen)
+
+
+def _members(part: Any, inputs: Inputs, columns: np.ndarray | None) -> Iterator[Seeing]:
+    """What a part holds, with what that sees; first what sees only some of the part's columns."""
+    for each, narrow in _narrow(part):
+        yield each, inputs, narrow if columns is None else columns[narrow]
+    given = inputs if columns is None else _columns_of(inputs, columns)
+    for each in getattr(part, "calibrated_classifiers_", ()):
+        scores = _scores_of(each.estimator, given)
+        for index, calibrator in enumerate(each.calibrators):
+            yield calibrator, scores, np.array([index])
+    if getattr(part, "_preprocessor", None) is not None:  # of histogram gradient boosting
+        inputs, columns = _after(part._preprocessor, given), None
+    for name, value in vars(part).items():
+        for each in _held(value):
+            if name == "final_estimator_":
+                yield each, _after(part, given), None
+            else:
+                yield each, inputs, columns
+
+
+def _narrow(part: Any) -> Iterator[tuple[Any, np.ndarray]]:
+    """The estimators in a part that see some of its columns, with those columns' indices."""
+    if hasattr(part, "estimators_features_"):  # bagging
+        yield from zip(part.estimators_, part.estimators_features_, strict=True)
+    for each in getattr(part, "imputation_sequence_", ()):
+        yield each.estimator, each.neighbor_feat_idx
+    if hasattr(part, "support_") and hasattr(part, "estimator_"):  # elimination of features
+        yield part.estimator_, np.flatnonzero(part.support_)
+
+
+def _scores_of(member: Any, inputs: Inputs) -> Inputs:
+    """From rows to the scores that a member's calibrators are given, a column for each calibrator."""
+
+    def scores(rows: Any) -> Any:
+        given = inputs(rows)
+        by_decision = hasattr(member, "decision_function")
+        made = member.decision_function(given) if by_decision else member.predict_proba(given)
+        return made[:, 1:] if made.ndim == 2 and made.shape[1] == 2 else made.reshape(len(made), -1)
+
+    return scores
 
 
 def _is_part(value: object) -> bool:
@@ -323,12 +374,11 @@ def _after(step: Any, inputs: Inputs) -> Inputs:
 
 
 def _columns_of(inputs: Inputs, columns: Any) -> Inputs:
+    """The columns by their indices; one index alone gives one dimension."""
+
     def chosen(rows: Any) -> Any:
         given = inputs(rows)
-        if not isinstance(given, pd.DataFrame):
-            return given[:, columns]
-        by_name = isinstance(columns, str) or (len(columns) and isinstance(columns[0], str))
-        return given[columns] if by_name else given.iloc[:, columns]
+        return given.iloc[:, columns] if isinstance(given, pd.DataFrame) else given[:, columns]
 
     return chosen
 
@@ -347,6 +397,9 @@ def _levels(part: Any) -> Iterator[Levels]:
     if boosters.is_booster(part):
         yield Levels(*boosters.levels(part))
         return
+    if isinstance(part, IsotonicRegression) and hasattr(part, "X_thresholds_"):
+        knots = np.asarray(part.X_thresholds_, np.float64)
+        yield Levels(np.zeros(len(knots), int), knots)
     own = part.get_params(deep=False)
     own |= own.get("kw_args") or {}  # such as the limits of a function that clips
     parameters = [each for each in own.values() if type(each) in (int, float)]

@@ -12,8 +12,9 @@ import numpy as np
 import onnx
 import pandas as pd
 import pytest
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import RandomForestClassifier, StackingClassifier
+from sklearn.ensemble import BaggingClassifier, RandomForestClassifier, StackingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import FeatureUnion, make_pipeline, make_union
 from sklearn.preprocessing import (
@@ -25,6 +26,8 @@ from sklearn.preprocessing import (
     SplineTransformer,
     StandardScaler,
 )
+from sklearn.svm import LinearSVC
+from sklearn.tree import DecisionTreeClassifier
 
 from handler.bundle import Bundle, Contract, Feature, Manifest
 from handler.errors import InvalidRecords
@@ -176,6 +179,53 @@ def tried(estimator: Any, frame: pd.DataFrame) -> Any:
     return breakpoints(estimator, Contract(features, "binary", (0, 1)), (37.0, 40.0), 0)
 
 
+def thresholds(tree: Any) -> np.ndarray:
+    return tree.tree_.threshold[tree.tree_.children_left >= 0]
+
+
+def assert_tried(values: np.ndarray, expected: np.ndarray) -> None:
+    assert len(expected)
+    assert np.abs(np.subtract.outer(expected, values)).min(axis=1).max() < 1e-5
+
+
+def test_trees_that_are_bagged_are_tried_at_the_thresholds_of_their_own_columns() -> None:
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"temp": random.uniform(36, 40, 300), "age": random.uniform(1, 90, 300)})
+    target = (frame["temp"] + frame["age"] / 30 > 40).astype(int)
+    trees = BaggingClassifier(DecisionTreeClassifier(max_depth=2), 6, max_features=1, random_state=0)
+    model = make_pipeline(StandardScaler(), trees).fit(frame, target)
+    values = tried(model, frame)
+    scaler = model[0]
+    assert {column for (column,) in trees.estimators_features_} == {0, 1}
+    for tree, (column,) in zip(trees.estimators_, trees.estimators_features_, strict=True):
+        assert_tried(
+            values[frame.columns[column]],
+            thresholds(tree) * scaler.scale_[column] + scaler.mean_[column],
+        )
+
+
+def test_calibration_is_tried_at_its_steps() -> None:
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"temp": random.uniform(36, 40, 300), "age": random.uniform(1, 90, 300)})
+    target = (frame["temp"] + random.normal(size=300) > 38).astype(int)
+    model = CalibratedClassifierCV(LinearSVC(), method="isotonic", ensemble=False).fit(frame, target)
+    (calibrated,) = model.calibrated_classifiers_
+    weight, _ = calibrated.estimator.coef_[0]
+    zero = calibrated.estimator.decision_function(pd.DataFrame({"temp": [0.0], "age": [40.0]}))[0]
+    steps = (calibrated.calibrators[0].X_thresholds_ - zero) / weight
+    assert_tried(tried(model, frame)["temp"], steps[(steps > 36) & (steps < 40)])
+
+
+@pytest.mark.parametrize("columns", [slice(0, 1), slice("temp", "temp"), [True, False], [-2]], ids=str)
+def test_columns_are_traced_however_they_are_named(columns: Any) -> None:
+    frame = pd.DataFrame({"temp": np.linspace(36, 40, 100), "age": np.linspace(1, 90, 100)[::-1]})
+    tree = DecisionTreeClassifier(max_depth=1)
+    model = make_pipeline(ColumnTransformer([("scaled", StandardScaler(), columns)]), tree)
+    model.fit(frame, frame["temp"] > 37.77)
+    scaler = model[0].transformers_[0][1]
+    assert_tried(tried(model, frame)["temp"], thresholds(tree) * scaler.scale_ + scaler.mean_)
+
+
 # Texts, and values far beyond what training saw
 
 
@@ -229,9 +279,25 @@ def test_numbers_are_tried_up_to_what_the_schema_takes(trained: Trained) -> None
         assert {value, -value} <= set(number)
     assert {2.0**53 - 1, 1 - 2.0**53} <= set(whole)
     assert all(each.is_integer() and abs(each) < 2**53 for each in map(float, whole))
-    manifest, _ = trained(fevers(), "cubic")
+
+    def near(estimator: Any, contract: Contract, **options: Any) -> bytes:
+        """With what is beyond 1e30 taken for 1e30."""
+        model = onnx.load_from_string(to_onnx(estimator, contract, **options))
+        names = {each.name: f"near {each.name}" for each in model.graph.input}
+        for node in model.graph.node:
+            node.input[:] = [names.get(each, each) for each in node.input]
+        for name, made in names.items():
+            clip = onnx.helper.make_node("Clip", [name, "least", "most"], [made])
+            model.graph.node.insert(0, clip)
+        for name, limit in (("least", -1e30), ("most", 1e30)):
+            model.graph.initializer.append(
+                onnx.helper.make_tensor(name, onnx.TensorProto.DOUBLE, [], [limit])
+            )
+        return bytes(model.SerializeToString())
+
+    manifest, _ = trained(doses(1.0), "dosed", export=near)
     assert manifest.runtime == "joblib"
-    assert "another label" in manifest.parity["reason"]
+    assert "over the tolerance" in manifest.parity["reason"]
 
 
 # Rows on which scikit-learn raises
