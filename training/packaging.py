@@ -120,9 +120,8 @@ def _answered(fitted: Fitted, scores: Scores, say: Say) -> tuple[Fitted, Scores]
     say(f"{(~sound).sum():,} of the {len(sound):,} rows held out get no finite number, and are left out")
     kept = {name: values[sound] for name, values in fitted.rows.items()}
     probabilities = None if scores.probabilities is None else scores.probabilities[sound]
-    return replace(fitted, rows=kept, truth=fitted.truth[sound]), Scores(
-        scores.values[sound], probabilities
-    )
+    truth = None if fitted.truth is None else fitted.truth[sound]
+    return replace(fitted, rows=kept, truth=truth), Scores(scores.values[sound], probabilities)
 
 
 def prove(
