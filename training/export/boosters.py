@@ -371,7 +371,7 @@ def _with_hashed(dump: Dump, model: Any, texts: Sequence[Sequence[str]]) -> Dump
             for column, name in enumerate(names)
         }
     )
-    pool = sys.modules["catboost.core"].Pool(frame, cat_features=list(known))  # type: ignore[attr-defined]
+    pool = sys.modules["catboost.core"].Pool(frame, cat_features=list(known))
     stated = _catboost_json(model, pool)["features_info"]["cat_features_hash"]
     numbers = {each["value"]: float(np.uint32(each["hash"]).astype(np.int32)) for each in stated}
     if any(used - {numbers[text] for text in known[column]} for column, used in dump.hashes.items()):
@@ -594,7 +594,9 @@ def _linked(nodes: Nodes, raw: str, link: str, scale: float) -> str:
     scaled = raw if scale == 1.0 else nodes.add("Mul", raw, nodes.number(scale))
     if link == "identity":
         return scaled
-    return nodes.add(link.title(), scaled, **({"axis": 1} if link == "softmax" else {}))
+    if link == "softmax":
+        return nodes.add("Softmax", scaled, axis=1)
+    return nodes.add(link.title(), scaled)
 
 
 def _classifier(read: Callable[[Any], Dump]) -> Converter:
