@@ -75,11 +75,12 @@ class _Growing:
         return self._node(feature, split, missing_left, ())
 
     def _node(self, feature: int, split: float, missing_left: bool, values: Sequence[float]) -> int:
-        for part, each in (
-            (self.left, -1), (self.right, -1), (self.feature, feature), (self.split, split),
-            (self.missing_left, missing_left), (self.value, list(values)),
-        ):  # fmt: skip
-            part.append(each)  # type: ignore[attr-defined]
+        self.left.append(-1)
+        self.right.append(-1)
+        self.feature.append(feature)
+        self.split.append(split)
+        self.missing_left.append(missing_left)
+        self.value.append([*values])
         return len(self.left) - 1
 
     def trees(self, targets: Sequence[int]) -> Iterator[Tree]:
@@ -179,8 +180,8 @@ XGBOOST_LINKS: Mapping[str, str] = {
 def _raw(link: str, base: np.ndarray) -> np.ndarray:
     """A base score, which is stated as the link gives it, before the link."""
     if link == "sigmoid":
-        return np.log(base) - np.log1p(-base)
-    return np.log(base) if link == "exp" else base
+        base = base / (1 - base)
+    return np.asarray(np.log(base) if link in ("sigmoid", "exp") else base)
 
 
 def _xgboost_tree(tree: Mapping[str, Any], target: int) -> Tree:
@@ -308,6 +309,8 @@ def _catboost(model: Any) -> Dump:
             "CatBoost with tables of counts, of categories, texts or embeddings; where one_hot_max_size is "
             "at least the number of categories, it makes none of them"
         )
+    if getattr(model, "get_probability_threshold", lambda: 0.5)() != 0.5:
+        raise NotImplementedError("CatBoost with a probability threshold of its own")
     columns = {each["feature_index"]: each["flat_feature_index"] for each in features["float_features"]}
     categories = {
         each["feature_index"]: each["flat_feature_index"]
@@ -343,7 +346,7 @@ CATBOOST_LINKS: Mapping[str, str] = {
     "MultiClass": "softmax",
     **dict.fromkeys(("Poisson", "Tweedie"), "exp"),
     **dict.fromkeys(
-        ("RMSE", "MAE", "Quantile", "MAPE", "Huber", "LogCosh", "Lq", "Expectile", "LogLinQuantile"),
+        ("RMSE", "MAE", "Quantile", "MAPE", "Huber", "LogCosh", "Lq", "Expectile"),
         "identity",
     ),
 }
