@@ -157,7 +157,9 @@ def _xgboost(model: Any) -> Dump:
 
 def _xgboost_texts(encoder: Mapping[str, Any]) -> list[str]:
     """A feature's categories, which follow each other as bytes."""
-    content = bytes(each & 0xFF for each in encoder["values"]) if "offsets" in encoder else b""
+    if encoder["values"] and "offsets" not in encoder:
+        raise NotImplementedError("XGBoost with categories of pandas that are not texts")
+    content = bytes(each & 0xFF for each in encoder["values"])
     return [content[start:end].decode() for start, end in itertools.pairwise(encoder.get("offsets", ()))]
 
 
@@ -567,22 +569,16 @@ def _whole(nodes: Nodes, operator: Any, given: str, dump: Dump) -> str:
 
 def _coded(nodes: Nodes, operator: Any, texts: Sequence[Mapping[str, float]]) -> str:
     """What a booster is given, shape (n, columns): of texts the numbers of their categories."""
-    columns = columns_of(nodes, operator) if len(operator.inputs) > 1 else ()
-    if not any(each.texts for each in columns) and not isinstance(
-        operator.inputs[0].type, StringTensorType
-    ):
-        return nodes.double(operator)
-    columns = columns or columns_of(nodes, operator)
+    mixed = any(isinstance(each.type, StringTensorType) for each in operator.inputs)
+    columns = columns_of(nodes, operator) if mixed else []
     if sum(each.texts for each in columns) != len(texts):
-        raise NotImplementedError(
-            f"texts that {type(operator.raw_operator).__name__} keeps no categories of"
-        )
+        name = type(operator.raw_operator).__name__
+        raise NotImplementedError(f"{name} with categories of other columns than those that hold texts")
+    if not columns:
+        return nodes.double(operator)
     known = iter(texts)
-    return nodes.add(
-        "Concat",
-        *(_code(nodes, each, next(known)) if each.texts else each.name for each in columns),
-        axis=1,
-    )
+    parts = [_code(nodes, each, next(known)) if each.texts else each.name for each in columns]
+    return nodes.add("Concat", *parts, axis=1)
 
 
 def _code(nodes: Nodes, column: Column, categories: Mapping[Any, float]) -> str:

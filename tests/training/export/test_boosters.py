@@ -242,6 +242,7 @@ def test_histogram_gradient_boosting_knows_categories_among_numbers(model: Any) 
     assert_exported(proven(model, frame, targets["three" if classifies else "value"]))
 
 
+@pytest.mark.slow
 def test_categories_by_index_follow_an_encoder() -> None:
     frame, y = texts()
     frame["word"] = frame["word"].astype(object).fillna("none")
@@ -353,6 +354,7 @@ def test_a_loss_of_catboost_s_that_is_not_known_is_refused_by_name() -> None:
     assert "CatBoost with the loss function LogLinQuantile" in str(made.graph.reason)
 
 
+@pytest.mark.slow
 def test_a_booster_answers_what_is_infinite_as_its_library_does() -> None:
     """``log`` of 0 is: a guard, which the encoder asks for, must not take it for a refusal."""
     frame, targets = table()
