@@ -12,7 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import catboost
+import lightgbm
 import numpy as np
+import xgboost
 from sklearn import (
     calibration,
     cluster,
@@ -495,9 +498,40 @@ WITHOUT_TARGET = (
     ),
 )
 
+_QUIET: Any = {"n_jobs": 1, "verbose": -1}
+_CAT: Any = {"iterations": 30, "verbose": 0, "allow_writing_files": False, "thread_count": 1}
+#: Of other libraries, from their own trees.
+BOOSTERS = (
+    _row(
+        "XGBClassifier (in a VotingClassifier, which encodes its labels)",
+        "class",
+        ensemble.VotingClassifier(
+            [("xgb", xgboost.XGBClassifier(n_estimators=30, n_jobs=1))], voting="soft"
+        ),
+        gaps,
+    ),
+    _row("XGBRegressor", "price", xgboost.XGBRegressor(n_estimators=30, n_jobs=1), gaps),
+    _row("XGBRFRegressor", "price", xgboost.XGBRFRegressor(n_estimators=30, n_jobs=1), gaps),
+    _row("LGBMClassifier, two classes", "dear", lightgbm.LGBMClassifier(n_estimators=30, **_QUIET), gaps),
+    _row(
+        "LGBMClassifier, three classes", "class", lightgbm.LGBMClassifier(n_estimators=30, **_QUIET), gaps
+    ),
+    _row("LGBMRegressor", "price", lightgbm.LGBMRegressor(n_estimators=30, **_QUIET), gaps),
+    _pickled(
+        "LGBMRegressor (linear_tree=True)",
+        "price",
+        lightgbm.LGBMRegressor(n_estimators=30, linear_tree=True, **_QUIET),
+        "linear_tree=True",
+        gaps,
+    ),
+    _row("CatBoostClassifier, two classes", "dear", catboost.CatBoostClassifier(**_CAT), gaps),
+    _row("CatBoostClassifier, three classes", "class", catboost.CatBoostClassifier(**_CAT), gaps),
+    _row("CatBoostRegressor", "price", catboost.CatBoostRegressor(**_CAT), gaps),
+)
+
 ESTIMATORS = (
     *LINEAR_CLASSIFIERS, *OTHER_CLASSIFIERS, *CLASSIFIERS_OF_OTHERS, *LINEAR_REGRESSORS, *OTHER_REGRESSORS,
-    *AFTER_TRANSFORMERS, *WITHOUT_TARGET,
+    *AFTER_TRANSFORMERS, *WITHOUT_TARGET, *BOOSTERS,
 )  # fmt: skip
 
 _SEVERAL = "It is for several targets, and a model has one."

@@ -300,7 +300,11 @@ class Layout:
 
     def guard(self, step: Any, table: Table) -> None:
         """Note what the step is given, for ``guards``."""
-        if not self._guarded or (isinstance(step, UNCHECKED) and not getattr(step, "validate", False)):
+        if (
+            not self._guarded
+            or boosters.is_booster(step)
+            or (isinstance(step, UNCHECKED) and not getattr(step, "validate", False))
+        ):
             return
         self._once(self._guard, step, table)
 
