@@ -423,7 +423,7 @@ def _by_column(value: Any, width: int) -> Iterator[Levels]:
         for column, each in enumerate(value):
             try:
                 numbers = np.asarray(getattr(each, "t", each))  # a spline's knots
-            except ValueError:  # a step of an IterativeImputer: columns and an estimator
+            except ValueError:  # things of several shapes, such as an imputer's own estimators
                 continue
             if numbers.dtype.kind in "iuf":
                 numbers = numbers.reshape(-1).astype(np.float64)
