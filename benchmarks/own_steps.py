@@ -91,11 +91,11 @@ class OwnScaler(StandardScaler):  # type: ignore[misc]
     """Another one."""
 
 
-class ByIndex(LGBMClassifier):  # type: ignore[misc]
+class ByIndex(LGBMClassifier):
     """LightGBM with three columns as categories."""
 
-    def fit(self, rows: Any, y: Any, **more: Any) -> Any:
-        return super().fit(rows, y, categorical_feature=[6, 7, 8], **more)
+    def fit(self, X: Any, y: Any, *args: Any, **more: Any) -> Any:  # noqa: D102, N803
+        return super().fit(X, y, *args, **{**more, "categorical_feature": [6, 7, 8]})
 
 
 class Duck:
