@@ -282,11 +282,9 @@ def _output_code(layout: Layout, model: OutputCodeClassifier, table: Table, meth
         return _refuse(model, method)
     nodes, book = layout.nodes, np.asarray(model.code_book_, np.float64)
     scores = [_binary_score(layout, each, table)[0] for each in model.estimators_]
-    distances = []
-    for code in book:
-        apart = nodes.add("Sub", combining.beside(nodes, scores), row(nodes, code))
-        distances.append(total(nodes, nodes.add("Mul", apart, apart)))
-    return combining.highest(nodes, nodes.add("Neg", combining.beside(nodes, distances)))
+    made = combining.beside(nodes, scores)
+    near = nodes.add("MatMul", made, matrix(nodes, 2.0 * book.T))  # as far away, squares would say nothing
+    return combining.highest(nodes, nodes.add("Sub", near, row(nodes, (book * book).sum(axis=1))))
 
 
 def _self_training(layout: Layout, model: SelfTrainingClassifier, table: Table, method: Method) -> str:
