@@ -283,8 +283,11 @@ def _output_code(layout: Layout, model: OutputCodeClassifier, table: Table, meth
     nodes, book = layout.nodes, np.asarray(model.code_book_, np.float64)
     scores = [_binary_score(layout, each, table)[0] for each in model.estimators_]
     made = combining.beside(nodes, scores)
-    near = nodes.add("MatMul", made, matrix(nodes, 2.0 * book.T))  # as far away, squares would say nothing
-    return combining.highest(nodes, nodes.add("Sub", near, row(nodes, (book * book).sum(axis=1))))
+    products = nodes.add("MatMul", made, matrix(nodes, -2.0 * book.T))
+    # In scikit-learn's order: far away, rounding makes distances equal, and the first of equals counts.
+    squares = nodes.add("Add", total(nodes, nodes.add("Mul", made, made)), products)
+    distances = nodes.add("Add", squares, row(nodes, (book * book).sum(axis=1)))
+    return combining.highest(nodes, nodes.add("Neg", nodes.add("Max", distances, nodes.number(0.0))))
 
 
 def _self_training(layout: Layout, model: SelfTrainingClassifier, table: Table, method: Method) -> str:

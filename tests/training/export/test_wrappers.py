@@ -98,7 +98,7 @@ def members() -> list[tuple[str, Any]]:
 
 
 def trees() -> list[tuple[str, Any]]:
-    """Members whose labels change at numbers that a double holds exactly, and not where rounding decides."""
+    """Members whose labels do not change where rounding decides."""
     return [("forest", codes(forest())), ("none", "drop"), ("boosting", codes(boosting()))]
 
 
