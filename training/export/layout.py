@@ -48,8 +48,8 @@ UNCHECKED = (BaseHistGradientBoosting, FunctionTransformer)
 
 #: What an estimator is asked for. ``label``: a classifier's label, shape (n,). ``predict``: its label's
 #: index into ``classes_``, shape (n,), int64; or a regressor's value, shape (n, 1). ``predict_proba``:
-#: shape (n, classes). ``decision_function``: shape (n, 1) for two classes, else (n, classes).
-#: ``score``: that of an outlier detector or a mixture, shape (n, 1).
+#: shape (n, classes). ``decision_function``: shape (n, 1) for two classes, else (n, classes). ``score``:
+#: that of an outlier detector or a mixture, shape (n, 1).
 Method = Literal["label", "predict", "predict_proba", "decision_function", "score"]
 
 

@@ -282,11 +282,12 @@ def _output_code(layout: Layout, model: OutputCodeClassifier, table: Table, meth
         return _refuse(model, method)
     nodes, book = layout.nodes, np.asarray(model.code_book_, np.float64)
     scores = [_binary_score(layout, each, table)[0] for each in model.estimators_]
-    distances = []
-    for code in book:
-        apart = nodes.add("Sub", combining.beside(nodes, scores), row(nodes, code))
-        distances.append(total(nodes, nodes.add("Mul", apart, apart)))
-    return combining.highest(nodes, nodes.add("Neg", combining.beside(nodes, distances)))
+    made = combining.beside(nodes, scores)
+    products = nodes.add("MatMul", made, matrix(nodes, -2.0 * book.T))
+    # In scikit-learn's order: far away, rounding makes distances equal, and the first of equals counts.
+    squares = nodes.add("Add", total(nodes, nodes.add("Mul", made, made)), products)
+    distances = nodes.add("Add", squares, row(nodes, (book * book).sum(axis=1)))
+    return combining.highest(nodes, nodes.add("Neg", nodes.add("Max", distances, nodes.number(0.0))))
 
 
 def _self_training(layout: Layout, model: SelfTrainingClassifier, table: Table, method: Method) -> str:

@@ -97,9 +97,14 @@ def members() -> list[tuple[str, Any]]:
     return [("logistic", whole(logistic())), ("none", "drop"), ("forest", codes(forest()))]
 
 
+def trees() -> list[tuple[str, Any]]:
+    """Members whose labels do not change where rounding decides."""
+    return [("forest", codes(forest())), ("none", "drop"), ("boosting", codes(boosting()))]
+
+
 def regressors() -> list[tuple[str, Any]]:
-    trees = RandomForestRegressor(4, max_depth=4, random_state=0)
-    return [("ridge", whole(Ridge())), ("forest", codes(trees))]
+    grown = RandomForestRegressor(4, max_depth=4, random_state=0)
+    return [("ridge", whole(Ridge())), ("forest", codes(grown))]
 
 
 def final_with_texts() -> Pipeline:
@@ -139,7 +144,7 @@ CLASSIFIERS: dict[str, tuple[Build, np.ndarray]] = {
     ),
     "stack": (lambda: StackingClassifier(members(), cv=2), TWO),
     "stack of three": (lambda: StackingClassifier(members(), cv=2), THREE),
-    "stack of labels": (lambda: StackingClassifier(members(), stack_method="predict", cv=2), THREE),
+    "stack of labels": (lambda: StackingClassifier(trees(), stack_method="predict", cv=2), THREE),
     "stack of decisions": (
         lambda: StackingClassifier(
             [("a", whole(logistic())), ("b", codes(boosting()))], stack_method="decision_function", cv=2
@@ -157,7 +162,7 @@ CLASSIFIERS: dict[str, tuple[Build, np.ndarray]] = {
             FeatureUnion(
                 [
                     ("soft", VotingClassifier(members(), voting="soft")),
-                    ("hard", VotingClassifier(members())),
+                    ("hard", VotingClassifier(trees())),
                     ("stack", StackingClassifier(members(), cv=2)),
                 ]
             ),
