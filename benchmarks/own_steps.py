@@ -94,7 +94,7 @@ class OwnScaler(StandardScaler):  # type: ignore[misc]
 class ByIndex(LGBMClassifier):
     """LightGBM with three columns as categories."""
 
-    def fit(self, X: Any, y: Any, *args: Any, **more: Any) -> Any:  # noqa: D102, N803
+    def fit(self, X: Any, y: Any, *args: Any, **more: Any) -> Any:  # noqa: N803
         return super().fit(X, y, *args, **{**more, "categorical_feature": [6, 7, 8]})
 
 

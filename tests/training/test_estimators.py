@@ -87,7 +87,11 @@ def test_an_estimator_is_served_as_the_table_says(row: Row) -> None:
 def line(row: Row, made: Proven) -> str:
     differences = [each.largest_difference for each in (made.graph, made.program) if each is not None]
     largest = max((each for each in differences if each is not None), default=0.0)
-    last = f"{largest:.0e}" if row.runtime == "onnx" else str(made.graph.reason)
+    last = (
+        f"{largest:.0e}"
+        if row.runtime == "onnx"
+        else str(made.graph.reason).removeprefix("NotImplementedError: ")
+    )
     return f"| {row.name} | {PREDICTS[row.target]} | {row.runtime} | {row.engine} | {last} |"
 
 
