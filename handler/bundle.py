@@ -54,7 +54,7 @@ LARGEST_DOUBLE = 1.7976931348623157e308
 PICKLE_LIBRARIES = ("scikit-learn", "numpy", "scipy", "joblib")
 
 Kind = Literal["integer", "number", "boolean", "category", "text"]
-#: ``anomaly``: the label is -1 for an anomaly and 1 for any other row. ``cluster``: it is the cluster's number.
+#: ``anomaly``: the label is -1 for an anomaly, else 1. ``cluster``: the label is the cluster's number.
 Task = Literal["binary", "multiclass", "regression", "anomaly", "cluster"]
 #: The tasks that are learnt without a target; their labels may have a score beside them.
 UNSUPERVISED: Sequence[Task] = ("anomaly", "cluster")
@@ -120,7 +120,8 @@ class Manifest(NamedTuple):
     """The content of ``model.json``; ``docs/reference.md`` has the meaning of each key.
 
     ``target`` is empty where the model was fitted without one. ``threshold``: the probability of the
-    second class from which it is predicted, where training was asked for one. ``ids``: columns that a request may carry and that are not features.
+    second class from which it is predicted, where training was asked for one. ``ids``: columns that a
+    request may carry and that are not features.
     ``engines``: what serves ``one`` row and ``many`` (``scalar``, ``onnx`` or ``joblib``).
     ``needs``: of a model that is served from its pickle, the ``libraries`` beside scikit-learn, and the
     ``modules`` of the user's own, that the pickle imports.

@@ -123,7 +123,11 @@ def _parser(program: str) -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--version", action="store_true", help="print the version")
     add("--data", type=Path, metavar="CSV", help="the rows to learn from, with a header")
-    add("--target", metavar="COLUMN", help="the column to predict (default: converted)")
+    add(
+        "--target",
+        metavar="COLUMN",
+        help="the column to predict (default: converted; none for outliers and clusters)",
+    )
     add(
         "--pipeline",
         metavar="NAME",

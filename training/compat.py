@@ -17,6 +17,7 @@ __all__ = [
     "FrozenEstimator",
     "TunedThresholdClassifierCV",
     "curve",
+    "get_column_indices",
     "get_tags",
     "root_mean_squared_error",
 ]
@@ -38,6 +39,11 @@ except ImportError:
             input_tags=SimpleNamespace(allow_nan=tags["allow_nan"]),
         )
 
+
+try:
+    from sklearn.utils._indexing import _get_column_indices as get_column_indices  # since 1.5
+except ImportError:
+    from sklearn.utils import _get_column_indices as get_column_indices
 
 try:
     from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV  # since 1.5

@@ -16,10 +16,10 @@ from sklearn.compose import ColumnTransformer
 from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder
-from sklearn.utils._indexing import _get_column_indices
 
 from handler.bundle import Feature, RowsAs
 from handler.scoring.scorers import fed
+from training.compat import get_column_indices
 
 #: Stands for a step that looks for a word of its own, such as the empty text.
 WORD = "word"
@@ -101,7 +101,7 @@ def _looked_for(part: Any, rows: pd.DataFrame) -> Iterator[tuple[str, str]]:
         left = list(range(rows.shape[1]))
         for _, step, columns in part.transformers:
             columns = columns(rows) if callable(columns) else columns
-            indices = _get_column_indices(rows, columns)
+            indices = get_column_indices(rows, columns)
             left = [index for index in left if index not in indices]
             yield from _looked_for(step, rows.iloc[:, indices])
         yield from _looked_for(part.remainder, rows.iloc[:, left])

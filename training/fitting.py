@@ -206,8 +206,8 @@ def _clusters(clusterer: Any) -> tuple[int, ...]:
         if hasattr(clusterer, name):
             return tuple(np.unique(getattr(clusterer, name)).tolist())
     raise TrainingError(
-        f"{type(clusterer).__name__} does not say which clusters it found: it has no cluster_centers_ and no "
-        "labels_"
+        f"{type(clusterer).__name__} does not say which clusters it found: it has no cluster_centers_ and "
+        "no labels_"
     )
 
 

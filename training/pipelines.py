@@ -212,7 +212,7 @@ def _vectorized(features: Features, most: int) -> list[tuple[str, TfidfVectorize
     return [(f"text{index}", TfidfVectorizer(max_features=most), name) for index, name in enumerate(names)]
 
 
-#: The tasks without a target, by what scikit-learn calls their estimators; a mixture is a density estimator.
+#: The tasks without a target, by what scikit-learn calls their estimators; a mixture estimates density.
 UNSUPERVISED: Mapping[str | None, Task] = {
     "outlier_detector": "anomaly",
     "clusterer": "cluster",
@@ -290,7 +290,10 @@ def task_without_target(estimator: Any) -> Task | None:
 
 
 def check_predicts(estimator: Any, what: str) -> None:
-    """Raise ``TrainingError`` that says why an estimator, fitted or not, cannot be served; ``what`` it is."""
+    """Raise ``TrainingError`` with the reason why an estimator, fitted or not, cannot be served.
+
+    ``what``: what the message calls it.
+    """
     if (reason := unfit(estimator)) is not None:
         raise TrainingError(f"{what} gives a {reason}")
     last = type(estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator).__name__

@@ -121,7 +121,7 @@ def _read(options: Options, say: Say) -> tuple[Dataset, Choice]:
 def _unsupervised(
     table: Table, flags: ColumnSpec, file: ColumnSpec | None, name: str | None
 ) -> tuple[Dataset, Choice] | None:
-    """All columns as features and the pipeline, if that takes no target; it is not known before it is made."""
+    """All columns as features, and the pipeline, if that takes no target: it must be made to be asked."""
     if name is None:
         return None
     try:

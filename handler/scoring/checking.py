@@ -13,8 +13,8 @@ def differences(model: Model) -> list[str]:
     """Predict the golden rows again, alone and together; one line per row that differs from training.
 
     Labels must be equal; probabilities, values and scores may differ by the manifest's tolerance, since
-    another processor may round otherwise. The difference of a value or of a score counts in units of its distance from
-    ``parity.centre``, and at least of ``parity.unit``.
+    another processor may round otherwise. The difference of a value or of a score counts in units of its
+    distance from ``parity.centre``, and at least of ``parity.unit``.
     """
     golden, parity = model.manifest.golden, model.manifest.parity
     records = [model.schema.from_json(row["record"], index) for index, row in enumerate(golden)]

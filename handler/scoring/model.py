@@ -121,7 +121,8 @@ class Model(NamedTuple):
         """The scores of the rows that are predictable, and which rows these are, shape (n,).
 
         A row is not predictable if the model fails on it, or if its value, one of its probabilities or its
-        score is not finite. The rows on which a model fails are found by halving: at most two calls per row.
+        score is not finite. The rows on which a model fails are found by halving: at most two calls per
+        row.
         """
         import numpy as np
 
@@ -150,8 +151,10 @@ class Model(NamedTuple):
             for half in (slice(rows // 2), slice(rows // 2, rows))
         ]
         scored = [scores for scores, _ in halves if len(scores.values)] or [none]
+        values, *others = zip(*scored, strict=True)
         joined = Scores(
-            *(None if parts[0] is None else np.concatenate(parts) for parts in zip(*scored, strict=True))
+            np.concatenate(values),
+            *(None if parts[0] is None else np.concatenate(parts) for parts in others),
         )
         return joined, np.concatenate([sound for _, sound in halves])
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def prediction(
     classes: Sequence[Label], label: Any, probabilities: Sequence[float] | None, score: float | None = None
 ) -> dict[str, Any]:
-    """One row's JSON object: ``prediction`` and, where the model has them, ``probabilities`` and ``score``."""
+    """One row's JSON object: ``prediction`` and, if the model has them, ``probabilities`` and ``score``."""
     answer = {"prediction": label}
     if probabilities is not None:
         answer["probabilities"] = dict(zip(map(str, classes), probabilities, strict=True))

@@ -50,7 +50,8 @@ class Scores(NamedTuple):
 
     def at(self, rows: np.ndarray) -> Scores:
         """Those of some rows, by their indices or by a mask."""
-        return Scores(*(None if each is None else each[rows] for each in self))
+        others = (None if each is None else each[rows] for each in (self.probabilities, self.score))
+        return Scores(self.values[rows], *others)
 
 
 @contextlib.contextmanager

@@ -147,7 +147,9 @@ class Vectorizer:
             rows, indices, values = rows[kept], indices[kept], values[kept]
         if self._columns is not None:
             columns = self._array("columns", self._columns)
-            return np.stack([np.bincount(rows, values * each[indices], n) for each in columns], axis=1)
+            # NumPy counts nothing at all in whole numbers.
+            sums = [np.bincount(rows, values * each[indices], n).astype(np.float64) for each in columns]
+            return np.stack(sums, axis=1)
         table = np.zeros((n, self.size))
         table[rows, indices] = values
         return table

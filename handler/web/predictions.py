@@ -105,7 +105,9 @@ def post_predict_file(model: Model, settings: Settings, request: Request) -> Ans
     if prefers_csv(request.headers.get("accept", "")):
         return _joined(model, settings, body)
     _, scored = _scored(model, settings, body)
-    columns: dict[str, list[object]] = {"predictions": [], **({"scores": []} if model.manifest.score else {})}
+    columns: dict[str, list[object]] = {"predictions": []}
+    if model.manifest.score:
+        columns["scores"] = []
     rejects: list[dict[str, object]] = []
     for rows, scores in scored:
         columns["predictions"] += _beside(rows, outputs.labels(model.manifest.classes, scores))

@@ -54,7 +54,9 @@ def expected(folder: Path) -> list[dict[str, Any]]:
     if scores.probabilities is not None:
         names = [str(label) for label in manifest.classes]
         for row, each in zip(rows, scores.probabilities.tolist(), strict=True):
-            row["probabilities"] = pytest.approx(dict(zip(names, each, strict=True)), abs=1e-9)
+            row["probabilities"] = {
+                name: pytest.approx(value, abs=1e-9) for name, value in zip(names, each, strict=True)
+            }
     return rows
 
 
@@ -100,7 +102,8 @@ def test_a_file_has_scores_in_json_and_a_column_in_csv(app: App, folder: Path) -
     assert answer["predictions"] == [*(row["prediction"] for row in rows), None]
     assert answer["scores"] == [*(row["score"] for row in rows), None]
     joined = [*csv.DictReader(io.StringIO(ask(app, content, "/predict_file", accept="text/csv")))]
-    added = ["prediction", *(f"probability_{each}" for each in (0, 1) if "probabilities" in rows[0]), "score"]
+    shown = [f"probability_{each}" for each in rows[0].get("probabilities", ())]
+    added = ["prediction", *shown, "score"]
     assert list(joined[0]) == [*ROWS, *added]
     assert [int(row["prediction"]) for row in joined[:-1]] == answer["predictions"][:-1]
     assert [float(row["score"]) for row in joined[:-1]] == answer["scores"][:-1]
@@ -122,13 +125,15 @@ def test_every_answer_is_what_the_document_promises(app: App) -> None:
 
 
 def test_a_direct_invoke_returns_the_body(app: App, folder: Path) -> None:
-    assert app.handle(RECORDS[ODD]) == {**expected(folder)[ODD], "model": Bundle.open(folder).manifest.identity}
+    identity = Bundle.open(folder).manifest.identity
+    assert app.handle(RECORDS[ODD]) == {**expected(folder)[ODD], "model": identity}
 
 
 def test_a_batch_counts_the_labels_and_has_a_column_of_scores(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     ROWS.to_csv(path, index=False)
-    assert command.main(["score", str(path), "--output", str(tmp_path / "out"), "--model", str(folder)]) == 0
+    words = ["score", str(path), "--output", str(tmp_path / "out"), "--model", str(folder)]
+    assert command.main(words) == 0
     written = tmp_path / "out" / "rows.csv"
     with (written / "predictions.csv").open(encoding="utf-8", newline="") as file:
         rows = [*csv.DictReader(file)]
@@ -144,7 +149,8 @@ def test_lines_that_repeat_have_the_same_score(folder: Path, tmp_path: Path) -> 
     few = ROWS.head(5)
     path = tmp_path / "rows.csv"
     path.write_text(few.to_csv(index=False) + few.to_csv(index=False, header=False) * 800)
-    assert command.main(["score", str(path), "--output", str(tmp_path / "out"), "--model", str(folder)]) == 0
+    words = ["score", str(path), "--output", str(tmp_path / "out"), "--model", str(folder)]
+    assert command.main(words) == 0
     lines = (tmp_path / "out" / "rows.csv" / "predictions.csv").read_text().splitlines()[1:]
     assert lines == lines[:5] * 801
     scores = [float(line.rpartition(",")[2]) for line in lines[:5]]

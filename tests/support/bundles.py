@@ -64,7 +64,9 @@ def measurements(rows: int = 600, seed: int = 3) -> pd.DataFrame:
     load = np.where(group, 20.0, 70.0) + random.normal(0, 4, rows) + 60 * odd
     heat = np.where(group, 5.0, -5.0) + random.normal(0, 1, rows) - 20 * odd
     site = np.where(random.random(rows) < 0.5, "north", "south")
-    return pd.DataFrame({"load": load.round(2), "heat": heat.round(2), "starts": np.arange(rows) % 5, "site": site})
+    return pd.DataFrame(
+        {"load": load.round(2), "heat": heat.round(2), "starts": np.arange(rows) % 5, "site": site}
+    )
 
 
 def reviews(rows: int = 600, seed: int = 0) -> pd.DataFrame:

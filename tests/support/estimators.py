@@ -1,4 +1,4 @@
-"""Every classifier and regressor of scikit-learn, each in a pipeline over mixed columns.
+"""Every estimator of scikit-learn that predicts, each in a pipeline over mixed columns.
 
 ``ESTIMATORS`` is the table of docs/estimators.md: what a row is called (it begins with its class), how it
 is built, which engines are expected to serve it, and why not others. ``REFUSED`` are those that are not
@@ -12,7 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import catboost
+import lightgbm
 import numpy as np
+import xgboost
 from sklearn import (
     calibration,
     cluster,
@@ -475,31 +478,72 @@ WITHOUT_TARGET = (
     _row("IsolationForest", "anomalies", ensemble.IsolationForest(random_state=0), gaps),
     _row("OneClassSVM", "anomalies", svm.OneClassSVM(nu=0.1)),
     _row("SGDOneClassSVM", "anomalies", linear.SGDOneClassSVM(random_state=0)),
-    _row("EllipticEnvelope", "anomalies", covariance.EllipticEnvelope(random_state=0)),
-    _pickled(
-        "LocalOutlierFactor (novelty)", "anomalies", neighbors.LocalOutlierFactor(novelty=True), ""
-    ),
-    _row("KMeans", "clusters", cluster.KMeans(5, n_init=1, random_state=0)),
-    _row("MiniBatchKMeans", "clusters", cluster.MiniBatchKMeans(5, n_init=1, random_state=0)),
+    _row("EllipticEnvelope", "anomalies", covariance.EllipticEnvelope(random_state=0), few),
+    _pickled("LocalOutlierFactor", "anomalies", neighbors.LocalOutlierFactor(novelty=True), "neighbours"),
+    _row("KMeans", "clusters", cluster.KMeans(4, n_init=1, random_state=0)),
+    _row("MiniBatchKMeans", "clusters", cluster.MiniBatchKMeans(4, n_init=1, random_state=0)),
     _row("BisectingKMeans", "clusters", cluster.BisectingKMeans(5, random_state=0)),
-    _row("MeanShift", "clusters", cluster.MeanShift(bandwidth=3.0, bin_seeding=True)),
+    _row("MeanShift", "clusters", cluster.MeanShift(bandwidth=3.0)),
+    _row(
+        "AffinityPropagation",
+        "clusters",
+        cluster.AffinityPropagation(damping=0.9, max_iter=1000, random_state=0),
+    ),
     _row("Birch", "clusters", cluster.Birch(n_clusters=4, threshold=1.0)),
     _row("GaussianMixture", "clusters", mixture.GaussianMixture(3, random_state=0)),
     _row(
         "BayesianGaussianMixture",
         "clusters",
-        mixture.BayesianGaussianMixture(n_components=3, max_iter=500, random_state=0),
+        mixture.BayesianGaussianMixture(n_components=3, random_state=0),
     ),
+)
+
+_QUIET: Any = {"n_jobs": 1, "verbose": -1}
+_CAT: Any = {"iterations": 30, "verbose": 0, "allow_writing_files": False, "thread_count": 1}
+#: Of other libraries, from their own trees.
+BOOSTERS = (
+    _row(
+        "XGBClassifier (in a VotingClassifier, which encodes its labels)",
+        "class",
+        ensemble.VotingClassifier(
+            [("xgb", xgboost.XGBClassifier(n_estimators=30, n_jobs=1))], voting="soft"
+        ),
+        gaps,
+    ),
+    _row("XGBRegressor", "price", xgboost.XGBRegressor(n_estimators=30, n_jobs=1), gaps),
+    _row("XGBRFRegressor", "price", xgboost.XGBRFRegressor(n_estimators=30, n_jobs=1), gaps),
+    _row("LGBMClassifier, two classes", "dear", lightgbm.LGBMClassifier(n_estimators=30, **_QUIET), gaps),
+    _row(
+        "LGBMClassifier, three classes", "class", lightgbm.LGBMClassifier(n_estimators=30, **_QUIET), gaps
+    ),
+    _row("LGBMRegressor", "price", lightgbm.LGBMRegressor(n_estimators=30, **_QUIET), gaps),
+    _pickled(
+        "LGBMRegressor (linear_tree=True)",
+        "price",
+        lightgbm.LGBMRegressor(n_estimators=30, linear_tree=True, **_QUIET),
+        "linear_tree=True",
+        gaps,
+    ),
+    _row("CatBoostClassifier, two classes", "dear", catboost.CatBoostClassifier(**_CAT), gaps),
+    _row("CatBoostClassifier, three classes", "class", catboost.CatBoostClassifier(**_CAT), gaps),
+    _row("CatBoostRegressor", "price", catboost.CatBoostRegressor(**_CAT), gaps),
 )
 
 ESTIMATORS = (
     *LINEAR_CLASSIFIERS, *OTHER_CLASSIFIERS, *CLASSIFIERS_OF_OTHERS, *LINEAR_REGRESSORS, *OTHER_REGRESSORS,
-    *AFTER_TRANSFORMERS, *WITHOUT_TARGET,
+    *AFTER_TRANSFORMERS, *WITHOUT_TARGET, *BOOSTERS,
 )  # fmt: skip
 
 _SEVERAL = "It is for several targets, and a model has one."
+_ONLY_ITS_OWN = "It cannot predict rows that it was not fitted on."
 #: Those that are not trained, and why.
 REFUSED = {
+    "AgglomerativeClustering": _ONLY_ITS_OWN,
+    "DBSCAN": _ONLY_ITS_OWN,
+    "FeatureAgglomeration": "It puts features into groups, not rows.",
+    "HDBSCAN": _ONLY_ITS_OWN,
+    "OPTICS": _ONLY_ITS_OWN,
+    "SpectralClustering": _ONLY_ITS_OWN,
     "ClassifierChain": _SEVERAL,
     "MultiOutputClassifier": _SEVERAL,
     "MultiOutputRegressor": _SEVERAL,

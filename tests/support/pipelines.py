@@ -259,7 +259,9 @@ def clusterer() -> KMeans:
 
 def mixture(features: Features) -> Pipeline:
     """Two clusters with probabilities, and the likelihood as the score."""
-    return make_pipeline(scaled(features).set_params(sparse_threshold=0.0), GaussianMixture(2, random_state=0))
+    return make_pipeline(
+        scaled(features).set_params(sparse_threshold=0.0), GaussianMixture(2, random_state=0)
+    )
 
 
 def neighbourhoods(features: Features) -> Pipeline:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import OutlierMixin
 from sklearn.linear_model import Lasso, LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -29,10 +30,10 @@ TABLE = Path(__file__).resolve().parents[2] / "docs" / "estimators.md"
 WRITING = os.environ.get("WRITE_DOCS") == "1"
 HEAD = """# Estimators
 
-Which engine serves what: every classifier and regressor of scikit-learn, fitted on mixed columns (numbers
-with gaps, booleans, whole numbers, categories; a free text before a vectorizer), and compared with
-scikit-learn on 4,000 rows or more. `make estimators` writes this page; a test holds each line to it, and
-fails for an estimator of scikit-learn that is not here.
+Which engine serves what: every classifier, regressor, outlier detector and clusterer of scikit-learn, each
+fitted on mixed columns (numbers with gaps, booleans, whole numbers, categories; a free text before a
+vectorizer), and compared with scikit-learn on 4,000 rows or more. `make estimators` writes this page; a
+test holds each line to it, and fails for an estimator of scikit-learn that is not here.
 
 - *many*, *one*: what serves many rows, and one: the ONNX graph, the one-row program (`scalar`), or the
   pickled estimator (`joblib`), which needs scikit-learn where it serves.
@@ -105,7 +106,8 @@ def test_the_table_has_every_estimator() -> None:
 
 def test_the_table_has_every_estimator_of_scikit_learn() -> None:
     listed = {re.match(r"\w+", name)[0] for name in (*(row.name for row in ESTIMATORS), *REFUSED)}  # type: ignore[index]
-    known = {name for name, _ in all_estimators(type_filter=["classifier", "regressor"])}
+    known = {name for name, _ in all_estimators(type_filter=["classifier", "regressor", "cluster"])}
+    known |= {name for name, kind in all_estimators() if issubclass(kind, OutlierMixin)}
     assert known - listed == set()
 
 

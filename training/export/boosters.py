@@ -75,11 +75,12 @@ class _Growing:
         return self._node(feature, split, missing_left, ())
 
     def _node(self, feature: int, split: float, missing_left: bool, values: Sequence[float]) -> int:
-        for part, each in (
-            (self.left, -1), (self.right, -1), (self.feature, feature), (self.split, split),
-            (self.missing_left, missing_left), (self.value, list(values)),
-        ):  # fmt: skip
-            part.append(each)  # type: ignore[attr-defined]
+        self.left.append(-1)
+        self.right.append(-1)
+        self.feature.append(feature)
+        self.split.append(split)
+        self.missing_left.append(missing_left)
+        self.value.append([*values])
         return len(self.left) - 1
 
     def trees(self, targets: Sequence[int]) -> Iterator[Tree]:
@@ -156,7 +157,9 @@ def _xgboost(model: Any) -> Dump:
 
 def _xgboost_texts(encoder: Mapping[str, Any]) -> list[str]:
     """A feature's categories, which follow each other as bytes."""
-    content = bytes(each & 0xFF for each in encoder["values"]) if "offsets" in encoder else b""
+    if encoder["values"] and "offsets" not in encoder:
+        raise NotImplementedError("XGBoost with categories of pandas that are not texts")
+    content = bytes(each & 0xFF for each in encoder["values"])
     return [content[start:end].decode() for start, end in itertools.pairwise(encoder.get("offsets", ()))]
 
 
@@ -179,8 +182,8 @@ XGBOOST_LINKS: Mapping[str, str] = {
 def _raw(link: str, base: np.ndarray) -> np.ndarray:
     """A base score, which is stated as the link gives it, before the link."""
     if link == "sigmoid":
-        return np.log(base) - np.log1p(-base)
-    return np.log(base) if link == "exp" else base
+        base = base / (1 - base)
+    return np.asarray(np.log(base) if link in ("sigmoid", "exp") else base)
 
 
 def _xgboost_tree(tree: Mapping[str, Any], target: int) -> Tree:
@@ -308,6 +311,8 @@ def _catboost(model: Any) -> Dump:
             "CatBoost with tables of counts, of categories, texts or embeddings; where one_hot_max_size is "
             "at least the number of categories, it makes none of them"
         )
+    if getattr(model, "get_probability_threshold", lambda: 0.5)() != 0.5:
+        raise NotImplementedError("CatBoost with a probability threshold of its own")
     columns = {each["feature_index"]: each["flat_feature_index"] for each in features["float_features"]}
     categories = {
         each["feature_index"]: each["flat_feature_index"]
@@ -343,7 +348,7 @@ CATBOOST_LINKS: Mapping[str, str] = {
     "MultiClass": "softmax",
     **dict.fromkeys(("Poisson", "Tweedie"), "exp"),
     **dict.fromkeys(
-        ("RMSE", "MAE", "Quantile", "MAPE", "Huber", "LogCosh", "Lq", "Expectile", "LogLinQuantile"),
+        ("RMSE", "MAE", "Quantile", "MAPE", "Huber", "LogCosh", "Lq", "Expectile"),
         "identity",
     ),
 }
@@ -371,7 +376,7 @@ def _with_hashed(dump: Dump, model: Any, texts: Sequence[Sequence[str]]) -> Dump
             for column, name in enumerate(names)
         }
     )
-    pool = sys.modules["catboost.core"].Pool(frame, cat_features=list(known))  # type: ignore[attr-defined]
+    pool = sys.modules["catboost.core"].Pool(frame, cat_features=list(known))
     stated = _catboost_json(model, pool)["features_info"]["cat_features_hash"]
     numbers = {each["value"]: float(np.uint32(each["hash"]).astype(np.int32)) for each in stated}
     if any(used - {numbers[text] for text in known[column]} for column, used in dump.hashes.items()):
@@ -564,22 +569,16 @@ def _whole(nodes: Nodes, operator: Any, given: str, dump: Dump) -> str:
 
 def _coded(nodes: Nodes, operator: Any, texts: Sequence[Mapping[str, float]]) -> str:
     """What a booster is given, shape (n, columns): of texts the numbers of their categories."""
-    columns = columns_of(nodes, operator) if len(operator.inputs) > 1 else ()
-    if not any(each.texts for each in columns) and not isinstance(
-        operator.inputs[0].type, StringTensorType
-    ):
-        return nodes.double(operator)
-    columns = columns or columns_of(nodes, operator)
+    mixed = any(isinstance(each.type, StringTensorType) for each in operator.inputs)
+    columns = columns_of(nodes, operator) if mixed else []
     if sum(each.texts for each in columns) != len(texts):
-        raise NotImplementedError(
-            f"texts that {type(operator.raw_operator).__name__} keeps no categories of"
-        )
+        name = type(operator.raw_operator).__name__
+        raise NotImplementedError(f"{name} with categories of other columns than those that hold texts")
+    if not columns:
+        return nodes.double(operator)
     known = iter(texts)
-    return nodes.add(
-        "Concat",
-        *(_code(nodes, each, next(known)) if each.texts else each.name for each in columns),
-        axis=1,
-    )
+    parts = [_code(nodes, each, next(known)) if each.texts else each.name for each in columns]
+    return nodes.add("Concat", *parts, axis=1)
 
 
 def _code(nodes: Nodes, column: Column, categories: Mapping[Any, float]) -> str:
@@ -594,7 +593,9 @@ def _linked(nodes: Nodes, raw: str, link: str, scale: float) -> str:
     scaled = raw if scale == 1.0 else nodes.add("Mul", raw, nodes.number(scale))
     if link == "identity":
         return scaled
-    return nodes.add(link.title(), scaled, **({"axis": 1} if link == "softmax" else {}))
+    if link == "softmax":
+        return nodes.add("Softmax", scaled, axis=1)
+    return nodes.add(link.title(), scaled)
 
 
 def _classifier(read: Callable[[Any], Dump]) -> Converter:

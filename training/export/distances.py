@@ -43,6 +43,16 @@ def squares(nodes: Nodes, given: str, others: np.ndarray) -> str:
     return nodes.add("Max", summed, nodes.number(0.0))
 
 
+def precise_squares(nodes: Nodes, given: str, others: np.ndarray) -> str:
+    """The same feature after feature: for roots of distances, of which those next to zero count."""
+    summed = ""
+    for index, column in enumerate(others.T):
+        away = nodes.add("Sub", columns(nodes, given, [index]), row(nodes, column))
+        square = nodes.add("Mul", away, away)
+        summed = nodes.add("Add", summed, square) if summed else square
+    return summed
+
+
 def manhattan(nodes: Nodes, given: str, others: np.ndarray) -> str:
     """The sums of absolute differences of each row from ``others``, feature after feature."""
     summed = ""
@@ -88,10 +98,10 @@ def _process_kernel(nodes: Nodes, given: str, others: np.ndarray, kind: Any) -> 
     https://scikit-learn.org/stable/modules/gaussian_process.html#kernels-for-gaussian-processes
     """
 
-    def scaled(length: Any) -> str:
+    def scaled(length: Any, measure: Any = squares) -> str:
         """The squared distances in units of the length scale."""
         length = np.broadcast_to(np.asarray(length, np.float64), others.shape[1])
-        return squares(nodes, nodes.add("Div", given, row(nodes, length)), others / length)
+        return str(measure(nodes, nodes.add("Div", given, row(nodes, length)), others / length))
 
     def number(constant: float) -> str:
         return nodes.number(float(constant))
@@ -115,7 +125,7 @@ def _process_kernel(nodes: Nodes, given: str, others: np.ndarray, kind: Any) -> 
         share = nodes.add("Div", scaled(kind.length_scale), number(2 * kind.alpha))
         return nodes.add("Pow", nodes.add("Add", share, number(1.0)), number(-kind.alpha))
     if type(kind) is kernels.Matern and kind.nu in (0.5, 1.5, 2.5, np.inf):
-        distances = scaled(kind.length_scale)
+        distances = scaled(kind.length_scale, precise_squares)
         if kind.nu == np.inf:
             return nodes.add("Exp", nodes.add("Mul", distances, number(-0.5)))
         away = nodes.add("Mul", nodes.add("Sqrt", distances), number(np.sqrt(2 * kind.nu)))

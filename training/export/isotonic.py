@@ -18,13 +18,18 @@ def interval(nodes: Nodes, given: str, knots: np.ndarray) -> str:
 
     One tree finds it in as many comparisons as the number of knots has binary digits.
     """
-    left, right, split, reached = [], [], [], []
+    left: list[int] = []
+    right: list[int] = []
+    split: list[float] = []
+    reached: list[float] = []
 
     def grow(low: int, high: int) -> int:
         """A subtree for between ``low`` and ``high`` knots reached; returns its root."""
         index = len(left)
-        for each, initial in ((left, -1), (right, -1), (split, 0.0), (reached, float(low))):
-            each.append(initial)
+        left.append(-1)
+        right.append(-1)
+        split.append(0.0)
+        reached.append(float(low))
         if low < high:
             middle = (low + high) // 2
             split[index] = float(np.nextafter(knots[middle], -np.inf))  # what is at the knot has reached it

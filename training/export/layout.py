@@ -48,8 +48,8 @@ UNCHECKED = (BaseHistGradientBoosting, FunctionTransformer)
 
 #: What an estimator is asked for. ``label``: a classifier's label, shape (n,). ``predict``: its label's
 #: index into ``classes_``, shape (n,), int64; or a regressor's value, shape (n, 1). ``predict_proba``:
-#: shape (n, classes). ``decision_function``: shape (n, 1) for two classes, else (n, classes). ``score``:
-#: that of an outlier detector or a mixture, shape (n, 1).
+#: shape (n, classes). ``decision_function``: shape (n, 1) for two classes, else (n, classes).
+#: ``score``: that of an outlier detector or a mixture, shape (n, 1).
 Method = Literal["label", "predict", "predict_proba", "decision_function", "score"]
 
 
@@ -300,7 +300,11 @@ class Layout:
 
     def guard(self, step: Any, table: Table) -> None:
         """Note what the step is given, for ``guards``."""
-        if not self._guarded or (isinstance(step, UNCHECKED) and not getattr(step, "validate", False)):
+        if (
+            not self._guarded
+            or boosters.is_booster(step)
+            or (isinstance(step, UNCHECKED) and not getattr(step, "validate", False))
+        ):
             return
         self._once(self._guard, step, table)
 

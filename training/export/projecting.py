@@ -68,7 +68,7 @@ def _discriminants(nodes: Nodes, model: Any, given: str) -> str:
 
 
 def _width_of_discriminants(model: Any) -> int:
-    return min(model.scalings_.shape[1], int(model._max_components))
+    return int(min(model.scalings_.shape[1], model._max_components))
 
 
 def _distances(nodes: Nodes, model: Any, given: str) -> str:
@@ -90,9 +90,7 @@ def _pooled(nodes: Nodes, model: Any, given: str) -> str:
         return nodes.add("Div", total, nodes.row(own.sum(axis=0))) if pool is np.mean else total
     kind = {np.max: "ReduceMax", np.min: "ReduceMin"}.get(pool)
     if kind is None:
-        raise NotImplementedError(
-            "FeatureAgglomeration that pools by another function than mean, max or min"
-        )
+        raise NotImplementedError("FeatureAgglomeration by another function than mean, sum, max or min")
     largest = int(own.sum(axis=0).max())
     members = [np.resize(np.flatnonzero(each), largest) for each in own.T]  # some again: none counts twice
     shape = nodes.constant("groups", WHOLE, [3], [-1, len(members), largest])

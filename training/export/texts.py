@@ -214,37 +214,42 @@ def _narrow_trees(graph: onnx.GraphProto, widths: Mapping[str, int]) -> None:
             ids.ints[:] = places.tolist()
             mark = f"trees {count} "
             graph.initializer.append(numpy_helper.from_array(used, mark))
-            nodes += _narrowed(node.input[0], mark, makers, widths, scalars)
+            made: dict[str, onnx.NodeProto] = {}
+            _narrow(node.input[0], mark, makers, widths, scalars, made)
+            nodes += made.values()
             node.input[0] = mark + node.input[0]
         nodes.append(node)
     del graph.node[:]
     graph.node.extend(nodes)
 
 
-def _narrowed(
+def _narrow(
     name: str,
     mark: str,
     makers: Mapping[str, onnx.NodeProto],
     widths: Mapping[str, int],
     scalars: Collection[str],
-) -> list[onnx.NodeProto]:
-    """Nodes that make ``mark + name``, the columns of a tensor that the constant ``mark`` names.
+    made: dict[str, onnx.NodeProto],
+) -> None:
+    """Add to ``made`` the nodes of ``mark + name``: the columns of ``name`` at the indices in ``mark``.
 
     The columns are chosen as early as that gives the same.
     """
+    if name in made:
+        return
     maker = makers.get(name)
     given = [] if maker is None else [each for each in maker.input if each not in scalars]
     as_wide = all(widths.get(each) == widths[name] for each in given)
     if maker is None or maker.op_type not in EACH or not as_wide:
-        return [onnx.helper.make_node("Gather", [name, mark], [mark + name], axis=1)]
-    nodes = []
-    for each in dict.fromkeys(given):
-        nodes += _narrowed(each, mark, makers, widths, scalars)
+        made[name] = onnx.helper.make_node("Gather", [name, mark], [mark + name], axis=1)
+        return
+    for each in given:
+        _narrow(each, mark, makers, widths, scalars, made)
     same = onnx.NodeProto()
     same.CopyFrom(maker)
     same.input[:] = [mark + each if each in given else each for each in maker.input]
     same.output[:] = [mark + name]
-    return [*nodes, same]
+    made[name] = same
 
 
 class _Fusion:

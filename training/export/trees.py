@@ -72,7 +72,7 @@ def ensemble(nodes: Nodes, given: str, trees: Sequence[Tree], targets: int) -> s
     branches = total_leaves = 0
     for tree in trees:
         is_leaf = tree.left < 0
-        for node in np.flatnonzero(~is_leaf) if tree.members else ():
+        for node in np.flatnonzero(~is_leaf).tolist() if tree.members else ():
             if node in tree.members:
                 modes += bytes(branches + int((~is_leaf[:node]).sum()) - len(modes)) + bytes([MEMBER])
                 members += [*tree.members[node], math.nan]  # which ends each node's list

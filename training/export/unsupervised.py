@@ -1,4 +1,4 @@
-"""Outlier detectors, clusterers and mixtures, in doubles and by the formulas that scikit-learn computes with.
+"""Outlier detectors, clusterers and mixtures, in doubles and by the formulas of scikit-learn.
 
 A detector's graph gives the label and the score; a clusterer's the label; a mixture's the label, the
 probabilities and the score.
@@ -207,7 +207,9 @@ def _bisecting_kmeans(scope: Any, operator: Any, container: Any) -> None:
     _nearest(nodes, operator, nodes.add("Neg", agreement), np.array([label for label, _ in leaves]))
 
 
-def _leaves(node: Any, way: Mapping[int, bool], branches: list[Any]) -> Iterator[tuple[int, Mapping[int, bool]]]:
+def _leaves(
+    node: Any, way: Mapping[int, bool], branches: list[Any]
+) -> Iterator[tuple[int, Mapping[int, bool]]]:
     """Each leaf's label, and the way to it: the branches' indices, and whether it goes right there."""
     if node.left is None:
         yield int(node.label), way
@@ -302,7 +304,7 @@ def _mahalanobis(nodes: Nodes, given: str, mixture: Any) -> str:
 
 
 def _added_up(nodes: Nodes, parts: Sequence[str]) -> str:
-    """The sum of tables, in the order in which NumPy adds a row: far away, the order decides which is nearer.
+    """The sum of tables, in the order in which NumPy adds a row: far away, it decides which is nearer.
 
     https://github.com/numpy/numpy/blob/v2.3.0/numpy/_core/src/umath/loops_utils.h.src
     """

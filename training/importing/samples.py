@@ -51,9 +51,7 @@ def from_csv(path: Path, target: str | None) -> Sample:
             f"{table.source} has no column '{target}' (--target); {near(target, [*table.columns])}"
         )
     content = pl.DataFrame(dict(table.columns)).write_csv()
-    frame = pd.read_csv(
-        io.StringIO(content), float_precision="round_trip", low_memory=False, skip_blank_lines=False
-    )
+    frame = pd.read_csv(io.StringIO(content), low_memory=False, skip_blank_lines=False)
     return Sample(
         frame=frame[[name for name in frame if name != target]],
         target=None if target is None else table.columns[target].str.strip_chars().to_list(),

@@ -421,7 +421,10 @@ def _by_column(value: Any, width: int) -> Iterator[Levels]:
             yield Levels(np.resize(np.arange(width), len(numbers)), numbers)
     elif isinstance(value, list | tuple | np.ndarray) and len(value) == width:
         for column, each in enumerate(value):
-            numbers = np.asarray(getattr(each, "t", each))  # a spline's knots
+            try:
+                numbers = np.asarray(getattr(each, "t", each))  # a spline's knots
+            except ValueError:  # things of several shapes, such as an imputer's own estimators
+                continue
             if numbers.dtype.kind in "iuf":
                 numbers = numbers.reshape(-1).astype(np.float64)
                 yield Levels(np.full(len(numbers), column), numbers)

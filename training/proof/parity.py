@@ -96,7 +96,7 @@ def untried(reason: str, tolerance: float = 0.0, scale: Scale | None = None) -> 
 class Gate:
     """An estimator, and the rows on which another scorer must agree with it.
 
-    ``scale``: a regression's or a score's, without which its values count by their own size, and at least by 1.
+    ``scale``: a regression's or a score's, without which values count by their own size, and at least by 1.
     ``exact``: differences of ``EXACT_TOLERANCE`` at most are allowed.
     """
 
@@ -238,4 +238,3 @@ def _slices(columns: Columns) -> Iterator[Columns]:
 
 def _rows_at(columns: Columns, indices: np.ndarray) -> Columns:
     return {name: values[indices] for name, values in columns.items()}
-

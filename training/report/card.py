@@ -23,8 +23,8 @@ SHOWN = 100
 Section = tuple[str, list[str | list[Sequence[str]]]]
 #: What the labels and the score of a task without a target say.
 WITHOUT_TARGET = {
-    "anomaly": "-1 is an anomaly, and 1 any other row; where there is a score, it is below zero for an anomaly.",
-    "cluster": "A cluster's number has no order; a score, where there is one, is the logarithm of the likelihood.",
+    "anomaly": "-1 is an anomaly, and 1 any other row; a score is below zero for an anomaly.",
+    "cluster": "The clusters' numbers have no order; a score is the logarithm of a row's likelihood.",
 }
 NAMES = {
     "roc_auc": "ROC area",
@@ -82,7 +82,8 @@ def _sections(manifest: Manifest, evidence: Evidence) -> Iterator[Section]:
     if manifest.metrics:
         yield "Metrics", [measured, [("metric", "value"), *_metrics(manifest)]]
     elif manifest.task in UNSUPERVISED:
-        tables = [each for each in (counts(manifest.contract, evidence.scores), spread(evidence.scores)) if each]
+        both = (counts(manifest.contract, evidence.scores), spread(evidence.scores))
+        tables = [each for each in both if each]
         unmeasured = f"It has no target, so nothing says how good it is. {WITHOUT_TARGET[manifest.task]}"
         rows = "of the sample, which it may have seen" if imported else "held out"
         yield "Metrics", [f"{unmeasured} These are its predictions for {held_out:,} rows {rows}.", *tables]

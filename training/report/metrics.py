@@ -1,4 +1,4 @@
-"""How good a model is on the rows held out, as JSON numbers; without a target, what it predicts for them."""
+"""How good a model is on the rows held out, as JSON numbers; without a target, what it predicts there."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def shown(value: float) -> str:
 
 
 def counts(contract: Contract, scores: Scores) -> list[Sequence[str]]:
-    """A table of the rows by their label, the most frequent ``SHOWN`` first; its header is its first row."""
+    """A table, with its header, of the rows by their label; the ``SHOWN`` most frequent ones are listed."""
     rows = np.bincount(scores.values, minlength=len(contract.classes))
     order = np.argsort(-rows, kind="stable")
     table = [

@@ -138,3 +138,9 @@ def test_a_part_of_the_numbers_is_what_is_chosen_of_all() -> None:
     above = Vectorizer(**recipe, above=0.1)
     np.testing.assert_array_equal(above.table(SAMPLES), whole > 0.1)
     assert all(above.row(text) == (row > 0.1).tolist() for text, row in zip(SAMPLES, whole, strict=True))
+
+
+def test_texts_without_a_known_term_are_zeros_in_doubles() -> None:
+    vectorizer = Vectorizer(terms=["good", "bad"], width=2, pattern=r"(?u)\b\w\w+\b", columns=[[1.0, -1.0]])
+    table = vectorizer.table(["7 7", ""])
+    assert (table.dtype, table.tolist()) == (np.float64, [[0.0], [0.0]])

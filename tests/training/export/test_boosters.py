@@ -22,7 +22,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OrdinalEncoder, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OrdinalEncoder, StandardScaler
 
 from tests.support.proving import proven, served_by
 from training import fitting, pipelines
@@ -242,6 +242,7 @@ def test_histogram_gradient_boosting_knows_categories_among_numbers(model: Any) 
     assert_exported(proven(model, frame, targets["three" if classifies else "value"]))
 
 
+@pytest.mark.slow
 def test_categories_by_index_follow_an_encoder() -> None:
     frame, y = texts()
     frame["word"] = frame["word"].astype(object).fillna("none")
@@ -337,3 +338,31 @@ def test_tables_of_counts_of_catboost_are_refused_by_name() -> None:
     assert served_by(made) == ("joblib", "joblib")
     assert "CatBoost with tables of counts" in str(made.graph.reason)
     assert "one_hot_max_size" in str(made.graph.reason)
+
+
+def test_a_threshold_of_catboost_s_own_is_refused_by_name() -> None:
+    frame, targets = table()
+    model = cat().fit(frame, targets["two"])
+    model.set_probability_threshold(0.3)
+    made = proven(FrozenEstimator(model), frame, targets["two"])
+    assert "CatBoost with a probability threshold of its own" in str(made.graph.reason)
+
+
+def test_a_loss_of_catboost_s_that_is_not_known_is_refused_by_name() -> None:
+    frame, targets = table()
+    made = proven(cat("Regressor", loss_function="LogLinQuantile:alpha=0.3"), frame, targets["positive"])
+    assert "CatBoost with the loss function LogLinQuantile" in str(made.graph.reason)
+
+
+@pytest.mark.slow
+def test_a_booster_answers_what_is_infinite_as_its_library_does() -> None:
+    """``log`` of 0 is: a guard, which the encoder asks for, must not take it for a refusal."""
+    frame, targets = table()
+    frame["b"] += 0.5
+    frame["code"] = frame["code"].fillna(0)
+    for kind in (xgb, lgbm, cat):
+        logs = make_column_transformer(
+            (FunctionTransformer(np.log), ["b"]), (OrdinalEncoder(), ["code"]), remainder="passthrough"
+        )
+        made = proven(make_pipeline(logs, kind()), frame, targets["two"])
+        assert_exported(made, 1e-6)

@@ -50,9 +50,9 @@ def test_a_gaussian_process_is_exported(kernel: Any) -> None:
 
 
 def test_a_gaussian_process_with_another_kernel_says_so() -> None:
-    model = GaussianProcessRegressor(gp.ExpSineSquared(), optimizer=None, alpha=1.0)
+    model = GaussianProcessRegressor(gp.ExpSineSquared(), optimizer=None, alpha=100.0)
     made = proven(model, *numbers(), rows_compared=1000)
-    assert made.graph.reason == "a Gaussian process with the kernel ExpSineSquared"
+    assert "a Gaussian process with the kernel ExpSineSquared" in str(made.graph.reason)
 
 
 @pytest.mark.parametrize("kernel", ["linear", "rbf", "laplacian", "poly", "sigmoid"])

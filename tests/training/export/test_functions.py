@@ -86,6 +86,8 @@ def test_what_a_graph_cannot_have_says_why(transformer: FunctionTransformer, rea
         on_the_graph(transformer, np.ones((1, 1)))
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:numpy.core:DeprecationWarning")  # pickle's way to a function of numpy
 def test_functions_are_proven_with_the_one_row_program() -> None:
     random = np.random.default_rng(0)
     rows = pd.DataFrame({"a": random.normal(size=240), "b": random.exponential(size=240)})

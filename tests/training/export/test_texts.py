@@ -90,6 +90,18 @@ def test_a_pipeline_over_texts_is_served_without_scikit_learn(name: str) -> None
 
 
 @pytest.mark.slow
+def test_a_booster_looks_at_few_of_the_words() -> None:
+    lightgbm = pytest.importorskip("lightgbm")
+    booster = lightgbm.LGBMClassifier(n_estimators=10, verbose=-1)
+    made = proven(
+        make_pipeline(mixed(WORDS), booster), ROWS.drop(columns="y"), ROWS["y"], texts=("comment",)
+    )
+    assert served_by(made) == ("onnx", "scalar"), made.graph.reason
+    assert made.graph.largest_difference is not None
+    assert made.graph.largest_difference < 1e-12
+
+
+@pytest.mark.slow
 def test_a_number_is_predicted_from_texts() -> None:
     made = proven(make_pipeline(mixed(WORDS), Ridge()), ROWS.drop(columns="y"), ROWS["y"] * 3.5)
     assert served_by(made) == ("onnx", "scalar"), made.graph.reason

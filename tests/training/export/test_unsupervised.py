@@ -30,7 +30,7 @@ REAL = ROWS[["load", "heat"]]
 
 
 def exported(estimator: Any, rows: pd.DataFrame = REAL, difference: float = 1e-10) -> None:
-    """``difference``: the largest one of a score, in units of its spread; what is served computes in doubles."""
+    """``difference``: the largest one of a score, in units of its spread; it is computed in doubles."""
     made = proven(estimator, rows)
     assert served_by(made) == ("onnx", "scalar"), (made.graph.reason, made.program)
     assert made.program is not None
@@ -44,7 +44,9 @@ def exported(estimator: Any, rows: pd.DataFrame = REAL, difference: float = 1e-1
     "estimator",
     [
         IsolationForest(n_estimators=20, random_state=0),
-        IsolationForest(n_estimators=20, contamination=0.1, max_samples=50, max_features=0.5, random_state=0),
+        IsolationForest(
+            n_estimators=20, contamination=0.1, max_samples=50, max_features=0.5, random_state=0
+        ),
         IsolationForest(n_estimators=20, contamination=0.5, bootstrap=True, random_state=0),
         SGDOneClassSVM(random_state=0),
         EllipticEnvelope(random_state=0),
@@ -99,12 +101,14 @@ def test_the_middle_between_two_centres_belongs_to_the_first() -> None:
 @pytest.mark.parametrize("kind", [GaussianMixture, BayesianGaussianMixture])
 @pytest.mark.parametrize("covariance", ["full", "diag", "spherical"])
 def test_a_mixture_is_exported_with_probabilities_and_likelihood(kind: Any, covariance: str) -> None:
-    exported(make_pipeline(StandardScaler(), kind(n_components=2, covariance_type=covariance, random_state=0)))
+    exported(
+        make_pipeline(StandardScaler(), kind(n_components=2, covariance_type=covariance, random_state=0))
+    )
 
 
 @pytest.mark.parametrize("kind", [GaussianMixture, BayesianGaussianMixture])
 def test_a_mixture_with_one_covariance_for_all_is_exported(kind: Any) -> None:
-    """Far away its labels hang on the last bit: the one-row program, which rounds each product, may be rejected."""
+    """Far away its label hangs on the last bit, and the one-row program, which rounds more, may differ."""
     mixture = kind(n_components=3, covariance_type="tied", random_state=0)
     made = proven(make_pipeline(StandardScaler(), mixture), ROWS)
     assert "model.onnx" in made.files, made.graph.reason
@@ -123,7 +127,7 @@ def product(rows: Any, others: Any) -> Any:
 class Shortest(OutlierMixin, BaseEstimator):
     """A detector of a user's own, without a score."""
 
-    def fit(self, rows: Any, y: Any = None) -> Shortest:
+    def fit(self, rows: Any, _: Any = None) -> Shortest:
         self.least_ = float(np.asarray(rows)[:, 0].mean())
         return self
 
@@ -134,7 +138,7 @@ class Shortest(OutlierMixin, BaseEstimator):
 class Halves(ClusterMixin, BaseEstimator):
     """A clusterer of a user's own, whose clusters are 3 and 7."""
 
-    def fit(self, rows: Any, y: Any = None) -> Halves:
+    def fit(self, rows: Any, _: Any = None) -> Halves:
         self.middle_ = float(np.asarray(rows)[:, 0].mean())
         self.labels_ = self.predict(rows)
         return self
