@@ -80,14 +80,17 @@ class _Compiler:
             raise NotCompilable(f"a model so large ({self._work:,} operations per row)")
         label, *others = (each.name for each in self._graph.output)
         score = self._slot(others.pop()) if SCORE in others else None
-        document = {
-            "format": FORMAT,
-            "slots": self._next,
-            "constants": self._start,
-            "steps": self._steps,
+        outputs = {
             "label": self._slot(label),
             "probabilities": self._slot(others[0]) if others else None,
             "score": score,
+        }
+        document = {
+            "format": FORMAT,
+            "slots": self._next,  # after the outputs, which may be constants that nothing has read yet
+            "constants": self._start,
+            "steps": self._steps,
+            **outputs,
             "arrays": [[each.typecode, len(each)] for each in self._arrays],
         }
         head = json.dumps(document, ensure_ascii=False).encode()
