@@ -154,9 +154,11 @@ def check_threshold(threshold: str | None) -> None:
 
 
 def run_in_process(part: object) -> None:
-    """Unset ``n_jobs`` on an estimator and all that it holds: requests are too small to share out."""
+    """Leave one thread to an estimator and all that it holds: requests are too small to share out."""
     if isinstance(part, BaseEstimator):
-        if getattr(part, "n_jobs", None) is not None:
+        if type(part).__module__.partition(".")[0] in ("lightgbm", "xgboost"):  # to whom None is every core
+            part.n_jobs = 1
+        elif getattr(part, "n_jobs", None) is not None:
             part.n_jobs = None
         run_in_process(list(vars(part).values()))
     elif isinstance(part, dict):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import lightgbm
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.pipeline import make_pipeline
 
 from handler.app import App
 from handler.batch.run import Batch
@@ -20,6 +22,7 @@ from handler.storage.storage import Storage
 from handler.web.messages import Request
 from tests.support.bundles import Run, sales, small
 from training.__main__ import main
+from training.fitting import run_in_process
 from training.train import Options, train
 
 pytestmark = pytest.mark.slow
@@ -93,3 +96,9 @@ def test_a_threshold_needs_two_classes_and_probabilities(
     ):
         assert main([*command, "--pipeline", pipeline, "--out", str(tmp_path / "model")]) == 2
         assert said in capsys.readouterr().err
+
+
+def test_a_booster_predicts_on_one_thread() -> None:
+    model = make_pipeline(lightgbm.LGBMClassifier(n_estimators=2, verbose=-1))
+    run_in_process(model)
+    assert model[-1].n_jobs == 1
