@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from handler.__main__ import main
 from handler.app import App
-from handler.bundle import DESCRIPTION, FORMAT, Manifest, content_version
+from handler.bundle import DESCRIPTION, FORMAT, LEFT_OUT, Manifest, content_version
 from handler.errors import BundleError
 from handler.scoring import checking
 from handler.scoring.model import Model
