@@ -505,7 +505,7 @@ class Outcome(NamedTuple):
 def outcome(case: Case, frame: pd.DataFrame, targets: dict[str, np.ndarray]) -> Outcome:
     """What becomes of a case."""
     columns = case.columns or [
-        name for name in frame if name != "comment" or "comment" in case.name or "worded" in case.name
+        name for name in frame if name != "comment" or "word" in case.name
     ]
     try:
         estimator = case.build()
