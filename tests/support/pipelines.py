@@ -34,7 +34,7 @@ from sklearn.preprocessing import (
     OrdinalEncoder,
     StandardScaler,
 )
-from sklearn.svm import SVC, SVR, LinearSVC
+from sklearn.svm import SVC, LinearSVC
 
 from handler.bundle import Feature
 from training.pipelines import scaled
@@ -106,7 +106,7 @@ def without_probabilities(features: Features) -> Pipeline:
 
 
 def kernel(features: Features) -> Pipeline:
-    """Of which the graph computes in float32."""
+    """A kernel, calibrated."""
     return make_pipeline(scaled(features), CalibratedClassifierCV(SVC(), ensemble=False, cv=2))
 
 
@@ -207,11 +207,6 @@ def fever() -> Pipeline:
 def dosed() -> Pipeline:
     parts = [("high", Binarizer(threshold=0.5), ["dose"])]
     return make_pipeline(ColumnTransformer(parts, remainder="passthrough"), LinearRegression())
-
-
-def support() -> Pipeline:
-    """Of which the graph computes in float32."""
-    return make_pipeline(StandardScaler(), SVR(C=3, epsilon=1e-8, gamma=0.2, tol=1e-8, max_iter=2000))
 
 
 def cubic() -> Pipeline:

@@ -43,6 +43,8 @@ TREES = (BaseDecisionTree, BaseForest, BaseGradientBoosting)
 SERVING = {"decision_function", "predict", "predict_proba", "score_samples", "transform"}
 #: What scikit-learn calls estimators that are fitted without a target and predict a label.
 UNSUPERVISED = ("outlier_detector", "clusterer", "density_estimator")
+#: Where classes stand that are exported, and whose subclasses may change only how they are fitted.
+LIBRARIES = ("sklearn", "lightgbm", "xgboost")
 #: Estimators that take infinite numbers too.
 UNCHECKED = (BaseHistGradientBoosting, FunctionTransformer)
 
@@ -441,10 +443,10 @@ def _known(estimator: Any) -> Any:
 
 
 def _known_class(step: Any) -> Any:
-    """The step, as one of scikit-learn's own class where its class changes nothing of what is served."""
+    """The step, as of a class of ``LIBRARIES`` where its own class changes nothing of what is served."""
     kind = type(step)
     for base in kind.__mro__:
-        if base.__module__.partition(".")[0] == "sklearn":
+        if base.__module__.partition(".")[0] in LIBRARIES:
             break
         if SERVING.intersection(vars(base)):
             return step

@@ -366,3 +366,16 @@ def test_a_booster_answers_what_is_infinite_as_its_library_does() -> None:
         )
         made = proven(make_pipeline(logs, kind()), frame, targets["two"])
         assert_exported(made, 1e-6)
+
+
+class Slow(lightgbm.LGBMClassifier):
+    """A class of one's own that changes only how it is fitted."""
+
+    def fit(self, X: Any, y: Any, *args: Any, **more: Any) -> Any:  # noqa: N803
+        self.set_params(learning_rate=0.05)
+        return super().fit(X, y, *args, **more)
+
+
+def test_a_class_that_fits_otherwise_is_exported_as_its_library_s() -> None:
+    rows, targets = table(300)
+    assert_exported(proven(Slow(n_estimators=5, verbose=-1, n_jobs=1), rows, targets["two"]))
