@@ -504,9 +504,7 @@ class Outcome(NamedTuple):
 
 def outcome(case: Case, frame: pd.DataFrame, targets: dict[str, np.ndarray]) -> Outcome:
     """What becomes of a case."""
-    columns = case.columns or [
-        name for name in frame if name != "comment" or "word" in case.name
-    ]
+    columns = case.columns or [name for name in frame if name != "comment" or "word" in case.name]
     try:
         estimator = case.build()
         check_predicts(estimator, "the case")

@@ -138,7 +138,7 @@ def test_exact_lets_nothing_but_doubles_serve(tmp_path: Path) -> None:
     frame = mixed_rows(600)
     frame["dear"] = (frame["price"] > frame["price"].median()).map({True: "yes", False: "no"})
     frame.drop(columns=["price", "class"]).to_csv(tmp_path / "rows.csv", index=False)
-    for pipeline, runtime in (("random_forest", "onnx"), ("tests.support.pipelines:kernel", "joblib")):
+    for pipeline, runtime in (("random_forest", "onnx"), ("tests.support.pipelines:single_sums", "joblib")):
         options = Options(
             tmp_path / "rows.csv", "dear", pipeline, out=tmp_path / pipeline.replace(":", "_"), exact=True
         )
