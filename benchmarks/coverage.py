@@ -9,7 +9,6 @@ from __future__ import annotations
 import collections
 import contextlib
 import importlib
-import json
 import sys
 import time
 import warnings
@@ -20,7 +19,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import all_estimators
 
-from benchmarks import own_steps, results
+from benchmarks import own_steps
 from tests.support.proving import proven, served_by
 from training.errors import TrainingError, one_line
 from training.pipelines import check_predicts
@@ -535,7 +534,6 @@ def measure(words: list[str]) -> None:
     frame, targets = table()
     targets["codes"] = np.unique(targets["three"], return_inverse=True)[1]
     counts: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
-    kept: list[dict[str, Any]] = []
     for case in cases():
         if words and not any(word in case.group or word in case.name for word in words):
             continue
@@ -545,7 +543,6 @@ def measure(words: list[str]) -> None:
             found = outcome(case, frame, targets)
         counts[case.group][found.served] += 1
         shown = case.name if case.target in (None, "bin") else f"{case.name} [{case.target}]"
-        kept.append({"group": case.group, "case": shown, **found._asdict()})
         print(
             f"{time.monotonic() - started:5.1f} s  {found.served:12} {shown}  {found.reason}"[:240],
             flush=True,
@@ -553,7 +550,6 @@ def measure(words: list[str]) -> None:
     print()
     for group, counter in [*counts.items(), ("all", sum(counts.values(), collections.Counter()))]:
         print(f"{group:24}", ", ".join(f"{name} {count}" for name, count in sorted(counter.items())))
-    (results.FOLDER / "coverage.json").write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":
