@@ -134,21 +134,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
         help="logistic, linear, random_forest, ... or module:function (default: by the target)",
     )
     add("--drop", action="append", default=[], metavar="COLUMN", help="leave a column out")
-    add(
-        "--id",
-        dest="ids",
-        action="append",
-        default=[],
-        metavar="COLUMN",
-        help="a column that is not a feature and that requests may carry",
-    )
-    add(
-        "--kind",
-        action="append",
-        default=[],
-        metavar="COLUMN=KIND",
-        help="take a column as integer, number, boolean or category",
-    )
+    _add_columns(add)
     add("--columns", type=Path, metavar="TOML", help="a file with target, drop, ids and kinds")
     add(
         "--threshold",
@@ -177,6 +163,24 @@ def _parser(program: str) -> argparse.ArgumentParser:
         help="also write the report, the card, the metrics and this output to a folder",
     )
     return parser
+
+
+def _add_columns(add: Callable[..., Any]) -> None:
+    add(
+        "--id",
+        dest="ids",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="a column that is not a feature and that requests may carry",
+    )
+    add(
+        "--kind",
+        action="append",
+        default=[],
+        metavar="COLUMN=KIND",
+        help="take a column as integer, number, boolean, category or text",
+    )
 
 
 def _add_exact(add: Callable[..., Any]) -> None:
@@ -227,21 +231,7 @@ def _package_parser(program: str) -> argparse.ArgumentParser:
         metavar="TYPE",
         help="a type in a skops file that you trust",
     )
-    add(
-        "--id",
-        dest="ids",
-        action="append",
-        default=[],
-        metavar="COLUMN",
-        help="a column that is not a feature and that requests may carry",
-    )
-    add(
-        "--kind",
-        action="append",
-        default=[],
-        metavar="COLUMN=KIND",
-        help="take a column as integer, number, boolean or category",
-    )
+    _add_columns(add)
     _add_exact(add)
     _add_bundle(add)
     return parser
