@@ -173,10 +173,14 @@ def _names(model: Any, sample: Sample, wishes: Wishes, say: Say) -> tuple[tuple[
             return names, False
     else:
         if count is not None and len(given) != count:
+            cure = (
+                "the sample needs a column for each"
+                if len(given) < count
+                else "name the features in the model's order: --names a,b,c, or feature_names="
+            )
             raise TrainingError(
                 f"the model takes {count} features and does not know their names, and the sample has "
-                f"{len(given)} columns ({_listed(given)}); name the features in the model's order: "
-                "--names a,b,c, or feature_names="
+                f"{len(given)} columns ({_listed(given)}); {cure}"
             )
         say(
             f"note: the model does not know its features' names; taken in the sample's order, which is a "

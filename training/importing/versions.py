@@ -50,6 +50,8 @@ _SKLEARN_IN_JSON = re.compile(
 )
 #: A module that a pickle imports from: a text, or a line after "c".
 _MODULE = re.compile(rb"(?:\x8c.|X.{4}|c)(" + "|".join(LIBRARIES).encode() + rb")\.[a-z_]", re.DOTALL)
+#: A file that names more of them was made to, and is refused for the first.
+MOST_VERSIONS = 100
 #: No match is longer; one that ends so near to the end of a block is looked at again with the next.
 OVERLAP = 1024
 
@@ -79,6 +81,8 @@ def _found(blocks: Iterable[bytes], pattern: re.Pattern[bytes]) -> Needs:
     modules: set[bytes] = set()
     part = b""
     for block in itertools.chain(blocks, [b""]):
+        if len(versions) > MOST_VERSIONS:
+            break
         part = part[-2 * OVERLAP :] + block
         end = len(part) - (OVERLAP if block else 0)
         versions.update(_version(match) for match in pattern.finditer(part) if match.end() <= end)

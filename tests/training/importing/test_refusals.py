@@ -103,7 +103,7 @@ def test_a_model_whose_own_names_are_not_in_the_sample_is_refused(tmp_path: Path
 @pytest.mark.parametrize(
     ("rows", "options", "reason"),
     [
-        (ROWS[:, :2], {}, "takes 3 features and does not know their names, and the sample has 2 columns"),
+        (ROWS[:, :2], {}, "the sample has 2 columns ('x0', 'x1'); the sample needs a column for each"),
         (ROWS, {"feature_names": ["a", "b"]}, "2 names are given, and the model takes 3 features"),
         (ROWS, {"classes": ["no"]}, "1 classes are named, and the model has 2: 0, 1"),
         (ROWS, {"classes": {0: "no", 5: "yes"}}, "names '5', and the model's classes are 0, 1"),
