@@ -39,7 +39,7 @@ HEAVY = {
     "flask",
 }
 #: What training may use of the handler.
-FROM_HANDLER = ("handler.bundle", "handler.schema", "handler.errors", "handler.scoring")
+FROM_HANDLER = ("handler.bundle", "handler.schema", "handler.spelling", "handler.errors", "handler.scoring")
 #: The installed script has the commands of both packages, and the handler must not import training.
 JOINS = {"__main__": ("handler.__main__", "handler.__version__")}
 
