@@ -57,12 +57,16 @@ class Spelling(NamedTuple):
         import polars as pl
 
         plain = cells
+        rare = f"{BLANKS}{MINUS}{APOSTROPHES}"  # 40 ns a cell to look for, ten times that to replace
+        if cells.str.contains(f"[{rare}]").any():
+            plain = plain.str.replace_all(MINUS, "-", literal=True).str.replace_all(f"[{rare}]", "")
+        if self.thousands and self.thousands not in rare:
+            plain = plain.str.replace_all(self.thousands, "", literal=True)
         if self.sign:
-            plain = plain.str.replace_all(self.sign, "", literal=True)
-        plain = plain.str.replace_all(f"[{self.thousands}{BLANKS}]", "")
+            plain = plain.str.replace(self.sign, "", literal=True)
         if self.decimal != ".":
             plain = plain.str.replace(self.decimal, ".", literal=True)
-        numbers = plain.str.replace(MINUS, "-", literal=True).cast(pl.Float64, strict=False)
+        numbers = plain.cast(pl.Float64, strict=False)
         return numbers.zip_with(self.fits(cells), pl.Series([None], dtype=pl.Float64))
 
     def example(self, whole: bool) -> str:
