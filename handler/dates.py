@@ -251,6 +251,12 @@ def example(format: str | None) -> str:
     return written(format, EXAMPLE)
 
 
+def described(format: str | None) -> str:
+    """How a date is to be written, with an example and never a value: completes "must be ..."."""
+    also = "" if is_iso(format) else f", or in ISO 8601, as {example(ISO_DATE)}"
+    return f"a date written as {example(format)}{also}"
+
+
 def is_iso(format: str | None) -> bool:
     """Whether what the format spells is ISO 8601, as every date may be written."""
     return _ISO.fullmatch(example(format)) is not None
