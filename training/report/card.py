@@ -12,8 +12,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from handler import bundle
-from handler import dates
+from handler import bundle, dates
 from handler.bundle import UNSUPERVISED, Feature, Manifest
 from training.report import metrics
 from training.report.metrics import counts, spread
