@@ -40,7 +40,8 @@ HEAVY = {
 }
 #: What training may use of the handler.
 FROM_HANDLER = (
-    "handler.bundle", "handler.dates", "handler.schema", "handler.spelling", "handler.errors", "handler.scoring"
+    "handler.bundle", "handler.dates", "handler.spelling", "handler.schema", "handler.errors",
+    "handler.scoring",
 )  # fmt: skip
 #: The installed script has the commands of both packages, and the handler must not import training.
 JOINS = {"__main__": ("handler.__main__", "handler.__version__")}
