@@ -1,9 +1,9 @@
 """How many public tables train as they are: ``python -m benchmarks.census [WORD...]``.
 
 The tables are the data files of seven packages. Each is trained on with its target named and no other
-flag, and scored by its own model. A table counts where training ends with a bundle, and none of its rows is
-rejected. It is not a comparison of speed: it says how many are refused, and why. ``WORD``: only tables whose
-name has it.
+flag, and scored by its own model. A table counts where training ends with a bundle, and none of its rows
+is rejected. It is not a comparison of speed: it says how many are refused, and why. ``WORD``: only tables
+whose name has it.
 ``EVERY`` in the environment: one in so many files is taken (1 takes hours).
 """
 
@@ -198,7 +198,7 @@ def _as_csv(path: Path) -> bytes | None:
 def target_of(content: bytes) -> str | None:
     """The column to predict: the last of numbers that vary, or of at most 20 different texts.
 
-    None for a table that is too small or too large, or has no such column, or no other beside R's row names.
+    None for a table that is too small or too large, or has no such column, or none beside it.
     """
     text = content.decode("utf-8-sig", errors="replace")
     delimiter = max(",;\t|", key=text.partition("\n")[0].count)
@@ -213,7 +213,7 @@ def target_of(content: bytes) -> str | None:
     for position in reversed(range(len(header))):
         cells = [row[position].strip() for row in rows if position < len(row)]
         known = [cell for cell in cells if cell.lower() not in ("", "na", "nan", "null")]
-        if not header[position].strip() or header.count(header[position]) > 1:
+        if header[position].strip() in ("", "rownames") or header.count(header[position]) > 1:
             continue
         if len(known) <= MOST_MISSING * len(rows) + 1:
             continue
