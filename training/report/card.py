@@ -99,7 +99,10 @@ def _measured(manifest: Manifest, evidence: Evidence) -> Iterator[str | Rows]:
         yield f"{measured} {_baseline(manifest, evidence)}"
         yield _metrics(manifest)
         if contract.task == "regression":
-            yield "So far is a prediction off, from the worst on one side to the worst on the other:"
+            yield (
+                "How far off the predictions are: quantiles of what is actual minus what is predicted, in "
+                f"the unit of '{manifest.target}'."
+            )
             yield residuals(evidence.truth, evidence.scores)
         else:
             yield (

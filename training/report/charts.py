@@ -19,7 +19,7 @@ import numpy as np
 #: Units of the narrowest chart's width; a phone shows it at about this many pixels.
 WIDTH = 360
 #: The height of a letter of 11 units, and the mean width of one.
-LINE, LETTER = 15, 6.1
+LINE, LETTER = 15, 6.9
 #: So many colours are told apart, by the colour-blind too. https://jfly.uni-koeln.de/color/
 COLOURS = 6
 STYLE = """
@@ -217,8 +217,8 @@ class Plane:
                 turned = f' transform="rotate(-30 {across:.1f} {self._bottom + 12:.1f})"'
                 yield _text(across + 4, self._bottom + 12, name, "end", turned)
             else:
-                half = width_of(name) / 2  # the last stays within the chart
-                yield _text(min(across, WIDTH - half), self._bottom + 15, name, "mid")
+                half = width_of(name) / 2  # the first and the last stay within the chart
+                yield _text(max(half, min(across, WIDTH - half)), self._bottom + 15, name, "mid")
         yield _text(self._right, self._height - 4, self._x.label, "soft end")
 
     def _keys(self, top: float) -> tuple[list[str], float]:

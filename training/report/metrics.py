@@ -49,8 +49,11 @@ NAMES = {
 
 
 def shown(value: float) -> str:
-    """A metric with four decimals, or, if it is small or large, with four significant digits."""
-    return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e9 else f"{value:.4g}"
+    """A metric with four decimals, fewer if it is large, or four significant digits if it is very small."""
+    size = abs(value)
+    if size >= 1e9 or 0 < size < 1e-3:
+        return f"{value:.4g}"
+    return f"{value:.4f}" if size < 100 else f"{value:,.2f}" if size < 1e5 else f"{value:,.0f}"
 
 
 def counts(contract: Contract, scores: Scores) -> Rows:

@@ -102,7 +102,7 @@ def _chosen(evidence: Evidence) -> Iterator[tuple[str, str, Draw]]:
         )
     yield (
         "Effects",
-        f"The mean prediction over {rows} if all of them had the value below, and kept their others. A "
+        f"The mean prediction over {rows} if all had the value on the lower axis, and kept their others. A "
         "flat line means that the feature alone changes little.",
         _effects,
     )
@@ -130,7 +130,7 @@ def _chosen_for_classes(evidence: Evidence) -> Iterator[tuple[str, str, Draw]]:
         )
         yield (
             "ROC",
-            f"How many of the rows of {positive} are found, against how many others are taken for them, "
+            f"How many rows that are {positive} are found, against how many others are taken for it, "
             "over all thresholds. The closer to the upper left, the better; the dashed line is chance.",
             _roc,
         )
@@ -148,9 +148,9 @@ def _chosen_for_classes(evidence: Evidence) -> Iterator[tuple[str, str, Draw]]:
         )
         yield (
             "Calibration",
-            f"How many rows are {positive} of those that are given a probability. On the dashed line, the "
-            "probabilities can be taken at their word; the upright lines are what chance explains (95 %). "
-            "Class weights bend it.",
+            f"Of rows that are given about one probability, the share that is {positive}. On the dashed "
+            "line, a probability can be taken at its word; the upright lines are what chance explains "
+            "(95 %). Class weights bend it.",
             _calibration,
         )
     elif len(classes) <= MOST_CURVES:
@@ -347,7 +347,7 @@ def _residuals(title: str, evidence: Evidence) -> str:
 
 def _importance(title: str, evidence: Evidence) -> str:
     listed = evidence.importances[:MOST_IMPORTANT]
-    rows = [(each.feature.name, each.mean, f"{each.mean:.3g}") for each in listed]
+    rows = [(each.feature.name, each.mean, f"{round(each.mean, 3) + 0.0:.3f}") for each in listed]
     spans = [(each.least, each.most) for each in listed]
     return charts.bars(title, rows, f"fall of the {evidence.score_name}", spans)
 

@@ -67,8 +67,8 @@ th:last-child, td:last-child { padding-right: 0; }
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); }
 figure { margin: 0; min-width: 0; break-inside: avoid; }
 figure.wide { grid-column: 1 / -1; }
-figure .several { display: grid; gap: 1rem;
-  grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr)); }
+figure .several { display: grid; gap: 1rem 2rem;
+  grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); }
 figure .scroll { margin: .3rem 0; }
 figcaption { color: var(--soft); font-size: .9rem; margin-top: .3rem; }
 pre { overflow-x: auto; margin: .5rem 0 1rem; padding: .7rem; border: 1px solid var(--line);
