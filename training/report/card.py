@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from handler import bundle
+from handler import bundle, dates
 from handler.bundle import UNSUPERVISED, Feature, Manifest
 from training.report import metrics
 from training.report.comparison import Comparison
@@ -334,6 +334,8 @@ def _feature(feature: Feature) -> Sequence[str]:
         seen = f"{shown}{more}{others}"
     elif feature.kind == "boolean":
         seen = "true, false"
+    elif feature.kind == "date":
+        seen = dates.seen(feature)
     else:
         seen = f"{feature.minimum:,.6g} to {feature.maximum:,.6g}"
     return feature.name, feature.kind, "yes" if feature.nullable else "no", seen

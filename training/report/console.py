@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from sklearn import metrics as sk
 
+from handler import dates
 from handler.bundle import UNSUPERVISED, Contract, Label, Manifest
 from handler.scoring.scorers import Scores
 from training.data.reading import Column, Dataset, Target
@@ -69,6 +70,8 @@ def _values(column: Column) -> str:
         return _listed(feature.categories)
     if feature.kind == "boolean":
         return "false, true"
+    if feature.kind == "date":
+        return dates.seen(feature)
     return _range(feature.minimum, feature.maximum)
 
 
