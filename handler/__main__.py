@@ -19,6 +19,7 @@ from handler import __version__, telemetry
 from handler.app import App
 from handler.bundle import DOCUMENTS, MANIFEST, SIGNATURE, Bundle
 from handler.errors import DeadlineNear, FunctionError, InvalidRecords, Problem
+from handler.schema import to_text
 from handler.scoring.model import Model
 from handler.settings import Settings
 from handler.storage.deadline import RESERVE, Deadline
@@ -204,7 +205,8 @@ def serve(options: argparse.Namespace, settings: Settings) -> int:
     _require_free(options.host, options.port)
     base = f"http://{options.host}:{options.port}"
     example = model.manifest.golden[0]["record"]
-    query = urlencode({name: _as_text(value) for name, value in example.items() if value is not None})
+    known = [each for each in model.manifest.features if example.get(each.name) is not None]
+    query = urlencode({each.name: to_text(each, example[each.name]) for each in known})
     print(f"serving {model.manifest.name} {model.manifest.version} on {base}", file=sys.stderr)
     print(f"  Swagger UI  {base}/apidocs", file=sys.stderr)
     print(f"  try         curl '{base}/predict?{query}'", file=sys.stderr)
@@ -280,10 +282,6 @@ def _require_free(host: str, port: int) -> None:
                 f"cannot listen on {host}:{port} ({error.strerror}); "
                 "choose another port: --port 8081, or PORT=8081 make serve"
             ) from error
-
-
-def _as_text(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _print(document: Any) -> None:

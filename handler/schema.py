@@ -112,23 +112,40 @@ def _spelled(feature: Feature, text: str) -> float:
     if len(text) > LONGEST_VALUE:
         rule = f"must be {MEANING[feature.kind]}, of at most {LONGEST_VALUE} characters"
         raise InvalidValue("not_a_number", rule)
-    spelling = None if feature.format is None else _spelling(feature)
+    spelling = spelling_of(feature)
     plain = spelling.plain(text) if spelling else text if NUMBER.fullmatch(text) else None
     if plain is not None:
         return _number(feature, float(plain))
     if text.lstrip("+-").lower() in NOT_FINITE:
         raise InvalidValue("not_finite", "must be a finite number")
-    example = f", spelled as {spelling.example(feature.kind == 'integer')}" if spelling else ""
-    raise InvalidValue("not_a_number", f"must be {MEANING[feature.kind]}{example}")
+    example = spelled_as(feature)
+    rule = f"must be {MEANING[feature.kind]}" + (f", spelled as {example}" if example else "")
+    raise InvalidValue("not_a_number", rule)
 
 
-def _spelling(feature: Feature) -> Spelling:
-    """How the feature's numbers are spelled, where it has a format."""
+def spelled_as(feature: Feature) -> str | None:
+    """How text spells the number 1234.5, or the integer 1234, where it is not plain."""
+    spelling = spelling_of(feature)
+    return spelling and spelling.spelled(1234 if feature.kind == "integer" else 1234.5)
+
+
+def to_text(feature: Feature, value: object) -> str:
+    """A value as JSON has it, as ``parse_text`` reads it: a query parameter or a CSV cell."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    spelling = spelling_of(feature)
+    return spelling.spelled(value) if spelling and isinstance(value, int | float) else str(value)
+
+
+def spelling_of(feature: Feature) -> Spelling | None:
+    """How text spells the feature's numbers; None where they are plain, or where it has none."""
+    if feature.format is None or feature.kind not in ("integer", "number"):
+        return None
     from handler.spelling import spelling  # which few models need
 
-    found = spelling(feature.format or "")
-    assert found is not None, "the manifest's formats are checked"
-    return found
+    return spelling(feature.format)
 
 
 def _is_missing_word(feature: Feature, text: str) -> bool:
@@ -395,8 +412,8 @@ class Schema:
             from handler import dates
 
             numbers = pl.Series(dates.parse_series(feature.format, cells))
-        elif feature.format is not None and not cells.dtype.is_numeric():
-            numbers = _spelling(feature).doubles(cells)
+        elif (spelling := spelling_of(feature)) and not cells.dtype.is_numeric():
+            numbers = spelling.doubles(cells)
         else:
             numbers = cells.cast(pl.Float64, strict=False)
         values = numbers.to_numpy()  # a null is NaN here
