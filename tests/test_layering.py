@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 #: The rooms of the handler, each with its modules, both lowest first: imports point to what stands before.
 ROOMS: dict[str, tuple[str, ...]] = {
-    "": ("errors", "settings", "telemetry", "signing", "bundle", "schema"),
+    "": ("errors", "settings", "telemetry", "signing", "spelling", "bundle", "schema"),
     "storage": ("locations", "deadline", "buckets", "folders", "storage"),
     "tables": ("compression", "rows", "records", "header", "reading", "writing", "formats"),
     "scoring": ("texts", "row_program", "scorers", "outputs", "model", "checking", "table"),

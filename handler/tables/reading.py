@@ -90,7 +90,7 @@ def _sweep(block: Block, layout: Layout, schema: Schema) -> Rows | None:
     numbers = {
         f"column {position}": pl.Int64 if feature.kind == "integer" else pl.Float64
         for position, feature in wanted.items()
-        if feature.kind in ("integer", "number")
+        if feature.kind in ("integer", "number") and feature.format is None
     }
     try:
         if as_lines:
