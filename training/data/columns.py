@@ -75,7 +75,7 @@ class ColumnSpec:
                 name = named_as(table, given)
                 if name is None:
                     others = [each for each in table.columns if each != target]
-                    close = _close(given, others)
+                    close = closest(given, others)
                     message = f"{where} names '{given}', and {table.source} has no such column; "
                     flags = (FLAGS[key], close + value) if close else ()
                 elif name == target:
@@ -119,7 +119,7 @@ def named_as(table: Table, given: str) -> str | None:
     return name if name in table.columns else None
 
 
-def _close(name: str, names: Sequence[str]) -> str | None:
+def closest(name: str, names: Sequence[str]) -> str | None:
     """The column of almost that name."""
     by_lower = {each.lower(): each for each in names}
     close = difflib.get_close_matches(name.lower(), by_lower, 1)
@@ -128,7 +128,7 @@ def _close(name: str, names: Sequence[str]) -> str | None:
 
 def near(name: str, names: Sequence[str]) -> str:
     """The end of a message about a missing column: one of almost that name, or those that there are."""
-    if (close := _close(name, names)) is not None:
+    if (close := closest(name, names)) is not None:
         return f"did you mean '{close}'?"
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
     return f"the columns are: {', '.join(names[:LISTED])}{more}"

@@ -100,8 +100,17 @@ class Stated:
     nullable: bool = False
 
 
+class Misfit(TrainingError):
+    """Cells are not of the kind that is stated. ``kind``: the one to state instead, where that is known."""
+
+    def __init__(self, name: str, message: str, kind: str | None = None) -> None:
+        self.name = name
+        self.kind = kind
+        super().__init__(message)
+
+
 def column(name: str, cells: pl.Series, stated: Stated | None = None) -> Column | LeftOut:
-    """What the cells are; raises ``TrainingError`` where they are not of the kind that is stated."""
+    """What the cells are; raises ``Misfit`` where they are not of the kind that is stated."""
     if stated is None:
         return infer(name, cells)
     made = forced(name, stated.kind, cells, stated.format) if stated.kind else infer(name, cells)
@@ -118,7 +127,7 @@ def with_gaps(feature: Feature, words: Sequence[str] = ()) -> Feature:
 
 
 def forced(name: str, kind: Kind, cells: pl.Series, format: str | None = None) -> Column:
-    """One feature of the kind that the user states; raises ``TrainingError`` for cells of another."""
+    """One feature of the kind that the user states; raises ``Misfit`` for cells of another."""
     if kind == "text":
         return _free_text(name, cells)
     texts = cells.str.strip_chars(BLANKS)
@@ -126,11 +135,12 @@ def forced(name: str, kind: Kind, cells: pl.Series, format: str | None = None) -
         return _category(name, texts)
     values, refused = parse(_reader(name, kind, format), texts)
     if refused:
-        count = int(texts.is_in(list(refused)).sum())
+        rows = int(texts.is_in(list(refused)).sum())
         spelled = f", spelled as {format}" if format else ""
-        raise TrainingError(
-            f"column '{name}' must be {MEANING[kind]}{spelled} (--kind), and {count:,} of its cells are not, "
-            f"such as '{min(refused)}'"
+        raise Misfit(
+            name,
+            f"column '{name}' must be {MEANING[kind]}{spelled} (--kind), and {rows:,} of its cells are not, "
+            f"such as '{min(refused)[:30]}'",
         )
     return _of_numbers(name, kind, values, format)
 
@@ -141,9 +151,17 @@ def infer(name: str, cells: pl.Series) -> Column | LeftOut:
     numbers = Numbers.read(name, texts)
     if numbers.are_the_column:
         return _constant(numbers.column())
-    words = texts.filter(~_missing(texts, MISSING_TEXTS))
+    words = texts.filter(~missing(texts, MISSING_TEXTS))
     if not len(words):
-        return LeftOut(name, "ignored", Note(name, EMPTY.format("is"), EMPTY.format("are")))
+        return LeftOut(
+            name,
+            "ignored",
+            Note(
+                name,
+                "has no value in any row, and is left out",
+                "have no value in any row, and are left out",
+            ),
+        )
     levels = words.unique()
     return (
         _date(name, texts, levels)
@@ -152,10 +170,8 @@ def infer(name: str, cells: pl.Series) -> Column | LeftOut:
     )
 
 
-EMPTY = "{} left out, with no value in any row"
-
-
-def _missing(texts: pl.Series, words: Sequence[str]) -> pl.Series:
+def missing(texts: pl.Series, words: Sequence[str]) -> pl.Series:
+    """Which of the texts are empty, or one of the words."""
     return texts.str.to_lowercase().is_in(["", *words])
 
 
@@ -193,7 +209,7 @@ class Numbers:
         plain = cls._spelled(name, texts, None)
         if not plain.strays:
             return plain
-        known = texts.filter(~_missing(texts, (*MISSING_NUMBERS, *MISSING_AMONG_NUMBERS)))
+        known = texts.filter(~missing(texts, (*MISSING_NUMBERS, *MISSING_AMONG_NUMBERS)))
         if (format := format_of(known)) is None:
             return plain
         spelled = cls._spelled(name, texts, format)
@@ -206,7 +222,7 @@ class Numbers:
             return cls(name, values, format, (), (), 0, 0, 0, 0)
         beyond = {text for text, code in refused.items() if code in ("not_finite", "out_of_range")}
         strays = {text for text in refused.keys() - beyond if text.lower() not in MISSING_AMONG_NUMBERS}
-        known = texts.filter(~_missing(texts, (*MISSING_NUMBERS, *MISSING_AMONG_NUMBERS)))
+        known = texts.filter(~missing(texts, (*MISSING_NUMBERS, *MISSING_AMONG_NUMBERS)))
         return cls(
             name,
             np.where(np.abs(values) <= LARGEST_NUMBER, values, np.nan),
@@ -220,7 +236,13 @@ class Numbers:
         )
 
     @property
+    def rows(self) -> int:
+        """The rows that hold a number."""
+        return len(self.values) - int(np.isnan(self.values).sum())
+
+    @property
     def distinct(self) -> int:
+        """How many different texts are numbers, where there are other texts."""
         return self.levels - len(self.strays) - len(self.beyond)
 
     @property
@@ -294,10 +316,10 @@ def _boolean(name: str, texts: pl.Series, levels: pl.Series) -> Column | None:
 def _of_numbers(
     name: str, kind: Kind, values: np.ndarray, format: str | None = None, words: Sequence[str] = ()
 ) -> Column:
-    """A feature of doubles; ``words`` are its missing ones beside the usual. Raises ``TrainingError``."""
+    """A feature of doubles; ``words`` are its missing ones beside the usual. Raises ``Misfit``."""
     known = values[~np.isnan(values)]
     if not len(known):
-        raise TrainingError(f"column '{name}' is empty")
+        raise Misfit(name, f"column '{name}' is empty")
     missing, distinct = len(values) - len(known), len(np.unique(known))
     feature = Feature(
         name, kind, minimum=float(known.min()), maximum=float(known.max()), format=format
@@ -381,12 +403,12 @@ def _mixed(name: str, stranger: str) -> Note:
 
 
 def _category(name: str, texts: pl.Series) -> Column:
-    """Texts without blanks around them as categories; raises ``TrainingError`` where all are missing."""
-    gone = _missing(texts, MISSING_TEXTS)
+    """Texts without blanks around them as categories; raises ``Misfit`` where all are missing."""
+    gone = missing(texts, MISSING_TEXTS)
     missing = int(gone.sum())
     known = texts.filter(~gone) if missing else texts
     if not len(known):
-        raise TrainingError(f"column '{name}' is empty")
+        raise Misfit(name, f"column '{name}' is empty")
     feature = Feature(name, "category", categories=tuple(sorted(known.unique())))
     if missing:
         feature = with_gaps(feature)
@@ -397,14 +419,15 @@ def _category(name: str, texts: pl.Series) -> Column:
 def _free_text(name: str, cells: pl.Series) -> Column:
     """A column of free text, with some of its texts as ``categories``, for the proof."""
     if (too_long := int((cells.str.len_chars() > LONGEST_TEXT).sum())) > 0:
-        raise TrainingError(
+        raise Misfit(
+            name,
             f"column '{name}' has a text of over {LONGEST_TEXT:,} characters in {count(too_long)}; "
-            "shorten or remove them"
+            "shorten or remove them",
         )
     known = sorted(cells.filter(cells != "").unique())
     missing = int((cells == "").sum())
     if not known:
-        raise TrainingError(f"column '{name}' is empty")
+        raise Misfit(name, f"column '{name}' is empty")
     some = tuple(known[:: max(1, len(known) // MOST_TEXTS)])
     feature = Feature(name, "text", missing > 0, categories=some)
     return Column(feature, np.array(cells.to_list(), dtype=object), missing, len(known))
@@ -424,7 +447,7 @@ def parse(feature: Feature, cells: pl.Series) -> tuple[np.ndarray, dict[str, str
     sound: dict[str, float] = {}
     refused: dict[str, str] = {}
     if feature.format is None and feature.kind in ("integer", "number"):  # most columns, and the longest
-        likely = unsure.str.contains(f"^(?:{NUMBER.pattern})$") | _missing(
+        likely = unsure.str.contains(f"^(?:{NUMBER.pattern})$") | missing(
             unsure, (*feature.missing_words, *NOT_NUMBERS)
         )
         refused = dict.fromkeys(unsure.filter(~likely), "not_a_number")

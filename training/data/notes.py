@@ -12,6 +12,8 @@ from training.errors import TrainingError
 APART = 2
 #: The columns that one line names.
 NAMED = 8
+#: The columns that a list names.
+LISTED = 20
 
 
 class Note(NamedTuple):
@@ -33,6 +35,12 @@ def listed(names: Sequence[str]) -> str:
     if len(shown) > NAMED:
         shown[NAMED - 1 :] = [f"{len(shown) - NAMED + 1:,} more"]
     return " and ".join(filter(None, (", ".join(shown[:-1]), shown[-1])))
+
+
+def plain(names: Sequence[str]) -> str:
+    """The columns' names as a list, the first of them where there are many."""
+    more = f" and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
+    return ", ".join(name or "(no name)" for name in names[:LISTED]) + more
 
 
 def lines(notes: Iterable[Note]) -> list[str]:

@@ -6,14 +6,16 @@ scikit-learn is loaded.
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 
 from handler.bundle import Feature
-from training.data import kinds, suspects, targets
-from training.data.columns import FLAGS, ColumnSpec, named_as, near
+from training.data import kinds, notes, suspects, targets
+from training.data.columns import FLAGS, ColumnSpec, closest, named_as, near
 from training.data.files import Table
 from training.data.kinds import Column, LeftOut, Stated
 from training.data.notes import Note, Problem, Refused
@@ -23,7 +25,9 @@ from training.errors import TrainingError
 DEFAULT_TARGET = "converted"
 #: What a first column is called that only numbers or names the rows: by R, pandas and spreadsheets.
 INDEXES = frozenset({"", "rownames", "row.names", "row_names", "rowname", "unnamed: 0", "index"})
-#: Names of which some are features: only one that counts is an index.
+#: Of these, those that no one gave: whatever differs in every row under them is no feature.
+NAMELESS = frozenset({"", "unnamed: 0"})
+#: Names that features have too: only what counts the rows is an index.
 PERHAPS_INDEXES = frozenset({"x", "x.1", "...1", "v1", "no", "nr", "row", "#", "id"})
 
 
@@ -83,9 +87,9 @@ def prepare(
         else:
             target = read
     kept = table if target is None else _rows(table, target.kept)
-    made, found = _columns(kept, spec, name, problems)
-    left = _nothing_left(table, made, found, name)
-    if left is not None and not problems:
+    made, misfits = _columns(table, kept, spec, name)
+    problems += misfits
+    if (left := _nothing_left(table, made, name)) is not None:
         problems.append(left)
     if problems:
         raise Refused(table.source, problems)
@@ -107,7 +111,7 @@ def prepare(
 def without_values(dataset: Dataset, rows: np.ndarray) -> Dataset:
     """The dataset without the columns that have no value in ``rows``, which are those to fit on.
 
-    Raises ``Refused`` where none is left.
+    Its notes are those on such columns. Raises ``TrainingError`` where none is left.
     """
     gone = [column.feature.name for column in dataset.columns if _is_empty(column, rows)]
     if not gone:
@@ -155,8 +159,75 @@ def _named_target(table: Table, flags: ColumnSpec, file: ColumnSpec) -> tuple[st
     elif table.synthetic:
         hint = f"it is the synthetic sample, and --data takes your own CSV; {hint}"
     message = f"{table.source} has no column '{given or DEFAULT_TARGET}' to predict{where}; {hint}"
-    close = close_to(given, table) if given else None
+    close = closest(given, list(table.columns)) if given else None
     if close is None or table.synthetic:
         return None, Problem(message)
     wrong = ("--target", flags.target) if flags.target else ()
     return close, Problem(message, ("--target", close), wrong)
+
+
+def _columns(
+    read: Table, kept: Table, spec: ColumnSpec, target: str | None
+) -> tuple[list[Column | LeftOut], list[Problem]]:
+    """What each column is that is not the target, dropped or an id; and where it is not what is stated."""
+    made: list[Column | LeftOut] = []
+    problems = []
+    for position, (name, cells) in enumerate(kept.columns.items()):
+        if name == target or name in spec.drop or name in spec.ids:
+            continue
+        kind, _, format = spec.kinds.get(name, "").partition(":")
+        stated = Stated(kind or None, format or None, name in spec.nullable)  # type: ignore[arg-type]
+        if position == 0 and not kind and (index := _index(name, read.columns[name])) is not None:
+            made.append(index)
+            continue
+        try:
+            made.append(kinds.column(name, cells, stated))
+        except kinds.Misfit as error:
+            inferred = kinds.column(name, cells, replace(stated, kind=None))
+            made.append(inferred)
+            problems.append(_misfit(error, spec.kinds[name], inferred))
+    return made, problems
+
+
+def _misfit(error: kinds.Misfit, stated: str, inferred: Column | LeftOut) -> Problem:
+    """A kind that the user states and the cells are not, with the kind that they are."""
+    name = error.name
+    kind = inferred.feature.kind if isinstance(inferred, Column) else None
+    flags = ("--kind", f"{name}={error.kind or kind}") if error.kind or kind else ("--drop", name)
+    return Problem(f"{error}: {shlex.join(flags)}", flags, ("--kind", f"{name}={stated}"))
+
+
+def _index(name: str, cells: pl.Series) -> LeftOut | None:
+    """A first column that only numbers the rows, or names them."""
+    called, texts = name.lower(), cells.str.strip_chars()
+    if called not in INDEXES and called not in PERHAPS_INDEXES:
+        return None
+    numbers = texts.cast(pl.Int64, strict=False)
+    start = numbers[0]
+    counts = start in (0, 1) and (numbers == pl.int_range(start, start + len(texts), eager=True)).all()
+    differ = not texts.is_duplicated().any()
+    if called in INDEXES:
+        counts = counts or (differ and (called in NAMELESS or numbers.null_count() == len(numbers)))
+    if not counts:
+        return None
+    if called == "id":
+        text = f"numbers the rows: it is carried through, and is not a feature (--kind '{name}=integer' makes it one)"
+        return LeftOut(name, "id", Note(name, text), "integer")
+    kind = "category" if numbers.null_count() else "integer"
+    verb = "names" if numbers.null_count() else "numbers"
+    text = f"only {verb} the rows, and is left out (--kind '{name}={kind}' makes it a feature)"
+    return LeftOut(name, "ignored", Note(name, text), kind)
+
+
+def _nothing_left(table: Table, made: Sequence[Column | LeftOut], target: str | None) -> Problem | None:
+    """That no column is a feature, with the flags that make features of some."""
+    if any(isinstance(each, Column) for each in made):
+        return None
+    purpose = "learn from" if target is None else f"predict '{target}' from"
+    left_out = [each for each in made if isinstance(each, LeftOut)]
+    why = "; ".join(notes.lines(each.note for each in left_out))
+    flags = [
+        word for each in left_out if each.kind for word in ("--kind", f"{each.name}={each.kind}")
+    ]
+    message = f"{table.source} has no column left to {purpose}{f': {why}' if why else ''}"
+    return Problem(message, tuple(flags) or None)
