@@ -171,7 +171,9 @@ def read(path: Path) -> ColumnSpec:
         raise TrainingError(f"{path}: 'kinds' must be a table of columns and their kinds")
     for name, kind in kinds.items():
         if not isinstance(kind, str) or not _is_kind(kind):
-            raise TrainingError(f"{path}: 'kinds' must give '{name}' one of {', '.join(KINDS)}, or date:FORMAT")
+            raise TrainingError(
+                f"{path}: 'kinds' must give '{name}' one of {', '.join(KINDS)}, or date:FORMAT"
+            )
     drop, ids, nullable = (_names(path, document, key) for key in ("drop", "ids", "nullable"))
     return ColumnSpec(target, drop, ids, kinds, nullable, str(path))
 

@@ -139,8 +139,8 @@ def forced(name: str, kind: Kind, cells: pl.Series, format: str | None = None) -
         spelled = f", spelled as {format}" if format else ""
         raise Misfit(
             name,
-            f"column '{name}' must be {MEANING[kind]}{spelled} (--kind), and {rows:,} of its cells are not, "
-            f"such as '{min(refused)[:30]}'",
+            f"column '{name}' must be {MEANING[kind]}{spelled} (--kind), and {rows:,} of its cells are "
+            f"not, such as '{min(refused)[:30]}'",
         )
     return _of_numbers(name, kind, values, format)
 
@@ -181,7 +181,9 @@ def _constant(column: Column) -> Column | LeftOut:
     if column.distinct > 1 or column.missing:
         return column
     text = "has the same value in every row and is left out"
-    return LeftOut(name, "ignored", Note(name, text, "have the same value in every row and are left out"), kind)
+    return LeftOut(
+        name, "ignored", Note(name, text, "have the same value in every row and are left out"), kind
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,9 +323,7 @@ def _of_numbers(
     if not len(known):
         raise Misfit(name, f"column '{name}' is empty")
     missing, distinct = len(values) - len(known), len(np.unique(known))
-    feature = Feature(
-        name, kind, minimum=float(known.min()), maximum=float(known.max()), format=format
-    )
+    feature = Feature(name, kind, minimum=float(known.min()), maximum=float(known.max()), format=format)
     numbered = kind == "integer" and distinct == len(values) > MANY_CATEGORIES
     note = Note(
         name,
@@ -385,8 +385,8 @@ def _of_texts(
         Note(
             name,
             f"has {distinct:,} different texts in {count(rows)}{also}, and is left out: too many for a "
-            f"category (--kind '{name}=category' or '{name}=text' makes it a feature, --id '{name}' carries "
-            "it through)",
+            f"category (--kind '{name}=category' or '{name}=text' makes it a feature, --id '{name}' "
+            "carries it through)",
             "have too many different texts for a category, and are left out (--kind 'NAME=category' or "
             "'NAME=text' makes one a feature, --id NAME carries it through)",
         ),
@@ -405,15 +405,15 @@ def _mixed(name: str, stranger: str) -> Note:
 def _category(name: str, texts: pl.Series) -> Column:
     """Texts without blanks around them as categories; raises ``Misfit`` where all are missing."""
     gone = missing(texts, MISSING_TEXTS)
-    missing = int(gone.sum())
-    known = texts.filter(~gone) if missing else texts
+    known = texts.filter(~gone)
     if not len(known):
         raise Misfit(name, f"column '{name}' is empty")
     feature = Feature(name, "category", categories=tuple(sorted(known.unique())))
-    if missing:
+    if gone.any():
         feature = with_gaps(feature)
         texts = texts.zip_with(~gone, pl.Series([""]))
-    return Column(feature, texts.to_numpy(allow_copy=True), missing, len(feature.categories))
+    values = np.array(texts.to_list(), dtype=object)
+    return Column(feature, values, len(texts) - len(known), len(feature.categories))
 
 
 def _free_text(name: str, cells: pl.Series) -> Column:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
-from handler.bundle import Feature
+from handler.bundle import Feature, Kind
 from training.data import kinds, notes, suspects, targets
 from training.data.columns import FLAGS, ColumnSpec, closest, named_as, near
 from training.data.files import Table
@@ -96,7 +96,9 @@ def prepare(
     features = tuple(each for each in made if isinstance(each, Column))
     others = [each for each in made if isinstance(each, LeftOut)]
     of_target = () if target is None else target.notes
-    of_columns = (note for each in made for note in (each.notes if isinstance(each, Column) else (each.note,)))
+    of_columns = (
+        note for each in made for note in (each.notes if isinstance(each, Column) else (each.note,))
+    )
     return Dataset(
         kept,
         features,
@@ -211,9 +213,9 @@ def _index(name: str, cells: pl.Series) -> LeftOut | None:
     if not counts:
         return None
     if called == "id":
-        text = f"numbers the rows: it is carried through, and is not a feature (--kind '{name}=integer' makes it one)"
-        return LeftOut(name, "id", Note(name, text), "integer")
-    kind = "category" if numbers.null_count() else "integer"
+        text = "numbers the rows: it is carried through, and is not a feature"
+        return LeftOut(name, "id", Note(name, f"{text} (--kind '{name}=integer' makes it one)"), "integer")
+    kind: Kind = "category" if numbers.null_count() else "integer"
     verb = "names" if numbers.null_count() else "numbers"
     text = f"only {verb} the rows, and is left out (--kind '{name}={kind}' makes it a feature)"
     return LeftOut(name, "ignored", Note(name, text), kind)
@@ -226,8 +228,6 @@ def _nothing_left(table: Table, made: Sequence[Column | LeftOut], target: str | 
     purpose = "learn from" if target is None else f"predict '{target}' from"
     left_out = [each for each in made if isinstance(each, LeftOut)]
     why = "; ".join(notes.lines(each.note for each in left_out))
-    flags = [
-        word for each in left_out if each.kind for word in ("--kind", f"{each.name}={each.kind}")
-    ]
+    flags = [word for each in left_out if each.kind for word in ("--kind", f"{each.name}={each.kind}")]
     message = f"{table.source} has no column left to {purpose}{f': {why}' if why else ''}"
     return Problem(message, tuple(flags) or None)

@@ -47,7 +47,7 @@ def _note(column: Column, target: Target) -> Note:
         name,
         f"alone predicts '{target.name}' almost perfectly: if it is known only afterwards, leave it out "
         f"(--drop '{name}')",
-        f"alone predict '{target.name}' almost perfectly, each of them: leave out those that are known only "
+        f"alone predict '{target.name}' almost perfectly, each of them: leave out what is known only "
         "afterwards (--drop NAME)",
     )
 
@@ -82,7 +82,8 @@ def _follows(column: Column, rows: np.ndarray, quantity: np.ndarray, ranks: np.n
         return False
     return bool(
         _correlation(values, quantity[known]) > CORRELATION
-        or _correlation(_ranks(values), ranks[known] if known.all() else _ranks(quantity[known])) > CORRELATION
+        or _correlation(_ranks(values), ranks[known] if known.all() else _ranks(quantity[known]))
+        > CORRELATION
     )
 
 

@@ -12,8 +12,8 @@ from handler.schema import BLANKS
 from training.data import kinds
 from training.data.notes import Note, Problem
 
-#: Whole numbers are classes, unless the pipeline says otherwise, where there are no more of them than these,
-#: and so many rows of each on average.
+#: Whole numbers are classes, unless the pipeline says otherwise, where there are no more of them than
+#: these, and so many rows of each on average.
 MOST_CLASSES = 20
 ROWS_OF_A_CLASS = 10
 #: With fewer rows than these, because the others have no target, nothing is learnt.
@@ -67,9 +67,9 @@ def read(name: str, cells: pl.Series) -> Target | Problem:
     known = values[~np.isnan(values)]
     if quantity and ((known % 1).any() or len(np.unique(known)) > MOST_CLASSES):
         mixed = (
-            f"the target '{name}' holds numbers, and in {kinds.count(rows_of_strays)} another text, such as "
-            f"'{min(numbers.strays)[:30]}'; correct them, or empty those cells: rows without a target are "
-            "left out"
+            f"the target '{name}' holds numbers, and in {kinds.count(rows_of_strays)} another text, such "
+            f"as '{min(numbers.strays)[:30]}'; correct or empty those cells (rows without a target are left "
+            "out)"
         )
         return Target(name, kept, _labels(texts), None, texts.n_unique(), True, mixed, tuple(notes))
     return _of_texts(name, texts, kept, notes)
@@ -92,7 +92,9 @@ def _without(name: str, texts: pl.Series, missing: pl.Series) -> tuple[Problem |
         why = f"and fewer than {FEWEST_ROWS} are left"
     else:
         return None, note
-    message = f"the target '{name}' is missing in {rows}, {why}; fill them, or name another target (--target)"
+    message = (
+        f"the target '{name}' is missing in {rows}, {why}; fill them, or name another target (--target)"
+    )
     return Problem(message), note
 
 
@@ -146,8 +148,8 @@ def _of_texts(name: str, texts: pl.Series, kept: np.ndarray, notes: Sequence[Not
     what = "class" if left_out == 1 else "classes"
     note = Note(
         name,
-        f"has {left_out:,} {what} of one row ({shown}), which {'is' if left_out == 1 else 'are'} left out: a "
-        "class needs rows to fit on and rows to hold out",
+        f"has {left_out:,} {what} of one row ({shown}), which {'is' if left_out == 1 else 'are'} left out: "
+        "a class needs rows to fit on and rows to hold out",
     )
     return Target(name, kept, _labels(texts), None, texts.n_unique(), True, notes=(*notes, note))
 
