@@ -1,11 +1,11 @@
 """What the model takes, in every spelling: query text, CSV cells and JSON become one record.
 
-A record is a tuple in feature order: a float for ``integer``, ``number`` and ``boolean`` (NaN where
-missing), a string for ``category`` and ``text`` (empty where missing). Text and JSON differ only in what
+A record is a tuple in feature order: a float for ``integer``, ``number``, ``boolean`` and ``date`` (NaN
+where missing; a date in seconds, see ``handler.dates``), a string for ``category`` and ``text`` (empty where missing). Text and JSON differ only in what
 spells a value; the rules and their codes are the same:
 
 ``missing``, ``unknown_field``, ``repeated``, ``not_a_number``, ``not_an_integer``, ``not_a_boolean``,
-``not_a_string``, ``not_finite``, ``out_of_range``, ``unknown_category``. What they cost grows no faster
+``not_a_date``, ``not_a_string``, ``not_finite``, ``out_of_range``, ``unknown_category``. What they cost grows no faster
 than the text that is read.
 """
 
@@ -88,11 +88,23 @@ def parse_text(feature: Feature, text: str) -> Value:
     if not text:
         return _missing(feature)
     try:
+        if feature.kind == "date":
+            return _date(feature, text)
         return _boolean(text) if feature.kind == "boolean" else _spelled(feature, text)
     except InvalidValue:
         if _is_missing_word(feature, text):
             return _missing(feature)
         raise
+
+
+def _date(feature: Feature, text: str) -> float:
+    """The seconds that a text without blanks around it states."""
+    from handler import dates  # which few models need
+
+    value = dates.parse(feature.format, text) if len(text) <= LONGEST_VALUE else None
+    if value is None:
+        raise InvalidValue("not_a_date", f"must be {dates.described(feature.format)}")
+    return value
 
 
 def _spelled(feature: Feature, text: str) -> float:
@@ -139,6 +151,10 @@ def parse_json(feature: Feature, value: object) -> Value:
         if isinstance(value, str):
             return _boolean(value.strip(BLANKS))
         return _boolean(str(int(value)) if value in (0, 1) else "")
+    if feature.kind == "date":
+        if not isinstance(value, str):
+            raise InvalidValue("not_a_date", f"must be {MEANING[feature.kind]}, as a JSON string")
+        return parse_text(feature, value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidValue("not_a_number", f"must be {MEANING[feature.kind]}, as a JSON number")
     try:
@@ -375,6 +391,10 @@ class Schema:
         if feature.kind == "boolean":
             words = cells.str.to_lowercase()
             numbers = words.replace_strict(BOOLEANS, default=None, return_dtype=pl.Float64)
+        elif feature.kind == "date":
+            from handler import dates
+
+            numbers = pl.Series(dates.parse_series(feature.format, cells))
         elif feature.format is not None and not cells.dtype.is_numeric():
             numbers = _spelling(feature).doubles(cells)
         else:
