@@ -39,7 +39,14 @@ HEAVY = {
     "flask",
 }
 #: What training may use of the handler.
-    "": ("errors", "terminal", "settings", "telemetry", "signing", "spelling", "bundle", "dates", "schema"),
+FROM_HANDLER = (
+    "handler.bundle",
+    "handler.dates",
+    "handler.schema",
+    "handler.errors",
+    "handler.scoring",
+    "handler.terminal",
+)
 #: The installed script has the commands of both packages, and the handler must not import training.
 JOINS = {"__main__": ("handler.__main__", "handler.__version__")}
 

@@ -28,6 +28,7 @@ from handler.schema import (
     Value,
     parse_text,
 )
+from training.data import dates
 from training.data.notes import Note
 from training.errors import TrainingError
 
@@ -88,7 +89,7 @@ class LeftOut:
     name: str
     role: Literal["ignored", "id"]
     note: Note
-    kind: Kind | None = None
+    kind: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +134,8 @@ def forced(name: str, kind: Kind, cells: pl.Series, format: str | None = None) -
     texts = cells.str.strip_chars(BLANKS)
     if kind == "category":
         return _category(name, texts)
+    if kind == "date" and format is None:
+        format = _format_of_dates(name, texts)
     values, refused = parse(_reader(name, kind, format), texts)
     if refused:
         rows = int(texts.is_in(list(refused)).sum())
@@ -143,6 +146,15 @@ def forced(name: str, kind: Kind, cells: pl.Series, format: str | None = None) -
             f"not, such as '{min(refused)[:30]}'",
         )
     return _of_numbers(name, kind, values, format)
+
+
+def _format_of_dates(name: str, texts: pl.Series) -> str | None:
+    """The format of dates, where only their kind is stated; raises ``Misfit`` where it could be either."""
+    try:
+        return dates.format_of(texts.filter(~missing(texts, MISSING_NUMBERS)))
+    except dates.AmbiguousDates as error:
+        message = f"column '{name}' holds dates that could be {error}; state which it is"
+        raise Misfit(name, message, f"date:{error.formats[0]}") from error
 
 
 def infer(name: str, cells: pl.Series) -> Column | LeftOut:
@@ -164,7 +176,7 @@ def infer(name: str, cells: pl.Series) -> Column | LeftOut:
         )
     levels = words.unique()
     return (
-        _date(name, texts, levels)
+        _date(name, texts)
         or _boolean(name, texts, levels)
         or _of_texts(name, cells, texts, words, levels, numbers)
     )
@@ -270,16 +282,7 @@ class Numbers:
         if self.format is not None:
             notes.append(Note(name, f"is read as numbers such as {self.format}"))
         if self.strays:
-            shown = ", ".join(f"'{text[:30]}'" for text in sorted(self.strays)[:3])
-            more = ", ..." if len(self.strays) > 3 else ""
-            notes.append(
-                Note(
-                    name,
-                    f"holds numbers, and in {count(self.rows_of_strays)} {shown}{more}, which are taken as "
-                    f"missing (--kind '{name}=category' keeps them)",
-                    "hold numbers, and in a few rows texts, which are taken as missing",
-                )
-            )
+            notes.append(_emptied(name, "numbers", self.strays, self.rows_of_strays))
         if self.beyond:
             notes.append(
                 Note(
@@ -303,8 +306,41 @@ def format_of(texts: pl.Series) -> str | None:
     return None
 
 
-def _date(name: str, texts: pl.Series, levels: pl.Series) -> Column | LeftOut | None:
-    return None
+def _date(name: str, texts: pl.Series) -> Column | LeftOut | None:
+    """A column of dates; one whose days and months cannot be told apart is left out."""
+    known = texts.filter(~missing(texts, (*MISSING_NUMBERS, *MISSING_AMONG_NUMBERS)))
+    try:
+        format = dates.format_of(known)
+    except dates.AmbiguousDates as error:
+        either = " or ".join(f"--kind '{name}=date:{each}'" for each in error.formats)
+        text = f"holds dates that could be {error}, and is left out: state which it is, {either}"
+        return LeftOut(name, "ignored", Note(name, text), f"date:{error.formats[0]}")
+    if format is None:
+        return None
+    values, refused = parse(_reader(name, "date", format), texts)
+    strays = sorted(text for text in refused if text.lower() not in MISSING_AMONG_NUMBERS)
+    if len(refused) > MOST_STRAYS or any(text != text.strip() for text in refused):
+        return None
+    rows = int(texts.is_in(strays).sum())
+    made = _of_numbers(name, "date", values, format, sorted(refused))
+    note = Note(
+        name,
+        f"is read as dates of the format {format} (--kind '{name}=category' leaves them as they are)",
+    )
+    return replace(made, notes=(note, *([_emptied(name, "dates", strays, rows)] if strays else [])))
+
+
+def _emptied(name: str, what: str, strays: Collection[str], rows: int) -> Note:
+    """A note on a few texts in a column that are taken as missing."""
+    shown = ", ".join(f"'{text[:30]}'" for text in sorted(strays)[:3]) + (
+        ", ..." if len(strays) > 3 else ""
+    )
+    return Note(
+        name,
+        f"holds {what}, and in {count(rows)} {shown}, which is taken as missing "
+        f"(--kind '{name}=category' keeps it)",
+        f"hold {what}, and in a few rows texts, which are taken as missing",
+    )
 
 
 def _boolean(name: str, texts: pl.Series, levels: pl.Series) -> Column | None:

@@ -18,8 +18,8 @@ from handler.bundle import UNSUPERVISED, Feature, Kind, Label, RowsAs
 from handler.schema import Columns
 from handler.scoring.scorers import fed
 from training import fitting
-from training.data.columns import LISTED, near
 from training.data import notes
+from training.data.columns import LISTED, near
 from training.data.kinds import Column
 from training.errors import Say, TrainingError, one_line, users_code
 from training.importing import encoders, samples
