@@ -40,13 +40,9 @@ HEAVY = {
 }
 #: What training may use of the handler.
 FROM_HANDLER = (
-    "handler.bundle",
-    "handler.dates",
-    "handler.schema",
-    "handler.errors",
-    "handler.scoring",
-    "handler.terminal",
-)
+    "handler.bundle", "handler.dates", "handler.schema", "handler.spelling", "handler.errors",
+    "handler.scoring", "handler.terminal",
+)  # fmt: skip
 #: The installed script has the commands of both packages, and the handler must not import training.
 JOINS = {"__main__": ("handler.__main__", "handler.__version__")}
 

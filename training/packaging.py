@@ -53,7 +53,7 @@ from training.proof import parity, rows
 from training.proof.breakpoints import breakpoints
 from training.proof.parity import Finding, Gate, Scale
 from training.report import card, console, metrics
-from training.report.pictures import Evidence
+from training.report.evidence import Evidence
 from training.report.progress import step
 
 LIBRARIES = (*PICKLE_LIBRARIES, "pandas", "skl2onnx", "onnx", "onnxruntime")
@@ -148,7 +148,9 @@ def package(
     ):
         scores = estimator.score(fitted.rows)
         fitted, scores = _answered(fitted, scores, say)
-        measured = {} if fitted.truth is None else metrics.measure(fitted.contract, fitted.truth, scores)
+        measured: dict[str, Any] = {}
+        if fitted.truth is not None:
+            measured = metrics.measure(fitted.contract, fitted.truth, scores, fitted.every_truth)
     threshold = fitted.threshold
     say(console.quality(measured, fitted.contract, threshold, fitted.truth, scores, imported=imported))
     proven = prove(fitted, estimator, seed=seed, exact=exact, say=say, export=export)
@@ -296,7 +298,7 @@ def _described(
 ) -> Package:
     """The model files with the manifest that states them, and the documents that show it."""
     runtime: Literal["onnx", "joblib"] = "onnx" if ONNX in proven.files else "joblib"
-    program = {} if proven.program is None else {"scalar": proven.program.as_json()}
+    found = {} if proven.program is None else {"scalar": proven.program.as_json()}
     unversioned = Manifest(
         name=fitted.name,
         version="",
@@ -305,7 +307,7 @@ def _described(
         **fitted.requested._asdict(),
         metrics=measured,
         runtime=runtime,
-        parity={**proven.graph.as_json(), **program},
+        parity={**proven.graph.as_json(), **found},
         libraries={library: importlib.metadata.version(library) for library in LIBRARIES}
         | (proven.needs.libraries if proven.needs else {}),
         training=fitted.training,
@@ -328,7 +330,11 @@ def _described(
         every_truth=fitted.every_truth,
         rows=console.named_rows(fitted.imported),
     )
-    documents = card.documents(manifest, evidence)  # they name the version, which is not over them
+    program = RowProgram(proven.files[SCALAR]) if SCALAR in proven.files else None
+    model = Model.of(manifest, proven.scorer, program)
+    answer = model.predict_one(model.schema.from_json(golden[0]["record"]))
+    # They name the version, which is not over them.
+    documents = card.documents(manifest, evidence, {**answer, "model": manifest.identity})
     files = {**manifest.files, **bundling.sha256_of(documents)}
     return Package(manifest._replace(files=files), {**proven.files, **documents})
 

@@ -37,9 +37,8 @@ def visits(rows: int = 600) -> pd.DataFrame:
     afternoon = (when.hour >= 12) & (random.random(rows) < (when.year - 2021) / 3)
     texts = np.array(when.strftime(FORMAT), dtype=object)
     texts[random.random(rows) < 0.05] = ""
-    return pd.DataFrame(
-        {"when": texts, "amount": random.normal(50, 9, rows).round(2), "y": (when.day_of_week >= 5) | afternoon}
-    ).astype({"y": int})
+    y = ((when.day_of_week >= 5) | afternoon).astype(int)
+    return pd.DataFrame({"when": texts, "amount": random.normal(50, 9, rows).round(2), "y": y})
 
 
 @pytest.fixture(scope="module")
@@ -193,9 +192,9 @@ def test_golden_rows_and_openapi_spell_dates_as_the_data_do(model: Model) -> Non
     assert parameter["example"] == golden[0]
 
 
-def test_the_card_and_the_report_show_dates_and_name_the_parts(folder: Path) -> None:
+def test_the_card_shows_dates(folder: Path) -> None:
     card = (folder / "MODEL_CARD.md").read_text()
-    assert re.search(r"\| when \| date \| yes \| 01/01/2022 \d\d:\d\d to \d\d/12/2024 \d\d:\d\d", card)
+    assert re.search(r"\| when +\| date +\| yes +\| 01/01/2022 \d\d:\d\d to \d\d/12/2024 \d\d:\d\d", card)
 
 
 @pytest.mark.parametrize("pipeline", ["logistic", "tests.support.pipelines:unexportable"])

@@ -91,9 +91,7 @@ def quality(
         return "\n".join([head, *itertools.chain.from_iterable(tables)])
     if truth is None:
         return f"scored the {len(scores.values):,} {rows}; without their targets there are no metrics"
-    named = ", ".join(
-        f"{name} {metrics.shown(value)}" for name, value in measured.items() if not isinstance(value, list)
-    )
+    named = ", ".join(f"{name} {metrics.shown(value)}" for name, value in metrics.scalars(measured).items())
     seen = " (measured on rows that the model may have seen)" if imported else ""
     lines = [f"on the {len(truth):,} {rows}{seen}: {named}"]
     classes = contract.classes
