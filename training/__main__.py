@@ -18,8 +18,9 @@ from handler import __main__ as serving
 from handler import __version__
 from handler.errors import FunctionError
 from training.data.columns import parse_kind
+from training.data.notes import Refused
 from training.errors import TrainingError
-from training.report.progress import PACKAGING, Progress, step, steps_to_come
+from training.report.progress import PACKAGING, Progress, step
 
 EXAMPLES = """\
 examples:
@@ -59,14 +60,14 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m train
             say(f"sklearn-function {__version__}")
             return 0
         options["kinds"] = dict(map(parse_kind, options.pop("kind")))
-        options |= {name: tuple(options[name]) for name in ("drop", "ids")}
-        say.expect(1 + steps_to_come(options["threshold"]))
-        with step(say, "loading scikit-learn"):
-            from training.train import Options, train
+        options |= {name: tuple(options[name]) for name in ("drop", "ids", "nullable")}
+        from training.train import Options, train
 
         # The user's own pipeline is looked for where the command is run.
         sys.path.insert(0, str(Path.cwd()))
         train(Options(**options), say)
+    except Refused as error:
+        return _failed(str(error), error.lines_after([*program.split(), *words]))
     except FunctionError as error:
         return _failed(str(error), getattr(error, "lines", ()))
     except OSError as error:
@@ -137,7 +138,14 @@ def _parser(program: str) -> argparse.ArgumentParser:
     )
     add("--drop", action="append", default=[], metavar="COLUMN", help="leave a column out")
     _add_columns(add)
-    add("--columns", type=Path, metavar="TOML", help="a file with target, drop, ids and kinds")
+    add(
+        "--nullable",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="a column that may be missing in a request, though it never is in the data",
+    )
+    add("--columns", type=Path, metavar="TOML", help="a file with target, drop, ids, kinds and nullable")
     add(
         "--threshold",
         metavar="P",
@@ -181,7 +189,7 @@ def _add_columns(add: Callable[..., Any]) -> None:
         action="append",
         default=[],
         metavar="COLUMN=KIND",
-        help="take a column as integer, number, boolean, category or text",
+        help="take a column as integer, number, boolean, category, text, date or date:FORMAT",
     )
 
 
