@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOMS: dict[str, tuple[str, ...]] = {
     "": ("errors", "settings", "telemetry", "signing", "bundle", "schema"),
     "storage": ("locations", "deadline", "buckets", "folders", "storage"),
-    "tables": ("compression", "rows", "records", "header", "reading", "writing", "formats"),
+    "tables": ("compression", "encodings", "rows", "records", "header", "reading", "writing", "formats"),
     "scoring": ("texts", "row_program", "scorers", "outputs", "model", "checking", "table"),
     "batch": ("progress", "folding", "run"),
     "web": ("messages", "predictions", "openapi", "pages", "api"),
@@ -38,8 +38,8 @@ HEAVY = {
     "obstore",
     "flask",
 }
-#: What training may use of the handler.
-FROM_HANDLER = ("handler.bundle", "handler.schema", "handler.errors", "handler.scoring")
+#: What training may use of the handler: what it proves, and the tables, so that a file has one reading.
+FROM_HANDLER = ("handler.bundle", "handler.schema", "handler.errors", "handler.scoring", "handler.tables")
 #: The installed script has the commands of both packages, and the handler must not import training.
 JOINS = {"__main__": ("handler.__main__", "handler.__version__")}
 

@@ -28,7 +28,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 class Options:
     """What ``python -m training`` is asked for; without ``data``, the synthetic sample."""
 
-    data: Path | None = None
+    data: Path | tuple[Path, ...] | None = None
     target: str | None = None
     pipeline: str | None = None
     test_size: float = 0.3
@@ -95,8 +95,9 @@ def _read(options: Options, say: Say) -> tuple[Dataset, Choice]:
         content = sample.rows(options.seed).to_csv(index=False).encode()
         table = files.parse(content, f"{sample.NAME}.csv", synthetic=True)
     else:
-        say(f"reading {options.data} ...")
-        table = files.read(options.data)
+        paths = (options.data,) if isinstance(options.data, Path) else options.data
+        say(f"reading {', '.join(map(str, paths))} ...")
+        table = files.read(*paths)
     stated = flags.target or (file and file.target)
     unsupervised = None if stated else _unsupervised(table, flags, file, options.pipeline)
     if unsupervised is not None:
@@ -157,7 +158,7 @@ def _fit(dataset: Dataset, choice: Choice, options: Options, say: Say) -> Fitted
     index = None if parts.y is None else class_index(contract.classes)
     truth = parts.y if parts.y is None or index is None else index(parts.y)
     table = dataset.table
-    stem = re.sub(r"[^a-z0-9]+", "_", Path(table.source).stem.lower()).strip("_")[:100]
+    stem = re.sub(r"[^a-z0-9]+", "_", table.stem.lower()).strip("_")[:100]
     return Fitted(
         name=options.name or stem or "model",
         estimator=estimator,
@@ -169,7 +170,7 @@ def _fit(dataset: Dataset, choice: Choice, options: Options, say: Say) -> Fitted
         truth=None if truth is None else truth[parts.held_out],
         every_truth=truth,
         training={
-            "data": table.source,
+            "data": ", ".join(table.files),
             "sha256": table.sha256,
             "rows": table.rows,
             "seed": options.seed,

@@ -50,6 +50,7 @@ def columns(dataset: Dataset) -> str:
             *([f"  and {len(rows) - SHOWN_COLUMNS} more columns"] if len(rows) > SHOWN_COLUMNS else []),
             *([f"  carried through: {', '.join(dataset.ids)}"] if dataset.ids else []),
             *(["  no target: every column above is a feature"] if target is None else []),
+            *(f"note: {note}" for note in table.notes),
             *(f"note: {column.note}" for column in dataset.columns if column.note),
         ]
     )
