@@ -61,6 +61,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m train
             return 0
         options["kinds"] = dict(map(parse_kind, options.pop("kind")))
         options |= {name: tuple(options[name]) for name in ("drop", "ids", "nullable")}
+        options["data"] = tuple(options["data"] or ()) or None
         from training.train import Options, train
 
         # The user's own pipeline is looked for where the command is run.
@@ -125,7 +126,14 @@ def _parser(program: str) -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--version", action="store_true", help="print the version")
-    add("--data", type=Path, metavar="CSV", help="the rows to learn from, with a header")
+    add(
+        "--data",
+        type=Path,
+        nargs="+",
+        action="extend",
+        metavar="FILE",
+        help="the rows to learn from: CSV with a header, plain or packed, Parquet, several, or a folder",
+    )
     add(
         "--target",
         metavar="COLUMN",

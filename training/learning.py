@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -101,7 +100,7 @@ def learnt(dataset: Dataset, options: Options, say: Say) -> Fitted:
     index = None if parts.y is None else class_index(contract.classes)
     truth = parts.y if parts.y is None or index is None else index(parts.y)
     table = dataset.table
-    stem = re.sub(r"[^a-z0-9]+", "_", Path(table.source).stem.lower()).strip("_")[:100]
+    stem = re.sub(r"[^a-z0-9]+", "_", table.stem.lower()).strip("_")[:100]
     return Fitted(
         name=options.name or stem or "model",
         estimator=estimator,
@@ -114,7 +113,7 @@ def learnt(dataset: Dataset, options: Options, say: Say) -> Fitted:
         truth=None if truth is None else truth[parts.held_out],
         every_truth=truth,
         training={
-            "data": table.source,
+            "data": ", ".join(table.files),
             "sha256": table.sha256,
             "rows": table.rows,
             **({"rows_left_out": dataset.rows_left_out} if dataset.rows_left_out else {}),

@@ -27,7 +27,7 @@ WITHOUT_TARGET = frozenset({"isolation_forest", "kmeans"})
 class Options:
     """What ``python -m training`` is asked for; without ``data``, the synthetic sample."""
 
-    data: Path | None = None
+    data: Path | tuple[Path, ...] | None = None
     target: str | None = None
     pipeline: str | None = None
     test_size: float = 0.3
@@ -127,6 +127,7 @@ def _read(options: Options, say: Say) -> tuple[Table, ColumnSpec, ColumnSpec | N
             content = sample.rows(options.seed).to_csv(index=False).encode()
             table = files.parse(content, f"{sample.NAME}.csv", synthetic=True)
     else:
-        with step(say, f"reading {options.data}"):
-            table = files.read(options.data)
+        paths = (options.data,) if isinstance(options.data, Path) else options.data
+        with step(say, f"reading {', '.join(map(str, paths))}"):
+            table = files.read(*paths)
     return table, flags, file

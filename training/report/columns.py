@@ -37,6 +37,7 @@ def columns(dataset: Dataset) -> str:
             *([f"  carried through: {notes.plain(dataset.ids)}"] if dataset.ids else []),
             *([f"  ignored: {notes.plain(dataset.ignored)}"] if dataset.ignored else []),
             *(["  no target: every column above is a feature"] if target is None else []),
+            *(f"note: {note}" for note in table.notes),
             *(f"note: {line}" for line in notes.lines(dataset.notes)),
         ]
     )
