@@ -91,7 +91,7 @@ def pattern(format: str) -> re.Pattern[str]:
     parts = []
     for index, piece in enumerate(re.split("%(.)", format, flags=re.DOTALL)):
         if index % 2 == 0:
-            parts += [_literal(each) for each in re.findall(r"\s+|\S", piece)]
+            parts.append(" +".join(map(in_either_case, re.split(r"\s+", piece))))
         elif piece == "%":
             parts.append("%")
         elif piece in DIRECTIVES:
@@ -119,15 +119,23 @@ def pattern(format: str) -> re.Pattern[str]:
     return made
 
 
-def _literal(piece: str) -> str:
-    if piece.isspace():
-        return " +"
-    return f"[{piece.upper()}{piece.lower()}]" if piece.isascii() and piece.isalpha() else re.escape(piece)
+def in_either_case(text: str) -> str:
+    """The regular expression of a text whose letters are read in both cases, for Python, Rust and ECMA."""
+    return re.sub(
+        r"([a-zA-Z])|([\\^$.*+?()[\]{}|])",
+        lambda match: f"[{match[1].upper()}{match[1].lower()}]" if match[1] else f"\\{match[2]}",
+        text,
+    )
+
+
+def patterns(format: str | None) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """What a date may look like: in its format, and in ISO 8601."""
+    return pattern(format or ISO_DATE), _ISO
 
 
 def parse(format: str | None, text: str) -> float | None:
     """The seconds that a text states, in the format or in ISO 8601; None where it is no such date."""
-    for each in (pattern(format or ISO_DATE), _ISO):
+    for each in patterns(format):
         match = each.fullmatch(text)
         if match is not None:
             try:
@@ -148,10 +156,11 @@ def parse_series(format: str | None, texts: pl.Series) -> np.ndarray:
     """``parse`` of each text, shape (n,); NaN where it is not a date."""
     import numpy as np
 
-    values = _read(pattern(format or ISO_DATE), texts)
+    own, iso = patterns(format)
+    values = _read(own, texts)
     left = np.flatnonzero(np.isnan(values))
     if len(left):
-        values[left] = _read(_ISO, texts[left] if len(left) < len(texts) else texts)
+        values[left] = _read(iso, texts.gather(left))
     return values
 
 
@@ -241,7 +250,7 @@ def written(format: str | None, seconds: float) -> str:
         "B": MONTHS[month - 1], "q": str((month + 2) // 3), "d": f"{day:02}",
         "j": f"{days - _days(year, 1, 1) + 1:03}", "H": f"{hour:02}", "I": f"{(hour + 11) % 12 + 1:02}",
         "M": f"{minute:02}", "S": f"{second:02}", "f": "000000", "p": "PM" if hour >= 12 else "AM",
-        "z": "+0000", "%": "%",
+        "z": "+00:00", "%": "%",
     }  # fmt: skip
     return re.sub("%(.)", lambda match: spelled[match[1]], format or ISO_DATE)
 
@@ -257,6 +266,14 @@ def described(format: str | None) -> str:
     return f"a date written as {example(format)}{also}"
 
 
+def seen(feature: Feature) -> str:
+    """The dates that training saw, from the first to the last, as the feature's format spells them."""
+    low, high = feature.minimum, feature.maximum
+    if low is None or high is None:
+        return "no dates"
+    return f"{written(feature.format, low)} to {written(feature.format, high)}"
+
+
 def is_iso(format: str | None) -> bool:
     """Whether what the format spells is ISO 8601, as every date may be written."""
     return _ISO.fullmatch(example(format)) is not None
@@ -266,8 +283,10 @@ def parts(feature: Feature) -> tuple[Feature, ...]:
     """What a model is given of a date: whole numbers, as far as the date's format has them.
 
     They are ``(year)``, ``(month)``, ``(weekday)`` (1 is Monday, 7 is Sunday), ``(day)`` (days since
-    1970-01-01, of the month's first where the format has no day) and ``(hour)``.
+    1970-01-01, of the month's first where the format has no day) and ``(hour)``. Raises ``ValueError`` for
+    what is not a format.
     """
+    pattern(feature.format or ISO_DATE)
     least, greatest = (
         {} if seconds is None else _parted(feature.format, seconds)
         for seconds in (feature.minimum, feature.maximum)

@@ -1,12 +1,12 @@
 """What the model takes, in every spelling: query text, CSV cells and JSON become one record.
 
 A record is a tuple in feature order: a float for ``integer``, ``number``, ``boolean`` and ``date`` (NaN
-where missing; a date in seconds, see ``handler.dates``), a string for ``category`` and ``text`` (empty where missing). Text and JSON differ only in what
-spells a value; the rules and their codes are the same:
+where missing; a date is seconds, see ``handler.dates``), a string for ``category`` and ``text`` (empty
+where missing). Text and JSON differ only in what spells a value; the rules and their codes are the same:
 
 ``missing``, ``unknown_field``, ``repeated``, ``not_a_number``, ``not_an_integer``, ``not_a_boolean``,
-``not_a_date``, ``not_a_string``, ``not_finite``, ``out_of_range``, ``unknown_category``. What they cost grows no faster
-than the text that is read.
+``not_a_date``, ``not_a_string``, ``not_finite``, ``out_of_range``, ``unknown_category``. What they cost
+grows no faster than the text that is read.
 """
 
 from __future__ import annotations

@@ -44,6 +44,7 @@ FROM_HANDLER = (
     "handler.dates",
     "handler.schema",
     "handler.errors",
+    "handler.spelling",
     "handler.scoring",
     "handler.terminal",
 )

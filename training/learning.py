@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from handler import dates
+from handler.bundle import Feature
+from handler.schema import Columns
 from handler.scoring.scorers import class_index, fed
 from training import feeding, fitting, pipelines
 from training.data import notes, reading
@@ -28,7 +34,7 @@ def dataset_for(pipeline: str, table: Table, flags: ColumnSpec, file: ColumnSpec
     """
     try:
         dataset = reading.prepare(table, flags, file, supervised=False, pipeline=pipeline)
-        if pipelines.choose(pipeline, dataset.features).unsupervised:
+        if pipelines.choose(pipeline, given(dataset)).unsupervised:
             return dataset
     except TrainingError:
         if reading.DEFAULT_TARGET not in table.columns:  # which a supervised pipeline would take
@@ -36,9 +42,20 @@ def dataset_for(pipeline: str, table: Table, flags: ColumnSpec, file: ColumnSpec
     return reading.prepare(table, flags, file, pipeline=pipeline)
 
 
+def given(dataset: Dataset) -> tuple[Feature, ...]:
+    """The features that a pipeline is given: parts in place of dates. Raises ``TrainingError``."""
+    features = dates.expanded_features(dataset.features)
+    (name, count), *_ = Counter(feature.name for feature in features).most_common(1)
+    if count > 1:
+        raise TrainingError(
+            f"column '{name}' has the name of a part of a date: rename it, or leave it out: --drop '{name}'"
+        )
+    return features
+
+
 def _choice(name: str, dataset: Dataset) -> Choice:
     target = dataset.target
-    choice = pipelines.choose(name, dataset.features, classifies=target is not None and target.classifies)
+    choice = pipelines.choose(name, given(dataset), classifies=target is not None and target.classifies)
     if choice.unsupervised and target is not None:
         raise TrainingError(
             f"pipeline '{name}' learns without a target: leave out --target, and every column is a "
@@ -55,6 +72,10 @@ def learnt(dataset: Dataset, options: Options, say: Say) -> Fitted:
     target = dataset.target
     name = options.pipeline or ("logistic" if target is None or target.classifies else "linear")
     choice = _choice(name, dataset)
+
+    def take(rows: np.ndarray) -> Columns:
+        return dates.expanded(dataset.features, dataset.take(rows))
+
     parts = fitting.split(dataset, choice, options.test_size, options.seed)
     say(console.split(parts, choice, options.test_size, options.seed))
     filled = reading.without_values(dataset, parts.train)
@@ -62,7 +83,7 @@ def learnt(dataset: Dataset, options: Options, say: Say) -> Fitted:
         say("\n".join(f"note: {line}" for line in notes.lines(filled.notes)))
         dataset = filled
         choice = _choice(name, dataset)
-    features = feeding.as_looked_for(choice.estimator, dataset.features)
+    features = feeding.as_looked_for(choice.estimator, given(dataset))
     if choice.name not in pipelines.NAMED and (line := feeding.described(features)):
         say(line)
     rows_as = feeding.rows_as(choice.estimator)
@@ -72,10 +93,11 @@ def learnt(dataset: Dataset, options: Options, say: Say) -> Fitted:
             f"{', '.join(each.name for each in features)}; leave out the others (--drop), or put the "
             "vectorizer into a ColumnTransformer"
         )
-    rows = fed(features, dataset.take(parts.train), rows_as)
+    rows = fed(features, take(parts.train), rows_as)
     y = None if parts.y is None else parts.y[parts.train]
     estimator = fitting.fit(choice, rows, y, options.threshold, options.seed, say)
-    contract = fitting.contract_of(estimator, features, dataset.take(parts.train[:1]), rows_as)
+    contract = fitting.contract_of(estimator, features, take(parts.train[:1]), rows_as)
+    by_name = {feature.name: feature for feature in contract.features}
     index = None if parts.y is None else class_index(contract.classes)
     truth = parts.y if parts.y is None or index is None else index(parts.y)
     table = dataset.table
@@ -88,7 +110,7 @@ def learnt(dataset: Dataset, options: Options, say: Say) -> Fitted:
         ids=dataset.ids,
         ignored=dataset.ignored,
         typical=tuple(column.typical for column in dataset.columns),
-        rows=dataset.take(parts.held_out),
+        rows=take(parts.held_out),
         truth=None if truth is None else truth[parts.held_out],
         every_truth=truth,
         training={
@@ -101,4 +123,5 @@ def learnt(dataset: Dataset, options: Options, say: Say) -> Fitted:
             "pipeline": choice.name,
             "synthetic": table.synthetic,
         },
+        stated=tuple(by_name.get(feature.name, feature) for feature in dataset.features),
     )

@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple
 import joblib
 import numpy as np
 
+from handler import dates
 from handler.bundle import (
     JOBLIB,
     ONNX,
@@ -24,6 +25,7 @@ from handler.bundle import (
     SCALAR,
     UNSUPERVISED,
     Contract,
+    Feature,
     Manifest,
     content_version,
 )
@@ -72,7 +74,8 @@ class Fitted:
     fitted on, with their targets in ``truth``; ``every_truth``: the targets of all rows. Both are indices
     into the classes, or numbers, as ``Scores.values``, and None where no target is known. ``training``: the
     manifest's, its provenance; where it has ``imported``, the estimator came here fitted, and may have
-    seen ``rows``.
+    seen ``rows``. ``stated``: the features as requests and ``typical`` have them, where there are dates
+    among them: the contract's features, and the columns of ``rows``, are the dates' parts.
     """
 
     name: str
@@ -86,6 +89,12 @@ class Fitted:
     every_truth: np.ndarray | None
     training: Mapping[str, Any]
     ignored: tuple[str, ...] = ()
+    stated: tuple[Feature, ...] = ()
+
+    @property
+    def requested(self) -> Contract:
+        """The contract with what requests state: a date, where the model is given its parts."""
+        return self.contract._replace(features=self.stated or self.contract.features)
 
     @property
     def imported(self) -> bool:
@@ -144,7 +153,7 @@ def package(
     say(console.quality(measured, fitted.contract, threshold, fitted.truth, scores, imported=imported))
     proven = prove(fitted, estimator, seed=seed, exact=exact, say=say, export=export)
     with users_code("scoring the golden rows fails", say):
-        golden = rows.golden(proven.scorer, fitted.contract, fitted.typical, seed)
+        golden = rows.golden(proven.scorer, fitted.requested, fitted.typical, seed)
     with step(say, "drawing the model report"):
         made = _described(fitted, scores, measured, proven, golden)
     with step(say, "writing the bundle, and serving its golden rows from it"):
@@ -181,13 +190,14 @@ def prove(
     ``rows_compared``: so many rows are compared, or as many more as the edges of the features need.
     """
     contract = fitted.contract
+    typical = dates.expanded_record(fitted.requested.features, fitted.typical)
     with step(say, "exporting to ONNX, and comparing the graph with scikit-learn"):
         some = {name: values[:rows_compared] for name, values in fitted.rows.items()}
         adversarial = rows.adversarial(
             contract.features,
-            fitted.typical,
+            typical,
             seed,
-            breakpoints(fitted.estimator, contract, fitted.typical, seed),
+            breakpoints(fitted.estimator, contract, typical, seed),
             at_least=rows_compared - length(some),
         )
         gate = Gate(estimator, contract.task, some, adversarial, _scale(fitted, estimator, some), exact)
@@ -292,7 +302,7 @@ def _described(
         version="",
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         target=fitted.target,
-        **fitted.contract._asdict(),
+        **fitted.requested._asdict(),
         metrics=measured,
         runtime=runtime,
         parity={**proven.graph.as_json(), **program},

@@ -1,4 +1,4 @@
-"""What the command line refuses: exit code 2, one line, perhaps a command that would train, and no bundle."""
+"""What the command line refuses: exit code 2, one line, perhaps a command that trains, and no bundle."""
 
 from __future__ import annotations
 

@@ -29,6 +29,7 @@ class Table:
     columns: Mapping[str, pl.Series]
     cleaned: tuple[tuple[str, str], ...]
     synthetic: bool = False
+    delimiter: str = ","
 
 
 def read(path: Path, *, fewest: int = 2) -> Table:
@@ -82,6 +83,7 @@ def parse(content: bytes, source: str, *, synthetic: bool = False, fewest: int =
         columns={name: pl.Series(name, frame[name].tolist(), dtype=pl.String) for name in names},
         cleaned=tuple((cell, name) for cell, name in zip(header, names, strict=True) if cell != name),
         synthetic=synthetic,
+        delimiter=delimiter,
     )
 
 

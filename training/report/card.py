@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from handler import bundle
+from handler import bundle, dates
 from handler.bundle import UNSUPERVISED, Feature, Manifest
 from training.report import metrics
 from training.report.metrics import counts, spread
@@ -182,6 +182,8 @@ def _feature(feature: Feature) -> Sequence[str]:
         seen = f"{shown}{more}{others}"
     elif feature.kind == "boolean":
         seen = "true, false"
+    elif feature.kind == "date":
+        seen = dates.seen(feature)
     else:
         seen = f"{feature.minimum:,.6g} to {feature.maximum:,.6g}"
     return feature.name, feature.kind, "yes" if feature.nullable else "no", seen

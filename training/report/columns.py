@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from handler.dates import written
+from handler.dates import seen
 from training.data import notes
 from training.data.kinds import Column
 from training.data.reading import Dataset
@@ -57,10 +57,7 @@ def _values(column: Column) -> str:
     if feature.kind == "boolean":
         return "false, true"
     if feature.kind == "date":
-        low, high = (
-            written(feature.format, seconds or 0.0) for seconds in (feature.minimum, feature.maximum)
-        )
-        return f"{low} to {high}"
+        return seen(feature)
     return _range(feature.minimum, feature.maximum)
 
 
