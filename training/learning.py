@@ -71,6 +71,7 @@ def learnt(dataset: Dataset, options: Options, say: Say) -> Fitted:
     target = dataset.target
     name = options.pipeline or ("logistic" if target is None or target.classifies else "linear")
     choice = _choice(name, dataset)
+
     parts = fitting.split(dataset, choice, options.test_size, options.seed)
     say(console.split(parts, choice, options.test_size, options.seed))
     filled = reading.without_values(dataset, parts.train)
@@ -109,7 +110,7 @@ def learnt(dataset: Dataset, options: Options, say: Say) -> Fitted:
         ids=dataset.ids,
         ignored=dataset.ignored,
         typical=tuple(column.typical for column in dataset.columns),
-        rows=dataset.take(parts.held_out),
+        rows=take(parts.held_out),
         truth=None if truth is None else truth[parts.held_out],
         every_truth=truth,
         training={

@@ -28,6 +28,7 @@ from handler.schema import (
     Value,
     parse_text,
 )
+from handler.spelling import format_of
 from training.data import dates
 from training.data.notes import Note
 from training.errors import TrainingError
@@ -110,11 +111,13 @@ class Misfit(TrainingError):
         super().__init__(message)
 
 
-def column(name: str, cells: pl.Series, stated: Stated | None = None) -> Column | LeftOut:
-    """What the cells are; raises ``Misfit`` where they are not of the kind that is stated."""
-    if stated is None:
-        return infer(name, cells)
-    made = forced(name, stated.kind, cells, stated.format) if stated.kind else infer(name, cells)
+def column(name: str, cells: pl.Series, stated: Stated, delimiter: str) -> Column | LeftOut:
+    """What the cells are; raises ``Misfit`` where they are not of the kind that is stated.
+
+    ``delimiter``: of the file, beside which commas mean different things in numbers.
+    """
+    kind = stated.kind
+    made = forced(name, kind, cells, stated.format) if kind else infer(name, cells, delimiter)
     if stated.nullable and isinstance(made, Column):
         return replace(made, feature=with_gaps(made.feature))
     return made
@@ -157,10 +160,10 @@ def _format_of_dates(name: str, texts: pl.Series) -> str | None:
         raise Misfit(name, message, f"date:{error.formats[0]}") from error
 
 
-def infer(name: str, cells: pl.Series) -> Column | LeftOut:
+def infer(name: str, cells: pl.Series, delimiter: str = ",") -> Column | LeftOut:
     """One feature from its cells, or why it is none."""
     texts = cells.str.strip_chars(BLANKS)
-    numbers = Numbers.read(name, texts)
+    numbers = Numbers.read(name, texts, delimiter)
     if numbers.are_the_column:
         return _constant(numbers.column())
     words = texts.filter(~missing(texts, MISSING_TEXTS))
@@ -218,13 +221,13 @@ class Numbers:
     levels: int
 
     @classmethod
-    def read(cls, name: str, texts: pl.Series) -> Numbers:
+    def read(cls, name: str, texts: pl.Series, delimiter: str) -> Numbers:
         """The column as plain numbers, or in the spelling that more of its cells fit."""
         plain = cls._spelled(name, texts, None)
         if not plain.strays:
             return plain
         known = texts.filter(~missing(texts, (*MISSING_NUMBERS, *MISSING_AMONG_NUMBERS)))
-        if (format := format_of(known)) is None:
+        if (format := format_of(known, delimiter)) is None:
             return plain
         spelled = cls._spelled(name, texts, format)
         return spelled if spelled.rows_of_strays < plain.rows_of_strays else plain
@@ -300,10 +303,6 @@ class Numbers:
 
 def count(rows: int) -> str:
     return f"{rows:,} {'row' if rows == 1 else 'rows'}"
-
-
-def format_of(texts: pl.Series) -> str | None:
-    return None
 
 
 def _date(name: str, texts: pl.Series) -> Column | LeftOut | None:

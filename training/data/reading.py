@@ -28,7 +28,9 @@ INDEXES = frozenset({"", "rownames", "row.names", "row_names", "rowname", "unnam
 #: Of these, those that no one gave: whatever differs in every row under them is no feature.
 NAMELESS = frozenset({"", "unnamed: 0"})
 #: Names that features have too: only what counts the rows is an index.
-PERHAPS_INDEXES = frozenset({"x", "x.1", "...1", "v1", "no", "nr", "row", "#", "id"})
+PERHAPS_INDEXES = frozenset({"X", "X.1", "...1", "V1", "Id", "ID", "id"})
+#: So many rows must be counted for that.
+FEWEST_COUNTED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ def prepare(
     spec = of_file.with_flags(of_flags)
     target = None
     if name is not None:
-        read = targets.read(name, table.columns[name])
+        read = targets.read(name, table.columns[name], table.delimiter)
         if isinstance(read, Target) and read.mixed and pipeline is None:
             read = Problem(read.mixed)
         if isinstance(read, Problem):
@@ -183,9 +185,9 @@ def _columns(
             made.append(index)
             continue
         try:
-            made.append(kinds.column(name, cells, stated))
+            made.append(kinds.column(name, cells, stated, read.delimiter))
         except kinds.Misfit as error:
-            inferred = kinds.column(name, cells, replace(stated, kind=None))
+            inferred = kinds.column(name, cells, replace(stated, kind=None), read.delimiter)
             made.append(inferred)
             problems.append(_misfit(error, spec.kinds[name], inferred))
     return made, problems
@@ -202,14 +204,13 @@ def _misfit(error: kinds.Misfit, stated: str, inferred: Column | LeftOut) -> Pro
 def _index(name: str, cells: pl.Series) -> LeftOut | None:
     """A first column that only numbers the rows, or names them."""
     called, texts = name.lower(), cells.str.strip_chars()
-    if called not in INDEXES and called not in PERHAPS_INDEXES:
+    if called not in INDEXES and (name not in PERHAPS_INDEXES or len(texts) < FEWEST_COUNTED):
         return None
     numbers = texts.cast(pl.Int64, strict=False)
-    start = numbers[0]
-    counts = start in (0, 1) and (numbers == pl.int_range(start, start + len(texts), eager=True)).all()
-    differ = not texts.is_duplicated().any()
-    if called in INDEXES:
-        counts = counts or (differ and (called in NAMELESS or numbers.null_count() == len(numbers)))
+    from_one = pl.Series(np.arange(1, len(texts) + 1))
+    counts = not numbers.null_count() and ((numbers == from_one).all() or (numbers == from_one - 1).all())
+    if not counts and called in INDEXES and not texts.is_duplicated().any():
+        counts = called in NAMELESS or numbers.null_count() == len(numbers)
     if not counts:
         return None
     if called == "id":

@@ -43,10 +43,10 @@ class Target:
     notes: tuple[Note, ...] = ()
 
 
-def read(name: str, cells: pl.Series) -> Target | Problem:
+def read(name: str, cells: pl.Series, delimiter: str = ",") -> Target | Problem:
     """The target of the rows that have one, or why it cannot be learnt."""
     texts = cells.str.strip_chars(BLANKS)
-    numbers = kinds.Numbers.read(name, texts)
+    numbers = kinds.Numbers.read(name, texts, delimiter)
     quantity = numbers.rows > numbers.rows_of_strays
     missing = kinds.missing(texts, MISSING_NUMBERS if quantity else MISSING_TEXTS)
     if quantity and numbers.beyond:
@@ -68,8 +68,8 @@ def read(name: str, cells: pl.Series) -> Target | Problem:
     if quantity and ((known % 1).any() or len(np.unique(known)) > MOST_CLASSES):
         mixed = (
             f"the target '{name}' holds numbers, and in {kinds.count(rows_of_strays)} another text, such "
-            f"as '{min(numbers.strays)[:30]}'; correct or empty those cells (rows without a target are left "
-            "out)"
+            f"as '{min(numbers.strays)[:30]}'; correct or empty those cells: rows without a target are "
+            "left out"
         )
         return Target(name, kept, _labels(texts), None, texts.n_unique(), True, mixed, tuple(notes))
     return _of_texts(name, texts, kept, notes)
