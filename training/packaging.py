@@ -54,6 +54,7 @@ from training.proof.breakpoints import breakpoints
 from training.proof.parity import Finding, Gate, Scale
 from training.report import card, console, metrics
 from training.report.evidence import Evidence
+from training.report.progress import step
 
 LIBRARIES = (*PICKLE_LIBRARIES, "pandas", "skl2onnx", "onnx", "onnxruntime")
 
@@ -138,7 +139,11 @@ def package(
     """
     estimator = JoblibScorer(fitted.estimator, fitted.contract)
     imported = fitted.imported
-    with users_code(f"scoring the {console.named_rows(imported)} fails", say):
+    named = console.named_rows(imported)
+    with (
+        step(say, f"scoring the {length(fitted.rows):,} {named}"),
+        users_code(f"scoring the {named} fails", say),
+    ):
         scores = estimator.score(fitted.rows)
         fitted, scores = _answered(fitted, scores, say)
         measured: dict[str, Any] = {}
@@ -149,9 +154,10 @@ def package(
     proven = prove(fitted, estimator, seed=seed, exact=exact, say=say, export=export)
     with users_code("scoring the golden rows fails", say):
         golden = rows.golden(proven.scorer, fitted.requested, fitted.typical, seed)
-    say("drawing the model report ...")
-    made = _described(fitted, scores, measured, proven, golden)
-    bundling.write(out, *made, check=_rehearse)
+    with step(say, "drawing the model report"):
+        made = _described(fitted, scores, measured, proven, golden)
+    with step(say, "writing the bundle, and serving its golden rows from it"):
+        bundling.write(out, *made, check=_rehearse)
     say(console.done(made.manifest, out))
     return made
 
@@ -183,20 +189,20 @@ def prove(
 
     ``rows_compared``: so many rows are compared, or as many more as the edges of the features need.
     """
-    say("exporting to ONNX, and comparing the graph with scikit-learn ...")
     contract = fitted.contract
     typical = dates.expanded_record(fitted.requested.features, fitted.typical)
-    some = {name: values[:rows_compared] for name, values in fitted.rows.items()}
-    adversarial = rows.adversarial(
-        contract.features,
-        typical,
-        seed,
-        breakpoints(fitted.estimator, contract, typical, seed),
-        at_least=rows_compared - length(some),
-    )
-    gate = Gate(estimator, contract.task, some, adversarial, _scale(fitted, estimator, some), exact)
-    graph, scorer, finding = _exported(fitted, gate, export)
-    program, program_finding = (None, None) if graph is None else _compiled(graph, contract, gate)
+    with step(say, "exporting to ONNX, and comparing the graph with scikit-learn"):
+        some = {name: values[:rows_compared] for name, values in fitted.rows.items()}
+        adversarial = rows.adversarial(
+            contract.features,
+            typical,
+            seed,
+            breakpoints(fitted.estimator, contract, typical, seed),
+            at_least=rows_compared - length(some),
+        )
+        gate = Gate(estimator, contract.task, some, adversarial, _scale(fitted, estimator, some), exact)
+        graph, scorer, finding = _exported(fitted, gate, export)
+        program, program_finding = (None, None) if graph is None else _compiled(graph, contract, gate)
     say(console.parity(finding, program_finding, imported=fitted.imported))
     if graph is None:
         finding = _steady(gate, finding, say)

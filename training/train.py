@@ -24,6 +24,7 @@ from training.export.graph import to_onnx
 from training.packaging import Export, Fitted, package
 from training.pipelines import Choice
 from training.report import console
+from training.report.progress import Progress, step, steps_to_come
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 
@@ -55,17 +56,13 @@ def train(options: Options, say: Say = print, export: Export = to_onnx) -> Manif
     ``BundleError``, and then an earlier bundle is as it was.
     """
     _check(options)
-    transcript: list[str] = []
-
-    def tell(text: str) -> None:
-        transcript.append(text)
-        say(text)
-
-    dataset, choice = _read(options, tell)
-    fitted = _fit(dataset, choice, options, tell)
-    made = package(fitted, options.out, seed=options.seed, exact=options.exact, say=tell, export=export)
+    progress = Progress.of(say)
+    progress.expect(steps_to_come(options.threshold))
+    dataset, choice = _read(options, progress)
+    fitted = _fit(dataset, choice, options, progress)
+    made = package(fitted, options.out, seed=options.seed, exact=options.exact, say=progress, export=export)
     if options.report:
-        (options.report / "report.txt").write_text("\n".join(transcript) + "\n", encoding="utf-8")
+        (options.report / "report.txt").write_text("\n".join(progress.transcript) + "\n", encoding="utf-8")
         for name in DOCUMENTS:
             (options.report / name).write_bytes(made.files[name])
         (options.report / "metrics.json").write_text(json.dumps(made.manifest.metrics, indent=2) + "\n")
@@ -95,12 +92,13 @@ def _read(options: Options, say: Say) -> tuple[Dataset, Choice]:
     flags = columns.ColumnSpec(options.target, options.drop, options.ids, options.kinds)
     file = columns.read(options.columns) if options.columns else None
     if options.data is None:
-        say(f"making the synthetic sample (seed {options.seed}); --data takes your own CSV")
-        content = sample.rows(options.seed).to_csv(index=False).encode()
-        table = reading.parse(content, f"{sample.NAME}.csv", synthetic=True)
+        say("there is no --data, so the model learns from a synthetic sample")
+        with step(say, f"making the synthetic sample (seed {options.seed})"):
+            content = sample.rows(options.seed).to_csv(index=False).encode()
+            table = reading.parse(content, f"{sample.NAME}.csv", synthetic=True)
     else:
-        say(f"reading {options.data} ...")
-        table = reading.read(options.data)
+        with step(say, f"reading {options.data}"):
+            table = reading.read(options.data)
     stated = flags.target or (file and file.target)
     unsupervised = None if stated else _unsupervised(table, flags, file, options.pipeline)
     if unsupervised is not None:
