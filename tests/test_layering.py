@@ -45,6 +45,7 @@ FROM_HANDLER = (
     "handler.schema",
     "handler.errors",
     "handler.scoring",
+    "handler.spelling",
     "handler.terminal",
 )
 #: The installed script has the commands of both packages, and the handler must not import training.

@@ -23,7 +23,7 @@ from training.errors import Say, TrainingError
 from training.export.graph import to_onnx
 from training.packaging import Export, Fitted, package
 from training.pipelines import Choice
-from training.report import console
+from training.report import comparison, console
 from training.report.progress import Progress, step, steps_to_come
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
@@ -47,6 +47,7 @@ class Options:
     kinds: Mapping[str, Kind] = field(default_factory=dict)
     columns: Path | None = None
     threshold: str | None = None
+    compare: Path | None = None
 
 
 def train(options: Options, say: Say = print, export: Export = to_onnx) -> Manifest:
@@ -56,11 +57,20 @@ def train(options: Options, say: Say = print, export: Export = to_onnx) -> Manif
     ``BundleError``, and then an earlier bundle is as it was.
     """
     _check(options)
+    other = None if options.compare is None else comparison.loaded(options.compare)
     progress = Progress.of(say)
     progress.expect(steps_to_come(options.threshold))
     dataset, choice = _read(options, progress)
     fitted = _fit(dataset, choice, options, progress)
-    made = package(fitted, options.out, seed=options.seed, exact=options.exact, say=progress, export=export)
+    made = package(
+        fitted,
+        options.out,
+        seed=options.seed,
+        exact=options.exact,
+        say=progress,
+        export=export,
+        other=other,
+    )
     if options.report:
         (options.report / "report.txt").write_text("\n".join(progress.transcript) + "\n", encoding="utf-8")
         for name in DOCUMENTS:

@@ -15,6 +15,7 @@ from urllib.parse import quote, urlencode
 
 from handler import bundle, dates
 from handler.bundle import UNSUPERVISED, Feature, Manifest
+from handler.spelling import spelling
 from training.report import metrics
 from training.report.comparison import Comparison
 from training.report.evidence import Evidence
@@ -221,7 +222,8 @@ def _calls(manifest: Manifest, answer: Mapping[str, Any]) -> Iterator[str | Code
             'print(json.load(urlopen(Request("http://localhost:8080/predict", body, headers))))'
         )
     else:
-        texts = {name: _cell(value) for name, value in record.items() if value is not None}
+        cells = {each.name: _cell(each, record[each.name]) for each in manifest.features}
+        texts = {name: text for name, text in cells.items() if text}
         url = f"http://localhost:8080/predict?{urlencode(texts, quote_via=quote)}"
         yield "One record, in the address:"
         yield Code(f"curl {shlex.quote(url)}")
@@ -251,9 +253,12 @@ def _calls(manifest: Manifest, answer: Mapping[str, Any]) -> Iterator[str | Code
     )
 
 
-def _cell(value: Any) -> str:
+def _cell(feature: Feature, value: Any) -> str:
     """A JSON value as a query and a CSV spell it."""
-    return "" if value is None else value if isinstance(value, str) else json.dumps(value)
+    if value is None or isinstance(value, str):
+        return value or ""
+    spelled = spelling(feature.format) if feature.format and feature.kind in ("integer", "number") else None
+    return json.dumps(value) if spelled is None else json.dumps(value).replace(".", spelled.decimal)
 
 
 def _summary(manifest: Manifest, held_out: int) -> str:
