@@ -242,9 +242,7 @@ def _calls(manifest: Manifest, answer: Mapping[str, Any]) -> Iterator[str | Code
         )
         yield "A file, here rows.csv, with a header and a row for each record:"
         lines = io.StringIO()
-        csv.writer(lines, lineterminator="\n").writerows(
-            [record, [_cell(value) for value in record.values()]]
-        )
+        csv.writer(lines, lineterminator="\n").writerows([cells, cells.values()])
         yield Code(lines.getvalue().rstrip("\n"))
     yield "Its rows with their predictions, over HTTP, or on this machine as a new file:"
     yield Code(
