@@ -40,6 +40,7 @@ HEAVY = {
 }
 #: What training may use of the handler.
 FROM_HANDLER = (
+<<<<<<< HEAD
     "handler.bundle",
     "handler.dates",
     "handler.schema",
@@ -48,6 +49,11 @@ FROM_HANDLER = (
     "handler.spelling",
     "handler.terminal",
 )
+=======
+    "handler.bundle", "handler.dates", "handler.schema", "handler.spelling", "handler.errors",
+    "handler.scoring", "handler.terminal",
+)  # fmt: skip
+>>>>>>> main
 #: The installed script has the commands of both packages, and the handler must not import training.
 JOINS = {"__main__": ("handler.__main__", "handler.__version__")}
 

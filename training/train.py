@@ -16,9 +16,10 @@ from handler.bundle import DOCUMENTS, Feature, Kind, Manifest
 from handler.schema import Columns
 from handler.scoring.scorers import class_index, fed
 from training import bundling, feeding, fitting, pipelines
-from training.data import columns, reading, sample
+from training.data import columns, files, reading, sample
 from training.data.columns import ColumnSpec
-from training.data.reading import Dataset, Table
+from training.data.files import Table
+from training.data.reading import Dataset
 from training.errors import Say, TrainingError
 from training.export.graph import to_onnx
 from training.packaging import Export, Fitted, package
@@ -105,10 +106,10 @@ def _read(options: Options, say: Say) -> tuple[Dataset, Choice]:
         say("there is no --data, so the model learns from a synthetic sample")
         with step(say, f"making the synthetic sample (seed {options.seed})"):
             content = sample.rows(options.seed).to_csv(index=False).encode()
-            table = reading.parse(content, f"{sample.NAME}.csv", synthetic=True)
+            table = files.parse(content, f"{sample.NAME}.csv", synthetic=True)
     else:
         with step(say, f"reading {options.data}"):
-            table = reading.read(options.data)
+            table = files.read(options.data)
     stated = flags.target or (file and file.target)
     unsupervised = None if stated else _unsupervised(table, flags, file, options.pipeline)
     if unsupervised is not None:

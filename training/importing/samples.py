@@ -18,7 +18,7 @@ import polars as pl
 
 from handler.bundle import NUMBERS_FED_AS, Feature, Kind
 from handler.schema import LARGEST_NUMBER, MEANING
-from training.data import reading
+from training.data import files, reading
 from training.data.columns import near
 from training.data.reading import Column
 from training.errors import TrainingError
@@ -45,7 +45,7 @@ class Sample:
 
 def from_csv(path: Path, target: str | None) -> Sample:
     """The rows of a CSV, typed as ``pandas.read_csv`` does in a notebook; raises ``TrainingError``."""
-    table = reading.read(path, fewest=1)
+    table = files.read(path, fewest=1)
     if target is not None and target not in table.columns:
         raise TrainingError(
             f"{table.source} has no column '{target}' (--target); {near(target, [*table.columns])}"

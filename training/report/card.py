@@ -185,7 +185,8 @@ def _threshold(manifest: Manifest, evidence: Evidence) -> Iterator[Section]:
 
 def _compared(comparison: Comparison) -> Section:
     parts: list[str | Rows] = [
-        f"Both models on the same {comparison.rows:,} rows. {comparison.caution}",
+        f"Both models on the same {comparison.rows:,} rows. {comparison.caution} A metric is the better "
+        "the higher, except for errors and the log loss, which are the better the lower.",
         *([comparison.metrics] if comparison.metrics else []),
         " ".join(comparison.notes),
         *([comparison.labels] if comparison.labels else []),

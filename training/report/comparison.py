@@ -223,4 +223,4 @@ def _caution(own: Mapping[str, Any], other: Mapping[str, Any]) -> str:
 
 
 def _signed(difference: float) -> str:
-    return f"{'+' if difference > 0 else '−' if difference < 0 else ''}{shown(abs(difference))}"
+    return f"{'+' if difference > 0 else ''}{shown(difference)}"
