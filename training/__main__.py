@@ -160,6 +160,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
         help="predict the second of two classes from this probability on; auto: the one with the best F1",
     )
     _add_exact(add)
+    _add_compare(add)
     add(
         "--test-size",
         type=float,
@@ -203,6 +204,15 @@ def _add_columns(add: Callable[..., Any]) -> None:
 
 def _add_exact(add: Callable[..., Any]) -> None:
     add("--exact", action="store_true", help="serve the ONNX graph only where it differs by at most 1e-12")
+
+
+def _add_compare(add: Callable[..., Any]) -> None:
+    add(
+        "--compare",
+        type=Path,
+        metavar="DIR",
+        help="another bundle, to show what both models predict for the same rows",
+    )
 
 
 def _add_bundle(add: Callable[..., Any]) -> None:
@@ -251,6 +261,7 @@ def _package_parser(program: str) -> argparse.ArgumentParser:
     )
     _add_columns(add)
     _add_exact(add)
+    _add_compare(add)
     _add_bundle(add)
     return parser
 

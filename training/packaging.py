@@ -52,7 +52,8 @@ from training.needs import Needs, needs_of
 from training.proof import parity, rows
 from training.proof.breakpoints import breakpoints
 from training.proof.parity import Finding, Gate, Scale
-from training.report import card, console, metrics
+from training.report import card, comparison, console, metrics
+from training.report.comparison import Comparison
 from training.report.evidence import Evidence
 from training.report.progress import step
 
@@ -138,11 +139,19 @@ class Package(NamedTuple):
 
 
 def package(
-    fitted: Fitted, out: Path, *, seed: int, exact: bool, say: Say, export: Export = to_onnx
+    fitted: Fitted,
+    out: Path,
+    *,
+    seed: int,
+    exact: bool,
+    say: Say,
+    export: Export = to_onnx,
+    other: Model | None = None,
 ) -> Package:
     """Put the bundle of a fitted estimator at ``out``, whole or not at all.
 
-    ``exact``: let the exported forms differ by 1e-12 at most. Raises ``TrainingError`` or ``BundleError``.
+    ``exact``: let the exported forms differ by 1e-12 at most. ``other``: a model to compare with, of
+    ``comparison.loaded``. Raises ``TrainingError`` or ``BundleError``.
     """
     estimator = JoblibScorer(fitted.estimator, fitted.contract)
     imported = fitted.imported
@@ -158,14 +167,30 @@ def package(
             measured = metrics.measure(fitted.contract, fitted.truth, scores, fitted.every_truth)
     threshold = fitted.threshold
     say(console.quality(measured, fitted.contract, threshold, fitted.truth, scores, imported=imported))
+    compared = None if other is None else _compared(fitted, scores, other, say)
+    if compared is not None:
+        measured["compared"] = compared.as_json()
     proven = prove(fitted, estimator, seed=seed, exact=exact, say=say, export=export)
     with users_code("scoring the golden rows fails", say):
         golden = rows.golden(proven.scorer, fitted.requested, fitted.typical, seed)
     with step(say, "drawing the model report"):
-        made = _described(fitted, scores, measured, proven, golden)
+        made = _described(fitted, scores, measured, proven, golden, compared)
     with step(say, "writing the bundle, and serving its golden rows from it"):
         bundling.write(out, *made, check=_rehearse)
     say(console.done(made.manifest, out))
+    return made
+
+
+def _compared(fitted: Fitted, scores: Scores, other: Model, say: Say) -> Comparison | None:
+    """The other model on the same rows; None, with the reason said, where both cannot be compared."""
+    try:
+        made = comparison.compare(
+            fitted.contract, fitted.training, fitted.rows, fitted.truth, scores, other
+        )
+    except TrainingError as error:
+        say(f"not compared with {other.manifest.name} {other.manifest.version}: {error}")
+        return None
+    say(console.compared(made))
     return made
 
 
@@ -300,6 +325,7 @@ def _described(
     measured: Mapping[str, Any],
     proven: Proven,
     golden: tuple[Mapping[str, Any], ...],
+    compared: Comparison | None,
 ) -> Package:
     """The model files with the manifest that states them, and the documents that show it."""
     runtime: Literal["onnx", "joblib"] = "onnx" if ONNX in proven.files else "joblib"
@@ -339,7 +365,7 @@ def _described(
     model = Model.of(manifest, proven.scorer, program)
     answer = model.predict_one(model.schema.from_json(golden[0]["record"]))
     # They name the version, which is not over them.
-    documents = card.documents(manifest, evidence, {**answer, "model": manifest.identity})
+    documents = card.documents(manifest, evidence, {**answer, "model": manifest.identity}, compared)
     files = {**manifest.files, **bundling.sha256_of(documents)}
     return Package(manifest._replace(files=files), {**proven.files, **documents})
 

@@ -42,6 +42,7 @@ class Options:
     nullable: tuple[str, ...] = ()
     columns: Path | None = None
     threshold: str | None = None
+    compare: Path | None = None
 
 
 def train(options: Options, say: Say = print, export: Callable[..., bytes] | None = None) -> Manifest:
@@ -51,6 +52,11 @@ def train(options: Options, say: Say = print, export: Callable[..., bytes] | Non
     ``to_onnx``. Raises ``TrainingError`` or ``BundleError``, and then an earlier bundle is as it was.
     """
     _check(options)
+    other = None
+    if options.compare is not None:
+        from training.report import comparison
+
+        other = comparison.loaded(options.compare)
     progress = Progress.of(say)
     progress.expect(steps_to_come(options.threshold))
     table, flags, file = _read(options, progress)
@@ -76,6 +82,7 @@ def train(options: Options, say: Say = print, export: Callable[..., bytes] | Non
         exact=options.exact,
         say=progress,
         export=export or to_onnx,
+        other=other,
     )
     if options.report:
         (options.report / "report.txt").write_text("\n".join(progress.transcript) + "\n", encoding="utf-8")

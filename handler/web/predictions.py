@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from handler.errors import (
@@ -134,12 +135,12 @@ def post_predict_file(model: Model, settings: Settings, request: Request) -> Ans
         if request.most is not None and len(rejects) * SHORTEST_REJECT > request.most:
             raise AnswerTooLarge(request.most)
     document = {**columns, "rejected": rejects, "model": model.manifest.identity}
-    counts = {"rows": len(columns["predictions"]), "rejected": len(rejects)}
+    answered = partial(answer_json, rows=len(columns["predictions"]), rejected=len(rejects))
     if by_class:
-        answer = answer_json({**columns, "probabilities": by_class, **document}, **counts)
+        answer = answered({**columns, "probabilities": by_class, **document})
         if request.most is None or length_in_json(answer) <= request.most:
             return answer
-    return answer_json(document, **counts)
+    return answered(document)
 
 
 def _beside(rows: Rows, values: Sequence[object]) -> list[object]:

@@ -19,6 +19,7 @@ from training.pipelines import Choice
 from training.proof.parity import Finding, Scale
 from training.report import metrics
 from training.report.columns import grid
+from training.report.comparison import Comparison
 
 #: A class counts as rare below this share of what it would have if all classes had as many rows.
 RARE = 0.4
@@ -131,6 +132,19 @@ def _thresholds(label: Label, chosen: float, positive: np.ndarray, probability: 
         mark = " (chosen)" if threshold == chosen else ""
         rows.append((f"{threshold:.4g}{mark}", *(f"{value:.4f}" for value in measured[:3])))
     return grid((f"'{label}' from", "precision", "recall", "f1"), rows, "<>>>")
+
+
+def compared(comparison: Comparison) -> str:
+    """Both models on the same rows."""
+    table, labels = comparison.metrics, comparison.labels
+    return "\n".join(
+        [
+            f"compared with {comparison.name} {comparison.version} on {comparison.rows:,} rows:",
+            *(grid(table[0], table[1:], "<>>>") if table else []),
+            *(grid(labels[0], labels[1:], "<" + ">" * (len(labels[0]) - 1)) if labels else []),
+            *(f"  {note}" for note in (*comparison.notes, comparison.caution)),
+        ]
+    )
 
 
 def named_rows(imported: bool) -> str:
