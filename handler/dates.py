@@ -91,6 +91,8 @@ def pattern(format: str) -> re.Pattern[str]:
     parts = []
     for index, piece in enumerate(re.split("%(.)", format, flags=re.DOTALL)):
         if index % 2 == 0:
+            if "%" in piece:
+                raise ValueError("it ends in %")
             parts.append(" +".join(map(in_either_case, re.split(r"\s+", piece))))
         elif piece == "%":
             parts.append("%")

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from handler.bundle import Feature, Kind, Manifest
 from handler.errors import LONGEST_NAME, InvalidRecords, Problems
@@ -262,6 +262,16 @@ class Schema:
         self.names = tuple(feature.name for feature in self.features)
         self._needed = sum(not feature.nullable for feature in self.features)
         self._by_name = {feature.name: feature for feature in self.features}
+        self._ranges = tuple(
+            (position, feature.name, feature.minimum, feature.maximum)
+            for position, feature in enumerate(self.features)
+            if feature.minimum is not None and feature.maximum is not None
+        )
+        self._known = tuple(
+            (position, feature.name, frozenset(("", *feature.categories)))
+            for position, feature in enumerate(self.features)
+            if feature.open and feature.categories
+        )
 
     @classmethod
     def of(cls, manifest: Manifest) -> Schema:
@@ -374,6 +384,22 @@ class Schema:
         names = {known.lower(): known for known in self.names if len(known) <= 2 * LONGEST_HINTED}
         near = difflib.get_close_matches(name.lower(), names, 1)
         return f"; did you mean '{names[near[0]]}'?" if near else ""
+
+    def outside(self, record: Sequence[Any]) -> list[str]:
+        """The features of which a sound record has a value that training did not see the like of.
+
+        That is a number or a date beyond its range, or a category that is not known. A missing value and
+        free text never are.
+        """
+        beyond = [
+            name
+            for position, name, low, high in self._ranges
+            if record[position] < low or record[position] > high
+        ]
+        for position, name, known in self._known:
+            if record[position] not in known:
+                beyond.append(name)
+        return beyond
 
     def columns(self, records: Sequence[Record]) -> Columns:
         """Records side by side, as a scorer takes them."""

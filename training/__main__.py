@@ -11,7 +11,6 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,7 +18,9 @@ from handler import __main__ as serving
 from handler import __version__
 from handler.errors import FunctionError
 from training.data.columns import parse_kind
-from training.errors import Say, TrainingError
+from training.data.notes import Refused
+from training.errors import TrainingError
+from training.report.progress import PACKAGING, Progress, step
 
 EXAMPLES = """\
 examples:
@@ -48,7 +49,7 @@ def command(arguments: Sequence[str] | None = None) -> int:
 
 def main(arguments: Sequence[str] | None = None, program: str = "python -m training") -> int:
     """Run the command; returns its exit code."""
-    say = partial(print, flush=True)
+    say = Progress(sys.stdout)
     words = [*(sys.argv[1:] if arguments is None else arguments)]
     try:
         if words[:1] == ["package"]:
@@ -59,13 +60,15 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m train
             say(f"sklearn-function {__version__}")
             return 0
         options["kinds"] = dict(map(parse_kind, options.pop("kind")))
-        options |= {name: tuple(options[name]) for name in ("drop", "ids")}
-        say("loading scikit-learn ...")
+        options |= {name: tuple(options[name]) for name in ("drop", "ids", "nullable")}
+        options["data"] = tuple(options["data"] or ()) or None
         from training.train import Options, train
 
         # The user's own pipeline is looked for where the command is run.
         sys.path.insert(0, str(Path.cwd()))
         train(Options(**options), say)
+    except Refused as error:
+        return _failed(str(error), error.lines_after([*program.split(), *words]))
     except FunctionError as error:
         return _failed(str(error), getattr(error, "lines", ()))
     except OSError as error:
@@ -83,17 +86,18 @@ def _failed(message: str, lines: Sequence[str] = ()) -> int:
     return 2
 
 
-def _package(words: Sequence[str], program: str, say: Say) -> None:
+def _package(words: Sequence[str], program: str, say: Progress) -> None:
     """Bundle a fitted model; raises ``FunctionError``."""
     options = vars(_package_parser(program).parse_args(words))
     options["kinds"] = dict(map(parse_kind, options.pop("kind")))
     options["classes"] = _pairs(options["classes"])
     options["names"] = tuple(filter(None, map(str.strip, options["names"].split(","))))
     options |= {name: tuple(options[name]) for name in ("ids", "trusted_types")}
-    say("loading scikit-learn ...")
-    # A pickle may need a module of one's own, which is looked for where the command is run.
-    sys.path.insert(0, str(Path.cwd()))
-    from training.importing.command import Options, package_file
+    say.expect(2 + PACKAGING)
+    with step(say, "loading scikit-learn"):
+        # A pickle may need a module of one's own, which is looked for where the command is run.
+        sys.path.insert(0, str(Path.cwd()))
+        from training.importing.command import Options, package_file
 
     package_file(Options(**options), shlex.join(["python", "-m", "training", "package", *words]), say)
 
@@ -122,7 +126,14 @@ def _parser(program: str) -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--version", action="store_true", help="print the version")
-    add("--data", type=Path, metavar="CSV", help="the rows to learn from, with a header")
+    add(
+        "--data",
+        type=Path,
+        nargs="+",
+        action="extend",
+        metavar="FILE",
+        help="the rows to learn from: CSV with a header, plain or packed, Parquet, several, or a folder",
+    )
     add(
         "--target",
         metavar="COLUMN",
@@ -135,13 +146,21 @@ def _parser(program: str) -> argparse.ArgumentParser:
     )
     add("--drop", action="append", default=[], metavar="COLUMN", help="leave a column out")
     _add_columns(add)
-    add("--columns", type=Path, metavar="TOML", help="a file with target, drop, ids and kinds")
+    add(
+        "--nullable",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="a column that may be missing in a request, though it never is in the data",
+    )
+    add("--columns", type=Path, metavar="TOML", help="a file with target, drop, ids, kinds and nullable")
     add(
         "--threshold",
         metavar="P",
         help="predict the second of two classes from this probability on; auto: the one with the best F1",
     )
     _add_exact(add)
+    _add_compare(add)
     add(
         "--test-size",
         type=float,
@@ -179,12 +198,21 @@ def _add_columns(add: Callable[..., Any]) -> None:
         action="append",
         default=[],
         metavar="COLUMN=KIND",
-        help="take a column as integer, number, boolean, category or text",
+        help="take a column as integer, number, boolean, category, text, date or date:FORMAT",
     )
 
 
 def _add_exact(add: Callable[..., Any]) -> None:
     add("--exact", action="store_true", help="serve the ONNX graph only where it differs by at most 1e-12")
+
+
+def _add_compare(add: Callable[..., Any]) -> None:
+    add(
+        "--compare",
+        type=Path,
+        metavar="DIR",
+        help="another bundle, to show what both models predict for the same rows",
+    )
 
 
 def _add_bundle(add: Callable[..., Any]) -> None:
@@ -233,6 +261,7 @@ def _package_parser(program: str) -> argparse.ArgumentParser:
     )
     _add_columns(add)
     _add_exact(add)
+    _add_compare(add)
     _add_bundle(add)
     return parser
 

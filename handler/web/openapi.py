@@ -100,6 +100,13 @@ def _ref(schema: str) -> Node:
 
 
 TEXT: Node = {"type": "string"}
+OUTSIDE = (
+    "The features whose value lies outside of what training saw: beyond its range, or another category. "
+    "Only where there are any"
+)
+BY_CLASS = (
+    "One list per class, in the order of the rows; left out where the answer would be too large with them"
+)
 #: What an id column is.
 CARRIED = "Carried back in the answer; it is not a feature"
 #: What a column is that training dropped.
@@ -369,20 +376,31 @@ def _schemas(manifest: Manifest) -> Node:
     if manifest.score:
         answer["score"] = {"type": "number", "description": SCORE[manifest.task]}
         file["scores"] = _list(_or_null(answer["score"]))
+    if manifest.probabilities:
+        columns = {str(each): _list(_or_null({"type": "number"})) for each in manifest.classes}
+        file["probabilities"] = {**_object(columns), "description": BY_CLASS}
     nullable = [feature.name for feature in manifest.features if feature.nullable]
     record = {feature.name: _json_schema(feature) for feature in manifest.features}
     types = ["string", "number", "boolean", "null"]
     carried: Node = {name: {"type": types, "description": CARRIED} for name in manifest.ids}
     ignored: Node = {name: {"description": IGNORED} for name in manifest.ignored}
-    optional: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ("outside",)
+    answer["outside"] = {
+        "type": "array",
+        "description": OUTSIDE,
+        "items": TEXT,
+        "minItems": 1,
+    }
     if carried:
         answer["ids"] = _object(carried, optional=manifest.ids)
-        optional = ("ids",)
+        optional = ("outside", "ids")
     return {
         "Record": _object({**ignored, **record, **carried}, optional=[*nullable, *carried, *ignored]),
         "Prediction": _object({**answer, **identity}, optional=optional),
         "Predictions": _object({"predictions": _list(_object(answer, optional=optional)), **identity}),
-        "FilePredictions": _object({**file, "rejected": _list(_ref("Reject")), **identity}),
+        "FilePredictions": _object(
+            {**file, "rejected": _list(_ref("Reject")), **identity}, optional=["probabilities"]
+        ),
         **SCHEMAS,
     }
 
@@ -534,7 +552,12 @@ def _file_predictions(manifest: Manifest) -> Node | None:
     if not answers:
         return None
     keys = {"predictions": "prediction", **({"scores": "score"} if manifest.score else {})}
-    columns = {name: [*(answer[key] for answer in answers), None] for name, key in keys.items()}
+    columns: Node = {name: [*(answer[key] for answer in answers), None] for name, key in keys.items()}
+    if manifest.probabilities:
+        columns["probabilities"] = {
+            str(each): [*(answer["probabilities"][str(each)] for answer in answers), None]
+            for each in manifest.classes
+        }
     width = len(manifest.features)
     reason = f"the row has {width + 1} cells and the header {width}"
     reject = {"line": len(answers) + 2, "column": "", "code": "too_many_cells", "reason": reason}

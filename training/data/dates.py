@@ -124,7 +124,8 @@ def _gaps(held: list[tuple[str, str]]) -> str:
 def _directive(letter: str, piece: str) -> str:
     if letter == "q":
         return f"{piece[0]}%q"
-    return "%B" if letter == "b" and len(piece) > 4 else f"%{letter}"
+    whole = len(piece) > 3 and piece.lower() != "sept"
+    return "%B" if letter == "b" and whole else f"%{letter}"
 
 
 def _time(match: re.Match[str]) -> str:

@@ -336,16 +336,23 @@ def test_assets_are_gzip_and_named_by_content_type(route: str) -> None:
     assert pages.asset(route)[0] is content
 
 
-def test_the_page_links_to_its_siblings_and_holds_no_script() -> None:
-    page = gzip.decompress(pages.asset("apidocs")[0]).decode()
+@pytest.mark.parametrize(
+    ("route", "loaded"),
+    [
+        ("apidocs", {"swagger-ui.css", "swagger-ui-bundle.js", "apidocs.js", "openapi.json"}),
+        ("", {"page.css", "page.js", "apidocs", "openapi.json"}),
+    ],
+)
+def test_a_page_links_to_its_siblings_and_holds_no_script(route: str, loaded: set[str]) -> None:
+    page = gzip.decompress(pages.asset(route)[0]).decode()
     links = re.findall(r'(?:href|src)="([^"]+)"', page)
     siblings = {link for link in links if not link.startswith("data:")}
-    assert siblings == {"swagger-ui.css", "swagger-ui-bundle.js", "apidocs.js", "openapi.json"}
+    assert siblings == loaded
     assert not re.search(r"<script[^>]*>[^<]", page)
 
 
 def test_swagger_ui_comes_with_its_licence_and_version() -> None:
-    folder = pages.FOLDER
+    folder = pages.FOLDER / "swagger"
     assert re.fullmatch(r"swagger-ui-dist 5\.\d+\.\d+\n", (folder / "VERSION").read_text())
     assert "Apache License" in (folder / "LICENSE").read_text()
     assert "SmartBear" in (folder / "NOTICE").read_text()
