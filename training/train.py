@@ -79,6 +79,7 @@ def _check(options: Options) -> None:
     fitting.check_threshold(options.threshold)
     bundling.check_target(options.out)
     if options.report:
+        bundling.require_writable(options.report.absolute(), options.report)
         options.report.mkdir(parents=True, exist_ok=True)
 
 
