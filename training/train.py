@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from handler.bundle import DOCUMENTS, Kind, Manifest
+import numpy as np
+
+from handler import dates
+from handler.bundle import DOCUMENTS, Feature, Kind, Manifest
+from handler.schema import Columns
 from handler.scoring.scorers import class_index, fed
 from training import bundling, feeding, fitting, pipelines
-from training.data import columns, reading, sample
+from training.data import columns, files, reading, sample
 from training.data.columns import ColumnSpec
-from training.data.reading import Dataset, Table
+from training.data.files import Table
+from training.data.reading import Dataset
 from training.errors import Say, TrainingError
 from training.export.graph import to_onnx
 from training.packaging import Export, Fitted, package
@@ -91,10 +97,10 @@ def _read(options: Options, say: Say) -> tuple[Dataset, Choice]:
         say("there is no --data, so the model learns from a synthetic sample")
         with step(say, f"making the synthetic sample (seed {options.seed})"):
             content = sample.rows(options.seed).to_csv(index=False).encode()
-            table = reading.parse(content, f"{sample.NAME}.csv", synthetic=True)
+            table = files.parse(content, f"{sample.NAME}.csv", synthetic=True)
     else:
         with step(say, f"reading {options.data}"):
-            table = reading.read(options.data)
+            table = files.read(options.data)
     stated = flags.target or (file and file.target)
     unsupervised = None if stated else _unsupervised(table, flags, file, options.pipeline)
     if unsupervised is not None:
@@ -107,7 +113,7 @@ def _read(options: Options, say: Say) -> tuple[Dataset, Choice]:
     if target.mixed and options.pipeline is None:
         raise TrainingError(target.mixed)
     name = options.pipeline or ("logistic" if target.classifies else "linear")
-    choice = pipelines.choose(name, dataset.features, classifies=target.classifies)
+    choice = pipelines.choose(name, given(dataset), classifies=target.classifies)
     if choice.unsupervised:
         raise TrainingError(
             f"pipeline '{name}' learns without a target: leave out "
@@ -125,7 +131,7 @@ def _unsupervised(
         return None
     try:
         dataset = reading.prepare(table, flags, file, supervised=False)
-        choice = pipelines.choose(name, dataset.features)
+        choice = pipelines.choose(name, given(dataset))
     except TrainingError:
         if reading.DEFAULT_TARGET in table.columns:  # then a supervised pipeline does not need --target
             return None
@@ -136,9 +142,13 @@ def _unsupervised(
 def _fit(dataset: Dataset, choice: Choice, options: Options, say: Say) -> Fitted:
     """The pipeline, fitted on the dataset, with the rows held out."""
     target = dataset.target
+
+    def take(rows: np.ndarray) -> Columns:
+        return dates.expanded(dataset.features, dataset.take(rows))
+
     parts = fitting.split(dataset, choice, options.test_size, options.seed)
     say(console.split(parts, choice, options.test_size, options.seed))
-    features = feeding.as_looked_for(choice.estimator, dataset.features)
+    features = feeding.as_looked_for(choice.estimator, given(dataset))
     if choice.name not in pipelines.NAMED and (line := feeding.described(features)):
         say(line)
     rows_as = feeding.rows_as(choice.estimator)
@@ -148,10 +158,11 @@ def _fit(dataset: Dataset, choice: Choice, options: Options, say: Say) -> Fitted
             f"{', '.join(each.name for each in features)}; leave out the others (--drop), or put the "
             "vectorizer into a ColumnTransformer"
         )
-    rows = fed(features, dataset.take(parts.train), rows_as)
+    rows = fed(features, take(parts.train), rows_as)
     y = None if parts.y is None else parts.y[parts.train]
     estimator = fitting.fit(choice, rows, y, options.threshold, options.seed, say)
-    contract = fitting.contract_of(estimator, features, dataset.take(parts.train[:1]), rows_as)
+    contract = fitting.contract_of(estimator, features, take(parts.train[:1]), rows_as)
+    by_name = {feature.name: feature for feature in contract.features}
     index = None if parts.y is None else class_index(contract.classes)
     truth = parts.y if parts.y is None or index is None else index(parts.y)
     table = dataset.table
@@ -163,7 +174,7 @@ def _fit(dataset: Dataset, choice: Choice, options: Options, say: Say) -> Fitted
         target="" if target is None else target.name,
         ids=dataset.ids,
         typical=tuple(column.typical for column in dataset.columns),
-        rows=dataset.take(parts.held_out),
+        rows=take(parts.held_out),
         truth=None if truth is None else truth[parts.held_out],
         every_truth=truth,
         training={
@@ -175,4 +186,16 @@ def _fit(dataset: Dataset, choice: Choice, options: Options, say: Say) -> Fitted
             "pipeline": choice.name,
             "synthetic": table.synthetic,
         },
+        stated=tuple(by_name.get(feature.name, feature) for feature in dataset.features),
     )
+
+
+def given(dataset: Dataset) -> tuple[Feature, ...]:
+    """The features that a pipeline is given: parts in place of dates. Raises ``TrainingError``."""
+    features = dates.expanded_features(dataset.features)
+    (name, count), *_ = Counter(feature.name for feature in features).most_common(1)
+    if count > 1:
+        raise TrainingError(
+            f"column '{name}' has the name of a part of a date: rename it, or leave it out: --drop '{name}'"
+        )
+    return features

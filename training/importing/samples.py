@@ -18,7 +18,7 @@ import polars as pl
 
 from handler.bundle import NUMBERS_FED_AS, Feature, Kind
 from handler.schema import LARGEST_NUMBER, MEANING
-from training.data import reading
+from training.data import files, reading
 from training.data.columns import near
 from training.data.reading import Column
 from training.errors import TrainingError
@@ -45,7 +45,7 @@ class Sample:
 
 def from_csv(path: Path, target: str | None) -> Sample:
     """The rows of a CSV, typed as ``pandas.read_csv`` does in a notebook; raises ``TrainingError``."""
-    table = reading.read(path, fewest=1)
+    table = files.read(path, fewest=1)
     if target is not None and target not in table.columns:
         raise TrainingError(
             f"{table.source} has no column '{target}' (--target); {near(target, [*table.columns])}"
@@ -237,6 +237,11 @@ def _levels(name: str, values: pd.Series) -> Column:
 def _forced(made: Column, kind: Kind) -> Column:
     """The column as another kind than its values suggest; raises ``TrainingError`` where they are not."""
     name, numbers = made.feature.name, made.values
+    if kind == "date":
+        raise TrainingError(
+            f"column '{name}' cannot be a date (--kind): the model was fitted on what the sample holds, "
+            "and only training makes the parts of a date; leave out the --kind"
+        )
     wrong = TrainingError(
         f"column '{name}' must be {MEANING[kind]} (--kind), and some of its values are not"
     )

@@ -17,7 +17,7 @@ from handler.bundle import Feature, Kind
 from handler.schema import parse_text
 from handler.scoring.model import Model
 from tests.support.bundles import Run, small
-from training.data import reading
+from training.data import files, reading
 from training.data.columns import ColumnSpec
 from training.errors import TrainingError
 
@@ -54,7 +54,7 @@ def _csv(**columns: Sequence[str]) -> bytes:
     ],
 )
 def test_a_columns_kind(cells: Sequence[str], expected: Feature | None) -> None:
-    table = reading.parse(_csv(x=cells, y=[str(place) for place in range(len(cells))]), "rows.csv")
+    table = files.parse(_csv(x=cells, y=[str(place) for place in range(len(cells))]), "rows.csv")
     if expected is None:
         with pytest.raises(TrainingError):
             reading.prepare(table, ColumnSpec("y"))
@@ -86,7 +86,7 @@ def test_what_is_odd_about_a_column_is_noted(run: Run, capsys: pytest.CaptureFix
     ).filter(lambda cells: any(cell.strip() for cell in cells))
 )
 def test_training_reads_a_cell_as_serving_does(cells: list[str]) -> None:
-    table = reading.parse(_csv(x=cells, y=[str(place) for place in range(len(cells))]), "rows.csv")
+    table = files.parse(_csv(x=cells, y=[str(place) for place in range(len(cells))]), "rows.csv")
     (column,) = reading.prepare(table, ColumnSpec("y")).columns
     assert column.values.tolist() == pytest.approx(
         [parse_text(column.feature, cell) for cell in cells], abs=0, rel=0, nan_ok=True
@@ -99,7 +99,7 @@ def test_training_reads_a_cell_as_serving_does(cells: list[str]) -> None:
 def test_the_csvs_that_are_read(delimiter: str, encoding: str, newline: str) -> None:
     lines = ['\'größe," b,c ",y', "1,p,0", '"2","q, r",1']
     text = newline.join(lines).replace(",", delimiter).replace(f"q{delimiter}", "q,")
-    table = reading.parse(text.replace(" b" + delimiter, " b,").encode(encoding), "rows.csv")
+    table = files.parse(text.replace(" b" + delimiter, " b,").encode(encoding), "rows.csv")
     assert list(table.columns) == ["größe", "b,c", "y"]
     assert [column.to_list() for column in table.columns.values()] == [
         ["1", "2"],
@@ -160,7 +160,7 @@ def test_task_and_classes_follow_from_the_target(
     ],
 )
 def test_a_kind_that_is_told(cells: Sequence[str], kind: Kind, expected: Feature | str) -> None:
-    table = reading.parse(_csv(x=cells, y=[str(place) for place in range(len(cells))]), "rows.csv")
+    table = files.parse(_csv(x=cells, y=[str(place) for place in range(len(cells))]), "rows.csv")
     told = ColumnSpec("y", kinds={"x": kind})
     if isinstance(expected, str):
         with pytest.raises(TrainingError, match=re.escape(expected)):
