@@ -107,6 +107,7 @@ def _check(options: Options) -> None:
     _check_threshold(options.threshold)
     bundling.check_target(options.out)
     if options.report:
+        bundling.require_writable(options.report.absolute(), options.report)
         options.report.mkdir(parents=True, exist_ok=True)
 
 

@@ -47,7 +47,7 @@ from handler.tables.rows import Block
 
 PREDICTIONS, REJECTED, SUMMARY = "predictions.csv", "rejected.csv", "summary.json"
 OUTPUTS = (PREDICTIONS, REJECTED, SUMMARY)
-SUFFIXES = (".csv", ".csv.gz", ".csv.zst")
+SUFFIXES = (".csv", ".csv.gz", ".csv.zst", ".tsv", ".tsv.gz", ".tsv.zst")
 REJECT_COLUMNS = ("line", "column", "code", "reason", "row")
 #: Each time that a run starts again, another run has written, or the input has changed.
 ATTEMPTS = 50

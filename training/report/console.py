@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -210,10 +209,6 @@ def _prediction(prediction: Mapping[str, Any]) -> str:
 
 
 def done(manifest: Manifest, out: Path) -> str:
-    """Where the bundle is, and what to do next."""
-    where = "" if out == Path("handler/model") else f"MODEL_DIR={shlex.quote(str(out))} "
+    """Where the bundle is, and which model it holds."""
     synthetic = " (trained on synthetic data)" if manifest.training.get("synthetic") else ""
-    return (
-        f"bundle: {out}, model {manifest.name} version {manifest.version}{synthetic}\n"
-        f"next: {where}make serve"
-    )
+    return f"bundle: {out}, model {manifest.name} version {manifest.version}{synthetic}"
