@@ -11,7 +11,6 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,7 +18,8 @@ from handler import __main__ as serving
 from handler import __version__
 from handler.errors import FunctionError
 from training.data.columns import parse_kind
-from training.errors import Say, TrainingError
+from training.errors import TrainingError
+from training.report.progress import PACKAGING, Progress, step, steps_to_come
 
 EXAMPLES = """\
 examples:
@@ -48,7 +48,7 @@ def command(arguments: Sequence[str] | None = None) -> int:
 
 def main(arguments: Sequence[str] | None = None, program: str = "python -m training") -> int:
     """Run the command; returns its exit code."""
-    say = partial(print, flush=True)
+    say = Progress(sys.stdout)
     words = [*(sys.argv[1:] if arguments is None else arguments)]
     try:
         if words[:1] == ["package"]:
@@ -61,8 +61,9 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m train
         options["kinds"] = dict(map(parse_kind, options.pop("kind")))
         options |= {name: tuple(options[name]) for name in ("drop", "ids")}
         options["data"] = tuple(options["data"] or ()) or None
-        say("loading scikit-learn ...")
-        from training.train import Options, train
+        say.expect(1 + steps_to_come(options["threshold"]))
+        with step(say, "loading scikit-learn"):
+            from training.train import Options, train
 
         # The user's own pipeline is looked for where the command is run.
         sys.path.insert(0, str(Path.cwd()))
@@ -84,17 +85,18 @@ def _failed(message: str, lines: Sequence[str] = ()) -> int:
     return 2
 
 
-def _package(words: Sequence[str], program: str, say: Say) -> None:
+def _package(words: Sequence[str], program: str, say: Progress) -> None:
     """Bundle a fitted model; raises ``FunctionError``."""
     options = vars(_package_parser(program).parse_args(words))
     options["kinds"] = dict(map(parse_kind, options.pop("kind")))
     options["classes"] = _pairs(options["classes"])
     options["names"] = tuple(filter(None, map(str.strip, options["names"].split(","))))
     options |= {name: tuple(options[name]) for name in ("ids", "trusted_types")}
-    say("loading scikit-learn ...")
-    # A pickle may need a module of one's own, which is looked for where the command is run.
-    sys.path.insert(0, str(Path.cwd()))
-    from training.importing.command import Options, package_file
+    say.expect(2 + PACKAGING)
+    with step(say, "loading scikit-learn"):
+        # A pickle may need a module of one's own, which is looked for where the command is run.
+        sys.path.insert(0, str(Path.cwd()))
+        from training.importing.command import Options, package_file
 
     package_file(Options(**options), shlex.join(["python", "-m", "training", "package", *words]), say)
 

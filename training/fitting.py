@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +21,7 @@ from training.errors import Say, TrainingError, one_line, users_code
 from training.export.layout import steps_of
 from training.pipelines import Choice, task_without_target, with_encoded_labels
 from training.proof.rows import unknown_category
+from training.report.progress import step
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +98,13 @@ def fit(
         raise TrainingError(f"--threshold is for classes, and pipeline '{choice.name}' {predicts}")
     if threshold is not None and classes != 2:
         raise TrainingError(f"--threshold is for two classes, and the target has {classes}")
-    say(f"fitting {choice.name} on {len(rows):,} rows ...")
     if estimator is not choice.estimator:
         say("XGBClassifier takes the classes 0 to k - 1 only: a VotingClassifier of it alone encodes them")
-    started = time.monotonic()
     try:
-        with users_code("the pipeline's fit fails", say):
+        with (
+            step(say, f"fitting {choice.name} on {len(rows):,} rows"),
+            users_code("the pipeline's fit fails", say),
+        ):
             estimator.fit(*([rows] if y is None else [rows, y]))
     except TrainingError as error:
         if "Invalid classes inferred" not in str(error):  # XGBoost's, somewhere within
@@ -112,7 +113,6 @@ def fit(
             f"{error}. XGBClassifier takes the classes 0 to k - 1 only: put VotingClassifier([('xgb', "
             "XGBClassifier(...))], voting='soft') in its place, which encodes them"
         ) from error
-    say(f"fitted in {time.monotonic() - started:.1f} s")
     run_in_process(estimator)
     if threshold is None or y is None:
         return estimator
@@ -126,7 +126,6 @@ def fit(
 
 
 def _best_threshold(estimator: Any, rows: pd.DataFrame, y: np.ndarray, seed: int, say: Say) -> float:
-    say("choosing the threshold with the best F1 over five folds ...")
     tuned = TunedThresholdClassifierCV(
         clone(estimator),
         scoring=make_scorer(f1_score, pos_label=estimator.classes_[1], zero_division=0.0),
@@ -134,7 +133,10 @@ def _best_threshold(estimator: Any, rows: pd.DataFrame, y: np.ndarray, seed: int
         thresholds=200,
         cv=StratifiedKFold(5, shuffle=True, random_state=seed),
     )
-    with users_code("choosing the threshold fails", say):
+    with (
+        step(say, "choosing the threshold with the best F1 over five folds"),
+        users_code("choosing the threshold fails", say),
+    ):
         tuned.fit(rows, y)
     threshold = float(tuned.best_threshold_)
     say(f"threshold: {threshold:.4g}, with a mean F1 of {tuned.best_score_:.4f} over the folds")

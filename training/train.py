@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from handler.bundle import DOCUMENTS, Kind, Manifest
+import numpy as np
+
+from handler import dates
+from handler.bundle import DOCUMENTS, Feature, Kind, Manifest
+from handler.schema import Columns
 from handler.scoring.scorers import class_index, fed
 from training import bundling, feeding, fitting, pipelines
 from training.data import columns, files, reading, sample
@@ -20,6 +25,7 @@ from training.export.graph import to_onnx
 from training.packaging import Export, Fitted, package
 from training.pipelines import Choice
 from training.report import console
+from training.report.progress import Progress, step, steps_to_come
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 
@@ -51,17 +57,13 @@ def train(options: Options, say: Say = print, export: Export = to_onnx) -> Manif
     ``BundleError``, and then an earlier bundle is as it was.
     """
     _check(options)
-    transcript: list[str] = []
-
-    def tell(text: str) -> None:
-        transcript.append(text)
-        say(text)
-
-    dataset, choice = _read(options, tell)
-    fitted = _fit(dataset, choice, options, tell)
-    made = package(fitted, options.out, seed=options.seed, exact=options.exact, say=tell, export=export)
+    progress = Progress.of(say)
+    progress.expect(steps_to_come(options.threshold))
+    dataset, choice = _read(options, progress)
+    fitted = _fit(dataset, choice, options, progress)
+    made = package(fitted, options.out, seed=options.seed, exact=options.exact, say=progress, export=export)
     if options.report:
-        (options.report / "report.txt").write_text("\n".join(transcript) + "\n", encoding="utf-8")
+        (options.report / "report.txt").write_text("\n".join(progress.transcript) + "\n", encoding="utf-8")
         for name in DOCUMENTS:
             (options.report / name).write_bytes(made.files[name])
         (options.report / "metrics.json").write_text(json.dumps(made.manifest.metrics, indent=2) + "\n")
@@ -91,13 +93,14 @@ def _read(options: Options, say: Say) -> tuple[Dataset, Choice]:
     flags = columns.ColumnSpec(options.target, options.drop, options.ids, options.kinds)
     file = columns.read(options.columns) if options.columns else None
     if options.data is None:
-        say(f"making the synthetic sample (seed {options.seed}); --data takes your own CSV")
-        content = sample.rows(options.seed).to_csv(index=False).encode()
-        table = files.parse(content, f"{sample.NAME}.csv", synthetic=True)
+        say("there is no --data, so the model learns from a synthetic sample")
+        with step(say, f"making the synthetic sample (seed {options.seed})"):
+            content = sample.rows(options.seed).to_csv(index=False).encode()
+            table = files.parse(content, f"{sample.NAME}.csv", synthetic=True)
     else:
         paths = (options.data,) if isinstance(options.data, Path) else options.data
-        say(f"reading {', '.join(map(str, paths))} ...")
-        table = files.read(*paths)
+        with step(say, f"reading {', '.join(map(str, paths))}") as tick:
+            table = files.read(*paths, tick=tick)
     stated = flags.target or (file and file.target)
     unsupervised = None if stated else _unsupervised(table, flags, file, options.pipeline)
     if unsupervised is not None:
@@ -110,7 +113,7 @@ def _read(options: Options, say: Say) -> tuple[Dataset, Choice]:
     if target.mixed and options.pipeline is None:
         raise TrainingError(target.mixed)
     name = options.pipeline or ("logistic" if target.classifies else "linear")
-    choice = pipelines.choose(name, dataset.features, classifies=target.classifies)
+    choice = pipelines.choose(name, given(dataset), classifies=target.classifies)
     if choice.unsupervised:
         raise TrainingError(
             f"pipeline '{name}' learns without a target: leave out "
@@ -128,7 +131,7 @@ def _unsupervised(
         return None
     try:
         dataset = reading.prepare(table, flags, file, supervised=False)
-        choice = pipelines.choose(name, dataset.features)
+        choice = pipelines.choose(name, given(dataset))
     except TrainingError:
         if reading.DEFAULT_TARGET in table.columns:  # then a supervised pipeline does not need --target
             return None
@@ -139,9 +142,13 @@ def _unsupervised(
 def _fit(dataset: Dataset, choice: Choice, options: Options, say: Say) -> Fitted:
     """The pipeline, fitted on the dataset, with the rows held out."""
     target = dataset.target
+
+    def take(rows: np.ndarray) -> Columns:
+        return dates.expanded(dataset.features, dataset.take(rows))
+
     parts = fitting.split(dataset, choice, options.test_size, options.seed)
     say(console.split(parts, choice, options.test_size, options.seed))
-    features = feeding.as_looked_for(choice.estimator, dataset.features)
+    features = feeding.as_looked_for(choice.estimator, given(dataset))
     if choice.name not in pipelines.NAMED and (line := feeding.described(features)):
         say(line)
     rows_as = feeding.rows_as(choice.estimator)
@@ -151,10 +158,11 @@ def _fit(dataset: Dataset, choice: Choice, options: Options, say: Say) -> Fitted
             f"{', '.join(each.name for each in features)}; leave out the others (--drop), or put the "
             "vectorizer into a ColumnTransformer"
         )
-    rows = fed(features, dataset.take(parts.train), rows_as)
+    rows = fed(features, take(parts.train), rows_as)
     y = None if parts.y is None else parts.y[parts.train]
     estimator = fitting.fit(choice, rows, y, options.threshold, options.seed, say)
-    contract = fitting.contract_of(estimator, features, dataset.take(parts.train[:1]), rows_as)
+    contract = fitting.contract_of(estimator, features, take(parts.train[:1]), rows_as)
+    by_name = {feature.name: feature for feature in contract.features}
     index = None if parts.y is None else class_index(contract.classes)
     truth = parts.y if parts.y is None or index is None else index(parts.y)
     table = dataset.table
@@ -166,7 +174,7 @@ def _fit(dataset: Dataset, choice: Choice, options: Options, say: Say) -> Fitted
         target="" if target is None else target.name,
         ids=dataset.ids,
         typical=tuple(column.typical for column in dataset.columns),
-        rows=dataset.take(parts.held_out),
+        rows=take(parts.held_out),
         truth=None if truth is None else truth[parts.held_out],
         every_truth=truth,
         training={
@@ -178,4 +186,16 @@ def _fit(dataset: Dataset, choice: Choice, options: Options, say: Say) -> Fitted
             "pipeline": choice.name,
             "synthetic": table.synthetic,
         },
+        stated=tuple(by_name.get(feature.name, feature) for feature in dataset.features),
     )
+
+
+def given(dataset: Dataset) -> tuple[Feature, ...]:
+    """The features that a pipeline is given: parts in place of dates. Raises ``TrainingError``."""
+    features = dates.expanded_features(dataset.features)
+    (name, count), *_ = Counter(feature.name for feature in features).most_common(1)
+    if count > 1:
+        raise TrainingError(
+            f"column '{name}' has the name of a part of a date: rename it, or leave it out: --drop '{name}'"
+        )
+    return features

@@ -115,10 +115,13 @@ def _sweep(block: Block, layout: Layout, schema: Schema) -> Rows | None:
     as_lines = not quotes and layout.delimiter == ","
     wanted = {layout.positions[feature.name]: feature for feature in schema.features}
     texts = {f"column {position}": pl.String for position in range(len(layout.header))}
+    nans = any(word in data for word in (b"nan", b"NaN", b"NAN"))  # polars reads them, as numbers
     numbers = {
         f"column {position}": pl.Int64 if feature.kind == "integer" else pl.Float64
         for position, feature in wanted.items()
         if feature.kind in ("integer", "number")
+        and feature.format is None
+        and not (nans and "nan" in feature.missing_words)
     }
     try:
         if as_lines:

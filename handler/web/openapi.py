@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
+from handler import dates
 from handler.bundle import CARD, REPORT, Feature, Manifest, Task
 from handler.errors import MOST_PROBLEMS, RequestTooSlow, ServerBusy
 from handler.schema import BOOLEANS, LARGEST_INTEGER, LARGEST_NUMBER, LONGEST_TEXT, MEANING
@@ -22,6 +24,9 @@ Node = dict[str, Any]
 #: Golden rows that an example shows, and categories that a description or an example names.
 ROWS_SHOWN = 3
 CATEGORIES_SHOWN = 8
+#: The formats of which a date is what JSON Schema calls a ``date-time``: with seconds and a zone.
+#: https://json-schema.org/draft/2020-12/json-schema-validation#section-7.3.1
+DATE_TIMES = ("%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S.%f%z")
 
 ABOUT = """\
 {predicts} from {count}. {trained}`/model` tells how it was trained and how well \
@@ -418,6 +423,8 @@ def _json_schema(feature: Feature) -> Node:
 
 def _bounds(feature: Feature) -> Node:
     """The type, and the limits that ``schema`` enforces."""
+    if feature.kind == "date":
+        return {"type": "string", "pattern": _date_pattern(feature), **_given(format=_date_format(feature))}
     if feature.kind == "integer":
         limit = int(LARGEST_INTEGER)
         return {"type": "integer", "minimum": -limit, "maximum": limit}
@@ -432,6 +439,20 @@ def _bounds(feature: Feature) -> Node:
     return {"type": "string"}
 
 
+def _date_pattern(feature: Feature) -> str:
+    """What a date looks like, in ECMA's regular expressions, which name no groups as Python does."""
+    forms = [re.sub(r"\?P<\w+>", "?:", form.pattern) for form in dates.patterns(feature.format)]
+    missing = ["", *map(dates.in_either_case, feature.missing_words)] if feature.nullable else []
+    return f"^[ \\t]*(?:{'|'.join([*forms, *missing])})[ \\t]*$"
+
+
+def _date_format(feature: Feature) -> str | None:
+    """JSON Schema's name of the date's own format, if it has one."""
+    if feature.format == dates.ISO_DATE:
+        return "date"
+    return "date-time" if feature.format in DATE_TIMES else None
+
+
 def _meaning(feature: Feature) -> str:
     words = MEANING[feature.kind].capitalize()
     if feature.kind == "category":
@@ -440,8 +461,12 @@ def _meaning(feature: Feature) -> str:
         seen = _listed(feature.categories[:CATEGORIES_SHOWN])
         more = f" and {hidden} more" if (hidden := len(feature.categories) - CATEGORIES_SHOWN) > 0 else ""
         return f"{words}; training saw {seen}{more}, others are accepted too" if seen else words
+    if feature.kind == "date":
+        words = f"A{dates.described(feature.format)[1:]}"
     if feature.kind == "boolean" or feature.minimum is None or feature.maximum is None:
         return words
+    if feature.kind == "date":
+        return f"{words}; {dates.seen(feature)} in training"
     return f"{words}; {feature.minimum:.10g} to {feature.maximum:.10g} in training"
 
 

@@ -14,6 +14,7 @@ from training.importing.files import Opened, Trust
 from training.importing.models import Wishes
 from training.importing.packages import clean_name, packaged
 from training.importing.samples import Sample
+from training.report.progress import step
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +46,8 @@ def package_file(options: Options, again: str, say: Say) -> Manifest:
             "--sample is missing: name a CSV with rows as the model was fitted on, some hundred; they "
             "show what each feature holds, and are never fitted on"
         )
-    say(f"reading {options.model} ...")
-    opened = files.opened(options.model, Trust(options.trust, options.trusted_types), again)
+    with step(say, f"reading {options.model}"):
+        opened = files.opened(options.model, Trust(options.trust, options.trusted_types), again)
     if not opened.imported["versions"]:
         say(f"note: {options.model.name} does not say which scikit-learn it was saved with")
     sample = _sample(options, opened)

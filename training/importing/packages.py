@@ -20,6 +20,7 @@ from training.importing import models, samples
 from training.importing.models import Wishes
 from training.importing.samples import Sample
 from training.report import console
+from training.report.progress import PACKAGING, Progress
 
 #: The seed of the adversarial rows, as training has it by default.
 SEED = 555
@@ -67,6 +68,8 @@ def packaged(
 ) -> Manifest:
     """Put the bundle of a fitted model at ``out``; raises ``TrainingError`` or ``BundleError``."""
     bundling.check_target(out)
+    say = Progress.of(say)
+    say.expect(PACKAGING)
     fitted = models.fitted(model, sample, wishes, imported, say)
     made = packaging.package(fitted, out, seed=SEED, exact=exact, say=say)
     first: Record = tuple(fitted.rows[feature.name][0] for feature in fitted.contract.features)

@@ -237,6 +237,11 @@ def _levels(name: str, values: pd.Series) -> Column:
 def _forced(made: Column, kind: Kind) -> Column:
     """The column as another kind than its values suggest; raises ``TrainingError`` where they are not."""
     name, numbers = made.feature.name, made.values
+    if kind == "date":
+        raise TrainingError(
+            f"column '{name}' cannot be a date (--kind): the model was fitted on what the sample holds, "
+            "and only training makes the parts of a date; leave out the --kind"
+        )
     wrong = TrainingError(
         f"column '{name}' must be {MEANING[kind]} (--kind), and some of its values are not"
     )

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from sklearn import metrics as sk
 
+from handler import dates
 from handler.bundle import UNSUPERVISED, Contract, Label, Manifest
 from handler.scoring.scorers import Scores
 from training.data.reading import Column, Dataset, Target
@@ -70,6 +71,8 @@ def _values(column: Column) -> str:
         return _listed(feature.categories)
     if feature.kind == "boolean":
         return "false, true"
+    if feature.kind == "date":
+        return dates.seen(feature)
     return _range(feature.minimum, feature.maximum)
 
 
@@ -147,9 +150,7 @@ def quality(
         return "\n".join([head, *itertools.chain.from_iterable(tables)])
     if truth is None:
         return f"scored the {len(scores.values):,} {rows}; without their targets there are no metrics"
-    named = ", ".join(
-        f"{name} {metrics.shown(value)}" for name, value in measured.items() if not isinstance(value, list)
-    )
+    named = ", ".join(f"{name} {metrics.shown(value)}" for name, value in metrics.scalars(measured).items())
     seen = " (measured on rows that the model may have seen)" if imported else ""
     lines = [f"on the {len(truth):,} {rows}{seen}: {named}"]
     classes = contract.classes
