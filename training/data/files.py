@@ -56,6 +56,7 @@ class Table:
     header: Mapping[str, str] = field(default_factory=dict)
     files: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    delimiter: str = ","
 
     @property
     def stem(self) -> str:
@@ -72,6 +73,7 @@ class _Part:
     cells: tuple[str, ...]
     frame: pl.DataFrame
     notes: tuple[str, ...] = ()
+    delimiter: str = ","
 
     @property
     def names(self) -> list[str]:
@@ -145,6 +147,7 @@ def _table(
         header=cells,
         files=files,
         notes=tuple(notes),
+        delimiter=first.delimiter,
     )
 
 
@@ -237,7 +240,7 @@ def _csv(chunks: Iterable[bytes], source: str) -> _Part:
     frames = frames or [_frame([], layout)]
     frame = pl.concat(frames)
     frame.columns = names
-    return _Part(source, layout.header, frame, _about_encoding(text.encoding))
+    return _Part(source, layout.header, frame, _about_encoding(text.encoding), layout.delimiter)
 
 
 def _about_encoding(encoding: str) -> tuple[str, ...]:
