@@ -115,7 +115,10 @@ def _sweep(block: Block, layout: Layout, schema: Schema) -> Rows | None:
     as_lines = not quotes and layout.delimiter == ","
     wanted = {layout.positions[feature.name]: feature for feature in schema.features}
     texts = {f"column {position}": pl.String for position in range(len(layout.header))}
-    nans = any(word in data for word in (b"nan", b"NaN", b"NAN"))  # polars reads them, as numbers
+    # polars reads NaN as a number, and that of a missing word would be a doubt about each row
+    nans = any("nan" in feature.missing_words for feature in wanted.values()) and any(
+        word in data for word in (b"nan", b"NaN", b"NAN")
+    )
     numbers = {
         f"column {position}": pl.Int64 if feature.kind == "integer" else pl.Float64
         for position, feature in wanted.items()

@@ -23,9 +23,9 @@ from handler.tables.rows import Layout, Rows
 SCHEMA = Schema(
     [
         Feature("age", "integer"),
-        Feature("income", "number", nullable=True),
+        Feature("income", "number", nullable=True, missing_words=("na", "nan", "-")),
         Feature("member", "boolean"),
-        Feature("city", "category", nullable=True, categories=("Köln", "Rome, IT"), open=False),
+        Feature("city", "category", True, categories=("Köln", "Rome, IT"), missing_words=("na",)),
     ]
 )
 HEADER = ["id", "age", "income", "member", "city"]
@@ -110,7 +110,8 @@ def assert_same(data: bytes, delimiter: str, size: int) -> None:
 CELLS = st.sampled_from(
     ["1", "45", "45.0", "45.5", "", " 7 ", "\t8", "1e3", "1e400", "nan", "-inf", "1_0", "٣", "0x10", "+.5",
      "007", "9007199254740993", "yes", "No", "TRUE", "t", "2", "Köln", "Rome, IT", "Rom", "x;y", "a|b",
-     "a\tb", 'say "hi"', "line\nbreak", "cr\r\nlf", "lone\rcr", "  ", "\x0b", "\u2028", "'", "\x00"]
+     "a\tb", 'say "hi"', "line\nbreak", "cr\r\nlf", "lone\rcr", "  ", "\x0b", "\u2028", "'", "\x00",
+     "NA", "NaN", "-nan", " na\t", "-", " Köln "]
 )  # fmt: skip
 ROWS = st.lists(
     st.one_of(
