@@ -74,6 +74,7 @@ class Refused(TrainingError):
 
     def __init__(self, source: str, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
+        self.lines: list[str] = []
         several = f"{source} cannot be learnt from as it is, for {len(self.problems)} reasons:"
         super().__init__(self.problems[0].message if len(self.problems) == 1 else several)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -167,7 +166,10 @@ def parity(finding: Finding, program: Finding | None, *, imported: bool) -> str:
     ]
     if program is not None and program.reason is None:
         difference = f"largest difference {program.largest_difference:.1e}"
-        lines.append(f"one row: a program in Python, found equal on the same rows ({difference})")
+        compared = program.rows + program.adversarial_rows
+        every = compared == finding.rows + finding.adversarial_rows
+        same = "the same rows" if every else f"{compared:,} of these rows"
+        lines.append(f"one row: a program in Python, found equal on {same} ({difference})")
     elif program is not None:
         lines.append(f"one row: onnx too, because {program.reason}")
     return "\n".join(lines)
@@ -210,10 +212,6 @@ def _prediction(prediction: Mapping[str, Any]) -> str:
 
 
 def done(manifest: Manifest, out: Path) -> str:
-    """Where the bundle is, and what to do next."""
-    where = "" if out == Path("handler/model") else f"MODEL_DIR={shlex.quote(str(out))} "
+    """Where the bundle is, and which model it holds."""
     synthetic = " (trained on synthetic data)" if manifest.training.get("synthetic") else ""
-    return (
-        f"bundle: {out}, model {manifest.name} version {manifest.version}{synthetic}\n"
-        f"next: {where}make serve"
-    )
+    return f"bundle: {out}, model {manifest.name} version {manifest.version}{synthetic}"
