@@ -110,7 +110,7 @@ def learnt(dataset: Dataset, options: Options, say: Say) -> Fitted:
         ids=dataset.ids,
         ignored=dataset.ignored,
         typical=tuple(column.typical for column in dataset.columns),
-        rows=take(parts.held_out),
+        rows=dataset.take(parts.held_out),
         truth=None if truth is None else truth[parts.held_out],
         every_truth=truth,
         training={
