@@ -49,7 +49,7 @@ def visits(rows: int = 600) -> pd.DataFrame:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Visits, by trees that split on the parts."""
     return trained(
-        tmp_path_factory.mktemp("visits"), visits(), "visits", target="y", pipeline="hist_gradient_boosting"
+        tmp_path_factory.mktemp("visits"), visits(), "visits", target="y", pipeline="decision_tree"
     )
 
 
