@@ -89,7 +89,7 @@ def _failed(message: str, lines: Sequence[str] = ()) -> int:
 def _package(words: Sequence[str], program: str, say: Progress) -> None:
     """Bundle a fitted model; raises ``FunctionError``."""
     options = vars(_package_parser(program).parse_args(words))
-    options["kinds"] = dict(map(parse_kind, options.pop("kind")))
+    options["kinds"] = {name: kind.partition(":")[0] for name, kind in map(parse_kind, options.pop("kind"))}
     options["classes"] = _pairs(options["classes"])
     options["names"] = tuple(filter(None, map(str.strip, options["names"].split(","))))
     options |= {name: tuple(options[name]) for name in ("ids", "trusted_types")}

@@ -163,6 +163,29 @@ def _format_of_dates(name: str, texts: pl.Series) -> str | None:
 def infer(name: str, cells: pl.Series, delimiter: str = ",") -> Column | LeftOut:
     """One feature from its cells, or why it is none."""
     texts = cells.str.strip_chars(BLANKS)
+    made = _inferred(name, cells, texts, delimiter)
+    if isinstance(made, Column) and made.missing and made.feature.missing_words:
+        return _with_words_noted(made, texts)
+    return made
+
+
+def _with_words_noted(made: Column, texts: pl.Series) -> Column:
+    """The column, with a note on the words that were taken as missing values."""
+    usual = (*with_gaps(made.feature._replace(missing_words=())).missing_words, *MISSING_AMONG_NUMBERS)
+    gone = made.values == "" if made.feature.is_text else np.isnan(made.values)
+    words = texts.filter(pl.Series(gone) & texts.str.to_lowercase().is_in(usual)).unique().sort()
+    if not len(words):
+        return made
+    shown = ", ".join(f"'{word}'" for word in words[:5])
+    note = Note(
+        made.feature.name,
+        f"is missing where it is {shown}",
+        "are missing where they have a word such as NA or ? for that",
+    )
+    return replace(made, notes=(*made.notes, note))
+
+
+def _inferred(name: str, cells: pl.Series, texts: pl.Series, delimiter: str) -> Column | LeftOut:
     numbers = Numbers.read(name, texts, delimiter)
     if numbers.are_the_column:
         return _constant(numbers.column())
@@ -238,7 +261,9 @@ class Numbers:
         if not refused:
             return cls(name, values, format, (), (), 0, 0, 0, 0)
         beyond = {text for text, code in refused.items() if code in ("not_finite", "out_of_range")}
-        strays = {text for text in refused.keys() - beyond if text.lower() not in MISSING_AMONG_NUMBERS}
+        strays = refused.keys() - beyond
+        if len(strays) <= MOST_STRAYS + len(MISSING_AMONG_NUMBERS):
+            strays = {text for text in strays if text.lower() not in MISSING_AMONG_NUMBERS}
         known = texts.filter(~missing(texts, (*MISSING_NUMBERS, *MISSING_AMONG_NUMBERS)))
         return cls(
             name,
@@ -343,6 +368,8 @@ def _emptied(name: str, what: str, strays: Collection[str], rows: int) -> Note:
 
 
 def _boolean(name: str, texts: pl.Series, levels: pl.Series) -> Column | None:
+    if len(levels) > MANY_CATEGORIES:
+        return None
     words = set(levels.str.to_lowercase().unique()) - {*MISSING_NUMBERS}
     if not words <= BOOLEAN_WORDS:
         return None
