@@ -228,9 +228,10 @@ def _constant(column: Column) -> Column | LeftOut:
 class Numbers:
     """A column read as numbers in one spelling: its ``values``, NaN for a cell that is not one.
 
-    ``strays`` are the texts that are neither numbers nor missing, and ``beyond`` the numbers that are not
-    finite, or over 3.4e38. Where there are any, ``levels`` counts the different texts but for the missing
-    ones, and ``known`` their rows.
+    ``strays`` are the texts that are neither numbers nor missing, ``beyond`` the numbers that are not
+    finite, or over 3.4e38, and ``words`` those for a missing value that stand for one among numbers alone.
+    Where there are any, ``levels`` counts the different texts but for the missing ones, and ``known`` their
+    rows.
     """
 
     name: str
@@ -238,6 +239,7 @@ class Numbers:
     format: str | None
     strays: Collection[str]
     beyond: Collection[str]
+    words: Collection[str]
     rows_of_strays: int
     rows_beyond: int
     known: int
@@ -259,11 +261,12 @@ class Numbers:
     def _spelled(cls, name: str, texts: pl.Series, format: str | None) -> Numbers:
         values, refused = parse(_reader(name, "number", format), texts)
         if not refused:
-            return cls(name, values, format, (), (), 0, 0, 0, 0)
+            return cls(name, values, format, (), (), (), 0, 0, 0, 0)
         beyond = {text for text, code in refused.items() if code in ("not_finite", "out_of_range")}
-        strays = refused.keys() - beyond
-        if len(strays) <= MOST_STRAYS + len(MISSING_AMONG_NUMBERS):
-            strays = {text for text in strays if text.lower() not in MISSING_AMONG_NUMBERS}
+        strays, words = refused.keys() - beyond, set()
+        if len(strays) <= 2 * MOST_STRAYS:
+            words = {text for text in strays if text.lower() in MISSING_AMONG_NUMBERS}
+            strays -= words
         known = texts.filter(~missing(texts, (*MISSING_NUMBERS, *MISSING_AMONG_NUMBERS)))
         return cls(
             name,
@@ -271,6 +274,7 @@ class Numbers:
             format,
             strays,
             beyond,
+            words,
             int(known.is_in(list(strays)).sum()),
             int(known.is_in(list(beyond)).sum()),
             len(known),
@@ -321,7 +325,8 @@ class Numbers:
             )
         known = self.values[~np.isnan(self.values)]
         whole = not (known % 1).any() and np.abs(known).max() <= LARGEST_INTEGER
-        words = [*sorted(self.strays), *(INFINITIES if self.beyond else ()), *sorted(self.beyond)]
+        infinite = INFINITIES if self.beyond else ()
+        words = [*sorted(self.words), *sorted(self.strays), *infinite, *sorted(self.beyond)]
         made = _of_numbers(name, "integer" if whole else "number", self.values, self.format, words)
         return replace(made, notes=(*notes, *made.notes))
 
