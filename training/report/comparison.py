@@ -128,7 +128,8 @@ def _check(contract: Contract, other: Contract) -> None:
     if absent:
         more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
         names = ", ".join(f"'{name}'" for name in absent[:3])
-        raise TrainingError(f"it needs {names}{more}, which is not a feature of this model")
+        are = "are not features" if len(absent) > 1 else "is not a feature"
+        raise TrainingError(f"it needs {names}{more}, which {are} of this model")
     for each in other.features:
         if each.is_text != own[each.name].is_text:
             kinds = f"of the kind {each.kind} there and {own[each.name].kind} here"
