@@ -70,12 +70,13 @@ Export = Callable[..., bytes]
 class Fitted:
     """A fitted estimator, and all that is needed to make a bundle of it.
 
+    ``ids`` and ``ignored``: columns that are not features, and that requests may carry.
     ``typical``: a record in the middle of those that it was fitted on. ``rows``: some that it was not
     fitted on, with their targets in ``truth``; ``every_truth``: the targets of all rows. Both are indices
     into the classes, or numbers, as ``Scores.values``, and None where no target is known. ``training``: the
     manifest's, its provenance; where it has ``imported``, the estimator came here fitted, and may have
-    seen ``rows``. ``stated``: the features as requests and ``typical`` have them, where there are dates
-    among them: the contract's features, and the columns of ``rows``, are the dates' parts.
+    seen ``rows``. ``stated``: the features as requests, ``typical`` and ``rows`` have them, where there are
+    dates among them: the contract's features are the dates' parts.
     """
 
     name: str
@@ -88,12 +89,18 @@ class Fitted:
     truth: np.ndarray | None
     every_truth: np.ndarray | None
     training: Mapping[str, Any]
+    ignored: tuple[str, ...] = ()
     stated: tuple[Feature, ...] = ()
 
     @property
     def requested(self) -> Contract:
         """The contract with what requests state: a date, where the model is given its parts."""
         return self.contract._replace(features=self.stated or self.contract.features)
+
+    @property
+    def given(self) -> Columns:
+        """The rows as the estimator's scorers are given them, with the parts of dates."""
+        return dates.expanded(self.requested.features, self.rows)
 
     @property
     def imported(self) -> bool:
@@ -153,7 +160,7 @@ def package(
         step(say, f"scoring the {length(fitted.rows):,} {named}"),
         users_code(f"scoring the {named} fails", say),
     ):
-        scores = estimator.score(fitted.rows)
+        scores = estimator.score(fitted.given)
         fitted, scores = _answered(fitted, scores, say)
         measured: dict[str, Any] = {}
         if fitted.truth is not None:
@@ -215,9 +222,9 @@ def prove(
     ``rows_compared``: so many rows are compared, or as many more as the edges of the features need.
     """
     contract = fitted.contract
-    typical = dates.expanded_record(fitted.requested.features, fitted.typical)
     with step(say, "exporting to ONNX, and comparing the graph with scikit-learn"):
-        some = {name: values[:rows_compared] for name, values in fitted.rows.items()}
+        typical = dates.expanded_record(fitted.requested.features, fitted.typical)
+        some = {name: values[:rows_compared] for name, values in fitted.given.items()}
         adversarial = rows.adversarial(
             contract.features,
             typical,
@@ -275,8 +282,9 @@ def _compiled(graph: bytes, contract: Contract, gate: Gate) -> tuple[bytes | Non
         program = compile_program(graph, contract, gate.adversarial)
     except NotCompilable as error:
         return None, parity.untried(f"Python alone cannot do {error}")
-    finding = gate.compare(RowByRow(RowProgram(program), contract))
-    return program if finding.reason is None else None, finding
+    most = max(parity.FEWEST_ROWS, parity.PROGRAMS_WORK // max(1, program.work))
+    finding = gate.compare(RowByRow(RowProgram(program.content), contract), most)
+    return program.content if finding.reason is None else None, finding
 
 
 def _steady(gate: Gate, finding: Finding, say: Say) -> Finding:
@@ -339,6 +347,7 @@ def _described(
         golden=golden,
         threshold=fitted.threshold,
         ids=fitted.ids,
+        ignored=fitted.ignored,
         engines={"one": "scalar" if SCALAR in proven.files else runtime, "many": runtime},
         needs=proven.needs.as_json() if proven.needs and any(proven.needs) else {},
     )
@@ -347,7 +356,7 @@ def _described(
         contract=fitted.contract,
         threshold=0.5 if fitted.threshold is None else fitted.threshold,
         scorer=proven.scorer,
-        columns=fitted.rows,
+        columns=fitted.given,
         scores=scores,
         truth=fitted.truth,
         every_truth=fitted.every_truth,

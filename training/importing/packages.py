@@ -20,6 +20,7 @@ from training.importing import models, samples
 from training.importing.models import Wishes
 from training.importing.samples import Sample
 from training.report import console
+from training.report.next_steps import next_steps
 from training.report.progress import PACKAGING, Progress
 
 #: The seed of the adversarial rows, as training has it by default.
@@ -53,7 +54,8 @@ def package(
         names=tuple(map(str, feature_names or ())),
         classes=named or (),
     )
-    packaged(model, sample, wishes, {"versions": {"scikit-learn": sklearn.__version__}}, folder, exact, say)
+    versions = {"versions": {"scikit-learn": sklearn.__version__}}
+    say(next_steps(packaged(model, sample, wishes, versions, folder, exact, say), folder))
     return folder
 
 
