@@ -8,10 +8,16 @@ it), and ``THREADS`` requests that have come whole are answered at a time.
 
 from __future__ import annotations
 
+from handler import terminal
+
+terminal.catch_interrupts()  # before the imports, which take a while
+
 import io
 import os
 import selectors
+import signal
 import struct
+import sys
 import threading
 import time
 from collections.abc import Iterable
@@ -29,7 +35,7 @@ from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers.gthread import ThreadWorker
 
 from handler.errors import RequestTooSlow, ServerBusy
-from handler.settings import Settings
+from handler.settings import Settings, port_of
 from handler.web.messages import problem
 
 #: Bytes per second that a client must send on average, once its first seconds are over.
@@ -171,12 +177,36 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             raise NoMoreData from error
 
 
-def main() -> None:
-    """Serve on ``HOST`` and ``PORT``, as functions-framework does."""
+def heed_interrupts(arbiter: Any) -> None:  # noqa: ARG001
+    """gunicorn's hook ``when_ready``: after Ctrl-C it ends as always, and then with code 130.
+
+    https://docs.gunicorn.org/en/stable/settings.html#when-ready
+    """
+    stop = signal.getsignal(signal.SIGINT)
+
+    def interrupted(number: int, frame: Any) -> None:
+        terminal.say_interrupted()
+        if callable(stop):
+            stop(number, frame)
+
+    signal.signal(signal.SIGINT, interrupted)
+
+
+def _serve() -> int:
     application = create_app("http", str(Path(__file__).with_name("app.py")))
-    server = create_server(application, debug=False, worker_class=Worker)
-    server.run(os.environ.get("HOST", "0.0.0.0"), int(os.environ.get("PORT", "8080")))
+    server = create_server(application, debug=False, worker_class=Worker, when_ready=heed_interrupts)
+    host, port = os.environ.get("HOST", "0.0.0.0"), port_of(os.environ.get("PORT") or "8080")
+    try:
+        server.run(host, port)
+    except SystemExit as end:
+        return 130 if terminal.was_interrupted() else int(end.code or 0)
+    return 0
+
+
+def main() -> int:
+    """Serve on ``HOST`` and ``PORT``, as functions-framework does; returns the exit code."""
+    return terminal.guarded(_serve)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

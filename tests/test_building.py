@@ -41,8 +41,13 @@ def checkout(tmp_path: Path) -> Path:
     for name in ("Dockerfile.lambda", "Makefile", ".dockerignore"):
         shutil.copy(ROOT / name, tmp_path)
     for folder, model in (("handler/model", "spring sales"), ("build/other", "other")):
-        manifest = {"name": model, "version": "0123456789ab"}
+        manifest = {
+            "name": model,
+            "version": "0123456789ab",
+            "files": {"model.onnx": "", "report.html": ""},
+        }
         (tmp_path / folder / "model.json").write_text(json.dumps(manifest))
+        (tmp_path / folder / "model.onnx").write_text(model)
     for name, script in ((".venv/bin/python", PYTHON), ("requirements/install.sh", "#!/bin/sh\n")):
         (tmp_path / name).write_text(script)
         (tmp_path / name).chmod(0o755)
@@ -120,8 +125,86 @@ def test_make_names_the_bundle_to_what_it_runs(
     assert make(checkout, target, *words, **env).startswith("build/other: ")
 
 
-def test_images_of_no_model_are_those_of_the_sample_in_the_place_that_is_named(checkout: Path) -> None:
-    assert "-m training --out build/none" in make(checkout, "images", "MODEL=build/none")
+@pytest.mark.parametrize("absolute", [False, True])
+@pytest.mark.parametrize("by", ["MODEL", "MODEL in the environment", "MODEL_DIR"])
+def test_a_bundle_anywhere_is_copied_and_nothing_else_of_its_folder(
+    checkout: Path, tmp_path_factory: pytest.TempPathFactory, by: str, absolute: bool
+) -> None:
+    outside = tmp_path_factory.mktemp("outside") / "a model"
+    shutil.copytree(checkout / "build" / "other", outside)
+    for name in ("customers.csv", ".secret", "scored/rows.csv/predictions.csv", "model.json.sig"):
+        (outside / name).parent.mkdir(parents=True, exist_ok=True)
+        (outside / name).write_text("")
+    path = str(outside) if absolute else os.path.relpath(outside, checkout)
+    words, env = ([f"MODEL={path}"], {}) if by == "MODEL" else ([], {by.split()[0]: path})
+    assert f"with other 0123456789ab, from {outside}\n" in make(checkout, "images", *words, **env)
+    built = checkout / "built" / "handler" / "model"
+    assert sorted(each.name for each in built.rglob("*")) == ["model.json", "model.json.sig", "model.onnx"]
+    assert (built / "model.onnx").read_text() == "other"
+
+
+@pytest.mark.parametrize(("words", "env"), [(["MODEL=build/none"], {}), ([], {"MODEL_DIR": "build/none"})])
+@pytest.mark.parametrize("synthetic", [[], ["SYNTHETIC=1"]])
+def test_a_named_bundle_that_is_not_there_is_an_error(
+    checkout: Path, words: list[str], env: dict[str, str], synthetic: list[str]
+) -> None:
+    said = make(checkout, "images", *words, *synthetic, **env)
+    assert "there is no model at build/none: name a bundle's folder, or make one: make train" in said
+    assert "-m training" not in said
+    assert not (checkout / "builds.txt").exists()
+
+
+def synthetic(checkout: Path) -> None:
+    file = checkout / "handler" / "model" / "model.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "training": {"synthetic": True}}))
+
+
+def test_a_synthetic_model_is_built_only_where_that_is_said(checkout: Path) -> None:
+    synthetic(checkout)
+    said = make(checkout, "images")
+    assert "make: the model at handler/model learnt from the synthetic sample" in said
+    assert "make train DATA=f.csv TARGET=column; or" in said
+    assert not (checkout / "builds.txt").exists()
+    assert "building sklearn-function:cloudrun with spring" in make(checkout, "images", "SYNTHETIC=1")
+    assert "SYNTHETIC=1\n" in (checkout / "builds.txt").read_text()
+
+
+def test_a_build_without_the_script_refuses_a_synthetic_model_too(checkout: Path) -> None:
+    """``sam build`` and ``docker build`` run the step of image.sh that asks this, in the bundle."""
+    synthetic(checkout)
+    asking = [sys.executable, ROOT / "containers" / "needs.py", "describe", "."]
+    assert "needs.py describe ." in (ROOT / "containers" / "image.sh").read_text()
+    for allowed, code in (("", 1), ("1", 0)):
+        done = subprocess.run(
+            asking,
+            cwd=checkout / "handler" / "model",
+            env={**os.environ, "SYNTHETIC": allowed},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == code
+        assert done.stderr.startswith("make: the model learnt from" if code else "")
+    for image in ("lambda", "cloudrun"):
+        assert (
+            "ARG SYNTHETIC=\nRUN sh /build/image.sh function" in (ROOT / f"Dockerfile.{image}").read_text()
+        )
+
+
+def test_images_of_a_fresh_clone_say_what_to_train(checkout: Path) -> None:
+    shutil.rmtree(checkout / "handler" / "model")
+    said = make(checkout, "images")
+    assert "there is no model at handler/model: train one: make train DATA=f.csv TARGET=column; or" in said
+    assert "make images SYNTHETIC=1" in said
+    assert "-m training" not in said
+    assert "-m training" in make(checkout, "images", "SYNTHETIC=1")
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"name": "x"}'])
+def test_a_manifest_that_cannot_be_read_is_one_line(checkout: Path, content: str) -> None:
+    (checkout / "handler" / "model" / "model.json").write_text(content)
+    said = make(checkout, "images")
+    assert "make: handler/model/model.json cannot be read" in said
+    assert "Traceback" not in said
 
 
 def test_the_script_says_where_it_looked_for_a_model(checkout: Path) -> None:
@@ -189,7 +272,12 @@ def test_a_library_that_no_lock_asked_for_is_not_passed_over(tmp_path: Path) -> 
 
 
 def test_own_modules_are_copied_by_name_and_their_absence_ends_the_build(checkout: Path) -> None:
-    manifest = {"name": "own", "version": "0123456789ab", "needs": {"modules": ["steps", "parts"]}}
+    manifest = {
+        "name": "own",
+        "version": "0123456789ab",
+        "files": {},
+        "needs": {"modules": ["steps", "parts"]},
+    }
     (checkout / "build" / "other" / "model.json").write_text(json.dumps(manifest))
     said = make(checkout, "images", "MODEL=build/other")
     assert "the model needs your own module steps, parts, and it is not here: copy steps.py" in said

@@ -275,16 +275,16 @@ def test_flags_of_training_are_documented() -> None:
         documented = flags_in(" ".join(re.findall(lines, CODE)))
         assert documented <= options
         assert (
-            options - {"--help", "--model", "--version"} <= documented
-        )  # the handler has these two as well
+            options - {"--help", "--model", "--version", "--json", "--quiet"} <= documented
+        )  # the handler has these as well
 
 
 def test_exit_codes_are_documented() -> None:
     """Those that the command lines return, and those of a process that a signal ends."""
     returned = {
         part.value
-        for package in ("handler", "training")
-        for node in ast.walk(ast.parse((ROOT / package / "__main__.py").read_text(encoding="utf-8")))
+        for file in ("handler/__main__.py", "training/__main__.py", "handler/terminal.py")
+        for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8")))
         if isinstance(node, ast.Return) and node.value
         for part in (node.value, *ast.iter_child_nodes(node.value))
         if isinstance(part, ast.Constant) and isinstance(part.value, int)

@@ -11,13 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from handler import telemetry
-from handler.bundle import Bundle, Manifest
+from handler.bundle import Bundle, Feature, Manifest
 from handler.errors import InvalidRecords, Problem, Problems
 from handler.schema import Columns, Record, Schema
 from handler.scoring import outputs
-from handler.scoring.row_program import Row, RowProgram
+from handler.scoring.row_program import Row, Values
 from handler.scoring.scorers import (
     FEW,
+    OneRow,
     Scorer,
     Scores,
     finite,
@@ -43,6 +44,25 @@ UNPREDICTABLE = (
 FAILURES_LOGGED = 100
 
 
+class Dated:
+    """A scorer and a one-row program that are given dates, and give their model the dates' parts."""
+
+    def __init__(self, features: Sequence[Feature], scorer: Scorer, program: OneRow | None) -> None:
+        from handler import dates  # which few models need
+
+        self._dates = dates
+        self._features = features
+        self._scorer = scorer
+        self._program = program
+
+    def score(self, columns: Columns) -> Scores:
+        return self._scorer.score(self._dates.expanded(self._features, columns))
+
+    def run(self, record: Values) -> Row:
+        assert self._program is not None
+        return self._program.run(self._dates.expanded_record(self._features, record))
+
+
 class Model(NamedTuple):
     """A loaded bundle: the manifest, what the model takes, and what scores.
 
@@ -54,7 +74,7 @@ class Model(NamedTuple):
     manifest: Manifest
     schema: Schema
     scorer: Scorer
-    program: RowProgram | None = None
+    program: OneRow | None = None
     documents: Mapping[str, bytes] = {}
 
     @classmethod
@@ -69,8 +89,11 @@ class Model(NamedTuple):
         return model._replace(documents=bundle.documents())
 
     @classmethod
-    def of(cls, manifest: Manifest, scorer: Scorer, program: RowProgram | None = None) -> Model:
-        """A model from its parts."""
+    def of(cls, manifest: Manifest, scorer: Scorer, program: OneRow | None = None) -> Model:
+        """A model from its parts; the scorer and the program are of its ``served_contract``."""
+        if any(feature.kind == "date" for feature in manifest.features):
+            dated = Dated(manifest.features, scorer, program)
+            scorer, program = dated, None if program is None else dated
         return cls(manifest, Schema.of(manifest), scorer, program)
 
     def predict_one(self, record: Record) -> dict[str, Any]:
@@ -100,9 +123,25 @@ class Model(NamedTuple):
         if self.program is None or len(records) > FEW:
             scores, sound = self.attempt(self.schema.columns(records))
             predictions = iter(outputs.predictions(self.manifest.classes, scores))
-            return [next(predictions) if is_sound else None for is_sound in sound.tolist()]
-        scored = map(self._run, records)
-        return [None if row is None else outputs.prediction(self.manifest.classes, *row) for row in scored]
+            answers = [next(predictions) if is_sound else None for is_sound in sound.tolist()]
+        else:
+            rows = map(self._run, records)
+            classes = self.manifest.classes
+            answers = [None if row is None else outputs.prediction(classes, *row) for row in rows]
+        return [
+            answer and self._with_outside(record, answer)
+            for record, answer in zip(records, answers, strict=True)
+        ]
+
+    def answers(self, columns: Columns, scores: Scores) -> list[dict[str, Any]]:
+        """The predictions of rows that are scored, as ``predict`` gives them."""
+        records = zip(*(columns[name].tolist() for name in self.schema.names), strict=True)
+        answers = outputs.predictions(self.manifest.classes, scores)
+        return [self._with_outside(*each) for each in zip(records, answers, strict=True)]
+
+    def _with_outside(self, record: Record, answer: dict[str, Any]) -> dict[str, Any]:
+        outside = self.schema.outside(record)
+        return {**answer, "outside": outside} if outside else answer
 
     def _run(self, record: Record) -> Row | None:
         """What the one-row program gives for a record, None if that is not predictable."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from handler import dates
 from handler.bundle import Contract, Feature
 from handler.schema import LARGEST_INTEGER, LARGEST_NUMBER, Columns, Record, Schema, Value
 from handler.scoring import outputs
@@ -195,13 +196,14 @@ def likely(features: Sequence[Feature], random: np.random.Generator, rows: int) 
 def golden(scorer: Scorer, contract: Contract, typical: Record, seed: int) -> tuple[dict[str, Any], ...]:
     """Records that cover the schema and, where they are easily met, the classes, with their predictions.
 
-    Records that are not predictable are left out.
+    ``contract``: with what requests state, as dates. Records that are not predictable are left out.
     """
     features, schema = contract.features, Schema(contract.features)
 
     def predict(records: Sequence[Record]) -> list[dict[str, Any] | None]:
         try:
-            return [*outputs.predictions(contract.classes, scorer.score(schema.columns(records)))]
+            columns = dates.expanded(features, schema.columns(records))
+            return [*outputs.predictions(contract.classes, scorer.score(columns))]
         except Exception as error:
             if not is_models(error):
                 raise
@@ -267,4 +269,6 @@ def _json(feature: Feature, value: Value) -> str | bool | int | float | None:
         return None
     if feature.kind == "boolean":
         return bool(value)
+    if feature.kind == "date":
+        return dates.written(feature.format, value)
     return int(value) if feature.kind == "integer" else value

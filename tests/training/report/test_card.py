@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from html.parser import HTMLParser
@@ -21,8 +20,8 @@ from training.train import Options, train
 pytestmark = pytest.mark.slow
 
 BINARY = [
-    "Class balance", "Confusion matrix", "ROC", "Precision and recall", "Threshold", "Calibration",
-    "Permutation importance", "Effects",
+    "Class balance", "Confusion matrix", "Predicted probabilities", "ROC", "Precision and recall",
+    "Threshold", "Calibration", "Permutation importance", "Effects",
 ]  # fmt: skip
 SEVERAL = ["Class balance", "Confusion matrix", "ROC, each class against the others", *BINARY[-2:]]
 NUMBER = ["Predicted and actual", "Residuals", "Distribution of residuals", *BINARY[-2:]]
@@ -33,28 +32,47 @@ class Page(HTMLParser):
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.images: dict[str, bytes] = {}
+        self.pictures: list[str] = []
+        self.marks = 0
         self.words = ""
         self.tags: set[str] = set()
+        self.tables: list[list[list[str]]] = []
         self._open: list[str] = []
         self.feed(text)
         assert self._open == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
-        told = dict(attrs)
-        if tag == "img":
-            head, _, data = str(told["src"]).partition(",")
-            assert head == "data:image/png;base64"
-            self.images[str(told["alt"])] = base64.b64decode(data)
-        elif tag != "meta":
+        self.marks += tag in ("rect", "polyline", "circle")
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+        elif tag == "svg":
+            label = str(dict(attrs)["aria-label"])
+            label = "Effects" if label.startswith("Effects of ") else label
+            if label not in self.pictures:
+                self.pictures.append(label)
+        if tag != "meta":
             self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, _: list[tuple[str, str | None]]) -> None:
+        self.marks += tag in ("rect", "polyline", "circle")
 
     def handle_endtag(self, tag: str) -> None:
         assert self._open.pop() == tag
 
     def handle_data(self, data: str) -> None:
         self.words += data
+        if {"td", "th"} & {*self._open}:
+            self.tables[-1][-1][-1] += data
+
+    def table(self, head: str) -> list[list[str]]:
+        """The rows of the table whose first header cell is ``head``, with the header."""
+        (found,) = (table for table in self.tables if table[0][0] == head)
+        return found
 
 
 def page(folder: Path) -> Page:
@@ -70,13 +88,13 @@ def test_a_report_has_the_pictures_of_its_task(
 ) -> None:
     folder = request.getfixturevalue(fixture)
     found = page(folder)
-    assert list(found.images) == pictures
-    assert all(image.startswith(b"\x89PNG") and len(image) > 2000 for image in found.images.values())
+    assert found.pictures == pictures
+    assert found.marks > 30
     assert "could not be drawn" not in found.words
     metrics = Model.load(folder).manifest.metrics
     card = (folder / "MODEL_CARD.md").read_text()
     for value in metrics.values():
-        if not isinstance(value, list):
+        if isinstance(value, float):
             assert f"{value:.4f}" in found.words
             assert f"{value:.4f}" in card
 
@@ -85,7 +103,7 @@ def test_a_report_stands_alone(bundle_dir: Path) -> None:
     text = (bundle_dir / "report.html").read_text()
     assert "script" not in page(bundle_dir).tags
     assert not re.search(r"https?://(?!localhost)|url\(|@import|<link", text)
-    assert len(text) < 1_500_000
+    assert len(text) < 300_000
 
 
 def test_labels_without_probabilities_have_fewer_pictures(tmp_path: Path) -> None:
@@ -93,7 +111,7 @@ def test_labels_without_probabilities_have_fewer_pictures(tmp_path: Path) -> Non
     folder = trained(
         tmp_path, frame, "labels", target="class", pipeline="tests.support.pipelines:without_probabilities"
     )
-    assert list(page(folder).images) == ["Class balance", "Confusion matrix", *BINARY[-2:]]
+    assert page(folder).pictures == ["Class balance", "Confusion matrix", *BINARY[-2:]]
 
 
 def test_names_are_shown_as_they_are_and_the_threshold_is_told(tmp_path: Path) -> None:

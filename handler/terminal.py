@@ -1,0 +1,197 @@
+"""What both command lines have in common: their parser, their errors, colour, and how they are stopped."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NoReturn, TextIO
+
+from handler import __version__
+from handler.errors import FunctionError
+
+RED, YELLOW = "31", "33"
+#: Seconds that a library has, after Ctrl-C, to return to Python.
+GRACE = 2.0
+CODES = """\
+exit codes:
+  0  done
+  2  bad input, a bad setting or no model: one line on standard error says what to do
+  130, 143  interrupted by Ctrl-C, or stopped by SIGTERM
+  141  whoever read the output, such as head, has closed it"""
+
+
+class UsageError(FunctionError):
+    """The words of a command line that cannot be read."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that raises ``UsageError`` in place of printing its usage; help keeps its lines."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"formatter_class": argparse.RawDescriptionHelpFormatter, **options})
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """The flags that every command has."""
+    add = parser.add_argument
+    add(
+        "--json",
+        action="store_true",
+        help="print the result as one JSON object, all else on standard error",
+    )
+    add("--quiet", action="store_true", help="print errors and the result only")
+    add_version(parser)
+
+
+def add_version(parser: argparse.ArgumentParser) -> None:
+    """``--version``."""
+    text = f"sklearn-function {__version__}"
+    parser.add_argument("--version", action="version", version=text, help="print the version")
+
+
+def epilog(*examples: str, one: str | None = None) -> str:
+    """The end of a command's help: examples, and exit codes; ``one``: what 1 means, where it occurs."""
+    codes = CODES if one is None else CODES.replace("\n  2", f"\n  1  {one}\n  2", 1)
+    return "\n".join(["examples:", *(f"  {each}" for each in examples), "", codes])
+
+
+def parsed(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
+    """The options; raises ``UsageError``, which names the flag that a mistyped one may have meant.
+
+    Where ``parser`` has commands, each sets ``parser`` to its own.
+    """
+    options, unknown = parser.parse_known_args(words)
+    if unknown:
+        named = getattr(options, "parser", parser)
+        flags = [flag for action in named._actions for flag in action.option_strings]
+        word = next((each for each in unknown if each.startswith("-")), unknown[0]).partition("=")[0]
+        kind = "flag" if word.startswith("-") else "argument"
+        raise UsageError(f"there is no {kind} '{word}'{near(word, flags)} (see {named.prog} --help)")
+    return options
+
+
+def near(word: str, known: Iterable[str]) -> str:
+    """``; did you mean ...?``, where one of the known words is like this one."""
+    import difflib
+
+    alike = difflib.get_close_matches(word, list(known), 1)
+    return f"; did you mean '{alike[0]}'?" if alike else ""
+
+
+def draws(stream: TextIO) -> bool:
+    """Whether a line may be drawn over another one: a person watches, on a terminal that can."""
+    try:
+        return stream.isatty() and os.environ.get("TERM") != "dumb"
+    except ValueError:  # it is closed
+        return False
+
+
+def painted(text: str, colour: str, stream: TextIO) -> str:
+    """The text in a colour, where ``stream`` is a terminal and NO_COLOR is not set (https://no-color.org)."""
+    if not draws(stream) or os.environ.get("NO_COLOR"):
+        return text
+    return f"\x1b[{colour}m{text}\x1b[0m"
+
+
+def complain(message: str, lines: Sequence[str] = ()) -> None:
+    """Print an error in one line on standard error, and lines that may help below it."""
+    print(painted("error:", RED, sys.stderr), " ".join(message.splitlines()), file=sys.stderr)
+    for line in lines:
+        print(f"  {line}", file=sys.stderr)
+
+
+def catch_interrupts() -> None:
+    """From now on, Ctrl-C ends the process with a word and code 130 where nobody catches it: in imports."""
+    otherwise = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            _leave()
+        otherwise(kind, error, trace)
+
+    sys.excepthook = hook
+
+
+def insist_on_interrupts() -> None:
+    """From now on, Ctrl-C also ends a process that is in a library's C code, or whose threads go on.
+
+    A thread sees to that, after ``GRACE`` seconds in which Python may clean up.
+    """
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+
+    def watch() -> None:
+        while signal.SIGINT not in os.read(reading, 1):
+            pass
+        time.sleep(GRACE)
+        _leave()
+
+    threading.Thread(target=watch, daemon=True).start()
+    otherwise = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if not isinstance(
+            unraisable.exc_value, KeyboardInterrupt
+        ):  # raised in a callback, where it is lost
+            otherwise(unraisable)
+
+    sys.unraisablehook = hook
+
+
+_said = threading.Event()
+
+
+def say_interrupted(what: str = "") -> None:
+    """Print ``interrupted``, once, with what it means."""
+    if not _said.is_set():
+        _said.set()
+        print(f"interrupted{what}", file=sys.stderr, flush=True)
+
+
+def was_interrupted() -> bool:
+    """Whether Ctrl-C was heeded."""
+    return _said.is_set()
+
+
+def _leave() -> NoReturn:
+    say_interrupted()
+    os._exit(130)
+
+
+def guarded(body: Callable[[], int], as_json: bool = False) -> int:
+    """The exit code of a command: the body's, or that of the error that ended it, which is printed.
+
+    ``as_json``: an error is a JSON object on standard output too.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a terminal may lack a letter of a column's name
+    try:
+        code = body()
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        say_interrupted()
+        return 130
+    except BrokenPipeError:
+        # Nothing more can be written, not even when Python flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except FunctionError as error:
+        message, lines = str(error), getattr(error, "lines", ())
+    except OSError as error:
+        message, lines = f"{error.filename or 'the bundle'}: {error.strerror or error}", ()
+    complain(message, lines)
+    if as_json:
+        print(json.dumps({"error": message}, ensure_ascii=False), flush=True)
+    return 2
