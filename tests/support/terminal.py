@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pty
 import signal
 import subprocess
 import sys
+import termios
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,16 +20,25 @@ INTERRUPTED = "interrupted\n"
 
 def on_terminal(words: Sequence[str], cwd: Path, **env: str) -> tuple[int, str]:
     """Run ``python`` with these words on a pseudo-terminal; returns its exit code and all that is drawn."""
+    return drawn_by([sys.executable, *words], cwd, **env)
+
+
+def drawn_by(command: Sequence[str], cwd: Path, moment: str = "", **env: str) -> tuple[int, str]:
+    """The same for any command; Ctrl-C is typed once ``moment`` is drawn, if one is given."""
     leader, follower = pty.openpty()
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", **env}
     process = subprocess.Popen(
-        [sys.executable, *words], cwd=cwd, env=environ, stdin=follower, stdout=follower, stderr=follower
-    )
+        command, cwd=cwd, env=environ, stdin=follower, stdout=follower, stderr=follower,
+        start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )  # fmt: skip
     os.close(follower)
     drawn = b""
     with contextlib.suppress(OSError):  # Linux's way to say that nobody writes there any more
         while piece := os.read(leader, 65536):
             drawn += piece
+            if moment and moment.encode() in drawn:
+                os.write(leader, b"\x03")
+                moment = ""
     os.close(leader)
     return process.wait(timeout=60), drawn.decode().replace("\r\n", "\n")
 
