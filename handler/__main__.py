@@ -22,6 +22,7 @@ from handler import telemetry, terminal
 from handler.app import App
 from handler.bundle import DOCUMENTS, MANIFEST, SIGNATURE, Bundle
 from handler.errors import DeadlineNear, FunctionError, InvalidRecords, Problem
+from handler.schema import to_text
 from handler.scoring.model import Model
 from handler.settings import Settings, port_of
 from handler.storage.deadline import RESERVE, Deadline
@@ -280,9 +281,11 @@ def serve(options: argparse.Namespace, settings: Settings) -> int:
     _require_free(options.host, port)
     base = f"http://{options.host}:{port}"
     example = model.manifest.golden[0]["record"]
-    query = urlencode({name: _as_text(value) for name, value in example.items() if value is not None})
+    known = [each for each in model.manifest.features if example.get(each.name) is not None]
+    query = urlencode({each.name: to_text(each, example[each.name]) for each in known})
     if not options.quiet:
         print(f"serving {model.manifest.name} {model.manifest.version} on {base}", file=sys.stderr)
+        print(f"  page        {base}/", file=sys.stderr)
         print(f"  Swagger UI  {base}/apidocs", file=sys.stderr)
         print(f"  try         curl '{base}/predict?{query}'", file=sys.stderr)
         print("  stop        Ctrl-C", file=sys.stderr, flush=True)
@@ -411,10 +414,6 @@ def _result(options: argparse.Namespace, document: Mapping[str, Any], text: str)
         _print(document)
     else:
         print(text)
-
-
-def _as_text(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _print(document: Any) -> None:

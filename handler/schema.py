@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from handler.bundle import Feature, Kind, Manifest
 from handler.errors import LONGEST_NAME, InvalidRecords, Problems
@@ -112,23 +112,40 @@ def _spelled(feature: Feature, text: str) -> float:
     if len(text) > LONGEST_VALUE:
         rule = f"must be {MEANING[feature.kind]}, of at most {LONGEST_VALUE} characters"
         raise InvalidValue("not_a_number", rule)
-    spelling = None if feature.format is None else _spelling(feature)
+    spelling = spelling_of(feature)
     plain = spelling.plain(text) if spelling else text if NUMBER.fullmatch(text) else None
     if plain is not None:
         return _number(feature, float(plain))
     if text.lstrip("+-").lower() in NOT_FINITE:
         raise InvalidValue("not_finite", "must be a finite number")
-    example = f", spelled as {spelling.example(feature.kind == 'integer')}" if spelling else ""
-    raise InvalidValue("not_a_number", f"must be {MEANING[feature.kind]}{example}")
+    example = spelled_as(feature)
+    rule = f"must be {MEANING[feature.kind]}" + (f", spelled as {example}" if example else "")
+    raise InvalidValue("not_a_number", rule)
 
 
-def _spelling(feature: Feature) -> Spelling:
-    """How the feature's numbers are spelled, where it has a format."""
+def spelled_as(feature: Feature) -> str | None:
+    """How text spells the number 1234.5, or the integer 1234, where it is not plain."""
+    spelling = spelling_of(feature)
+    return spelling and spelling.spelled(1234 if feature.kind == "integer" else 1234.5)
+
+
+def to_text(feature: Feature, value: object) -> str:
+    """A value as JSON has it, as ``parse_text`` reads it: a query parameter or a CSV cell."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    spelling = spelling_of(feature)
+    return spelling.spelled(value) if spelling and isinstance(value, int | float) else str(value)
+
+
+def spelling_of(feature: Feature) -> Spelling | None:
+    """How text spells the feature's numbers; None where they are plain, or where it has none."""
+    if feature.format is None or feature.kind not in ("integer", "number"):
+        return None
     from handler.spelling import spelling  # which few models need
 
-    found = spelling(feature.format or "")
-    assert found is not None, "the manifest's formats are checked"
-    return found
+    return spelling(feature.format)
 
 
 def _is_missing_word(feature: Feature, text: str) -> bool:
@@ -245,6 +262,16 @@ class Schema:
         self.names = tuple(feature.name for feature in self.features)
         self._needed = sum(not feature.nullable for feature in self.features)
         self._by_name = {feature.name: feature for feature in self.features}
+        self._ranges = tuple(
+            (position, feature.name, feature.minimum, feature.maximum)
+            for position, feature in enumerate(self.features)
+            if feature.minimum is not None and feature.maximum is not None
+        )
+        self._known = tuple(
+            (position, feature.name, frozenset(("", *feature.categories)))
+            for position, feature in enumerate(self.features)
+            if feature.open and feature.categories
+        )
 
     @classmethod
     def of(cls, manifest: Manifest) -> Schema:
@@ -358,6 +385,22 @@ class Schema:
         near = difflib.get_close_matches(name.lower(), names, 1)
         return f"; did you mean '{names[near[0]]}'?" if near else ""
 
+    def outside(self, record: Sequence[Any]) -> list[str]:
+        """The features of which a sound record has a value that training did not see the like of.
+
+        That is a number or a date beyond its range, or a category that is not known. A missing value and
+        free text never are.
+        """
+        beyond = [
+            name
+            for position, name, low, high in self._ranges
+            if record[position] < low or record[position] > high
+        ]
+        for position, name, known in self._known:
+            if record[position] not in known:
+                beyond.append(name)
+        return beyond
+
     def columns(self, records: Sequence[Record]) -> Columns:
         """Records side by side, as a scorer takes them."""
         import numpy as np
@@ -395,8 +438,8 @@ class Schema:
             from handler import dates
 
             numbers = pl.Series(dates.parse_series(feature.format, cells))
-        elif feature.format is not None and not cells.dtype.is_numeric():
-            numbers = _spelling(feature).doubles(cells)
+        elif (spelling := spelling_of(feature)) and not cells.dtype.is_numeric():
+            numbers = spelling.doubles(cells)
         else:
             numbers = cells.cast(pl.Float64, strict=False)
         values = numbers.to_numpy()  # a null is NaN here
@@ -418,17 +461,26 @@ class Schema:
         return values, doubtful if doubtful.any() else None
 
     def _parse_categories(self, feature: Feature, texts: pl.Series) -> tuple[np.ndarray, np.ndarray | None]:
-        """``parse_series`` for a category: only cells that are no known category are looked at closely."""
+        """``parse_series`` for a category: only cells that may be another text are looked at closely."""
         import polars as pl
 
+        words = feature.missing_words if feature.nullable else ()
         known = [*feature.categories, *([""] if feature.nullable else [])]
-        strange = ~texts.is_in(known)
+        if feature.open:
+            strange = texts != texts.str.strip_chars(BLANKS)
+            if words:
+                strange |= texts.str.to_lowercase().is_in(words)
+            if not feature.nullable:
+                strange |= texts == ""
+        else:
+            strange = ~texts.is_in(known)
         if not strange.any():
             return texts.to_numpy(), None
-        cells = texts.filter(strange).str.strip_chars(BLANKS)
-        if feature.nullable and feature.missing_words:
-            words = cells.str.to_lowercase().is_in(feature.missing_words)
-            cells = pl.Series([""]).zip_with(words, cells)
+        odd = texts.filter(strange)
+        cells = odd.str.strip_chars(BLANKS)
+        if words:
+            cells = pl.Series([""]).zip_with(cells.str.to_lowercase().is_in(words), cells)
+        cells = odd.zip_with(odd.is_in(feature.categories), cells)
         sound = cells.is_in(known)
         if feature.open:
             sound |= cells != ""

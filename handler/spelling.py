@@ -69,9 +69,14 @@ class Spelling(NamedTuple):
         numbers = plain.cast(pl.Float64, strict=False)
         return numbers.zip_with(self.fits(cells), pl.Series([None], dtype=pl.Float64))
 
-    def example(self, whole: bool) -> str:
-        """The format, or how it spells 1234."""
-        return self.format.replace(f"{self.decimal}5", "") if whole else self.format
+    def spelled(self, value: float) -> str:
+        """A finite number as a text that ``plain`` takes back to it."""
+        match = FORMAT.fullmatch(self.format)
+        assert match is not None
+        whole, point, fraction = f"{abs(value):,}".partition(".")
+        text = whole.replace(",", match["thousands"]) + point.replace(".", self.decimal) + fraction
+        before, after = self.format[: match.start("thousands") - 1], self.format[match.end("decimal") + 1 :]
+        return f"{'-' if value < 0 else ''}{before}{text}{after}"
 
 
 @lru_cache(maxsize=256)

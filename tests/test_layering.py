@@ -27,7 +27,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "schema",
     ),
     "storage": ("locations", "deadline", "buckets", "folders", "storage"),
-    "tables": ("compression", "rows", "records", "header", "reading", "writing", "formats"),
+    "tables": ("compression", "encodings", "rows", "records", "header", "reading", "writing", "formats"),
     "scoring": ("texts", "row_program", "scorers", "outputs", "model", "checking", "table"),
     "batch": ("progress", "folding", "run", "inputs"),
     "web": ("messages", "predictions", "openapi", "pages", "api"),
@@ -49,10 +49,10 @@ HEAVY = {
     "obstore",
     "flask",
 }
-#: What training may use of the handler.
+#: What training may use of the handler: what it proves, and the tables, so that a file has one reading.
 FROM_HANDLER = (
     "handler.bundle", "handler.dates", "handler.schema", "handler.spelling", "handler.errors",
-    "handler.scoring", "handler.terminal",
+    "handler.scoring", "handler.tables", "handler.terminal",
 )  # fmt: skip
 #: The installed script has the commands of both packages, and the handler must not import training.
 JOINS = {"__main__": ("handler.__main__", "handler.__version__", "handler.interrupts")}

@@ -15,16 +15,17 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from handler import terminal
 from training import bundling
 from training.data.columns import parse_kind
+from training.data.notes import Refused
 from training.errors import TrainingError
 from training.report.next_steps import next_steps
-from training.report.progress import PACKAGING, Progress, step, steps_to_come
+from training.report.progress import PACKAGING, Progress, step
 
 if TYPE_CHECKING:
     from handler.bundle import Manifest
@@ -72,7 +73,11 @@ def _run(words: Sequence[str], program: str) -> int:
     if packages:
         manifest = _package(options, shlex.join(["python", "-m", "training", *words]), say)
     else:
-        manifest = _train(options, say)
+        try:
+            manifest = _train(options, say)
+        except Refused as error:
+            error.lines = error.lines_after([*program.split(), *words])
+            raise
     if as_json:
         print(json.dumps(_result(manifest, options["out"]), ensure_ascii=False))
     elif quiet:
@@ -80,17 +85,23 @@ def _run(words: Sequence[str], program: str) -> int:
 
         print(done(manifest, options["out"]))
     else:
-        say(next_steps(manifest, options["out"], options["sample"] if packages else options["data"]))
+        say(next_steps(manifest, options["out"], _to_score(options)))
     return 0
 
 
 def _train(options: dict[str, Any], say: Progress) -> Manifest:
     """Train, and write the bundle; raises ``FunctionError``."""
-    options |= {name: tuple(options[name]) for name in ("drop", "ids")}
-    say.expect(1 + steps_to_come(options["threshold"]))
-    with step(say, "loading scikit-learn"):
-        from training.train import Options, train
+    options |= {name: tuple(options[name]) for name in ("drop", "ids", "nullable")}
+    options["data"] = tuple(options["data"] or ()) or None
+    from training.train import Options, train
+
     return train(Options(**options), say)
+
+
+def _to_score(options: Mapping[str, Any]) -> Path | None:
+    """A file that the next steps score, for which the data or the sample will do."""
+    given: Path | Sequence[Path] | None = options.get("sample") or options.get("data")
+    return given if given is None or isinstance(given, Path) else given[0]
 
 
 def _package(options: dict[str, Any], again: str, say: Progress) -> Manifest:
@@ -149,6 +160,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
     _add_data(parser.add_argument)
     _add_pipeline(parser.add_argument)
     _add_exact(parser.add_argument)
+    _add_compare(parser.add_argument)
     _add_bundle(parser.add_argument)
     parser.add_argument(
         "--report",
@@ -161,7 +173,14 @@ def _parser(program: str) -> argparse.ArgumentParser:
 
 
 def _add_data(add: Add) -> None:
-    add("--data", type=Path, metavar="CSV", help="the rows to learn from, with a header")
+    add(
+        "--data",
+        type=Path,
+        nargs="+",
+        action="extend",
+        metavar="FILE",
+        help="the rows to learn from: CSV with a header, plain or packed, Parquet, several, or a folder",
+    )
     add(
         "--target",
         metavar="COLUMN",
@@ -169,7 +188,14 @@ def _add_data(add: Add) -> None:
     )
     add("--drop", action="append", default=[], metavar="COLUMN", help="leave a column out")
     _add_columns(add)
-    add("--columns", type=Path, metavar="TOML", help="a file with target, drop, ids and kinds")
+    add(
+        "--nullable",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="a column that may be missing in a request, though it never is in the data",
+    )
+    add("--columns", type=Path, metavar="TOML", help="a file with target, drop, ids, kinds and nullable")
 
 
 def _add_pipeline(add: Add) -> None:
@@ -212,12 +238,21 @@ def _add_columns(add: Add) -> None:
         action="append",
         default=[],
         metavar="COLUMN=KIND",
-        help="take a column as integer, number, boolean, category or text",
+        help="take a column as integer, number, boolean, category, text, date or date:FORMAT",
     )
 
 
 def _add_exact(add: Add) -> None:
     add("--exact", action="store_true", help="serve the ONNX graph only where it differs by at most 1e-12")
+
+
+def _add_compare(add: Add) -> None:
+    add(
+        "--compare",
+        type=Path,
+        metavar="DIR",
+        help="another bundle, to show what both models predict for the same rows",
+    )
 
 
 def _add_bundle(add: Add) -> None:
@@ -270,6 +305,7 @@ def _package_parser(program: str) -> argparse.ArgumentParser:
     )
     _add_columns(add)
     _add_exact(add)
+    _add_compare(add)
     _add_bundle(add)
     terminal.add_common(parser)
     return parser

@@ -16,7 +16,8 @@ from handler.bundle import Contract, Feature, Label, RowsAs, Task
 from handler.schema import Columns
 from handler.scoring.scorers import JoblibScorer, Scorer
 from training.compat import FixedThresholdClassifier, FrozenEstimator, TunedThresholdClassifierCV
-from training.data.reading import MOST_CLASSES, Dataset
+from training.data.reading import Dataset
+from training.data.targets import MOST_CLASSES
 from training.errors import Say, TrainingError, one_line, users_code
 from training.export.layout import steps_of
 from training.pipelines import Choice, task_without_target, with_encoded_labels
@@ -141,18 +142,6 @@ def _best_threshold(estimator: Any, rows: pd.DataFrame, y: np.ndarray, seed: int
     threshold = float(tuned.best_threshold_)
     say(f"threshold: {threshold:.4g}, with a mean F1 of {tuned.best_score_:.4f} over the folds")
     return threshold
-
-
-def check_threshold(threshold: str | None) -> None:
-    """Raise ``TrainingError`` unless ``--threshold`` is ``auto`` or a probability."""
-    if threshold in (None, "auto"):
-        return
-    try:
-        sound = 0 < float(str(threshold)) < 1
-    except ValueError:
-        sound = False
-    if not sound:
-        raise TrainingError(f"--threshold takes auto, or a probability between 0 and 1, not '{threshold}'")
 
 
 def run_in_process(part: object) -> None:

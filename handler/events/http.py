@@ -33,6 +33,8 @@ class ApiGatewayV1:
 
     def jobs(self, event: Mapping[str, Any]) -> Iterable[Job]:
         path, whole = text(event, "path"), text(event, "requestContext", "path", default="")
+        if path == "/" and whole and not whole.endswith("/"):
+            path = ""  # the stage itself, as in /prod
         return [
             Request(
                 method=text(event, "httpMethod"),

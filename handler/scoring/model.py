@@ -123,9 +123,25 @@ class Model(NamedTuple):
         if self.program is None or len(records) > FEW:
             scores, sound = self.attempt(self.schema.columns(records))
             predictions = iter(outputs.predictions(self.manifest.classes, scores))
-            return [next(predictions) if is_sound else None for is_sound in sound.tolist()]
-        scored = map(self._run, records)
-        return [None if row is None else outputs.prediction(self.manifest.classes, *row) for row in scored]
+            answers = [next(predictions) if is_sound else None for is_sound in sound.tolist()]
+        else:
+            rows = map(self._run, records)
+            classes = self.manifest.classes
+            answers = [None if row is None else outputs.prediction(classes, *row) for row in rows]
+        return [
+            answer and self._with_outside(record, answer)
+            for record, answer in zip(records, answers, strict=True)
+        ]
+
+    def answers(self, columns: Columns, scores: Scores) -> list[dict[str, Any]]:
+        """The predictions of rows that are scored, as ``predict`` gives them."""
+        records = zip(*(columns[name].tolist() for name in self.schema.names), strict=True)
+        answers = outputs.predictions(self.manifest.classes, scores)
+        return [self._with_outside(*each) for each in zip(records, answers, strict=True)]
+
+    def _with_outside(self, record: Record, answer: dict[str, Any]) -> dict[str, Any]:
+        outside = self.schema.outside(record)
+        return {**answer, "outside": outside} if outside else answer
 
     def _run(self, record: Record) -> Row | None:
         """What the one-row program gives for a record, None if that is not predictable."""

@@ -58,36 +58,67 @@ def is_plain(data: bytes) -> bool:
     return not data.startswith((b"\n", records.BOM, *PACKED))
 
 
-def _sweep(block: Block, layout: Layout, schema: Schema) -> Rows | None:
-    """Read a regular block with polars; None if it is not regular, or if rows need a closer look."""
-    import numpy as np
+def texts(block: Block, layout: Layout) -> pl.DataFrame | None:
+    """The cells of a regular block as text, a column per cell of the header; None if it is not regular."""
     import polars as pl
 
-    data = block.data
+    regular = _regular(block.data, layout)
+    if regular is None:
+        return None
+    data, delimiters, quotes = regular
+    names = {f"column {position}": pl.String for position in range(len(layout.header))}
+    try:
+        cells = frame(data, layout.delimiter, names, quotes)
+    except (pl.exceptions.PolarsError, OSError):
+        return None
+    return cells if delimiters == cells.height * (len(names) - 1) else None
+
+
+def _regular(data: bytes, layout: Layout) -> tuple[bytes, int, bool] | None:
+    """A block as polars reads it right, the number of its delimiters, and whether it has quotes.
+
+    Delimiters inside quotes do not count: outside there are as many as the rows and the header ask for.
+    None where only ``csv.reader`` reads it right.
+    """
+    import numpy as np
+
     quotes, returns = b'"' in data, b"\r" in data
-    commas = data.count(layout.delimiter.encode())
+    delimiters = data.count(layout.delimiter.encode())
     if quotes:
         codes = np.frombuffer(data, np.uint8)
         inside = records.quoted(codes, layout.delimiter)
         if inside is None or inside[-1] or (returns and (codes[inside] == 0x0D).any()):
             return None
-        commas = int(((codes == ord(layout.delimiter)) & ~inside).sum())
+        delimiters = int(((codes == ord(layout.delimiter)) & ~inside).sum())
     if returns:
         if data.count(b"\r") != data.count(b"\r\n"):
             return None
         data = data.replace(b"\r\n", b"\n")
     if not is_plain(data):
         return None
-    if (
-        len(layout.header) == 1 and b"\n\n" in data
-    ):  # a blank line; elsewhere the count of delimiters shows it
-        return None
+    if len(layout.header) == 1 and b"\n\n" in data:
+        return None  # a blank line; elsewhere the count of delimiters shows it
     if not data.endswith(b"\n"):
         data += b"\n"  # else polars drops an empty cell at the very end
+    return data, delimiters, quotes
+
+
+def _sweep(block: Block, layout: Layout, schema: Schema) -> Rows | None:
+    """Read a regular block with polars; None if it is not regular, or if rows need a closer look."""
+    import numpy as np
+    import polars as pl
+
+    regular = _regular(block.data, layout)
+    if regular is None:
+        return None
+    data, delimiters, quotes = regular
     as_lines = not quotes and layout.delimiter == ","
     wanted = {layout.positions[feature.name]: feature for feature in schema.features}
     texts = {f"column {position}": pl.String for position in range(len(layout.header))}
-    nans = any(word in data for word in (b"nan", b"NaN", b"NAN"))  # polars reads them, as numbers
+    # polars reads NaN as a number, and that of a missing word would be a doubt about each row
+    nans = any("nan" in feature.missing_words for feature in wanted.values()) and any(
+        word in data for word in (b"nan", b"NaN", b"NAN")
+    )
     numbers = {
         f"column {position}": pl.Int64 if feature.kind == "integer" else pl.Float64
         for position, feature in wanted.items()
@@ -107,7 +138,7 @@ def _sweep(block: Block, layout: Layout, schema: Schema) -> Rows | None:
             cells = text = frame(data, layout.delimiter, texts, quotes)
     except (pl.exceptions.PolarsError, OSError):
         return None
-    if commas != cells.height * (len(texts) - 1) or text.height != cells.height:
+    if delimiters != cells.height * (len(texts) - 1) or text.height != cells.height:
         return None
     columns: dict[str, np.ndarray] = {}
     doubts = np.zeros(cells.height, dtype=bool)

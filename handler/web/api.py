@@ -38,17 +38,30 @@ def _page(model: Model, settings: Settings, request: Request) -> Answer:  # noqa
     return PAGES[request.route](model, request)
 
 
+def _front(model: Model, settings: Settings, request: Request) -> Answer:  # noqa: ARG001
+    from handler.web.pages import get_front
+
+    return get_front(model, request)
+
+
+#: The page for people, at the root. A browser gets it at any folder that no route names as well: a stage
+#: or a load balancer's rule may stand for the root.
+FRONT = Route("", {"GET": _front})
 #: The tails that end in a parameter are those of the inference protocols: a model may be called "model".
 #: https://github.com/kserve/open-inference-protocol/blob/main/specification/protocol/inference_rest.md
 ROUTES = (
+    FRONT,
     Route("predict", {"GET": get_predict, "POST": post_predict}),
     Route("predict_file", {"POST": post_predict_file}),
     Route("apidocs", {"GET": _page}),
+    Route("docs", {"GET": _page}, public=False),
     Route("openapi.json", {"GET": _page}),
     Route("model", {"GET": _page}),
     Route("healthz", {"GET": _page}),
     Route("report", {"GET": _page}),
     Route("card", {"GET": _page}),
+    Route("page.js", {"GET": _page}, public=False),
+    Route("page.css", {"GET": _page}, public=False),
     Route("apidocs.js", {"GET": _page}, public=False),
     Route("swagger-ui.css", {"GET": _page}, public=False),
     Route("swagger-ui-bundle.js", {"GET": _page}, public=False),
@@ -87,9 +100,7 @@ class Api:
         return answer._replace(headers={**answer.headers, **granted}) if granted else answer
 
     def _dispatch(self, request: Request) -> Answer:
-        if request.path == "/" and request.method in ("GET", "HEAD"):
-            return Answer(302, {"location": "apidocs"})
-        route = matching(request.path)
+        route = matching(request.path) or (FRONT if _wants_page(request) else None)
         methods = route.methods if route else None
         if not methods:
             public = ", ".join(f"/{known.tail}" for known in ROUTES if known.public)
@@ -115,6 +126,10 @@ def matching(path: str) -> Route | None:
             if len(tail) == len(segments) - start and all(map(_fits, tail, segments[start:])):
                 return route
     return None
+
+
+def _wants_page(request: Request) -> bool:
+    return request.method in ("GET", "HEAD") and "text/html" in request.headers.get("accept", "")
 
 
 def _fits(pattern: str, segment: str) -> bool:

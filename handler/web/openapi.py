@@ -16,7 +16,17 @@ from typing import Any, get_args
 from handler import dates
 from handler.bundle import CARD, REPORT, Feature, Manifest, Task
 from handler.errors import MOST_PROBLEMS, RequestTooSlow, ServerBusy
-from handler.schema import BOOLEANS, LARGEST_INTEGER, LARGEST_NUMBER, LONGEST_TEXT, MEANING
+from handler.schema import (
+    BOOLEANS,
+    LARGEST_INTEGER,
+    LARGEST_NUMBER,
+    LONGEST_TEXT,
+    MEANING,
+    Schema,
+    spelled_as,
+    spelling_of,
+    to_text,
+)
 from handler.web.messages import CODINGS, CSV, HTML, JSON, MARKDOWN, MULTIPART, PROBLEM, title
 
 Node = dict[str, Any]
@@ -90,8 +100,17 @@ def _ref(schema: str) -> Node:
 
 
 TEXT: Node = {"type": "string"}
+OUTSIDE = (
+    "The features whose value lies outside of what training saw: beyond its range, or another category. "
+    "Only where there are any"
+)
+BY_CLASS = (
+    "One list per class, in the order of the rows; left out where the answer would be too large with them"
+)
 #: What an id column is.
 CARRIED = "Carried back in the answer; it is not a feature"
+#: What a column is that training dropped.
+IGNORED = "Read by no one; it may be there, since the training data had it"
 #: The schemas that are the same for every model.
 SCHEMAS: Mapping[str, Node] = {
     "Reject": _object(
@@ -127,6 +146,7 @@ SCHEMAS: Mapping[str, Node] = {
                 "description": "The second class is predicted from this probability on",
             },
             "ids": {**_list(TEXT), "description": "What a record may carry beside its features"},
+            "ignored": {**_list(TEXT), "description": "What a record may have that is read by no one"},
             "engines": {"type": "object", "description": "What serves one row, and many"},
             "links": {"type": "object", "additionalProperties": TEXT},
         },
@@ -216,6 +236,10 @@ def _predict(manifest: Manifest) -> Node:
                 {"name": name, "in": "query", "description": CARRIED, "schema": TEXT}
                 for name in manifest.ids
             ),
+            *(
+                {"name": name, "in": "query", "description": IGNORED, "schema": TEXT}
+                for name in manifest.ignored
+            ),
         ],
         "responses": {"200": _answer("Prediction", _prediction(manifest)), **_errors(422, 500)},
     }
@@ -228,7 +252,7 @@ def _predict_many(manifest: Manifest) -> Node:
     if records:
         examples["one"] = {"summary": "One record", "value": records[0]}
         examples["several"] = {"summary": "Several records", "value": records}
-    if "instances" not in (*(feature.name for feature in manifest.features), *manifest.ids):
+    if not Schema.of(manifest).carries("instances"):
         shapes.append(_object({"instances": _list(_ref("Record"))}))
         if records:
             examples["instances"] = {"summary": "Instances", "value": {"instances": records}}
@@ -352,19 +376,31 @@ def _schemas(manifest: Manifest) -> Node:
     if manifest.score:
         answer["score"] = {"type": "number", "description": SCORE[manifest.task]}
         file["scores"] = _list(_or_null(answer["score"]))
+    if manifest.probabilities:
+        columns = {str(each): _list(_or_null({"type": "number"})) for each in manifest.classes}
+        file["probabilities"] = {**_object(columns), "description": BY_CLASS}
     nullable = [feature.name for feature in manifest.features if feature.nullable]
     record = {feature.name: _json_schema(feature) for feature in manifest.features}
     types = ["string", "number", "boolean", "null"]
     carried: Node = {name: {"type": types, "description": CARRIED} for name in manifest.ids}
-    optional: tuple[str, ...] = ()
+    ignored: Node = {name: {"description": IGNORED} for name in manifest.ignored}
+    optional: tuple[str, ...] = ("outside",)
+    answer["outside"] = {
+        "type": "array",
+        "description": OUTSIDE,
+        "items": TEXT,
+        "minItems": 1,
+    }
     if carried:
         answer["ids"] = _object(carried, optional=manifest.ids)
-        optional = ("ids",)
+        optional = ("outside", "ids")
     return {
-        "Record": _object({**record, **carried}, optional=[*nullable, *manifest.ids]),
+        "Record": _object({**ignored, **record, **carried}, optional=[*nullable, *carried, *ignored]),
         "Prediction": _object({**answer, **identity}, optional=optional),
         "Predictions": _object({"predictions": _list(_object(answer, optional=optional)), **identity}),
-        "FilePredictions": _object({**file, "rejected": _list(_ref("Reject")), **identity}),
+        "FilePredictions": _object(
+            {**file, "rejected": _list(_ref("Reject")), **identity}, optional=["probabilities"]
+        ),
         **SCHEMAS,
     }
 
@@ -383,14 +419,15 @@ def _parameter(manifest: Manifest, feature: Feature) -> Node:
         "name": feature.name,
         "in": "query",
         "required": not feature.nullable,
-        "description": _meaning(feature) + ("; leave it out where unknown" if feature.nullable else ""),
+        "description": _meaning(feature) + _spelled(feature) + _unknown(feature, "leave it out"),
         "schema": _text_schema(feature),
     }
     if feature.nullable:
         node["allowEmptyValue"] = True
     value = manifest.golden[0]["record"].get(feature.name) if manifest.golden else None
     if value is not None:
-        node["example"] = _as_text(value) if feature.kind == "boolean" else value
+        as_it_is = feature.kind != "boolean" and feature.format is None
+        node["example"] = value if as_it_is else to_text(feature, value)
     return node
 
 
@@ -398,6 +435,8 @@ def _text_schema(feature: Feature) -> Node:
     """What a query parameter takes; OpenAPI reads its text by ``type``."""
     if feature.kind == "boolean":
         return {"type": "string", "enum": list(BOOLEANS)}
+    if (spelling := spelling_of(feature)) is not None:
+        return {"type": "string", "pattern": _pattern(feature, [spelling.pattern.pattern])}
     schema = _bounds(feature)
     if feature.kind == "category" and not feature.open:
         return {**schema, "enum": list(feature.categories)}
@@ -417,14 +456,20 @@ def _json_schema(feature: Feature) -> Node:
         types.append("null")
         if "enum" in schema:
             schema["enum"].append(None)
-    words = _meaning(feature) + ("; null where unknown" if feature.nullable else "")
-    return {**schema, "type": _types(types), "description": words}
+    in_text = feature.is_text or feature.kind == "date"
+    words = _unknown(feature if in_text else feature._replace(missing_words=()), "null")
+    return {**schema, "type": _types(types), "description": _meaning(feature) + words}
 
 
 def _bounds(feature: Feature) -> Node:
     """The type, and the limits that ``schema`` enforces."""
     if feature.kind == "date":
-        return {"type": "string", "pattern": _date_pattern(feature), **_given(format=_date_format(feature))}
+        forms = [re.sub(r"\?P<\w+>", "?:", form.pattern) for form in dates.patterns(feature.format)]
+        return {
+            "type": "string",
+            "pattern": _pattern(feature, forms),
+            **_given(format=_date_format(feature)),
+        }
     if feature.kind == "integer":
         limit = int(LARGEST_INTEGER)
         return {"type": "integer", "minimum": -limit, "maximum": limit}
@@ -435,13 +480,12 @@ def _bounds(feature: Feature) -> Node:
         return node if feature.nullable else {**node, "minLength": 1}
     if feature.kind == "category" and feature.open:
         node = {"type": "string", "examples": list(feature.categories[:CATEGORIES_SHOWN])}
-        return node if feature.nullable else {**node, "minLength": 1}
+        return node if feature.nullable else {**node, "pattern": "[^ \\t]"}
     return {"type": "string"}
 
 
-def _date_pattern(feature: Feature) -> str:
-    """What a date looks like, in ECMA's regular expressions, which name no groups as Python does."""
-    forms = [re.sub(r"\?P<\w+>", "?:", form.pattern) for form in dates.patterns(feature.format)]
+def _pattern(feature: Feature, forms: Sequence[str]) -> str:
+    """What a text may look like, in regular expressions of ECMA, which name no groups as Python does."""
     missing = ["", *map(dates.in_either_case, feature.missing_words)] if feature.nullable else []
     return f"^[ \\t]*(?:{'|'.join([*forms, *missing])})[ \\t]*$"
 
@@ -470,6 +514,20 @@ def _meaning(feature: Feature) -> str:
     return f"{words}; {feature.minimum:.10g} to {feature.maximum:.10g} in training"
 
 
+def _spelled(feature: Feature) -> str:
+    """How text spells the feature's numbers, where they are not plain."""
+    example = spelled_as(feature)
+    return f"; spelled as `{example}`" if example else ""
+
+
+def _unknown(feature: Feature, how: str) -> str:
+    """How a missing value is given, where there may be one."""
+    if not feature.nullable:
+        return ""
+    words = _listed(feature.missing_words[:CATEGORIES_SHOWN])
+    return f"; {how} where unknown" + (f" ({words} in any letter case say so too)" if words else "")
+
+
 def _records(manifest: Manifest) -> list[Mapping[str, Any]]:
     return [row["record"] for row in manifest.golden[:ROWS_SHOWN]]
 
@@ -494,7 +552,12 @@ def _file_predictions(manifest: Manifest) -> Node | None:
     if not answers:
         return None
     keys = {"predictions": "prediction", **({"scores": "score"} if manifest.score else {})}
-    columns = {name: [*(answer[key] for answer in answers), None] for name, key in keys.items()}
+    columns: Node = {name: [*(answer[key] for answer in answers), None] for name, key in keys.items()}
+    if manifest.probabilities:
+        columns["probabilities"] = {
+            str(each): [*(answer["probabilities"][str(each)] for answer in answers), None]
+            for each in manifest.classes
+        }
     width = len(manifest.features)
     reason = f"the row has {width + 1} cells and the header {width}"
     reject = {"line": len(answers) + 2, "column": "", "code": "too_many_cells", "reason": reason}
@@ -503,23 +566,16 @@ def _file_predictions(manifest: Manifest) -> Node | None:
 
 def _csv(manifest: Manifest) -> Node:
     """A CSV body, with the golden rows as its example."""
-    names = [feature.name for feature in manifest.features]
+    features = manifest.features
     sink = io.StringIO()
     writer = csv.writer(sink, lineterminator="\n")
-    writer.writerow(names)
-    writer.writerows([_as_text(record.get(name)) for name in names] for record in _records(manifest))
+    writer.writerow([each.name for each in features])
+    writer.writerows([to_text(each, row.get(each.name)) for each in features] for row in _records(manifest))
     schema = {
         "type": "string",
         "description": "A header line with the features' names, then one row per record",
     }
     return {"schema": schema, **_given(example=sink.getvalue() if manifest.golden else None)}
-
-
-def _as_text(value: object) -> str:
-    """A JSON value as a CSV cell or a query parameter spells it."""
-    if value is None:
-        return ""
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _or_null(schema: Node) -> Node:

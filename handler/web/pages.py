@@ -1,4 +1,4 @@
-"""The routes about the model: the manifest, its report, the OpenAPI document, and its page."""
+"""The routes about the model: the page for people, the manifest, its report, OpenAPI and Swagger."""
 
 from __future__ import annotations
 
@@ -18,13 +18,22 @@ from handler.web.messages import HTML, MARKDOWN, Answer, Request, answer_json
 LONGEST_FOLDER = 1000
 #: The routes of the model report, and the bundle's files that they send.
 REPORTS = {"report": REPORT, "card": CARD}
-FOLDER = Path(__file__).parent / "swagger"
-#: The page and what it loads, by route: the file in ``FOLDER`` and its content type.
+FOLDER = Path(__file__).parent
+SCRIPT = "text/javascript; charset=utf-8"
+STYLE = "text/css; charset=utf-8"
+#: What Swagger's styles need of the content security policy.
+INLINE = " 'unsafe-inline'"
+#: The pages and what they load, by route: the file in ``FOLDER`` and its content type. "" is the page for
+#: people, and ``docs`` another name of Swagger's.
 ASSETS: Mapping[str, tuple[str, str]] = {
-    "apidocs": ("index.html", f"{HTML}; charset=utf-8"),
-    "apidocs.js": ("apidocs.js", "text/javascript; charset=utf-8"),
-    "swagger-ui.css": ("swagger-ui.css.gz", "text/css; charset=utf-8"),
-    "swagger-ui-bundle.js": ("swagger-ui-bundle.js.gz", "text/javascript; charset=utf-8"),
+    "": ("page/index.html", f"{HTML}; charset=utf-8"),
+    "page.js": ("page/page.js", SCRIPT),
+    "page.css": ("page/page.css", STYLE),
+    "apidocs": ("swagger/index.html", f"{HTML}; charset=utf-8"),
+    "docs": ("swagger/index.html", f"{HTML}; charset=utf-8"),
+    "apidocs.js": ("swagger/apidocs.js", SCRIPT),
+    "swagger-ui.css": ("swagger/swagger-ui.css.gz", STYLE),
+    "swagger-ui-bundle.js": ("swagger/swagger-ui-bundle.js.gz", SCRIPT),
 }
 
 
@@ -33,7 +42,8 @@ def get_model(model: Model, request: Request) -> Answer:  # noqa: ARG001
     document = model.manifest.as_json()
     del document["files"]
     reports = {route: route for route, name in REPORTS.items() if name in model.documents}
-    return answer_json({**document, "links": {"openapi": "openapi.json", "page": "apidocs", **reports}})
+    links = {"openapi": "openapi.json", "page": "./", "apidocs": "apidocs", **reports}
+    return answer_json({**document, "links": links})
 
 
 def get_health(model: Model, request: Request) -> Answer:  # noqa: ARG001
@@ -64,18 +74,36 @@ def get_openapi(model: Model, request: Request) -> Answer:
     return answer_json(openapi.document(model.manifest, _server(folder)))
 
 
+def get_front(model: Model, request: Request) -> Answer:  # noqa: ARG001
+    """The page for people, which predicts as one types; its links are relative to a path with a slash."""
+    path = request.prefix + request.path
+    if not path or path.endswith("/"):
+        return _sent("", request)
+    folder = unquote(path.rpartition("/")[2])
+    if not folder.isprintable() or not folder.strip(".") or len(folder) > LONGEST_FOLDER:
+        raise NotFound("no such route")
+    return Answer(302, {"location": f"./{quote(folder, safe='')}/"})
+
+
 def get_page(model: Model, request: Request) -> Answer:  # noqa: ARG001
-    """The Swagger page and the files that it loads."""
+    """The Swagger page, and the files that either page loads."""
     if request.path.endswith("/"):  # the page's links are relative to the path without the slash
         return Answer(308, {"location": f"../{request.route}"})
-    content, content_type = asset(request.route)
+    return _sent(request.route, request)
+
+
+def _sent(name: str, request: Request) -> Answer:
+    """The file of a route in ``ASSETS``, compressed where the browser takes it."""
+    content, content_type = asset(name)
+    swagger = ASSETS[name][0].startswith("swagger/")
+    changes = not swagger or content_type.startswith(HTML)
     headers = {
         "content-type": content_type,
         "vary": "accept-encoding",
         "x-content-type-options": "nosniff",
-        "content-security-policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; "
+        "content-security-policy": f"default-src 'self'; style-src 'self'{INLINE if swagger else ''}; "
         "img-src 'self' data:; frame-ancestors 'none'",
-        "cache-control": "no-cache" if request.route == "apidocs" else "public, max-age=86400",
+        "cache-control": "no-cache" if changes else "public, max-age=86400",
     }
     if "gzip" in request.headers.get("accept-encoding", ""):
         return Answer(200, {**headers, "content-encoding": "gzip"}, content)
@@ -89,6 +117,7 @@ PAGES: Mapping[str, Callable[[Model, Request], Answer]] = {
     "openapi.json": get_openapi,
     **dict.fromkeys(REPORTS, get_report),
     **dict.fromkeys(ASSETS, get_page),
+    "": get_front,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from handler.errors import (
@@ -28,6 +29,7 @@ from handler.web.messages import (
     Answer,
     Request,
     answer_json,
+    length_in_json,
     multipart_file,
     prefers_csv,
     read_json,
@@ -38,8 +40,9 @@ if TYPE_CHECKING:
     from handler.tables.formats import Table
     from handler.tables.rows import Rows
 
-#: Every rejected row takes at least so many bytes of a JSON answer.
+#: Every rejected row, and every probability, takes at least so many bytes of a JSON answer.
 SHORTEST_REJECT = 60
+SHORTEST_PROBABILITY = 5
 
 
 def predict(model: Model, payload: object) -> tuple[dict[str, Any], int]:
@@ -86,7 +89,7 @@ def post_predict(model: Model, settings: Settings, request: Request) -> Answer:
     for rows, scores in scored:
         for reject in rows.rejects:
             problems.add(reject.column, reject.code, reject.reason, line=reject.line)
-        predictions += outputs.predictions(model.manifest.classes, scores) if not problems else ()
+        predictions += model.answers(rows.columns, scores) if not problems else ()
     if problems:
         raise InvalidRecords(problems.listed, problems.more)
     document = {"predictions": predictions, "model": model.manifest.identity}
@@ -94,7 +97,10 @@ def post_predict(model: Model, settings: Settings, request: Request) -> Answer:
 
 
 def post_predict_file(model: Model, settings: Settings, request: Request) -> Answer:
-    """A CSV file: each row is predicted or rejected, in order."""
+    """A CSV file: each row is predicted or rejected, in order.
+
+    The answer has ``probabilities`` where there is room for them: they take most of its bytes.
+    """
     if request.media_type == MULTIPART:
         body = multipart_file(request)
     elif request.media_type in ("", *CSV_TYPES):
@@ -108,11 +114,20 @@ def post_predict_file(model: Model, settings: Settings, request: Request) -> Ans
     columns: dict[str, list[object]] = {"predictions": []}
     if model.manifest.score:
         columns["scores"] = []
+    by_class: dict[str, list[object]] = {}
+    if model.manifest.probabilities:
+        by_class = {str(label): [] for label in model.manifest.classes}
     rejects: list[dict[str, object]] = []
     for rows, scores in scored:
         columns["predictions"] += _beside(rows, outputs.labels(model.manifest.classes, scores))
         if scores.score is not None:
             columns["scores"] += _beside(rows, scores.score.tolist())
+        if scores.probabilities is not None:
+            for values, given in zip(by_class.values(), scores.probabilities.T, strict=False):
+                values += _beside(rows, given.tolist())
+        values_so_far = len(columns["predictions"]) * len(by_class)
+        if request.most is not None and values_so_far * SHORTEST_PROBABILITY > request.most:
+            by_class = {}
         rejects += (
             {"line": reject.line, "column": reject.column, "code": reject.code, "reason": reject.reason}
             for reject in rows.rejects
@@ -120,7 +135,12 @@ def post_predict_file(model: Model, settings: Settings, request: Request) -> Ans
         if request.most is not None and len(rejects) * SHORTEST_REJECT > request.most:
             raise AnswerTooLarge(request.most)
     document = {**columns, "rejected": rejects, "model": model.manifest.identity}
-    return answer_json(document, rows=len(columns["predictions"]), rejected=len(rejects))
+    answered = partial(answer_json, rows=len(columns["predictions"]), rejected=len(rejects))
+    if by_class:
+        answer = answered({**columns, "probabilities": by_class, **document})
+        if request.most is None or length_in_json(answer) <= request.most:
+            return answer
+    return answered(document)
 
 
 def _beside(rows: Rows, values: Sequence[object]) -> list[object]:

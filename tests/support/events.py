@@ -44,9 +44,13 @@ def comparable(reply: Any) -> Any:
 def _plain(document: dict[str, Any]) -> dict[str, Any]:
     if document.keys() == {"name", "version"}:
         return {**document, "version": "VERSION"}
-    return {
-        name: round(value, 6) if isinstance(value, float) else value for name, value in document.items()
-    }
+    return {name: _rounded(value) for name, value in document.items()}
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_rounded(each) for each in value]
+    return round(value, 6) if isinstance(value, float) else value
 
 
 if __name__ == "__main__":

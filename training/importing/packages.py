@@ -67,13 +67,17 @@ def packaged(
     out: Path,
     exact: bool,
     say: Say,
+    other: Model | None = None,
 ) -> Manifest:
-    """Put the bundle of a fitted model at ``out``; raises ``TrainingError`` or ``BundleError``."""
+    """Put the bundle of a fitted model at ``out``; raises ``TrainingError`` or ``BundleError``.
+
+    ``other``: a model to compare with.
+    """
     bundling.check_target(out)
     say = Progress.of(say)
     say.expect(PACKAGING)
     fitted = models.fitted(model, sample, wishes, imported, say)
-    made = packaging.package(fitted, out, seed=SEED, exact=exact, say=say)
+    made = packaging.package(fitted, out, seed=SEED, exact=exact, say=say, other=other)
     first: Record = tuple(fitted.rows[feature.name][0] for feature in fitted.contract.features)
     columns = {feature.name: fitted.rows[feature.name][:1] for feature in fitted.contract.features}
     own = JoblibScorer(fitted.estimator, fitted.contract).score(columns)

@@ -18,9 +18,10 @@ import polars as pl
 
 from handler.bundle import NUMBERS_FED_AS, Feature, Kind
 from handler.schema import LARGEST_NUMBER, MEANING
-from training.data import files, reading
+from training.data import files, kinds
 from training.data.columns import near
-from training.data.reading import Column
+from training.data.kinds import Column
+from training.data.notes import Note
 from training.errors import TrainingError
 
 #: What an encoder was fitted on, by the feature's name: texts or numbers, and NaN or None for missing ones.
@@ -193,10 +194,8 @@ def _objects(name: str, values: pd.Series) -> Column:
         empty = "" in there
         nothing = (each for each, is_gone in zip(values, gone, strict=True) if is_gone)
         fed_as = ("none" if any(each is None for each in nothing) else "nan") if gone.any() else None
-        note = (
-            f"'{name}' holds empty texts beside missing ones; an empty text in a request is a missing one"
-            if empty and fed_as
-            else ""
+        note = Note(
+            name, "holds empty texts beside missing ones; an empty text in a request is a missing one"
         )
         texts = np.array(
             ["" if is_gone else str(each) for each, is_gone in zip(values, gone, strict=True)], object
@@ -207,7 +206,9 @@ def _objects(name: str, values: pd.Series) -> Column:
         feature = Feature(
             name, "category", empty or fed_as is not None, categories=categories, fed_as=fed_as
         )
-        return Column(feature, texts, int((texts == "").sum()), len(categories), note)
+        return Column(
+            feature, texts, int((texts == "").sum()), len(categories), (note,) if empty and fed_as else ()
+        )
     numbers = values.map(lambda each: math.nan if each is None or each is pd.NA else each)
     if all(issubclass(each, bool | np.bool_) for each in types):
         return _numeric(name, "boolean", numbers.to_numpy(np.float64))
@@ -248,7 +249,7 @@ def _forced(made: Column, kind: Kind) -> Column:
     if made.feature.is_text:
         if kind != "text":
             raise wrong
-        free = reading.forced(name, "text", pl.Series(name, made.values.tolist(), pl.String))
+        free = kinds.forced(name, "text", pl.Series(name, made.values.tolist(), pl.String))
         own = made.feature
         return replace(free, feature=free.feature._replace(nullable=own.nullable, fed_as=own.fed_as))
     if kind in ("category", "text"):

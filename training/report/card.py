@@ -15,6 +15,7 @@ from urllib.parse import quote, urlencode
 
 from handler import bundle, dates
 from handler.bundle import UNSUPERVISED, Feature, Manifest
+from handler.spelling import spelling
 from training.report import metrics
 from training.report.comparison import Comparison
 from training.report.evidence import Evidence
@@ -184,7 +185,8 @@ def _threshold(manifest: Manifest, evidence: Evidence) -> Iterator[Section]:
 
 def _compared(comparison: Comparison) -> Section:
     parts: list[str | Rows] = [
-        f"Both models on the same {comparison.rows:,} rows. {comparison.caution}",
+        f"Both models on the same {comparison.rows:,} rows. {comparison.caution} A metric is the better "
+        "the higher, except for errors and the log loss, which are the better the lower.",
         *([comparison.metrics] if comparison.metrics else []),
         " ".join(comparison.notes),
         *([comparison.labels] if comparison.labels else []),
@@ -221,7 +223,8 @@ def _calls(manifest: Manifest, answer: Mapping[str, Any]) -> Iterator[str | Code
             'print(json.load(urlopen(Request("http://localhost:8080/predict", body, headers))))'
         )
     else:
-        texts = {name: _cell(value) for name, value in record.items() if value is not None}
+        cells = {each.name: _cell(each, record[each.name]) for each in manifest.features}
+        texts = {name: text for name, text in cells.items() if text}
         url = f"http://localhost:8080/predict?{urlencode(texts, quote_via=quote)}"
         yield "One record, in the address:"
         yield Code(f"curl {shlex.quote(url)}")
@@ -240,9 +243,7 @@ def _calls(manifest: Manifest, answer: Mapping[str, Any]) -> Iterator[str | Code
         )
         yield "A file, here rows.csv, with a header and a row for each record:"
         lines = io.StringIO()
-        csv.writer(lines, lineterminator="\n").writerows(
-            [record, [_cell(value) for value in record.values()]]
-        )
+        csv.writer(lines, lineterminator="\n").writerows([cells, cells.values()])
         yield Code(lines.getvalue().rstrip("\n"))
     yield "Its rows with their predictions, over HTTP, or on this machine as a new file:"
     yield Code(
@@ -251,9 +252,12 @@ def _calls(manifest: Manifest, answer: Mapping[str, Any]) -> Iterator[str | Code
     )
 
 
-def _cell(value: Any) -> str:
+def _cell(feature: Feature, value: Any) -> str:
     """A JSON value as a query and a CSV spell it."""
-    return "" if value is None else value if isinstance(value, str) else json.dumps(value)
+    if value is None or isinstance(value, str):
+        return value or ""
+    spelled = spelling(feature.format) if feature.format and feature.kind in ("integer", "number") else None
+    return json.dumps(value) if spelled is None else json.dumps(value).replace(".", spelled.decimal)
 
 
 def _summary(manifest: Manifest, held_out: int) -> str:

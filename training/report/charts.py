@@ -244,23 +244,26 @@ def bars(
     left = 6 + max(width_of(cut(name, 22)) for name, *_ in rows)
     beside = 8 + max(width_of(text) for *_, text in rows)
     ends = [value for _, value, _ in rows] + [each for span in spans for each in span]
-    at = ticks(min(0.0, *ends), max(0.0, *ends), 5)
-    scale = (WIDTH - left - beside) / (at[-1] - at[0])
+    low, high = min(0.0, *ends), max(0.0, *ends)
+    if low == high:
+        high = 1.0
+    at = [each for each in ticks(low, high, 5) if low <= each <= high]
+    scale = (WIDTH - left - beside) / (high - low)
     bottom = len(rows) * 20 + 6
     marks = []
     for value in at:
-        across = left + (value - at[0]) * scale
+        across = left + (value - low) * scale
         marks.append(f'<path class="grid" d="M{across:.1f} 2V{bottom}"/>')
         marks.append(_text(across, bottom + 13, shown(value), "mid"))
     for index, (name, value, text) in enumerate(rows):
-        down, start, end = 6 + index * 20, *sorted((left - at[0] * scale, left + (value - at[0]) * scale))
+        down, start, end = 6 + index * 20, *sorted((left - low * scale, left + (value - low) * scale))
         marks.append(
             f'<rect class="f0" x="{start:.1f}" y="{down}" width="{end - start:.1f}" height="14">'
             f"<title>{html.escape(name)}: {html.escape(text)}</title></rect>"
         )
         marks.append(_text(left - 5, down + 11, cut(name, 22), "end", full=name))
         if spans:
-            low, high = (left + (each - at[0]) * scale for each in spans[index])
+            low, high = (left + (each - low) * scale for each in spans[index])
             marks.append(f'<path class="span" d="M{low:.1f} {down + 7}H{high:.1f}"/>')
             end = max(end, high)
         marks.append(_text(end + 5, down + 11, text))

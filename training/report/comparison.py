@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from handler.bundle import Contract, Feature
+from handler.bundle import Bundle, Contract, Feature
 from handler.schema import Columns
 from handler.scoring.model import Model
-from handler.scoring.scorers import Scores
+from handler.scoring.scorers import Scores, load_program, load_scorer, served_contract
 from training.errors import TrainingError
 from training.report import metrics
 from training.report.metrics import Rows, shown
@@ -61,6 +62,16 @@ class Comparison(NamedTuple):
             "metrics": {"this": dict(self.own), "other": dict(self.other)},
         }
         return document if self.differing is None else {**document, "differing": self.differing}
+
+
+def loaded(folder: Path) -> Model:
+    """The bundle to compare with, loaded as serving does; raises ``BundleError``.
+
+    It is given the parts of dates, as the rows of training have them.
+    """
+    opened = Bundle.open(folder)
+    scorer = load_scorer(opened, load_program(opened))
+    return Model.of(opened.manifest._replace(features=served_contract(opened.manifest).features), scorer)
 
 
 def compare(
@@ -117,7 +128,7 @@ def _check(contract: Contract, other: Contract) -> None:
     if absent:
         more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
         names = ", ".join(f"'{name}'" for name in absent[:3])
-        raise TrainingError(f"it needs {names}{more}, which this model does not have as a feature")
+        raise TrainingError(f"it needs {names}{more}, which is not a feature of this model")
     for each in other.features:
         if each.is_text != own[each.name].is_text:
             kinds = f"of the kind {each.kind} there and {own[each.name].kind} here"
@@ -212,4 +223,4 @@ def _caution(own: Mapping[str, Any], other: Mapping[str, Any]) -> str:
 
 
 def _signed(difference: float) -> str:
-    return f"{'+' if difference > 0 else '−' if difference < 0 else ''}{shown(abs(difference))}"
+    return f"{'+' if difference > 0 else ''}{shown(difference)}"

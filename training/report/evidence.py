@@ -67,6 +67,14 @@ class Evidence:
         assert self.scores.probabilities is not None
         return self.scores.probabilities[:, 1].astype(np.float64)
 
+    @cached_property
+    def curves(self) -> list[int]:
+        """The classes that have a curve: the second of two, or those that are predicted most."""
+        classes = len(self.contract.classes)
+        counts = np.bincount(self.scores.values, minlength=classes) if classes > 2 else np.arange(classes)
+        most = 1 if classes == 2 else MOST_CURVES
+        return sorted(np.argsort(-counts, kind="stable")[:most].tolist())
+
     @property
     def score_name(self) -> str:
         """The metric that falls when a feature is shuffled."""
@@ -159,7 +167,7 @@ class Evidence:
             return values if score is None else score
         if probabilities is None:
             probabilities = np.eye(len(self.contract.classes))[values]
-        return probabilities[:, 1:] if probabilities.shape[1] == 2 else probabilities[:, :MOST_CURVES]
+        return probabilities[:, self.curves]
 
     @cached_property
     def _pace(self) -> float:

@@ -18,7 +18,7 @@ DEFAULT = Path("handler/model")
 def next_steps(manifest: Manifest, out: Path, data: Path | None = None) -> str:
     """Each command below what it is for; ``data``: a CSV to score, where one is at hand."""
     port = os.environ.get("PORT") or "8080"
-    page = f"http://localhost:{port}/apidocs"
+    page = f"http://localhost:{port}/"
     handler = _handler()
     checkout = Path("containers/build.sh").is_file() and Path("Makefile").is_file()
     default = out == DEFAULT

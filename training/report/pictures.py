@@ -100,10 +100,12 @@ def _chosen(evidence: Evidence) -> Iterator[tuple[str, str, Draw]]:
             f"the longer the bar, the more the model relies on it.{more}{few}",
             _importance,
         )
+    many = len(evidence.contract.classes) > MOST_CURVES
+    some = f" The {MOST_CURVES} classes are shown that are predicted most." if many else ""
     yield (
         "Effects",
         f"The mean prediction over {rows} if all had the value on the lower axis, and kept their others. A "
-        "flat line means that the feature alone changes little.",
+        f"flat line means that the feature alone changes little.{some}",
         _effects,
     )
 
@@ -356,7 +358,9 @@ def _effects(title: str, evidence: Evidence) -> list[str]:
     effects = evidence.effects()
     ends = [end for each in effects for end in _ends(each.means)]
     y = Axis.over(_answer(evidence), min(ends), max(ends), 5)
-    names = _names(evidence)[:MOST_CURVES] if effects[0].means.shape[1] > 1 else [""]
+    names = [""]
+    if effects[0].means.shape[1] > 1:
+        names = [_names(evidence)[each] for each in evidence.curves]
     return [_effect(f"{title} of {each.feature.name}", each, y, names) for each in effects]
 
 

@@ -36,7 +36,7 @@ LONGEST_WORD = 40
 #: What Markdown would take for markup; within a word, an underscore is one.
 MARKED = re.compile(r"[\\`*\[\]<>#]|\b_|_\b")
 #: What a cell of a column of numbers has.
-NUMBER = re.compile(r"[-−+]?[\d,]+(\.\d+)?(e[-+]\d+)?( ?%)?|–|", re.ASCII)
+NUMBER = re.compile(r"[-+]?[\d,]+(\.\d+)?(e[-+]\d+)?( ?%)?|–|", re.ASCII)
 STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --paper: #fff; --line: #d0d7de; --soft: #57606a;
   --link: #0969da; }
@@ -61,7 +61,8 @@ th, td { text-align: left; padding: .3rem 1rem .3rem 0; vertical-align: top;
   border-bottom: 1px solid var(--line); }
 th { color: var(--soft); font-weight: 600; }
 th:last-child, td:last-child { padding-right: 0; }
-@media (max-width: 40rem) { th, td { padding-right: .6rem; } }
+td:last-child:not(.number) { min-width: 9rem; }
+@media (max-width: 40rem) { table { font-size: .85rem; } th, td { padding-right: .6rem; } }
 .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .pictures { display: grid; gap: 2rem;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); }

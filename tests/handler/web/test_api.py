@@ -11,6 +11,7 @@ import re
 import tracemalloc
 import zlib
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -334,9 +335,103 @@ def test_an_answer_over_the_platforms_limit_is_an_error_and_not_a_platform_failu
     assert "the answer" in said(answer)["detail"]
 
 
-def test_the_root_leads_to_the_page(app: App) -> None:
-    answer = ask(app, "GET", "/")
-    assert (answer.status, answer.headers["location"]) == (302, "apidocs")
+def test_an_answer_names_what_lies_outside(app: App, model: Model) -> None:
+    assert model.program is not None
+    low, high = model.manifest.features[0].minimum, model.manifest.features[2].maximum
+    assert low is not None
+    assert high is not None
+    inside = {"age": low, "new_user": 0, "total_pages_visited": high}
+    outside = {"age": low - 1, "new_user": 0, "total_pages_visited": high + 1}
+    expected = ["age", "total_pages_visited"]
+    assert "outside" not in said(ask(app, "GET", "/predict", query={k: int(v) for k, v in inside.items()}))
+    assert said(ask(app, "POST", "/predict", outside))["outside"] == expected
+    assert app.handle(outside)["outside"] == expected  # a direct invoke
+    for count in (2, 40):  # by the one-row program, and by the graph
+        both = said(ask(app, "POST", "/predict", [inside, outside] * count))["predictions"]
+        assert [each.get("outside") for each in both] == [None, expected] * count
+        lines = [",".join(str(int(value)) for value in each.values()) for each in (inside, outside) * count]
+        body = "\n".join([",".join(inside), *lines]).encode()
+        same = said(ask(app, "POST", "/predict", body, content_type="text/csv"))["predictions"]
+        assert [each.get("outside") for each in same] == [None, expected] * count
+
+
+def test_an_unknown_category_lies_outside_and_a_missing_value_does_not(mixed_model: Model) -> None:
+    app = App(mixed_model, Settings())
+    record = {**mixed_model.manifest.golden[0]["record"], "living area": None, "heating": None}
+    assert "outside" not in said(ask(app, "POST", "/predict", record))
+    record |= {"Straße": "Århus", "living area": 1e6}
+    assert said(ask(app, "POST", "/predict", record))["outside"] == ["living area", "Straße"]
+    record["Straße"] = "Oslo"
+    assert said(ask(app, "POST", "/predict", record))["outside"] == ["living area"]
+
+
+def test_a_file_has_its_probabilities_by_class(app: App) -> None:
+    body = b"age,new_user,total_pages_visited\n45,0,5\nold,1,2\n22,1,25\n"
+    document = said(ask(app, "POST", "/predict_file", body, content_type="text/csv"))
+    one = said(ask(app, "POST", "/predict", GOOD))["probabilities"]
+    assert list(document["probabilities"]) == ["0", "1"]
+    assert {label: each[0] for label, each in document["probabilities"].items()} == pytest.approx(one)
+    assert [each[1] for each in document["probabilities"].values()] == [None, None]
+    assert list(document) == ["predictions", "probabilities", "rejected", "model"]
+
+
+@pytest.mark.parametrize("most", [5_000, 20_000])
+def test_a_file_has_no_probabilities_where_they_would_be_too_large(app: App, most: int) -> None:
+    body = b"age,new_user,total_pages_visited\n" + b"45,0,5\n" * 1000
+    request = Request("POST", "/predict_file", headers={"content-type": "text/csv"}, body=body)
+    assert "probabilities" in said(app.handle(request))
+    answer = app.handle(request._replace(most=most))
+    assert (answer.status, said(answer)["predictions"]) == (200, [0] * 1000)
+    assert "probabilities" not in said(answer)
+
+
+def test_the_root_is_the_page_for_people(app: App) -> None:
+    plain = ask(app, "GET", "/")
+    assert (plain.status, plain.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert b'href="page.css"' in plain.body
+    assert b'src="page.js"' in plain.body
+    assert b'"/' not in plain.body
+    assert "unsafe" not in plain.headers["content-security-policy"]
+    packed = ask(app, "GET", "/", accept_encoding="gzip")
+    assert gzip.decompress(packed.body) == plain.body
+    for route, kind in (("page.js", "text/javascript"), ("page.css", "text/css")):
+        answer = ask(app, "GET", f"/prod/{route}")
+        assert (answer.status, answer.headers["content-type"]) == (200, f"{kind}; charset=utf-8")
+        assert answer.headers["content-security-policy"] == plain.headers["content-security-policy"]
+    refused = ask(app, "POST", "/")
+    assert (refused.status, refused.headers["allow"]) == (405, "GET, HEAD, OPTIONS")
+
+
+BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+
+@pytest.mark.parametrize("folder", ["/prod/", "/a/b/", "/é b/", "//evil.example/"])
+def test_a_browser_gets_the_page_at_any_folder(app: App, folder: str) -> None:
+    """A load balancer's rule may stand for the root; a program is told of the routes."""
+    assert ask(app, "GET", folder, **BROWSER).body == ask(app, "GET", "/").body
+    assert ask(app, "GET", folder).status == 404
+    assert ask(app, "POST", folder, **BROWSER).status == 404
+    bare = ask(app, "GET", folder.rstrip("/"), **BROWSER)
+    assert bare.status == 302
+    assert bare.headers["location"] == f"./{quote(folder.split('/')[-2])}/"
+
+
+@pytest.mark.parametrize("path", ["/..", "/%2e%2e", "/a\nb", "/%0d%0ax", "/v2/models/m", "/" + "a" * 9000])
+def test_a_browser_is_led_nowhere_from_other_paths(app: App, path: str) -> None:
+    assert ask(app, "GET", path, **BROWSER).status == 404
+
+
+@pytest.mark.parametrize(("whole", "location"), [("/prod", "./prod/"), ("/prod/", None)])
+def test_a_stage_of_api_gateway_is_the_page(app: App, whole: str, location: str | None) -> None:
+    event = {"httpMethod": "GET", "path": "/", "headers": {}, "requestContext": {"path": whole}}
+    reply = app.handle({**event, "queryStringParameters": None, "body": None, "isBase64Encoded": False})
+    assert reply["headers"].get("location") == location
+    assert reply["statusCode"] == (302 if location else 200)
+
+
+def test_swagger_has_two_names(app: App) -> None:
+    assert ask(app, "GET", "/docs").body == ask(app, "GET", "/apidocs").body
+    assert ask(app, "GET", "/prod/docs/").headers["location"] == "../docs"
 
 
 def test_unknown_routes_and_methods(app: App) -> None:
