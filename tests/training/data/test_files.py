@@ -219,9 +219,7 @@ def test_several_files_are_one_table(tmp_path: Path) -> None:
         assert {name: cells(table)[name] for name in CELLS} == both
         assert (table.files, table.sha256, table.stem) == (("a.tsv", "b.csv"), digest, stem)
     (tmp_path / "c.csv").write_bytes(b"a,z,y\n1,2,3\n")
-    with pytest.raises(
-        TrainingError, match=r"c\.csv has other columns than a\.tsv: it lacks 'b' and"
-    ):
+    with pytest.raises(TrainingError, match=r"c\.csv has other columns than a\.tsv: it lacks 'b' and"):
         files.read(tmp_path)
 
 
