@@ -112,7 +112,7 @@ def _spelled(feature: Feature, text: str) -> float:
     if len(text) > LONGEST_VALUE:
         rule = f"must be {MEANING[feature.kind]}, of at most {LONGEST_VALUE} characters"
         raise InvalidValue("not_a_number", rule)
-    spelling = spelling_of(feature)
+    spelling = None if feature.format is None else spelling_of(feature)
     plain = spelling.plain(text) if spelling else text if NUMBER.fullmatch(text) else None
     if plain is not None:
         return _number(feature, float(plain))
@@ -461,17 +461,26 @@ class Schema:
         return values, doubtful if doubtful.any() else None
 
     def _parse_categories(self, feature: Feature, texts: pl.Series) -> tuple[np.ndarray, np.ndarray | None]:
-        """``parse_series`` for a category: only cells that are no known category are looked at closely."""
+        """``parse_series`` for a category: only cells that may be another text are looked at closely."""
         import polars as pl
 
+        words = feature.missing_words if feature.nullable else ()
         known = [*feature.categories, *([""] if feature.nullable else [])]
-        strange = ~texts.is_in(known)
+        if feature.open:
+            strange = texts != texts.str.strip_chars(BLANKS)
+            if words:
+                strange |= texts.str.to_lowercase().is_in(words)
+            if not feature.nullable:
+                strange |= texts == ""
+        else:
+            strange = ~texts.is_in(known)
         if not strange.any():
             return texts.to_numpy(), None
-        cells = texts.filter(strange).str.strip_chars(BLANKS)
-        if feature.nullable and feature.missing_words:
-            words = cells.str.to_lowercase().is_in(feature.missing_words)
-            cells = pl.Series([""]).zip_with(words, cells)
+        odd = texts.filter(strange)
+        cells = odd.str.strip_chars(BLANKS)
+        if words:
+            cells = pl.Series([""]).zip_with(cells.str.to_lowercase().is_in(words), cells)
+        cells = odd.zip_with(odd.is_in(feature.categories), cells)
         sound = cells.is_in(known)
         if feature.open:
             sound |= cells != ""

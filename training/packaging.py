@@ -282,8 +282,9 @@ def _compiled(graph: bytes, contract: Contract, gate: Gate) -> tuple[bytes | Non
         program = compile_program(graph, contract, gate.adversarial)
     except NotCompilable as error:
         return None, parity.untried(f"Python alone cannot do {error}")
-    finding = gate.compare(RowByRow(RowProgram(program), contract))
-    return program if finding.reason is None else None, finding
+    most = max(parity.FEWEST_ROWS, parity.PROGRAMS_WORK // max(1, program.work))
+    finding = gate.compare(RowByRow(RowProgram(program.content), contract), most)
+    return program.content if finding.reason is None else None, finding
 
 
 def _steady(gate: Gate, finding: Finding, say: Say) -> Finding:

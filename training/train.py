@@ -136,6 +136,6 @@ def _read(options: Options, say: Say) -> tuple[Table, ColumnSpec, ColumnSpec | N
             table = files.parse(content, f"{sample.NAME}.csv", synthetic=True)
     else:
         paths = (options.data,) if isinstance(options.data, Path) else options.data
-        with step(say, f"reading {', '.join(map(str, paths))}"):
-            table = files.read(*paths)
+        with step(say, f"reading {', '.join(map(str, paths))}") as tick:
+            table = files.read(*paths, tick=tick)
     return table, flags, file

@@ -42,6 +42,7 @@ from handler.storage.locations import Location, Version
 from handler.storage.storage import Storage
 from handler.tables import formats, writing
 from handler.tables.compression import inflated
+from handler.tables.encodings import UTF_8
 from handler.tables.formats import Table
 from handler.tables.rows import Block
 
@@ -82,20 +83,22 @@ class Scored:
 
 @dataclass(slots=True)
 class Tally:
-    """What a run has counted so far."""
+    """What a run has counted so far; ``encoding`` is the file's, as far as it has been read."""
 
     read: int = 0
     scored: int = 0
     rejects: collections.Counter[str] = field(default_factory=collections.Counter)
     classes: collections.Counter[str] = field(default_factory=collections.Counter)
+    encoding: str = UTF_8
 
     def as_json(self) -> dict[str, Any]:
-        """The counts as ``summary.json`` has them; read = scored + rejected."""
+        """The counts as ``summary.json`` has them; read = scored + rejected. UTF-8 is not mentioned."""
         rejected = self.rejects.total()
         return {
             "rows": {"read": self.read, "scored": self.scored, "rejected": rejected},
             "rejects": dict(sorted(self.rejects.items())),
             "predictions": dict(self.classes),
+            **({} if self.encoding == UTF_8 else {"encoding": self.encoding}),
         }
 
 
@@ -278,6 +281,7 @@ class Batch:
             tally.scored += block.total - sum(block.rejects.values())
             tally.rejects.update(block.rejects)
             tally.classes.update(block.classes)
+            tally.encoding = table.text.encoding
             self._progress(done, tally.read, tally.rejects.total())
             yield block.predictions, block.rejected
 

@@ -239,6 +239,10 @@ def fed(features: Sequence[Feature], columns: Columns, rows_as: RowsAs = "frame"
     if rows_as == "frame":
         import pandas as pd
 
+        if all(isinstance(each, np.ndarray) and each.dtype == np.float64 for each in every.values()):
+            return pd.DataFrame(
+                np.array(list(every.values())).T, columns=list(every)
+            )  # at once: many columns
         return pd.DataFrame(every)
     texts = any(feature.is_text for feature in features)
     return np.column_stack([np.asarray(each, object if texts else None) for each in every.values()])

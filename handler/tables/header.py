@@ -29,12 +29,17 @@ FIRST_ROWS = 100
 SEPARATOR = re.compile(r'"?sep=([,;\t|])"?(?:\r\n|\r|\n)', re.IGNORECASE)
 #: Characters that no text has, and nearly every binary file.
 CONTROL = re.compile("[\x00-\x08\x0e-\x1f]")
-#: How texts begin that are not CSV, blanks before them left out, and what to call them.
+#: How texts begin that are not CSV, without blanks and in lower case, and what to call them.
 MARKUP: Mapping[str, str] = {
-    r"<(!doctype html|html)\b": "is an HTML page, not a CSV; download the data itself",
-    r"<(\?xml|svg)\b": "is XML, not a CSV; export it as CSV",
-    r'\{\s*"(cells|metadata|nbformat)"\s*:': "is a notebook, not a CSV; write its rows with to_csv there",
-    r'(\{\s*("[^"]*"\s*:|\}$)|\[\s*[\[{])': "is JSON, not a CSV; write its rows as CSV",
+    "<!doctypehtml": "is an HTML page, not a CSV; download the data itself",
+    "<html": "is an HTML page, not a CSV; download the data itself",
+    "<?xml": "is XML, not a CSV; export it as CSV",
+    "<svg": "is an SVG image, not a CSV",
+    **dict.fromkeys(
+        ('{"cells":', '{"metadata":', '{"nbformat":'),
+        "is a notebook, not a CSV; write its rows with to_csv there",
+    ),
+    **dict.fromkeys(('{"', "{}", "[{", "[[", "[]"), "is JSON, not a CSV; write its rows as CSV"),
 }
 
 
@@ -259,8 +264,8 @@ def _swallows_rows(header: _Header, schema: Schema | None) -> bool:
 
 def _refuse_markup(text: str) -> None:
     """Raise ``InvalidCsv`` for a text of another format that is often mistaken for a CSV."""
-    start = text[:1000].lstrip()
-    what = next((what for mark, what in MARKUP.items() if re.match(mark, start, re.IGNORECASE)), None)
+    start = "".join(text[:1000].lower().split())
+    what = next((what for mark, what in MARKUP.items() if start.startswith(mark)), None)
     if what is not None:
         raise InvalidCsv("not_a_csv", f"the file {what}")
 

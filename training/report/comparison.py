@@ -123,7 +123,8 @@ def _check(contract: Contract, other: Contract) -> None:
     if absent:
         more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
         names = ", ".join(f"'{name}'" for name in absent[:3])
-        raise TrainingError(f"it needs {names}{more}, which is not a feature of this model")
+        are = "are not features" if len(absent) > 1 else "is not a feature"
+        raise TrainingError(f"it needs {names}{more}, which {are} of this model")
     for each in other.features:
         here = own[each.name]
         if (each.is_text, each.kind == "date") != (here.is_text, here.kind == "date"):

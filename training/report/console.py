@@ -166,7 +166,10 @@ def parity(finding: Finding, program: Finding | None, *, imported: bool) -> str:
     ]
     if program is not None and program.reason is None:
         difference = f"largest difference {program.largest_difference:.1e}"
-        lines.append(f"one row: a program in Python, found equal on the same rows ({difference})")
+        compared = program.rows + program.adversarial_rows
+        every = compared == finding.rows + finding.adversarial_rows
+        same = "the same rows" if every else f"{compared:,} of these rows"
+        lines.append(f"one row: a program in Python, found equal on {same} ({difference})")
     elif program is not None:
         lines.append(f"one row: onnx too, because {program.reason}")
     return "\n".join(lines)
