@@ -126,6 +126,8 @@ def guarded(body: Callable[[], int], as_json: bool = False) -> int:
         return 141
     except FunctionError as error:
         message, lines = str(error), getattr(error, "lines", ())
+    except MemoryError:
+        message, lines = "there is not enough memory here; take fewer rows, or a larger machine", ()
     except OSError as error:
         message, lines = f"{error.filename or 'the bundle'}: {error.strerror or error}", ()
     complain(message, lines)
