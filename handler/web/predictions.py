@@ -88,7 +88,8 @@ def post_predict(model: Model, settings: Settings, request: Request) -> Answer:
     for rows, scores in scored:
         for reject in rows.rejects:
             problems.add(reject.column, reject.code, reject.reason, line=reject.line)
-        predictions += model.answers(rows.columns, scores) if not problems else ()
+        records = zip(*(rows.columns[name].tolist() for name in model.schema.names), strict=True)
+        predictions += model.answers(records, scores) if not problems else ()
     if problems:
         raise InvalidRecords(problems.listed, problems.more)
     document = {"predictions": predictions, "model": model.manifest.identity}
@@ -134,12 +135,13 @@ def post_predict_file(model: Model, settings: Settings, request: Request) -> Ans
         if request.most is not None and len(rejects) * SHORTEST_REJECT > request.most:
             raise AnswerTooLarge(request.most)
     document = {**columns, "rejected": rejects, "model": model.manifest.identity}
-    counts = {"rows": len(columns["predictions"]), "rejected": len(rejects)}
+    total = len(columns["predictions"])
     if by_class:
-        answer = answer_json({**columns, "probabilities": by_class, **document}, **counts)
+        whole = {**columns, "probabilities": by_class, **document}
+        answer = answer_json(whole, rows=total, rejected=len(rejects))
         if request.most is None or length_in_json(answer) <= request.most:
             return answer
-    return answer_json(document, **counts)
+    return answer_json(document, rows=total, rejected=len(rejects))
 
 
 def _beside(rows: Rows, values: Sequence[object]) -> list[object]:
