@@ -6,8 +6,10 @@ install = @requirements/install.sh
 # "--flag value" where the variable is given on the command line: $(call option,DATA,--data)
 option = $(if $(filter command,$(firstword $(origin $1))),$${$1:+$2 "$$$1"})
 
-# MODEL=build/x, like MODEL_DIR, names the bundle.
+# MODEL=build/x, like MODEL_DIR, names the bundle; in the environment MODEL_DIR comes first.
 ifeq ($(origin MODEL),command line)
+serve train check images: export MODEL_DIR := $(value MODEL)
+else ifeq ($(MODEL_DIR),)
 serve train check images: export MODEL_DIR := $(value MODEL)
 endif
 
@@ -40,8 +42,8 @@ check: ## check that the model [MODEL=build/x] reproduces the predictions that i
 	$(install) train dev
 	@$(python) -m handler check
 
-images: ## build sklearn-function:lambda and sklearn-function:cloudrun, with the model [MODEL=build/x] or the sample
-	@test -f "$(model)/model.json" || $(MAKE) train OUT="$(model)"
+images: ## build sklearn-function:lambda and sklearn-function:cloudrun, with the model [MODEL=build/x]; SYNTHETIC=1 allows the sample's
+	@test "$(SYNTHETIC)" != 1 -o -n "$$MODEL_DIR" -o -f handler/model/model.json || $(MAKE) train
 	@containers/build.sh
 
 invoke: ## send EVENT=events/x.json to the Lambda image under the runtime interface emulator

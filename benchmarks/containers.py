@@ -180,7 +180,7 @@ def build(context: Path, bundle: Path, repository: str) -> str:
         shutil.copy(ROOT / name, context)
     shutil.copytree(bundle, context / "handler" / "model")
     print(f"building {repository} ...", flush=True)
-    environ = {**os.environ, "REPOSITORY": repository}
+    environ = {**os.environ, "REPOSITORY": repository, "MODEL_DIR": "", "SYNTHETIC": "1"}
     subprocess.run([context / "containers" / "build.sh"], check=True, env=environ, capture_output=True)
     return repository
 

@@ -46,6 +46,7 @@ libraries)
 function)
     # scikit-learn where the bundle needs it, and of the model's two forms the one that serves.
     cd /opt/function/app/handler/model
+    python /build/needs.py describe . >/dev/null
     if grep -q '"runtime": "joblib"' model.json; then
         install /build/joblib.txt
         pinned_as_in_training

@@ -46,14 +46,14 @@ DOCUMENTS = frozenset({CARD, REPORT})
 #: in order to predict or to check. Their edits are found by a signature only.
 DESCRIPTION = frozenset({"version", "created", "metrics", "training"})
 #: Keys that are written only where they say something: releases from before them refuse them.
-LEFT_OUT = ("rows_as", "needs")
+LEFT_OUT = ("rows_as", "needs", "ignored")
 LARGEST_DOUBLE = 1.7976931348623157e308
 
 #: A pickle of a fitted estimator is read only under these libraries' very versions.
 #: https://scikit-learn.org/stable/model_persistence.html
 PICKLE_LIBRARIES = ("scikit-learn", "numpy", "scipy", "joblib")
 
-Kind = Literal["integer", "number", "boolean", "category", "text"]
+Kind = Literal["integer", "number", "boolean", "category", "text", "date"]
 #: ``anomaly``: the label is -1 for an anomaly, else 1. ``cluster``: the label is the cluster's number.
 Task = Literal["binary", "multiclass", "regression", "anomaly", "cluster"]
 #: The tasks that are learnt without a target; their labels may have a score beside them.
@@ -67,6 +67,8 @@ TEXTS_FED_AS = ("nan", "none", "category")
 NUMBERS_FED_AS = (
     "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32",
 )  # fmt: skip
+#: What may follow a percent sign in a date's ``format``: of strptime's directives, and the quarter.
+DATE_DIRECTIVES = "YymdbBHMSfzpIjq"
 
 
 class Feature(NamedTuple):
@@ -77,6 +79,9 @@ class Feature(NamedTuple):
     texts of the training data, which only training knows: the manifest does not hold them. ``fed_as``:
     what the model was fitted on, one of ``TEXTS_FED_AS`` or ``NUMBERS_FED_AS``; None: texts that are empty
     where missing, or float64. Only ``scorers.fed`` reads it: records and columns are the same for all.
+    ``format``: how text spells a number (``handler.spelling``), where that is not plain, or a date, in
+    strptime's directives and ``%q``, the quarter. ``missing_words``: what spells a missing value in text,
+    in lower case, where ``nullable``. ``minimum`` and ``maximum`` of a date are seconds since 1970.
     """
 
     name: str
@@ -87,6 +92,8 @@ class Feature(NamedTuple):
     categories: tuple[str, ...] = ()
     open: bool = False
     fed_as: str | None = None
+    format: str | None = None
+    missing_words: tuple[str, ...] = ()
 
     @property
     def is_text(self) -> bool:
@@ -96,7 +103,11 @@ class Feature(NamedTuple):
     def as_json(self) -> dict[str, Any]:
         """The feature's entry in the manifest."""
         head = {"name": self.name, "kind": self.kind, "nullable": self.nullable}
-        tail = {} if self.fed_as is None else {"fed_as": self.fed_as}
+        tail: dict[str, Any] = {} if self.fed_as is None else {"fed_as": self.fed_as}
+        if self.format is not None:
+            tail["format"] = self.format
+        if self.missing_words:
+            tail["missing_words"] = list(self.missing_words)
         if self.kind == "text":
             return {**head, **tail}
         if self.kind == "category":
@@ -121,7 +132,8 @@ class Manifest(NamedTuple):
 
     ``target`` is empty where the model was fitted without one. ``threshold``: the probability of the
     second class from which it is predicted, where training was asked for one. ``ids``: columns that a
-    request may carry and that are not features.
+    request may carry and that are not features. ``ignored``: columns that it may carry too, and that no
+    one reads.
     ``engines``: what serves ``one`` row and ``many`` (``scalar``, ``onnx`` or ``joblib``).
     ``needs``: of a model that is served from its pickle, the ``libraries`` beside scikit-learn, and the
     ``modules`` of the user's own, that the pickle imports.
@@ -146,13 +158,15 @@ class Manifest(NamedTuple):
     engines: Mapping[str, str] = {}
     rows_as: RowsAs = "frame"
     needs: Mapping[str, Sequence[str]] = {}
+    ignored: tuple[str, ...] = ()
     format: int = FORMAT
 
     def as_json(self) -> dict[str, Any]:
         """The manifest as the JSON object that ``model.json`` holds."""
         document = self._asdict()
+        document["ignored"] = list(self.ignored)
         for key in LEFT_OUT:
-            if document[key] == self._field_defaults[key]:
+            if not document[key] or document[key] == self._field_defaults[key]:
                 del document[key]
         return {
             "format": document.pop("format"),
@@ -186,12 +200,13 @@ class Manifest(NamedTuple):
             **{
                 **document,
                 "features": tuple(
-                    Feature(**{**feature, "categories": tuple(feature.get("categories", ()))})
+                    Feature(**{**feature, **{key: tuple(feature.get(key, ())) for key in FEATURE_LISTS}})
                     for feature in document["features"]
                 ),
                 "classes": tuple(document["classes"]),
                 "golden": tuple(document["golden"]),
                 "ids": tuple(document.get("ids", ())),
+                "ignored": tuple(document.get("ignored", ())),
             }
         )
 
@@ -341,6 +356,10 @@ def _are_texts(value: object) -> bool:
     return isinstance(value, list) and all(map(_is_text, value)) and len(set(value)) == len(value)
 
 
+def _are_words(value: Any) -> bool:
+    return _are_texts(value) and all(each and each == each.strip().lower() for each in value)
+
+
 def _are_classes(value: object) -> bool:
     if not isinstance(value, list):
         return False
@@ -387,6 +406,7 @@ RULES: Mapping[str, Rule] = {
     "engines": TEXT_BY_NAME,
     "rows_as": _one_of(get_args(RowsAs)),
     "needs": OBJECT,
+    "ignored": TEXTS,
 }
 NEEDS_RULES: Mapping[str, Rule] = {"libraries": TEXTS, "modules": TEXTS}
 FEATURE_RULES: Mapping[str, Rule] = {
@@ -398,7 +418,11 @@ FEATURE_RULES: Mapping[str, Rule] = {
     "categories": TEXTS,
     "open": BOOLEAN,
     "fed_as": _one_of((*TEXTS_FED_AS, *NUMBERS_FED_AS)),
+    "format": TEXT,
+    "missing_words": ("a list of different texts, in lower case and without blanks around", _are_words),
 }
+#: The keys of a feature that hold lists.
+FEATURE_LISTS = ("categories", "missing_words")
 
 
 def _check(document: Mapping[str, Any]) -> None:
@@ -411,6 +435,8 @@ def _check(document: Mapping[str, Any]) -> None:
         fed_as = TEXTS_FED_AS if each["kind"] in ("category", "text") else NUMBERS_FED_AS
         if each.get("fed_as", fed_as[0]) not in fed_as:
             raise _wrong(f"'features[{index}].fed_as' must be one of {', '.join(fed_as)}")
+        if "format" in each:
+            _check_format(each["kind"], each["format"], f"features[{index}].format")
     names = [each["name"] for each in document["features"]]
     if len(set(names)) < len(names):
         raise _wrong("'features' must have different names")
@@ -446,6 +472,21 @@ def _check(document: Mapping[str, Any]) -> None:
     for key in ("probabilities", "score"):
         if len({key in row for row in document["golden"]}) > 1:
             raise _wrong(f"'golden' must have '{key}' in every row, or in none")
+
+
+def _check_format(kind: str, format: str, where: str) -> None:
+    """Raise ``BundleError`` unless a feature of the kind can have the format."""
+    if kind in ("integer", "number"):
+        from handler.spelling import spelling  # which few models need
+
+        if spelling(format) is None:
+            raise _wrong(f"'{where}' must spell the number 1234.5, as 1.234,5 or $1,234.5 does")
+    elif kind == "date":
+        directives = set(format.replace("%%", "").split("%")[1:])
+        if not directives or any(each[:1] not in DATE_DIRECTIVES for each in directives):
+            raise _wrong(f"'{where}' must have directives of %{', %'.join(DATE_DIRECTIVES)}, and no others")
+    else:
+        raise _wrong(f"'{where}' must not be there: only numbers and dates have a format")
 
 
 def _check_keys(value: Any, rules: Mapping[str, Rule], optional: Container[str], where: str) -> None:

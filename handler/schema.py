@@ -1,12 +1,12 @@
 """What the model takes, in every spelling: query text, CSV cells and JSON become one record.
 
-A record is a tuple in feature order: a float for ``integer``, ``number`` and ``boolean`` (NaN where
-missing), a string for ``category`` and ``text`` (empty where missing). Text and JSON differ only in what
-spells a value; the rules and their codes are the same:
+A record is a tuple in feature order: a float for ``integer``, ``number``, ``boolean`` and ``date`` (NaN
+where missing; a date is seconds, see ``handler.dates``), a string for ``category`` and ``text`` (empty
+where missing). Text and JSON differ only in what spells a value; the rules and their codes are the same:
 
 ``missing``, ``unknown_field``, ``repeated``, ``not_a_number``, ``not_an_integer``, ``not_a_boolean``,
-``not_a_string``, ``not_finite``, ``out_of_range``, ``unknown_category``. What they cost grows no faster
-than the text that is read.
+``not_a_date``, ``not_a_string``, ``not_finite``, ``out_of_range``, ``unknown_category``. What they cost
+grows no faster than the text that is read.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from handler.errors import LONGEST_NAME, InvalidRecords, Problems
 if TYPE_CHECKING:
     import numpy as np
     import polars as pl
+
+    from handler.spelling import Spelling
 
 _T = TypeVar("_T")
 Value = float | str
@@ -54,6 +56,7 @@ MEANING: Mapping[Kind, str] = {
     "boolean": "true or false",
     "category": "a text",
     "text": "free text",
+    "date": "a date",
 }
 
 
@@ -84,16 +87,69 @@ def parse_text(feature: Feature, text: str) -> Value:
     text = text.strip(BLANKS)
     if not text:
         return _missing(feature)
-    if feature.kind == "boolean":
-        return _boolean(text)
+    try:
+        if feature.kind == "date":
+            return _date(feature, text)
+        return _boolean(text) if feature.kind == "boolean" else _spelled(feature, text)
+    except InvalidValue:
+        if _is_missing_word(feature, text):
+            return _missing(feature)
+        raise
+
+
+def _date(feature: Feature, text: str) -> float:
+    """The seconds that a text without blanks around it states."""
+    from handler import dates  # which few models need
+
+    value = dates.parse(feature.format, text) if len(text) <= LONGEST_VALUE else None
+    if value is None:
+        raise InvalidValue("not_a_date", f"must be {dates.described(feature.format)}")
+    return value
+
+
+def _spelled(feature: Feature, text: str) -> float:
+    """The number that a text without blanks around it spells."""
     if len(text) > LONGEST_VALUE:
         rule = f"must be {MEANING[feature.kind]}, of at most {LONGEST_VALUE} characters"
         raise InvalidValue("not_a_number", rule)
-    if NUMBER.fullmatch(text):
-        return _number(feature, float(text))
+    spelling = None if feature.format is None else spelling_of(feature)
+    plain = spelling.plain(text) if spelling else text if NUMBER.fullmatch(text) else None
+    if plain is not None:
+        return _number(feature, float(plain))
     if text.lstrip("+-").lower() in NOT_FINITE:
         raise InvalidValue("not_finite", "must be a finite number")
-    raise InvalidValue("not_a_number", f"must be {MEANING[feature.kind]}")
+    example = spelled_as(feature)
+    rule = f"must be {MEANING[feature.kind]}" + (f", spelled as {example}" if example else "")
+    raise InvalidValue("not_a_number", rule)
+
+
+def spelled_as(feature: Feature) -> str | None:
+    """How text spells the number 1234.5, or the integer 1234, where it is not plain."""
+    spelling = spelling_of(feature)
+    return spelling and spelling.spelled(1234 if feature.kind == "integer" else 1234.5)
+
+
+def to_text(feature: Feature, value: object) -> str:
+    """A value as JSON has it, as ``parse_text`` reads it: a query parameter or a CSV cell."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    spelling = spelling_of(feature)
+    return spelling.spelled(value) if spelling and isinstance(value, int | float) else str(value)
+
+
+def spelling_of(feature: Feature) -> Spelling | None:
+    """How text spells the feature's numbers; None where they are plain, or where it has none."""
+    if feature.format is None or feature.kind not in ("integer", "number"):
+        return None
+    from handler.spelling import spelling  # which few models need
+
+    return spelling(feature.format)
+
+
+def _is_missing_word(feature: Feature, text: str) -> bool:
+    return feature.nullable and text.lower() in feature.missing_words
 
 
 def parse_json(feature: Feature, value: object) -> Value:
@@ -112,6 +168,10 @@ def parse_json(feature: Feature, value: object) -> Value:
         if isinstance(value, str):
             return _boolean(value.strip(BLANKS))
         return _boolean(str(int(value)) if value in (0, 1) else "")
+    if feature.kind == "date":
+        if not isinstance(value, str):
+            raise InvalidValue("not_a_date", f"must be {MEANING[feature.kind]}, as a JSON string")
+        return parse_text(feature, value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidValue("not_a_number", f"must be {MEANING[feature.kind]}, as a JSON number")
     try:
@@ -142,14 +202,28 @@ def _boolean(text: str) -> float:
 
 
 def _text(feature: Feature, text: str) -> str:
+    if feature.kind == "category":
+        return _category(feature, text)
     if not text:
         _missing(feature)
-    elif feature.kind == "text":
-        if len(text) > LONGEST_TEXT:
-            raise InvalidValue("out_of_range", f"must have at most {LONGEST_TEXT:,} characters")
-    elif not feature.open and text not in feature.categories:
-        raise InvalidValue("unknown_category", "is not one of the categories that the model knows")
+    elif len(text) > LONGEST_TEXT:
+        raise InvalidValue("out_of_range", f"must have at most {LONGEST_TEXT:,} characters")
     return text
+
+
+def _category(feature: Feature, text: str) -> str:
+    """A category without the blanks around it, or as it stands where the model knows it with them."""
+    category = text.strip(BLANKS)
+    missing = not category or _is_missing_word(feature, category)
+    if feature.open and not missing and category == text:
+        return text
+    if text in feature.categories:
+        return text
+    if missing:
+        return str(_missing(feature))
+    if not feature.open and category not in feature.categories:
+        raise InvalidValue("unknown_category", "is not one of the categories that the model knows")
+    return category
 
 
 def _number(feature: Feature, value: float) -> float:
@@ -179,9 +253,12 @@ def _sound(record: Record, problems: Problems) -> Record:
 class Schema:
     """The ordered features of one model, and the three readers of a record."""
 
-    def __init__(self, features: Sequence[Feature], ids: Sequence[str] = ()) -> None:
+    def __init__(
+        self, features: Sequence[Feature], ids: Sequence[str] = (), ignored: Iterable[str] = ()
+    ) -> None:
         self.features = tuple(features)
         self.ids = tuple(ids)
+        self.ignored = frozenset(ignored)
         self.names = tuple(feature.name for feature in self.features)
         self._needed = sum(not feature.nullable for feature in self.features)
         self._by_name = {feature.name: feature for feature in self.features}
@@ -199,21 +276,21 @@ class Schema:
     @classmethod
     def of(cls, manifest: Manifest) -> Schema:
         """The schema that a bundle's manifest states."""
-        return cls(manifest.features, manifest.ids)
+        return cls(manifest.features, manifest.ids, manifest.ignored)
 
     def __contains__(self, name: object) -> bool:
         return name in self._by_name
 
     def carries(self, name: str) -> bool:
-        """Whether a record may have a member of that name: a feature, or an id."""
-        return name in self._by_name or name in self.ids
+        """Whether a record may have a member of that name: a feature, an id, or one that is ignored."""
+        return name in self._by_name or name in self.ids or name in self.ignored
 
     def from_query(self, pairs: Iterable[tuple[str, str]]) -> Record:
         """A record from decoded query parameters; raises ``InvalidRecords`` with all problems."""
         values: dict[str, str] = {}
         problems = Problems()
         for name, text in pairs:
-            if name in values:
+            if name in values and name not in self.ignored:
                 shown = name[:LONGEST_NAME]
                 problems.add(shown, "repeated", f"'{shown}' is given more than once")
             values[name] = text
@@ -255,7 +332,7 @@ class Schema:
                     parse_json(feature, value)
                 elif name in self.ids:
                     _check_id(value)
-                else:
+                elif name not in self.ignored:
                     count += 1
             except InvalidValue:
                 count += 1
@@ -352,15 +429,17 @@ class Schema:
                 sound &= texts != ""
             return texts.to_numpy(), None if sound.all() else (~sound).to_numpy()
         if feature.kind == "category":
-            if feature.open and feature.nullable:
-                return texts.to_numpy(), None
-            known = [*feature.categories, *([""] if feature.nullable else [])]
-            sound = texts != "" if feature.open else texts.is_in(known)
-            return texts.to_numpy(), None if sound.all() else (~sound).to_numpy()
+            return self._parse_categories(feature, texts)
         cells = texts if texts.dtype.is_numeric() else texts.str.strip_chars(BLANKS)
         if feature.kind == "boolean":
             words = cells.str.to_lowercase()
             numbers = words.replace_strict(BOOLEANS, default=None, return_dtype=pl.Float64)
+        elif feature.kind == "date":
+            from handler import dates
+
+            numbers = pl.Series(dates.parse_series(feature.format, cells))
+        elif (spelling := spelling_of(feature)) and not cells.dtype.is_numeric():
+            numbers = spelling.doubles(cells)
         else:
             numbers = cells.cast(pl.Float64, strict=False)
         values = numbers.to_numpy()  # a null is NaN here
@@ -373,4 +452,40 @@ class Schema:
             doubtful &= ~missing.to_numpy()
         if not cells.dtype.is_numeric():
             doubtful |= (cells.str.len_bytes() > LONGEST_VALUE).to_numpy()
+            if feature.nullable and feature.missing_words and doubtful.any():
+                odd = np.flatnonzero(doubtful)
+                words = cells.filter(pl.Series(doubtful)).str.to_lowercase()
+                missing = odd[words.is_in(feature.missing_words).to_numpy()]
+                values = values.copy()
+                values[missing], doubtful[missing] = math.nan, False
+        return values, doubtful if doubtful.any() else None
+
+    def _parse_categories(self, feature: Feature, texts: pl.Series) -> tuple[np.ndarray, np.ndarray | None]:
+        """``parse_series`` for a category: only cells that may be another text are looked at closely."""
+        import polars as pl
+
+        words = feature.missing_words if feature.nullable else ()
+        known = [*feature.categories, *([""] if feature.nullable else [])]
+        if feature.open:
+            strange = texts != texts.str.strip_chars(BLANKS)
+            if words:
+                strange |= texts.str.to_lowercase().is_in(words)
+            if not feature.nullable:
+                strange |= texts == ""
+        else:
+            strange = ~texts.is_in(known)
+        if not strange.any():
+            return texts.to_numpy(), None
+        odd = texts.filter(strange)
+        cells = odd.str.strip_chars(BLANKS)
+        if words:
+            cells = pl.Series([""]).zip_with(cells.str.to_lowercase().is_in(words), cells)
+        cells = odd.zip_with(odd.is_in(feature.categories), cells)
+        sound = cells.is_in(known)
+        if feature.open:
+            sound |= cells != ""
+        values = texts.to_numpy(writable=True)
+        doubtful = strange.to_numpy(writable=True)
+        values[doubtful] = cells.to_numpy()
+        doubtful[doubtful] = ~sound.to_numpy()
         return values, doubtful if doubtful.any() else None

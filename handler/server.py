@@ -8,6 +8,14 @@ it), and ``THREADS`` requests that have come whole are answered at a time.
 
 from __future__ import annotations
 
+import signal
+
+from handler import interrupts
+
+interrupts.catch()  # before the imports, which take a while
+signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # ``serve`` blocks it
+
+import contextlib
 import io
 import os
 import selectors
@@ -28,8 +36,9 @@ from gunicorn.http.errors import LimitRequestLine, NoMoreData
 from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers.gthread import ThreadWorker
 
+from handler import terminal
 from handler.errors import RequestTooSlow, ServerBusy
-from handler.settings import Settings
+from handler.settings import Settings, port_of
 from handler.web.messages import problem
 
 #: Bytes per second that a client must send on average, once its first seconds are over.
@@ -171,12 +180,31 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             raise NoMoreData from error
 
 
-def main() -> None:
-    """Serve on ``HOST`` and ``PORT``, as functions-framework does."""
+def _serve() -> int:
     application = create_app("http", str(Path(__file__).with_name("app.py")))
     server = create_server(application, debug=False, worker_class=Worker)
-    server.run(os.environ.get("HOST", "0.0.0.0"), int(os.environ.get("PORT", "8080")))
+    host, port = os.environ.get("HOST", "0.0.0.0"), port_of(os.environ.get("PORT") or "8080")
+    # gunicorn ends alike for every signal, and so do its workers: Python writes here which ones came.
+    master = os.getpid()
+    came, written = os.pipe()
+    os.set_blocking(came, False)
+    os.set_blocking(written, False)
+    signal.set_wakeup_fd(written, warn_on_full_buffer=False)
+    try:
+        server.run(host, port)
+    except SystemExit as end:
+        with contextlib.suppress(BlockingIOError):
+            if os.getpid() == master and signal.SIGINT in os.read(came, 65536):
+                interrupts.say()
+                return 130
+        return int(end.code or 0)
+    return 0
+
+
+def main() -> int:
+    """Serve on ``HOST`` and ``PORT``, as functions-framework does; returns the exit code."""
+    return terminal.guarded(_serve)
 
 
 if __name__ == "__main__":
-    main()
+    interrupts.leave(main())

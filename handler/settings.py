@@ -75,6 +75,13 @@ class Settings(NamedTuple):
         )
 
 
+def port_of(text: str, name: str = "PORT") -> int:
+    """The port that ``name``, a variable or a flag, holds; raises ``SettingError``."""
+    if not (text.isascii() and text.isdigit() and 0 < int(text[:9]) < 65536):
+        raise SettingError(name, "must be a port: a whole number from 1 to 65535, such as 8080")
+    return int(text)
+
+
 def _bundle() -> str:
     """The bundle below the working directory, or else the one beside this package, as in a checkout.
 

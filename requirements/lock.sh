@@ -27,7 +27,7 @@ done
 grep -oE '^(joblib|numpy|pandas|scikit-learn)==[^ ;]+' requirements/dev.txt >build/lock/pickles.txt
 for folder in benchmarks/contenders/*/; do
     case $folder in
-    */emulator/) compile "${folder}requirements" --no-deps ;; # a file of it is used, no code
+    */emulator/ | */census/) compile "${folder}requirements" --no-deps ;; # files of theirs are used, no code
     */__pycache__/) ;;
     *) compile "${folder}requirements" --constraints build/lock/pickles.txt ;;
     esac

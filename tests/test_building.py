@@ -5,12 +5,15 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support.terminal import drawn_by
 
 ROOT = Path(__file__).resolve().parent.parent
 PINNED = "sha256:" + "1" * 64
@@ -41,8 +44,13 @@ def checkout(tmp_path: Path) -> Path:
     for name in ("Dockerfile.lambda", "Makefile", ".dockerignore"):
         shutil.copy(ROOT / name, tmp_path)
     for folder, model in (("handler/model", "spring sales"), ("build/other", "other")):
-        manifest = {"name": model, "version": "0123456789ab"}
+        manifest = {
+            "name": model,
+            "version": "0123456789ab",
+            "files": {"model.onnx": "", "report.html": ""},
+        }
         (tmp_path / folder / "model.json").write_text(json.dumps(manifest))
+        (tmp_path / folder / "model.onnx").write_text(model)
     for name, script in ((".venv/bin/python", PYTHON), ("requirements/install.sh", "#!/bin/sh\n")):
         (tmp_path / name).write_text(script)
         (tmp_path / name).chmod(0o755)
@@ -120,8 +128,86 @@ def test_make_names_the_bundle_to_what_it_runs(
     assert make(checkout, target, *words, **env).startswith("build/other: ")
 
 
-def test_images_of_no_model_are_those_of_the_sample_in_the_place_that_is_named(checkout: Path) -> None:
-    assert "-m training --out build/none" in make(checkout, "images", "MODEL=build/none")
+@pytest.mark.parametrize("absolute", [False, True])
+@pytest.mark.parametrize("by", ["MODEL", "MODEL in the environment", "MODEL_DIR"])
+def test_a_bundle_anywhere_is_copied_and_nothing_else_of_its_folder(
+    checkout: Path, tmp_path_factory: pytest.TempPathFactory, by: str, absolute: bool
+) -> None:
+    outside = tmp_path_factory.mktemp("outside") / "a model"
+    shutil.copytree(checkout / "build" / "other", outside)
+    for name in ("customers.csv", ".secret", "scored/rows.csv/predictions.csv", "model.json.sig"):
+        (outside / name).parent.mkdir(parents=True, exist_ok=True)
+        (outside / name).write_text("")
+    path = str(outside) if absolute else os.path.relpath(outside, checkout)
+    words, env = ([f"MODEL={path}"], {}) if by == "MODEL" else ([], {by.split()[0]: path})
+    assert f"with other 0123456789ab, from {outside}\n" in make(checkout, "images", *words, **env)
+    built = checkout / "built" / "handler" / "model"
+    assert sorted(each.name for each in built.rglob("*")) == ["model.json", "model.json.sig", "model.onnx"]
+    assert (built / "model.onnx").read_text() == "other"
+
+
+@pytest.mark.parametrize(("words", "env"), [(["MODEL=build/none"], {}), ([], {"MODEL_DIR": "build/none"})])
+@pytest.mark.parametrize("synthetic", [[], ["SYNTHETIC=1"]])
+def test_a_named_bundle_that_is_not_there_is_an_error(
+    checkout: Path, words: list[str], env: dict[str, str], synthetic: list[str]
+) -> None:
+    said = make(checkout, "images", *words, *synthetic, **env)
+    assert "there is no model at build/none: name a bundle's folder, or make one: make train" in said
+    assert "-m training" not in said
+    assert not (checkout / "builds.txt").exists()
+
+
+def synthetic(checkout: Path) -> None:
+    file = checkout / "handler" / "model" / "model.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "training": {"synthetic": True}}))
+
+
+def test_a_synthetic_model_is_built_only_where_that_is_said(checkout: Path) -> None:
+    synthetic(checkout)
+    said = make(checkout, "images")
+    assert "make: the model at handler/model learnt from the synthetic sample" in said
+    assert "make train DATA=f.csv TARGET=column; or" in said
+    assert not (checkout / "builds.txt").exists()
+    assert "building sklearn-function:cloudrun with spring" in make(checkout, "images", "SYNTHETIC=1")
+    assert "SYNTHETIC=1\n" in (checkout / "builds.txt").read_text()
+
+
+def test_a_build_without_the_script_refuses_a_synthetic_model_too(checkout: Path) -> None:
+    """``sam build`` and ``docker build`` run the step of image.sh that asks this, in the bundle."""
+    synthetic(checkout)
+    asking = [sys.executable, ROOT / "containers" / "needs.py", "describe", "."]
+    assert "needs.py describe ." in (ROOT / "containers" / "image.sh").read_text()
+    for allowed, code in (("", 1), ("1", 0)):
+        done = subprocess.run(
+            asking,
+            cwd=checkout / "handler" / "model",
+            env={**os.environ, "SYNTHETIC": allowed},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == code
+        assert done.stderr.startswith("make: the model learnt from" if code else "")
+    for image in ("lambda", "cloudrun"):
+        assert (
+            "ARG SYNTHETIC=\nRUN sh /build/image.sh function" in (ROOT / f"Dockerfile.{image}").read_text()
+        )
+
+
+def test_images_of_a_fresh_clone_say_what_to_train(checkout: Path) -> None:
+    shutil.rmtree(checkout / "handler" / "model")
+    said = make(checkout, "images")
+    assert "there is no model at handler/model: train one: make train DATA=f.csv TARGET=column; or" in said
+    assert "make images SYNTHETIC=1" in said
+    assert "-m training" not in said
+    assert "-m training" in make(checkout, "images", "SYNTHETIC=1")
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"name": "x"}'])
+def test_a_manifest_that_cannot_be_read_is_one_line(checkout: Path, content: str) -> None:
+    (checkout / "handler" / "model" / "model.json").write_text(content)
+    said = make(checkout, "images")
+    assert "make: handler/model/model.json cannot be read" in said
+    assert "Traceback" not in said
 
 
 def test_the_script_says_where_it_looked_for_a_model(checkout: Path) -> None:
@@ -189,7 +275,12 @@ def test_a_library_that_no_lock_asked_for_is_not_passed_over(tmp_path: Path) -> 
 
 
 def test_own_modules_are_copied_by_name_and_their_absence_ends_the_build(checkout: Path) -> None:
-    manifest = {"name": "own", "version": "0123456789ab", "needs": {"modules": ["steps", "parts"]}}
+    manifest = {
+        "name": "own",
+        "version": "0123456789ab",
+        "files": {},
+        "needs": {"modules": ["steps", "parts"]},
+    }
     (checkout / "build" / "other" / "model.json").write_text(json.dumps(manifest))
     said = make(checkout, "images", "MODEL=build/other")
     assert "the model needs your own module steps, parts, and it is not here: copy steps.py" in said
@@ -210,3 +301,72 @@ def test_libraries_are_pinned_as_in_training(tmp_path: Path) -> None:
     command = [sys.executable, ROOT / "containers" / "needs.py", "libraries", tmp_path / "model.json"]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert printed.split() == ["scikit-learn==1.5.2", "lightgbm==4.7.0"]
+
+
+#: What ``install.sh`` runs in place of Python and pip: it makes an environment of itself, and is slow.
+SLOW_PYTHON = """#!/bin/sh
+case "$*" in
+*"-m venv"*) mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
+*"-m pip install"*)
+    for each in numpy polars; do echo "Collecting $each==1"; sleep 1; done
+    [ -z "$FAILS" ] || { echo "ERROR: no such wheel" >&2; exit 1; } ;;
+*"import pip"*) exit 1 ;;
+*print*) echo "Python 3.13.1" ;;
+esac
+"""
+
+
+@pytest.fixture
+def installing(tmp_path: Path) -> list[str]:
+    """``install.sh`` in a checkout of its own."""
+    (tmp_path / "requirements").mkdir()
+    shutil.copy(ROOT / "requirements" / "install.sh", tmp_path / "requirements")
+    (tmp_path / "requirements" / "train.txt").write_text("numpy==1 --hash=sha256:0\npolars==1\n")
+    (tmp_path / "python").write_text(SLOW_PYTHON)
+    (tmp_path / "python").chmod(0o755)
+    return [str(tmp_path / "requirements" / "install.sh"), "train", "dev"]
+
+
+def test_installing_is_two_lines_in_a_log_and_none_the_second_time(
+    installing: list[str], tmp_path: Path
+) -> None:
+    environ = {**os.environ, "PYTHON": str(tmp_path / "python"), "FAILS": ""}
+
+    def run() -> str:
+        done = subprocess.run(
+            installing, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True
+        )
+        return done.stdout
+
+    assert run() == (
+        "making .venv with Python 3.13.1\n"
+        "installing requirements/train.txt into .venv (about a minute the first time)\n"
+    )
+    assert run() == ""
+
+
+def test_installing_on_a_terminal_counts_libraries_and_seconds(
+    installing: list[str], tmp_path: Path
+) -> None:
+    code, drawn = drawn_by(installing, tmp_path, PYTHON=str(tmp_path / "python"), FAILS="")
+    assert code == 0
+    assert "2 of 2 libraries, 1 s" in drawn
+    last = drawn.rstrip("\n").rpartition("\x1b[K")[2]
+    assert re.fullmatch(r"installing requirements/train.txt into .venv \(.*\): \d+ s", last)
+
+
+def test_installing_that_fails_ends_with_pips_own_error(installing: list[str], tmp_path: Path) -> None:
+    code, drawn = drawn_by(installing, tmp_path, PYTHON=str(tmp_path / "python"), FAILS="1")
+    assert code == 1
+    assert "ERROR: no such wheel" in drawn
+    assert not (tmp_path / ".venv" / "installed.txt").exists()
+
+
+def test_installing_that_is_interrupted_stops_pip(installing: list[str], tmp_path: Path) -> None:
+    """Ctrl-C typed on the terminal, while pip goes on."""
+    (tmp_path / "python").write_text(SLOW_PYTHON.replace("sleep 1", "echo $$ >pip.pid; sleep 600"))
+    code, drawn = drawn_by(installing, tmp_path, "1 of 2 libraries", PYTHON=str(tmp_path / "python"))
+    assert code == 130
+    assert drawn.endswith("\ninterrupted\n")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pip.pid").read_text()), 0)

@@ -14,11 +14,22 @@ ROOT = Path(__file__).resolve().parents[1]
 
 #: The rooms of the handler, each with its modules, both lowest first: imports point to what stands before.
 ROOMS: dict[str, tuple[str, ...]] = {
-    "": ("errors", "settings", "telemetry", "signing", "bundle", "schema"),
+    "": (
+        "errors",
+        "interrupts",
+        "terminal",
+        "settings",
+        "telemetry",
+        "signing",
+        "spelling",
+        "bundle",
+        "dates",
+        "schema",
+    ),
     "storage": ("locations", "deadline", "buckets", "folders", "storage"),
-    "tables": ("compression", "rows", "records", "header", "reading", "writing", "formats"),
+    "tables": ("compression", "encodings", "rows", "records", "header", "reading", "writing", "formats"),
     "scoring": ("texts", "row_program", "scorers", "outputs", "model", "checking", "table"),
-    "batch": ("progress", "folding", "run"),
+    "batch": ("progress", "folding", "run", "inputs"),
     "web": ("messages", "predictions", "openapi", "pages", "api"),
     "events": ("jobs", "objects", "http", "envelopes"),
     "on top": ("app", "server", "__main__"),
@@ -38,10 +49,13 @@ HEAVY = {
     "obstore",
     "flask",
 }
-#: What training may use of the handler.
-FROM_HANDLER = ("handler.bundle", "handler.schema", "handler.errors", "handler.scoring")
+#: What training may use of the handler: what it proves, and the tables, so that a file has one reading.
+FROM_HANDLER = (
+    "handler.bundle", "handler.dates", "handler.schema", "handler.spelling", "handler.errors",
+    "handler.scoring", "handler.tables", "handler.terminal",
+)  # fmt: skip
 #: The installed script has the commands of both packages, and the handler must not import training.
-JOINS = {"__main__": ("handler.__main__", "handler.__version__")}
+JOINS = {"__main__": ("handler.__main__", "handler.__version__", "handler.interrupts")}
 
 
 def imports(path: Path, top_only: bool = False) -> set[str]:

@@ -258,6 +258,25 @@ def test_buckets_are_private_encrypted_kept_and_tidied(
     assert template["Resources"][bucket]["DeletionPolicy"] == "Retain"
 
 
+def test_requests_move_to_a_new_version_gradually_and_back_where_they_fail(
+    template: Any, resources: dict[str, Any]
+) -> None:
+    function = resources["RequestFunction"]
+    alias = function["AutoPublishAlias"]
+    (route,) = resources["Api"]["DefinitionBody"]["paths"].values()
+    uri = route["x-amazon-apigateway-any-method"]["x-amazon-apigateway-integration"]["uri"]["Fn::Sub"]
+    assert uri.endswith(f"/functions/${{RequestFunction.Arn}}:{alias}/invocations")
+    assert resources["ApiPermission"]["FunctionName"] == {"Ref": "RequestFunction.Alias"}
+    preference = function["DeploymentPreference"]
+    assert preference["Type"] == {"Ref": "Rollout"}
+    assert preference["Alarms"] == [{"Ref": "RequestErrorAlarm"}, {"Ref": "RequestCrashAlarm"}]
+    rollout = template["Parameters"]["Rollout"]
+    assert rollout["Default"] in rollout["AllowedValues"]
+    # Within the pace's first step the alarms must have been able to see an error.
+    assert rollout["Default"] == "Canary10Percent5Minutes"
+    assert {resources[alarm["Ref"]]["Period"] for alarm in preference["Alarms"]} == {60}
+
+
 def test_nobody_calls_the_api_unsigned_unless_a_parameter_says_so(
     template: Any, resources: dict[str, Any]
 ) -> None:
@@ -309,7 +328,13 @@ def test_every_parameter_is_used_and_logs_end(template: Any, resources: dict[str
         if each["Type"] == "AWS::Logs::LogGroup"
     ]
     assert logs == [{"RetentionInDays": {"Ref": "LogRetention"}}] * 3
-    assert set(template["Outputs"]) == {"Url", "InputBucket", "OutputBucket", "DeadLetterQueue"}
+    assert set(template["Outputs"]) == {
+        "RequestFunction",
+        "Url",
+        "InputBucket",
+        "OutputBucket",
+        "DeadLetterQueue",
+    }
 
 
 def test_the_cloud_run_service() -> None:

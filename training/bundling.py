@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -14,16 +15,36 @@ from handler.errors import BundleError
 
 
 def check_target(folder: Path) -> None:
-    """Raise ``BundleError`` if writing a bundle at ``folder`` would displace anything but a bundle."""
+    """Raise ``BundleError`` if no bundle can be written at ``folder``, or something else is there."""
+    require_writable(folder.absolute().parent, folder)
     if not folder.exists():
         return
     if not folder.is_dir():
         raise BundleError(f"{folder} is a file; name a folder for the bundle")
+    if folder.is_mount():  # it cannot be renamed
+        raise BundleError(
+            f"{folder} is a mounted volume; name a folder within it, such as {folder / 'model'}"
+        )
     others = sorted(each.name for each in folder.iterdir() if each.name not in FILES)
     if others:
         raise BundleError(
             f"{folder} holds other files ({', '.join(others[:3])}); name an empty folder or a bundle's"
         )
+
+
+def require_writable(folder: Path, wanted: Path) -> None:
+    """Raise ``BundleError`` unless a file can be made in ``folder``, or in what there is of the way to it.
+
+    ``wanted``: what is to be written, for the message.
+    """
+    while not os.path.lexists(folder):
+        folder = folder.parent
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise BundleError(
+            f"{wanted} cannot be written: {folder}: {error.strerror}; name a folder that can be"
+        ) from error
 
 
 def write(

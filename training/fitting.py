@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +17,13 @@ from handler.bundle import Contract, Feature, Label, RowsAs, Task
 from handler.schema import Columns
 from handler.scoring.scorers import JoblibScorer, Scorer
 from training.compat import FixedThresholdClassifier, FrozenEstimator, TunedThresholdClassifierCV
-from training.data.reading import MOST_CLASSES, Dataset
+from training.data.reading import Dataset
+from training.data.targets import MOST_CLASSES
 from training.errors import Say, TrainingError, one_line, users_code
 from training.export.layout import steps_of
 from training.pipelines import Choice, task_without_target, with_encoded_labels
 from training.proof.rows import unknown_category
+from training.report.progress import step
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +100,13 @@ def fit(
         raise TrainingError(f"--threshold is for classes, and pipeline '{choice.name}' {predicts}")
     if threshold is not None and classes != 2:
         raise TrainingError(f"--threshold is for two classes, and the target has {classes}")
-    say(f"fitting {choice.name} on {len(rows):,} rows ...")
     if estimator is not choice.estimator:
         say("XGBClassifier takes the classes 0 to k - 1 only: a VotingClassifier of it alone encodes them")
-    started = time.monotonic()
     try:
-        with users_code("the pipeline's fit fails", say):
+        with (
+            step(say, f"fitting {choice.name} on {len(rows):,} rows"),
+            users_code("the pipeline's fit fails", say),
+        ):
             estimator.fit(*([rows] if y is None else [rows, y]))
     except TrainingError as error:
         if "Invalid classes inferred" not in str(error):  # XGBoost's, somewhere within
@@ -112,7 +115,6 @@ def fit(
             f"{error}. XGBClassifier takes the classes 0 to k - 1 only: put VotingClassifier([('xgb', "
             "XGBClassifier(...))], voting='soft') in its place, which encodes them"
         ) from error
-    say(f"fitted in {time.monotonic() - started:.1f} s")
     run_in_process(estimator)
     if threshold is None or y is None:
         return estimator
@@ -126,7 +128,6 @@ def fit(
 
 
 def _best_threshold(estimator: Any, rows: pd.DataFrame, y: np.ndarray, seed: int, say: Say) -> float:
-    say("choosing the threshold with the best F1 over five folds ...")
     tuned = TunedThresholdClassifierCV(
         clone(estimator),
         scoring=make_scorer(f1_score, pos_label=estimator.classes_[1], zero_division=0.0),
@@ -134,23 +135,14 @@ def _best_threshold(estimator: Any, rows: pd.DataFrame, y: np.ndarray, seed: int
         thresholds=200,
         cv=StratifiedKFold(5, shuffle=True, random_state=seed),
     )
-    with users_code("choosing the threshold fails", say):
+    with (
+        step(say, "choosing the threshold with the best F1 over five folds"),
+        users_code("choosing the threshold fails", say),
+    ):
         tuned.fit(rows, y)
     threshold = float(tuned.best_threshold_)
     say(f"threshold: {threshold:.4g}, with a mean F1 of {tuned.best_score_:.4f} over the folds")
     return threshold
-
-
-def check_threshold(threshold: str | None) -> None:
-    """Raise ``TrainingError`` unless ``--threshold`` is ``auto`` or a probability."""
-    if threshold in (None, "auto"):
-        return
-    try:
-        sound = 0 < float(str(threshold)) < 1
-    except ValueError:
-        sound = False
-    if not sound:
-        raise TrainingError(f"--threshold takes auto, or a probability between 0 and 1, not '{threshold}'")
 
 
 def run_in_process(part: object) -> None:
@@ -177,14 +169,12 @@ def contract_of(
     """
     contract = Contract(features, *_task_of(estimator), rows_as)
     scorer = JoblibScorer(estimator, contract)
+    categories = [each for each in features if each.kind == "category"]
+    if categories and not _takes_unknown(scorer, row, categories):  # which few pipelines do; then some may
+        categories = [each for each in categories if _takes_unknown(scorer, row, [each])]
+    taking = {each.name for each in categories}
     return contract._replace(
-        features=tuple(
-            feature._replace(
-                open=feature.kind == "text"
-                or (feature.kind == "category" and _takes_unknown(scorer, row, feature))
-            )
-            for feature in features
-        )
+        features=tuple(each._replace(open=each.kind == "text" or each.name in taking) for each in features)
     )
 
 
@@ -213,12 +203,12 @@ def _clusters(clusterer: Any) -> tuple[int, ...]:
     )
 
 
-def _takes_unknown(scorer: Scorer, row: Columns, feature: Feature) -> bool:
-    unknown = np.array([unknown_category(feature)], dtype=object)
+def _takes_unknown(scorer: Scorer, row: Columns, features: Sequence[Feature]) -> bool:
+    unknown = {each.name: np.array([unknown_category(each)], dtype=object) for each in features}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            scorer.score({**row, feature.name: unknown})
+            scorer.score({**row, **unknown})
     except Exception:  # noqa: BLE001 - each encoder refuses in its own way
         return False
     return True

@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple
 import joblib
 import numpy as np
 
+from handler import dates
 from handler.bundle import (
     JOBLIB,
     ONNX,
@@ -24,6 +25,7 @@ from handler.bundle import (
     SCALAR,
     UNSUPERVISED,
     Contract,
+    Feature,
     Manifest,
     content_version,
 )
@@ -50,8 +52,10 @@ from training.needs import Needs, needs_of
 from training.proof import parity, rows
 from training.proof.breakpoints import breakpoints
 from training.proof.parity import Finding, Gate, Scale
-from training.report import card, console, metrics
-from training.report.pictures import Evidence
+from training.report import card, comparison, console, metrics
+from training.report.comparison import Comparison
+from training.report.evidence import Evidence
+from training.report.progress import step
 
 LIBRARIES = (*PICKLE_LIBRARIES, "pandas", "skl2onnx", "onnx", "onnxruntime")
 
@@ -66,11 +70,13 @@ Export = Callable[..., bytes]
 class Fitted:
     """A fitted estimator, and all that is needed to make a bundle of it.
 
+    ``ids`` and ``ignored``: columns that are not features, and that requests may carry.
     ``typical``: a record in the middle of those that it was fitted on. ``rows``: some that it was not
     fitted on, with their targets in ``truth``; ``every_truth``: the targets of all rows. Both are indices
     into the classes, or numbers, as ``Scores.values``, and None where no target is known. ``training``: the
     manifest's, its provenance; where it has ``imported``, the estimator came here fitted, and may have
-    seen ``rows``.
+    seen ``rows``. ``stated``: the features as requests, ``typical`` and ``rows`` have them, where there are
+    dates among them: the contract's features are the dates' parts.
     """
 
     name: str
@@ -83,6 +89,18 @@ class Fitted:
     truth: np.ndarray | None
     every_truth: np.ndarray | None
     training: Mapping[str, Any]
+    ignored: tuple[str, ...] = ()
+    stated: tuple[Feature, ...] = ()
+
+    @property
+    def requested(self) -> Contract:
+        """The contract with what requests state: a date, where the model is given its parts."""
+        return self.contract._replace(features=self.stated or self.contract.features)
+
+    @property
+    def given(self) -> Columns:
+        """The rows as the estimator's scorers are given them, with the parts of dates."""
+        return dates.expanded(self.requested.features, self.rows)
 
     @property
     def imported(self) -> bool:
@@ -121,27 +139,58 @@ class Package(NamedTuple):
 
 
 def package(
-    fitted: Fitted, out: Path, *, seed: int, exact: bool, say: Say, export: Export = to_onnx
+    fitted: Fitted,
+    out: Path,
+    *,
+    seed: int,
+    exact: bool,
+    say: Say,
+    export: Export = to_onnx,
+    other: Model | None = None,
 ) -> Package:
     """Put the bundle of a fitted estimator at ``out``, whole or not at all.
 
-    ``exact``: let the exported forms differ by 1e-12 at most. Raises ``TrainingError`` or ``BundleError``.
+    ``exact``: let the exported forms differ by 1e-12 at most. ``other``: a model to compare with, of
+    ``comparison.loaded``. Raises ``TrainingError`` or ``BundleError``.
     """
     estimator = JoblibScorer(fitted.estimator, fitted.contract)
     imported = fitted.imported
-    with users_code(f"scoring the {console.named_rows(imported)} fails", say):
-        scores = estimator.score(fitted.rows)
+    named = console.named_rows(imported)
+    with (
+        step(say, f"scoring the {length(fitted.rows):,} {named}"),
+        users_code(f"scoring the {named} fails", say),
+    ):
+        scores = estimator.score(fitted.given)
         fitted, scores = _answered(fitted, scores, say)
-        measured = {} if fitted.truth is None else metrics.measure(fitted.contract, fitted.truth, scores)
+        measured: dict[str, Any] = {}
+        if fitted.truth is not None:
+            measured = metrics.measure(fitted.contract, fitted.truth, scores, fitted.every_truth)
     threshold = fitted.threshold
     say(console.quality(measured, fitted.contract, threshold, fitted.truth, scores, imported=imported))
+    compared = None if other is None else _compared(fitted, scores, other, say)
+    if compared is not None:
+        measured["compared"] = compared.as_json()
     proven = prove(fitted, estimator, seed=seed, exact=exact, say=say, export=export)
     with users_code("scoring the golden rows fails", say):
-        golden = rows.golden(proven.scorer, fitted.contract, fitted.typical, seed)
-    say("drawing the model report ...")
-    made = _described(fitted, scores, measured, proven, golden)
-    bundling.write(out, *made, check=_rehearse)
+        golden = rows.golden(proven.scorer, fitted.requested, fitted.typical, seed)
+    with step(say, "drawing the model report"):
+        made = _described(fitted, scores, measured, proven, golden, compared)
+    with step(say, "writing the bundle, and serving its golden rows from it"):
+        bundling.write(out, *made, check=_rehearse)
     say(console.done(made.manifest, out))
+    return made
+
+
+def _compared(fitted: Fitted, scores: Scores, other: Model, say: Say) -> Comparison | None:
+    """The other model on the same rows; None, with the reason said, where both cannot be compared."""
+    try:
+        made = comparison.compare(
+            fitted.requested, fitted.training, fitted.rows, fitted.truth, scores, other
+        )
+    except TrainingError as error:
+        say(f"not compared with {other.manifest.name} {other.manifest.version}: {error}")
+        return None
+    say(console.compared(made))
     return made
 
 
@@ -172,19 +221,20 @@ def prove(
 
     ``rows_compared``: so many rows are compared, or as many more as the edges of the features need.
     """
-    say("exporting to ONNX, and comparing the graph with scikit-learn ...")
     contract = fitted.contract
-    some = {name: values[:rows_compared] for name, values in fitted.rows.items()}
-    adversarial = rows.adversarial(
-        contract.features,
-        fitted.typical,
-        seed,
-        breakpoints(fitted.estimator, contract, fitted.typical, seed),
-        at_least=rows_compared - length(some),
-    )
-    gate = Gate(estimator, contract.task, some, adversarial, _scale(fitted, estimator, some), exact)
-    graph, scorer, finding = _exported(fitted, gate, export)
-    program, program_finding = (None, None) if graph is None else _compiled(graph, contract, gate)
+    with step(say, "exporting to ONNX, and comparing the graph with scikit-learn"):
+        typical = dates.expanded_record(fitted.requested.features, fitted.typical)
+        some = {name: values[:rows_compared] for name, values in fitted.given.items()}
+        adversarial = rows.adversarial(
+            contract.features,
+            typical,
+            seed,
+            breakpoints(fitted.estimator, contract, typical, seed),
+            at_least=rows_compared - length(some),
+        )
+        gate = Gate(estimator, contract.task, some, adversarial, _scale(fitted, estimator, some), exact)
+        graph, scorer, finding = _exported(fitted, gate, export)
+        program, program_finding = (None, None) if graph is None else _compiled(graph, contract, gate)
     say(console.parity(finding, program_finding, imported=fitted.imported))
     if graph is None:
         finding = _steady(gate, finding, say)
@@ -232,8 +282,9 @@ def _compiled(graph: bytes, contract: Contract, gate: Gate) -> tuple[bytes | Non
         program = compile_program(graph, contract, gate.adversarial)
     except NotCompilable as error:
         return None, parity.untried(f"Python alone cannot do {error}")
-    finding = gate.compare(RowByRow(RowProgram(program), contract))
-    return program if finding.reason is None else None, finding
+    most = max(parity.FEWEST_ROWS, parity.PROGRAMS_WORK // max(1, program.work))
+    finding = gate.compare(RowByRow(RowProgram(program.content), contract), most)
+    return program.content if finding.reason is None else None, finding
 
 
 def _steady(gate: Gate, finding: Finding, say: Say) -> Finding:
@@ -275,19 +326,20 @@ def _described(
     measured: Mapping[str, Any],
     proven: Proven,
     golden: tuple[Mapping[str, Any], ...],
+    compared: Comparison | None,
 ) -> Package:
     """The model files with the manifest that states them, and the documents that show it."""
     runtime: Literal["onnx", "joblib"] = "onnx" if ONNX in proven.files else "joblib"
-    program = {} if proven.program is None else {"scalar": proven.program.as_json()}
+    found = {} if proven.program is None else {"scalar": proven.program.as_json()}
     unversioned = Manifest(
         name=fitted.name,
         version="",
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         target=fitted.target,
-        **fitted.contract._asdict(),
+        **fitted.requested._asdict(),
         metrics=measured,
         runtime=runtime,
-        parity={**proven.graph.as_json(), **program},
+        parity={**proven.graph.as_json(), **found},
         libraries={library: importlib.metadata.version(library) for library in LIBRARIES}
         | (proven.needs.libraries if proven.needs else {}),
         training=fitted.training,
@@ -295,6 +347,7 @@ def _described(
         golden=golden,
         threshold=fitted.threshold,
         ids=fitted.ids,
+        ignored=fitted.ignored,
         engines={"one": "scalar" if SCALAR in proven.files else runtime, "many": runtime},
         needs=proven.needs.as_json() if proven.needs and any(proven.needs) else {},
     )
@@ -303,13 +356,17 @@ def _described(
         contract=fitted.contract,
         threshold=0.5 if fitted.threshold is None else fitted.threshold,
         scorer=proven.scorer,
-        columns=fitted.rows,
+        columns=fitted.given,
         scores=scores,
         truth=fitted.truth,
         every_truth=fitted.every_truth,
         rows=console.named_rows(fitted.imported),
     )
-    documents = card.documents(manifest, evidence)  # they name the version, which is not over them
+    program = RowProgram(proven.files[SCALAR]) if SCALAR in proven.files else None
+    model = Model.of(manifest, proven.scorer, program)
+    answer = model.predict_one(model.schema.from_json(golden[0]["record"]))
+    # They name the version, which is not over them.
+    documents = card.documents(manifest, evidence, {**answer, "model": manifest.identity}, compared)
     files = {**manifest.files, **bundling.sha256_of(documents)}
     return Package(manifest._replace(files=files), {**proven.files, **documents})
 

@@ -4,7 +4,8 @@ A user's own pipeline is the same, in any importable module: ``--pipeline module
 function may take the features, or nothing, and by the keyword ``classifies`` whether the target has
 classes. A pipeline that ends in an outlier detector or a clusterer takes no target. It is fitted on a
 DataFrame with one column per feature: float64 for ``integer``, ``number`` and
-``boolean`` (NaN where missing), text for ``category`` and ``text``. A missing text is NaN, as in pandas, in
+``boolean`` (NaN where missing), text for ``category`` and ``text``. A date is several features and columns:
+its parts (``handler.dates.parts``). A missing text is NaN, as in pandas, in
 a column where an imputer, a ``MissingIndicator`` or an encoder looks for NaN (None, where it looks for
 that); elsewhere it is the empty text: see ``training.feeding``. A pipeline that starts with a text
 vectorizer is fitted on the texts of its only feature, shape (n,).

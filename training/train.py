@@ -1,33 +1,33 @@
-"""A CSV becomes a fitted estimator, and that a bundle: read, split, fit, then ``packaging``."""
+"""A CSV becomes a bundle: it is read and judged here, without scikit-learn, then learnt and packaged."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from handler.bundle import DOCUMENTS, Kind, Manifest
-from handler.scoring.scorers import class_index, fed
-from training import bundling, feeding, fitting, pipelines
-from training.data import columns, reading, sample
+from handler.bundle import DOCUMENTS, Manifest
+from training import bundling
+from training.data import columns, files, reading
 from training.data.columns import ColumnSpec
-from training.data.reading import Dataset, Table
+from training.data.files import Table
+from training.data.reading import Dataset
 from training.errors import Say, TrainingError
-from training.export.graph import to_onnx
-from training.packaging import Export, Fitted, package
-from training.pipelines import Choice
-from training.report import console
+from training.report.columns import columns as table_of_columns
+from training.report.progress import Progress, step, steps_to_come
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
+#: Of the pipelines with names, those that take no target.
+WITHOUT_TARGET = frozenset({"isolation_forest", "kmeans"})
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """What ``python -m training`` is asked for; without ``data``, the synthetic sample."""
 
-    data: Path | None = None
+    data: Path | tuple[Path, ...] | None = None
     target: str | None = None
     pipeline: str | None = None
     test_size: float = 0.3
@@ -38,29 +38,54 @@ class Options:
     exact: bool = False
     drop: tuple[str, ...] = ()
     ids: tuple[str, ...] = ()
-    kinds: Mapping[str, Kind] = field(default_factory=dict)
+    kinds: Mapping[str, str] = field(default_factory=dict)
+    nullable: tuple[str, ...] = ()
     columns: Path | None = None
     threshold: str | None = None
+    compare: Path | None = None
 
 
-def train(options: Options, say: Say = print, export: Export = to_onnx) -> Manifest:
+def train(options: Options, say: Say = print, export: Callable[..., bytes] | None = None) -> Manifest:
     """Train, and put the bundle at ``options.out``, whole or not at all; returns its manifest.
 
-    ``say`` is called with what there is to tell, stage by stage. Raises ``TrainingError`` or
-    ``BundleError``, and then an earlier bundle is as it was.
+    ``say`` is called with what there is to tell, stage by stage. ``export``: another function in place of
+    ``to_onnx``. Raises ``TrainingError`` or ``BundleError``, and then an earlier bundle is as it was.
     """
     _check(options)
-    transcript: list[str] = []
+    other = None
+    if options.compare is not None:
+        from training.report import comparison
 
-    def tell(text: str) -> None:
-        transcript.append(text)
-        say(text)
-
-    dataset, choice = _read(options, tell)
-    fitted = _fit(dataset, choice, options, tell)
-    made = package(fitted, options.out, seed=options.seed, exact=options.exact, say=tell, export=export)
+        other = comparison.loaded(options.compare)
+    progress = Progress.of(say)
+    progress.expect(steps_to_come(options.threshold))
+    table, flags, file = _read(options, progress)
+    target = flags.target or (file and file.target)
+    dataset: Dataset | None = None
+    if target or options.pipeline is None or ":" not in options.pipeline:
+        supervised = bool(target) or options.pipeline not in WITHOUT_TARGET
+        dataset = reading.prepare(table, flags, file, supervised=supervised, pipeline=options.pipeline)
+        progress(table_of_columns(dataset))
+    with step(progress, "loading scikit-learn"):
+        from training import learning  # a table that is refused does not wait for scikit-learn
+        from training.export.graph import to_onnx
+        from training.packaging import package
+    if dataset is None:
+        assert options.pipeline is not None
+        dataset = learning.dataset_for(options.pipeline, table, flags, file)
+        progress(table_of_columns(dataset))
+    fitted = learning.learnt(dataset, options, progress)
+    made = package(
+        fitted,
+        options.out,
+        seed=options.seed,
+        exact=options.exact,
+        say=progress,
+        export=export or to_onnx,
+        other=other,
+    )
     if options.report:
-        (options.report / "report.txt").write_text("\n".join(transcript) + "\n", encoding="utf-8")
+        (options.report / "report.txt").write_text("\n".join(progress.transcript) + "\n", encoding="utf-8")
         for name in DOCUMENTS:
             (options.report / name).write_bytes(made.files[name])
         (options.report / "metrics.json").write_text(json.dumps(made.manifest.metrics, indent=2) + "\n")
@@ -79,101 +104,38 @@ def _check(options: Options) -> None:
         raise TrainingError(
             "--name takes letters, digits, '.', '_' and '-', at most 100, a letter or digit first"
         )
-    fitting.check_threshold(options.threshold)
+    _check_threshold(options.threshold)
     bundling.check_target(options.out)
     if options.report:
+        bundling.require_writable(options.report.absolute(), options.report)
         options.report.mkdir(parents=True, exist_ok=True)
 
 
-def _read(options: Options, say: Say) -> tuple[Dataset, Choice]:
-    """The features and the target of the CSV, or of the synthetic sample; and the pipeline."""
-    flags = columns.ColumnSpec(options.target, options.drop, options.ids, options.kinds)
+def _check_threshold(threshold: str | None) -> None:
+    """Raise ``TrainingError`` unless ``--threshold`` is ``auto`` or a probability."""
+    if threshold in (None, "auto"):
+        return
+    try:
+        sound = 0 < float(str(threshold)) < 1
+    except ValueError:
+        sound = False
+    if not sound:
+        raise TrainingError(f"--threshold takes auto, or a probability between 0 and 1, not '{threshold}'")
+
+
+def _read(options: Options, say: Say) -> tuple[Table, ColumnSpec, ColumnSpec | None]:
+    """The CSV, or the synthetic sample, and what is stated about its columns by flags and in a file."""
+    flags = ColumnSpec(options.target, options.drop, options.ids, options.kinds, options.nullable)
     file = columns.read(options.columns) if options.columns else None
     if options.data is None:
-        say(f"making the synthetic sample (seed {options.seed}); --data takes your own CSV")
-        content = sample.rows(options.seed).to_csv(index=False).encode()
-        table = reading.parse(content, f"{sample.NAME}.csv", synthetic=True)
+        from training.data import sample  # it needs pandas
+
+        say("there is no --data, so the model learns from a synthetic sample")
+        with step(say, f"making the synthetic sample (seed {options.seed})"):
+            content = sample.rows(options.seed).to_csv(index=False).encode()
+            table = files.parse(content, f"{sample.NAME}.csv", synthetic=True)
     else:
-        say(f"reading {options.data} ...")
-        table = reading.read(options.data)
-    stated = flags.target or (file and file.target)
-    unsupervised = None if stated else _unsupervised(table, flags, file, options.pipeline)
-    if unsupervised is not None:
-        say(console.columns(unsupervised[0]))
-        return unsupervised
-    dataset = reading.prepare(table, flags, file)
-    say(console.columns(dataset))
-    target = dataset.target
-    assert target is not None
-    if target.mixed and options.pipeline is None:
-        raise TrainingError(target.mixed)
-    name = options.pipeline or ("logistic" if target.classifies else "linear")
-    choice = pipelines.choose(name, dataset.features, classifies=target.classifies)
-    if choice.unsupervised:
-        raise TrainingError(
-            f"pipeline '{name}' learns without a target: leave out "
-            f"{'--target' if flags.target or not file else file.where('target')}, and every column is a "
-            f"feature; to leave out that column too, write --drop '{target.name}'"
-        )
-    return dataset, choice
-
-
-def _unsupervised(
-    table: Table, flags: ColumnSpec, file: ColumnSpec | None, name: str | None
-) -> tuple[Dataset, Choice] | None:
-    """All columns as features, and the pipeline, if that takes no target: it must be made to be asked."""
-    if name is None:
-        return None
-    try:
-        dataset = reading.prepare(table, flags, file, supervised=False)
-        choice = pipelines.choose(name, dataset.features)
-    except TrainingError:
-        if reading.DEFAULT_TARGET in table.columns:  # then a supervised pipeline does not need --target
-            return None
-        raise
-    return (dataset, choice) if choice.unsupervised else None
-
-
-def _fit(dataset: Dataset, choice: Choice, options: Options, say: Say) -> Fitted:
-    """The pipeline, fitted on the dataset, with the rows held out."""
-    target = dataset.target
-    parts = fitting.split(dataset, choice, options.test_size, options.seed)
-    say(console.split(parts, choice, options.test_size, options.seed))
-    features = feeding.as_looked_for(choice.estimator, dataset.features)
-    if choice.name not in pipelines.NAMED and (line := feeding.described(features)):
-        say(line)
-    rows_as = feeding.rows_as(choice.estimator)
-    if rows_as == "texts" and [each.is_text for each in features] != [True]:
-        raise TrainingError(
-            f"pipeline '{choice.name}' takes one column of texts, and the features are "
-            f"{', '.join(each.name for each in features)}; leave out the others (--drop), or put the "
-            "vectorizer into a ColumnTransformer"
-        )
-    rows = fed(features, dataset.take(parts.train), rows_as)
-    y = None if parts.y is None else parts.y[parts.train]
-    estimator = fitting.fit(choice, rows, y, options.threshold, options.seed, say)
-    contract = fitting.contract_of(estimator, features, dataset.take(parts.train[:1]), rows_as)
-    index = None if parts.y is None else class_index(contract.classes)
-    truth = parts.y if parts.y is None or index is None else index(parts.y)
-    table = dataset.table
-    stem = re.sub(r"[^a-z0-9]+", "_", Path(table.source).stem.lower()).strip("_")[:100]
-    return Fitted(
-        name=options.name or stem or "model",
-        estimator=estimator,
-        contract=contract,
-        target="" if target is None else target.name,
-        ids=dataset.ids,
-        typical=tuple(column.typical for column in dataset.columns),
-        rows=dataset.take(parts.held_out),
-        truth=None if truth is None else truth[parts.held_out],
-        every_truth=truth,
-        training={
-            "data": table.source,
-            "sha256": table.sha256,
-            "rows": table.rows,
-            "seed": options.seed,
-            "test_size": options.test_size,
-            "pipeline": choice.name,
-            "synthetic": table.synthetic,
-        },
-    )
+        paths = (options.data,) if isinstance(options.data, Path) else options.data
+        with step(say, f"reading {', '.join(map(str, paths))}") as tick:
+            table = files.read(*paths, tick=tick)
+    return table, flags, file

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 
 @contextlib.contextmanager
 def bar(size: int) -> Iterator[Callable[[int, int, int], None]]:
-    """A bar over ``size`` bytes on standard error; nothing is shown if that is not a terminal."""
-    if not sys.stderr.isatty():
+    """A bar over ``size`` bytes on standard error; none where that is not a terminal, or of 0 bytes."""
+    if not size or not sys.stderr.isatty():
         yield lambda *_: None
         return
     try:

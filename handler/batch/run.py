@@ -42,12 +42,13 @@ from handler.storage.locations import Location, Version
 from handler.storage.storage import Storage
 from handler.tables import formats, writing
 from handler.tables.compression import inflated
+from handler.tables.encodings import UTF_8
 from handler.tables.formats import Table
 from handler.tables.rows import Block
 
 PREDICTIONS, REJECTED, SUMMARY = "predictions.csv", "rejected.csv", "summary.json"
 OUTPUTS = (PREDICTIONS, REJECTED, SUMMARY)
-SUFFIXES = (".csv", ".csv.gz", ".csv.zst")
+SUFFIXES = (".csv", ".csv.gz", ".csv.zst", ".tsv", ".tsv.gz", ".tsv.zst")
 REJECT_COLUMNS = ("line", "column", "code", "reason", "row")
 #: Each time that a run starts again, another run has written, or the input has changed.
 ATTEMPTS = 50
@@ -82,20 +83,22 @@ class Scored:
 
 @dataclass(slots=True)
 class Tally:
-    """What a run has counted so far."""
+    """What a run has counted so far; ``encoding`` is the file's, as far as it has been read."""
 
     read: int = 0
     scored: int = 0
     rejects: collections.Counter[str] = field(default_factory=collections.Counter)
     classes: collections.Counter[str] = field(default_factory=collections.Counter)
+    encoding: str = UTF_8
 
     def as_json(self) -> dict[str, Any]:
-        """The counts as ``summary.json`` has them; read = scored + rejected."""
+        """The counts as ``summary.json`` has them; read = scored + rejected. UTF-8 is not mentioned."""
         rejected = self.rejects.total()
         return {
             "rows": {"read": self.read, "scored": self.scored, "rejected": rejected},
             "rejects": dict(sorted(self.rejects.items())),
             "predictions": dict(self.classes),
+            **({} if self.encoding == UTF_8 else {"encoding": self.encoding}),
         }
 
 
@@ -278,6 +281,7 @@ class Batch:
             tally.scored += block.total - sum(block.rejects.values())
             tally.rejects.update(block.rejects)
             tally.classes.update(block.classes)
+            tally.encoding = table.text.encoding
             self._progress(done, tally.read, tally.rejects.total())
             yield block.predictions, block.rejected
 

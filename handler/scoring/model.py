@@ -12,13 +12,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from handler import telemetry
-from handler.bundle import Bundle, Manifest
+from handler.bundle import Bundle, Feature, Manifest
 from handler.errors import InvalidRecords, Problem, Problems
 from handler.schema import Columns, Record, Schema
 from handler.scoring import outputs
-from handler.scoring.row_program import Row, RowProgram
+from handler.scoring.row_program import Row, Values
 from handler.scoring.scorers import (
     FEW,
+    OneRow,
     Scorer,
     Scores,
     finite,
@@ -44,6 +45,25 @@ UNPREDICTABLE = (
 FAILURES_LOGGED = 100
 
 
+class Dated:
+    """A scorer and a one-row program that are given dates, and give their model the dates' parts."""
+
+    def __init__(self, features: Sequence[Feature], scorer: Scorer, program: OneRow | None) -> None:
+        from handler import dates  # which few models need
+
+        self._dates = dates
+        self._features = features
+        self._scorer = scorer
+        self._program = program
+
+    def score(self, columns: Columns) -> Scores:
+        return self._scorer.score(self._dates.expanded(self._features, columns))
+
+    def run(self, record: Values) -> Row:
+        assert self._program is not None
+        return self._program.run(self._dates.expanded_record(self._features, record))
+
+
 class Model(NamedTuple):
     """A loaded bundle: the manifest, what the model takes, and what scores.
 
@@ -55,7 +75,7 @@ class Model(NamedTuple):
     manifest: Manifest
     schema: Schema
     scorer: Scorer
-    program: RowProgram | None = None
+    program: OneRow | None = None
     documents: Mapping[str, bytes] = {}
 
     @classmethod
@@ -70,8 +90,11 @@ class Model(NamedTuple):
         return model._replace(documents=bundle.documents())
 
     @classmethod
-    def of(cls, manifest: Manifest, scorer: Scorer, program: RowProgram | None = None) -> Model:
-        """A model from its parts."""
+    def of(cls, manifest: Manifest, scorer: Scorer, program: OneRow | None = None) -> Model:
+        """A model from its parts; the scorer and the program are of its ``served_contract``."""
+        if any(feature.kind == "date" for feature in manifest.features):
+            dated = Dated(manifest.features, scorer, program)
+            scorer, program = dated, None if program is None else dated
         return cls(manifest, Schema.of(manifest), scorer, program)
 
     def predict_one(self, record: Record) -> dict[str, Any]:

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from handler import bundle as bundles
-from handler.bundle import UNSUPERVISED, Bundle, Contract, Feature, Label, RowsAs, Task
+from handler.bundle import UNSUPERVISED, Bundle, Contract, Feature, Label, Manifest, RowsAs, Task
 from handler.errors import BundleError
 from handler.schema import Columns
-from handler.scoring.row_program import RowProgram
+from handler.scoring.row_program import Row, RowProgram, Values
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,6 +79,14 @@ class Scorer(Protocol):
 
         A row that the model cannot score gets NaN or infinity, or raises an error that ``is_models``.
         """
+        ...
+
+
+class OneRow(Protocol):
+    """A model that scores one record, in Python alone."""
+
+    def run(self, record: Values) -> Row:
+        """What the model gives; raises ``ArithmeticError`` or ``ValueError`` where it cannot."""
         ...
 
 
@@ -231,6 +239,10 @@ def fed(features: Sequence[Feature], columns: Columns, rows_as: RowsAs = "frame"
     if rows_as == "frame":
         import pandas as pd
 
+        if all(isinstance(each, np.ndarray) and each.dtype == np.float64 for each in every.values()):
+            return pd.DataFrame(
+                np.array(list(every.values())).T, columns=list(every)
+            )  # at once: many columns
         return pd.DataFrame(every)
     texts = any(feature.is_text for feature in features)
     return np.column_stack([np.asarray(each, object if texts else None) for each in every.values()])
@@ -303,12 +315,25 @@ def class_index(classes: tuple[Label, ...]) -> Callable[[np.ndarray], np.ndarray
     return lambda labels: np.fromiter((indices[label] for label in labels), np.int64, len(labels))
 
 
+def served_contract(manifest: Manifest) -> Contract:
+    """The manifest's contract as its scorers have it: parts in place of dates. Raises ``BundleError``."""
+    contract = manifest.contract
+    if not any(feature.kind == "date" for feature in contract.features):
+        return contract
+    from handler import dates  # which few models need
+
+    try:
+        return contract._replace(features=dates.expanded_features(contract.features))
+    except ValueError as error:
+        raise BundleError(f"{bundles.MANIFEST} has a date whose format is not one: {error}") from error
+
+
 def load_scorer(bundle: Bundle, program: RowProgram | None = None) -> Scorer:
     """The scorer that the manifest names, from verified files; raises ``BundleError``.
 
     ``program`` scores few rows in its place.
     """
-    contract = bundle.manifest.contract
+    contract = served_contract(bundle.manifest)
     if bundle.manifest.runtime == "onnx":
         graph = bundle.read(bundles.ONNX)
         if program is None:

@@ -1,4 +1,4 @@
-"""gzip and zstd, recognised by their first bytes and unpacked as a stream."""
+"""gzip, zstd, bzip2 and xz, recognised by their first bytes and unpacked as a stream."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from handler.errors import InvalidCsv
 CHUNK = 1024 * 1024
 GZIP = b"\x1f\x8b"
 ZSTD = b"\x28\xb5\x2f\xfd"
+BZIP2 = b"BZh"
+XZ = b"\xfd7zXZ\x00"
 
 
 def inflated(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """The chunks, unpacked if they are gzip (of any number of members) or zstd (of any frames).
+    """The chunks, unpacked if they are packed: any number of gzip members, zstd frames, or streams.
 
     Raises ``InvalidCsv`` where packed data ends early or is corrupt.
     """
@@ -30,6 +32,14 @@ def inflated(chunks: Iterator[bytes]) -> Iterator[bytes]:
         return _unpacked(gzip.GzipFile(fileobj=io.BufferedReader(_Stream(whole))), "gzip")
     if first.startswith(ZSTD):
         return _unpacked(_zstd(io.BufferedReader(_Stream(whole))), "zstd")
+    if first.startswith(BZIP2):
+        import bz2
+
+        return _unpacked(bz2.BZ2File(io.BufferedReader(_Stream(whole))), "bzip2")
+    if first.startswith(XZ):
+        import lzma
+
+        return _unpacked(lzma.LZMAFile(io.BufferedReader(_Stream(whole))), "xz")
     return whole
 
 
@@ -72,7 +82,7 @@ def _unpacked(stream: Any, name: str) -> Iterator[bytes]:
         except (OSError, zlib.error, ValueError) as error:
             raise InvalidCsv("corrupt", f"the {name} data are corrupt; upload the file again") from error
         except Exception as error:
-            if type(error).__name__ != "ZstdError":
+            if type(error).__name__ not in ("ZstdError", "LZMAError"):
                 raise
             raise InvalidCsv("corrupt", f"the {name} data are corrupt; upload the file again") from error
         if not chunk:

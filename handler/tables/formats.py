@@ -1,7 +1,7 @@
 """The formats of tables that are read, and which of them a file has.
 
 Adding one is a class with the four verbs of ``Format``, in a file of its own, and its name in FORMATS.
-Compression lies beneath: what a format sees is unpacked.
+Compression and encoding lie beneath: what a format sees is unpacked, and UTF-8 if it is text.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 from handler.schema import Schema
 from handler.tables import reading, records, writing
+from handler.tables.encodings import Utf8
 from handler.tables.header import header
 from handler.tables.rows import Block, Layout, Outputs, Rows
 
@@ -40,7 +41,7 @@ class Format(Protocol):
 
 
 class Csv:
-    """CSV in UTF-8: any file, unless another format claims it."""
+    """CSV: any file, unless another format claims it."""
 
     read = staticmethod(reading.read)
     write = staticmethod(writing.write)
@@ -58,16 +59,21 @@ FORMATS: tuple[Format, ...] = (Csv(),)
 
 
 class Table(NamedTuple):
-    """A table of which the header is read: its blocks come as they are asked for."""
+    """A table of which the header is read: its blocks come as they are asked for.
+
+    ``text``: the bytes that it is made of, which know their encoding.
+    """
 
     format: Format
     layout: Layout
     blocks: Iterator[Block]
+    text: Utf8
 
 
 def opened(chunks: Iterable[bytes], schema: Schema, size: int) -> Table:
     """The table that a stream of bytes holds, in blocks of about ``size`` bytes; raises ``InvalidCsv``."""
-    chunks = iter(chunks)
-    first = next(chunks, b"")
+    text = Utf8(chunks)
+    stream = iter(text)
+    first = next(stream, b"")
     chosen = next(known for known in FORMATS if known.claims(first))
-    return Table(chosen, *chosen.open(itertools.chain([first], chunks), schema, size))
+    return Table(chosen, *chosen.open(itertools.chain([first], stream), schema, size), text)

@@ -7,7 +7,7 @@ which values are sound.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -58,39 +58,73 @@ def is_plain(data: bytes) -> bool:
     return not data.startswith((b"\n", records.BOM, *PACKED))
 
 
-def _sweep(block: Block, layout: Layout, schema: Schema) -> Rows | None:
-    """Read a regular block with polars; None if it is not regular, or if rows need a closer look."""
-    import numpy as np
+def texts(block: Block, layout: Layout) -> pl.DataFrame | None:
+    """The cells of a regular block as text, a column per cell of the header; None if it is not regular."""
     import polars as pl
 
-    data = block.data
+    regular = _regular(block.data, layout)
+    if regular is None:
+        return None
+    data, delimiters, quotes = regular
+    names = {f"column {position}": pl.String for position in range(len(layout.header))}
+    try:
+        cells = frame(data, layout.delimiter, names, quotes)
+    except (pl.exceptions.PolarsError, OSError):
+        return None
+    return cells if delimiters == cells.height * (len(names) - 1) else None
+
+
+def _regular(data: bytes, layout: Layout) -> tuple[bytes, int, bool] | None:
+    """A block as polars reads it right, the number of its delimiters, and whether it has quotes.
+
+    Delimiters inside quotes do not count: outside there are as many as the rows and the header ask for.
+    None where only ``csv.reader`` reads it right.
+    """
+    import numpy as np
+
     quotes, returns = b'"' in data, b"\r" in data
-    commas = data.count(layout.delimiter.encode())
+    delimiters = data.count(layout.delimiter.encode())
     if quotes:
         codes = np.frombuffer(data, np.uint8)
         inside = records.quoted(codes, layout.delimiter)
         if inside is None or inside[-1] or (returns and (codes[inside] == 0x0D).any()):
             return None
-        commas = int(((codes == ord(layout.delimiter)) & ~inside).sum())
+        delimiters = int(((codes == ord(layout.delimiter)) & ~inside).sum())
     if returns:
         if data.count(b"\r") != data.count(b"\r\n"):
             return None
         data = data.replace(b"\r\n", b"\n")
     if not is_plain(data):
         return None
-    if (
-        len(layout.header) == 1 and b"\n\n" in data
-    ):  # a blank line; elsewhere the count of delimiters shows it
-        return None
+    if len(layout.header) == 1 and b"\n\n" in data:
+        return None  # a blank line; elsewhere the count of delimiters shows it
     if not data.endswith(b"\n"):
         data += b"\n"  # else polars drops an empty cell at the very end
+    return data, delimiters, quotes
+
+
+def _sweep(block: Block, layout: Layout, schema: Schema) -> Rows | None:
+    """Read a regular block with polars; None if it is not regular."""
+    import numpy as np
+    import polars as pl
+
+    regular = _regular(block.data, layout)
+    if regular is None:
+        return None
+    data, delimiters, quotes = regular
     as_lines = not quotes and layout.delimiter == ","
     wanted = {layout.positions[feature.name]: feature for feature in schema.features}
     texts = {f"column {position}": pl.String for position in range(len(layout.header))}
+    # polars reads NaN as a number, and that of a missing word would be a doubt about each row
+    nans = any("nan" in feature.missing_words for feature in wanted.values()) and any(
+        word in data for word in (b"nan", b"NaN", b"NAN")
+    )
     numbers = {
         f"column {position}": pl.Int64 if feature.kind == "integer" else pl.Float64
         for position, feature in wanted.items()
         if feature.kind in ("integer", "number")
+        and feature.format is None
+        and not (nans and "nan" in feature.missing_words)
     }
     try:
         if as_lines:
@@ -104,7 +138,7 @@ def _sweep(block: Block, layout: Layout, schema: Schema) -> Rows | None:
             cells = text = frame(data, layout.delimiter, texts, quotes)
     except (pl.exceptions.PolarsError, OSError):
         return None
-    if commas != cells.height * (len(texts) - 1) or text.height != cells.height:
+    if delimiters != cells.height * (len(texts) - 1) or text.height != cells.height:
         return None
     columns: dict[str, np.ndarray] = {}
     doubts = np.zeros(cells.height, dtype=bool)
@@ -114,8 +148,6 @@ def _sweep(block: Block, layout: Layout, schema: Schema) -> Rows | None:
             doubts |= doubt
     if not doubts.any():
         return Rows(cells.height, columns, (), text, partial(records.row_texts, block, layout.delimiter))
-    if not as_lines:
-        return None
     return _settle(np.flatnonzero(doubts), block, layout, schema, columns, text)
 
 
@@ -136,15 +168,13 @@ def _settle(
     columns: Mapping[str, np.ndarray],
     text: pl.DataFrame,
 ) -> Rows:
-    """Ask ``schema`` about each doubtful row of a block in which a line is a record."""
+    """Ask ``schema`` about each doubtful row of a regular block."""
     import numpy as np
 
     columns = {name: values.copy() for name, values in columns.items()}
-    lines = text["line"]
     rejects = []
-    for index in doubts.tolist():
-        row = lines[index]
-        judged = judge(index, block.line + index, row, row.split(layout.delimiter), layout, schema)
+    for index, line, row, cells in _rows_at(doubts, block, layout, text):
+        judged = judge(index, line, row, cells, layout, schema)
         if isinstance(judged, Reject):
             rejects.append(judged)
         else:
@@ -155,6 +185,22 @@ def _settle(
     kept = {name: values[sound] for name, values in columns.items()}
     again = partial(records.row_texts, block, layout.delimiter)
     return Rows(text.height, kept, tuple(rejects), text.filter(sound), again)
+
+
+def _rows_at(
+    indices: np.ndarray, block: Block, layout: Layout, text: pl.DataFrame
+) -> Iterator[tuple[int, int, str, list[str]]]:
+    """The index, the line, the text and the cells of some rows of a regular block."""
+    if text.columns == ["line"]:
+        lines = text["line"]
+        for index in indices.tolist():
+            yield index, block.line + index, lines[index], lines[index].split(layout.delimiter)
+        return
+    wanted = frozenset(indices.tolist())
+    rows = records.records(block.data.decode(), layout.delimiter, block.line)
+    for index, (line, raw, cells) in enumerate(rows):
+        if index in wanted:
+            yield index, line, raw.rstrip("\r\n"), cells
 
 
 def _walk(block: Block, layout: Layout, schema: Schema) -> Rows:

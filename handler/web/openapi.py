@@ -9,12 +9,24 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
+from handler import dates
 from handler.bundle import CARD, REPORT, Feature, Manifest, Task
 from handler.errors import MOST_PROBLEMS, RequestTooSlow, ServerBusy
-from handler.schema import BOOLEANS, LARGEST_INTEGER, LARGEST_NUMBER, LONGEST_TEXT, MEANING
+from handler.schema import (
+    BOOLEANS,
+    LARGEST_INTEGER,
+    LARGEST_NUMBER,
+    LONGEST_TEXT,
+    MEANING,
+    Schema,
+    spelled_as,
+    spelling_of,
+    to_text,
+)
 from handler.web.messages import CODINGS, CSV, HTML, JSON, MARKDOWN, MULTIPART, PROBLEM, title
 
 Node = dict[str, Any]
@@ -22,6 +34,9 @@ Node = dict[str, Any]
 #: Golden rows that an example shows, and categories that a description or an example names.
 ROWS_SHOWN = 3
 CATEGORIES_SHOWN = 8
+#: The formats of which a date is what JSON Schema calls a ``date-time``: with seconds and a zone.
+#: https://json-schema.org/draft/2020-12/json-schema-validation#section-7.3.1
+DATE_TIMES = ("%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S.%f%z")
 
 ABOUT = """\
 {predicts} from {count}. {trained}`/model` tells how it was trained and how well \
@@ -94,6 +109,8 @@ BY_CLASS = (
 )
 #: What an id column is.
 CARRIED = "Carried back in the answer; it is not a feature"
+#: What a column is that training dropped.
+IGNORED = "Read by no one; it may be there, since the training data had it"
 #: The schemas that are the same for every model.
 SCHEMAS: Mapping[str, Node] = {
     "Reject": _object(
@@ -129,6 +146,7 @@ SCHEMAS: Mapping[str, Node] = {
                 "description": "The second class is predicted from this probability on",
             },
             "ids": {**_list(TEXT), "description": "What a record may carry beside its features"},
+            "ignored": {**_list(TEXT), "description": "What a record may have that is read by no one"},
             "engines": {"type": "object", "description": "What serves one row, and many"},
             "links": {"type": "object", "additionalProperties": TEXT},
         },
@@ -218,6 +236,10 @@ def _predict(manifest: Manifest) -> Node:
                 {"name": name, "in": "query", "description": CARRIED, "schema": TEXT}
                 for name in manifest.ids
             ),
+            *(
+                {"name": name, "in": "query", "description": IGNORED, "schema": TEXT}
+                for name in manifest.ignored
+            ),
         ],
         "responses": {"200": _answer("Prediction", _prediction(manifest)), **_errors(422, 500)},
     }
@@ -230,7 +252,7 @@ def _predict_many(manifest: Manifest) -> Node:
     if records:
         examples["one"] = {"summary": "One record", "value": records[0]}
         examples["several"] = {"summary": "Several records", "value": records}
-    if "instances" not in (*(feature.name for feature in manifest.features), *manifest.ids):
+    if not Schema.of(manifest).carries("instances"):
         shapes.append(_object({"instances": _list(_ref("Record"))}))
         if records:
             examples["instances"] = {"summary": "Instances", "value": {"instances": records}}
@@ -361,6 +383,7 @@ def _schemas(manifest: Manifest) -> Node:
     record = {feature.name: _json_schema(feature) for feature in manifest.features}
     types = ["string", "number", "boolean", "null"]
     carried: Node = {name: {"type": types, "description": CARRIED} for name in manifest.ids}
+    ignored: Node = {name: {"description": IGNORED} for name in manifest.ignored}
     optional: tuple[str, ...] = ("outside",)
     answer["outside"] = {
         "type": "array",
@@ -372,7 +395,7 @@ def _schemas(manifest: Manifest) -> Node:
         answer["ids"] = _object(carried, optional=manifest.ids)
         optional = ("outside", "ids")
     return {
-        "Record": _object({**record, **carried}, optional=[*nullable, *manifest.ids]),
+        "Record": _object({**ignored, **record, **carried}, optional=[*nullable, *carried, *ignored]),
         "Prediction": _object({**answer, **identity}, optional=optional),
         "Predictions": _object({"predictions": _list(_object(answer, optional=optional)), **identity}),
         "FilePredictions": _object(
@@ -396,14 +419,15 @@ def _parameter(manifest: Manifest, feature: Feature) -> Node:
         "name": feature.name,
         "in": "query",
         "required": not feature.nullable,
-        "description": _meaning(feature) + ("; leave it out where unknown" if feature.nullable else ""),
+        "description": _meaning(feature) + _spelled(feature) + _unknown(feature, "leave it out"),
         "schema": _text_schema(feature),
     }
     if feature.nullable:
         node["allowEmptyValue"] = True
     value = manifest.golden[0]["record"].get(feature.name) if manifest.golden else None
     if value is not None:
-        node["example"] = _as_text(value) if feature.kind == "boolean" else value
+        as_it_is = feature.kind != "boolean" and feature.format is None
+        node["example"] = value if as_it_is else to_text(feature, value)
     return node
 
 
@@ -411,6 +435,8 @@ def _text_schema(feature: Feature) -> Node:
     """What a query parameter takes; OpenAPI reads its text by ``type``."""
     if feature.kind == "boolean":
         return {"type": "string", "enum": list(BOOLEANS)}
+    if (spelling := spelling_of(feature)) is not None:
+        return {"type": "string", "pattern": _pattern(feature, [spelling.pattern.pattern])}
     schema = _bounds(feature)
     if feature.kind == "category" and not feature.open:
         return {**schema, "enum": list(feature.categories)}
@@ -430,12 +456,20 @@ def _json_schema(feature: Feature) -> Node:
         types.append("null")
         if "enum" in schema:
             schema["enum"].append(None)
-    words = _meaning(feature) + ("; null where unknown" if feature.nullable else "")
-    return {**schema, "type": _types(types), "description": words}
+    in_text = feature.is_text or feature.kind == "date"
+    words = _unknown(feature if in_text else feature._replace(missing_words=()), "null")
+    return {**schema, "type": _types(types), "description": _meaning(feature) + words}
 
 
 def _bounds(feature: Feature) -> Node:
     """The type, and the limits that ``schema`` enforces."""
+    if feature.kind == "date":
+        forms = [re.sub(r"\?P<\w+>", "?:", form.pattern) for form in dates.patterns(feature.format)]
+        return {
+            "type": "string",
+            "pattern": _pattern(feature, forms),
+            **_given(format=_date_format(feature)),
+        }
     if feature.kind == "integer":
         limit = int(LARGEST_INTEGER)
         return {"type": "integer", "minimum": -limit, "maximum": limit}
@@ -446,8 +480,21 @@ def _bounds(feature: Feature) -> Node:
         return node if feature.nullable else {**node, "minLength": 1}
     if feature.kind == "category" and feature.open:
         node = {"type": "string", "examples": list(feature.categories[:CATEGORIES_SHOWN])}
-        return node if feature.nullable else {**node, "minLength": 1}
+        return node if feature.nullable else {**node, "pattern": "[^ \\t]"}
     return {"type": "string"}
+
+
+def _pattern(feature: Feature, forms: Sequence[str]) -> str:
+    """What a text may look like, in regular expressions of ECMA, which name no groups as Python does."""
+    missing = ["", *map(dates.in_either_case, feature.missing_words)] if feature.nullable else []
+    return f"^[ \\t]*(?:{'|'.join([*forms, *missing])})[ \\t]*$"
+
+
+def _date_format(feature: Feature) -> str | None:
+    """JSON Schema's name of the date's own format, if it has one."""
+    if feature.format == dates.ISO_DATE:
+        return "date"
+    return "date-time" if feature.format in DATE_TIMES else None
 
 
 def _meaning(feature: Feature) -> str:
@@ -458,9 +505,27 @@ def _meaning(feature: Feature) -> str:
         seen = _listed(feature.categories[:CATEGORIES_SHOWN])
         more = f" and {hidden} more" if (hidden := len(feature.categories) - CATEGORIES_SHOWN) > 0 else ""
         return f"{words}; training saw {seen}{more}, others are accepted too" if seen else words
+    if feature.kind == "date":
+        words = f"A{dates.described(feature.format)[1:]}"
     if feature.kind == "boolean" or feature.minimum is None or feature.maximum is None:
         return words
+    if feature.kind == "date":
+        return f"{words}; {dates.seen(feature)} in training"
     return f"{words}; {feature.minimum:.10g} to {feature.maximum:.10g} in training"
+
+
+def _spelled(feature: Feature) -> str:
+    """How text spells the feature's numbers, where they are not plain."""
+    example = spelled_as(feature)
+    return f"; spelled as `{example}`" if example else ""
+
+
+def _unknown(feature: Feature, how: str) -> str:
+    """How a missing value is given, where there may be one."""
+    if not feature.nullable:
+        return ""
+    words = _listed(feature.missing_words[:CATEGORIES_SHOWN])
+    return f"; {how} where unknown" + (f" ({words} in any letter case say so too)" if words else "")
 
 
 def _records(manifest: Manifest) -> list[Mapping[str, Any]]:
@@ -501,23 +566,16 @@ def _file_predictions(manifest: Manifest) -> Node | None:
 
 def _csv(manifest: Manifest) -> Node:
     """A CSV body, with the golden rows as its example."""
-    names = [feature.name for feature in manifest.features]
+    features = manifest.features
     sink = io.StringIO()
     writer = csv.writer(sink, lineterminator="\n")
-    writer.writerow(names)
-    writer.writerows([_as_text(record.get(name)) for name in names] for record in _records(manifest))
+    writer.writerow([each.name for each in features])
+    writer.writerows([to_text(each, row.get(each.name)) for each in features] for row in _records(manifest))
     schema = {
         "type": "string",
         "description": "A header line with the features' names, then one row per record",
     }
     return {"schema": schema, **_given(example=sink.getvalue() if manifest.golden else None)}
-
-
-def _as_text(value: object) -> str:
-    """A JSON value as a CSV cell or a query parameter spells it."""
-    if value is None:
-        return ""
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _or_null(schema: Node) -> Node:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from handler.errors import (
@@ -135,13 +136,12 @@ def post_predict_file(model: Model, settings: Settings, request: Request) -> Ans
         if request.most is not None and len(rejects) * SHORTEST_REJECT > request.most:
             raise AnswerTooLarge(request.most)
     document = {**columns, "rejected": rejects, "model": model.manifest.identity}
-    total = len(columns["predictions"])
+    answered = partial(answer_json, rows=len(columns["predictions"]), rejected=len(rejects))
     if by_class:
-        whole = {**columns, "probabilities": by_class, **document}
-        answer = answer_json(whole, rows=total, rejected=len(rejects))
+        answer = answered({**columns, "probabilities": by_class, **document})
         if request.most is None or length_in_json(answer) <= request.most:
             return answer
-    return answer_json(document, rows=total, rejected=len(rejects))
+    return answered(document)
 
 
 def _beside(rows: Rows, values: Sequence[object]) -> list[object]:

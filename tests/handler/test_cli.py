@@ -332,7 +332,8 @@ def test_score_that_is_stopped_withdraws_and_says_so(
             process.kill()
         assert s3.pending(bucket) == []
     assert (process.returncode, out) == (128 + number, "")
-    assert err == f"stopped: s3://{bucket}/in.csv is not scored; its uploads were withdrawn\n"
+    word = "interrupted" if number == signal.SIGINT else "stopped"
+    assert err == f"{word}: s3://{bucket}/in.csv is not scored; its uploads were withdrawn\n"
     assert s3.keys(bucket) == ["in.csv"]
     assert not any(path.is_file() for path in tmp_path.rglob("*"))
 
@@ -348,18 +349,13 @@ def listening(path: Path) -> Path:
     return path
 
 
-def folder(path: Path) -> Path:
-    path.mkdir()
-    return path
-
-
 def null(_: Path) -> Path:
     return Path("/dev/null")
 
 
 @pytest.mark.parametrize(
     ("make", "kind"),
-    [(fifo, "a pipe"), (listening, "a socket"), (folder, "a folder"), (null, "a device")],
+    [(fifo, "a pipe"), (listening, "a socket"), (null, "a device")],
 )
 def test_score_refuses_what_is_not_a_file(
     make: Callable[[Path], Path],

@@ -1,4 +1,4 @@
-"""What the command line refuses: exit code 2, one line, and no bundle."""
+"""What the command line refuses: exit code 2, one line, perhaps a command that trains, and no bundle."""
 
 from __future__ import annotations
 
@@ -22,52 +22,37 @@ def _rows(header: str, row: Callable[[int], str], count: int = 200) -> str:
         pytest.param("", [], "is empty", id="empty"),
         pytest.param("\n \n", [], "is empty", id="blank"),
         pytest.param("a,y\n", [], "no rows", id="header only"),
-        pytest.param(b"\x89PNG\r\n\x1a\n\x00", [], "UTF-8", id="binary"),
-        pytest.param("a,y\n1,2\n".encode("utf-16"), [], "UTF-8", id="utf-16"),
+        pytest.param(b"\x89PNG\r\n\x1a\n\x00", [], "rows.csv is a PNG image, not a CSV", id="PNG"),
+        pytest.param(bytes(range(8, 90)), [], "rows.csv is binary", id="binary"),
         pytest.param("a,y\n1,\x002\n", [], "NUL", id="NUL"),
-        pytest.param('{"a": 1}', [], "one column", id="one column"),
+        pytest.param('{"a": 1}', [], "rows.csv is JSON, not a CSV", id="JSON"),
+        pytest.param("a b y\n1 2 3\n", [], "one column", id="one column"),
         pytest.param("a,y\n1,2\n1,2,3\n", [], "line 3 has 3 cells", id="long row"),
         pytest.param("a,y\n1\n1,2\n", [], "line 2 has 1 cells", id="short row"),
         pytest.param('a,y\n1,"2\n3,4\n', [], "not a CSV", id="unclosed quote"),
-        pytest.param("a,b,a,y\n1,2,3,4\n", [], "'a' occurs twice", id="duplicate"),
-        pytest.param("'a,a,y\n1,2,3\n", [], "'a' occurs twice", id="duplicate once cleaned"),
-        pytest.param(",a,y\n1,2,3\n", [], "column 1 has no name", id="no name"),
         pytest.param(FINE, ["--target", "Y"], "did you mean 'y'?", id="target near"),
         pytest.param(FINE, ["--target", "converted"], "the columns are: a, y", id="target missing"),
-        pytest.param("a,y\n1,1\n2,\n", [], "missing in 1 row;", id="target with gaps"),
+        pytest.param(
+            "a,y\n1,1\n2,\n", [], "missing in 1 row of 2, and fewer than 20", id="target with gaps"
+        ),
         pytest.param("a,y\n1,1\n2,1\n", [], "same value in every row", id="constant target"),
         pytest.param("a,y\n" + "1,1.5\n2,1.50\n" * 9, [], "one value in every row", id="one number"),
         pytest.param(
-            _rows("a,y", lambda i: f"{i},{i % 2 if i > 7 else 'NA'}"),
+            _rows("a,y", lambda i: f"{i},{i % 2 if i > 120 else 'NA'}"),
             [],
-            "the target 'y' is missing in 8 rows (NA); fill or remove them",
+            "the target 'y' is missing in 121 rows of 200 (NA), which is more than half",
             id="target NA",
-        ),
-        pytest.param(
-            _rows("a,y", lambda i: f"{i},{i / 7 if i > 7 else 'NULL'}"),
-            [],
-            "the target 'y' is missing in 8 rows (NULL); fill",
-            id="target NULL among numbers",
         ),
         pytest.param(
             _rows("a,y", lambda i: f"{i},{['no', 'yes', 'nan', ' ', ' N/A '][i % 5]}"),
             [],
-            "the target 'y' is missing in 120 rows (empty, N/A, nan); fill",
+            "the target 'y' is missing in 120 rows of 200 (empty, N/A, nan), which is more than half",
             id="target of texts, with gaps",
-        ),
-        *(
-            pytest.param(
-                _rows("a,y", lambda i, word=word: f"{i},{i / 7 if i else word}"),
-                [],
-                f"missing in 1 row ({word});",
-                id=f"target {word}",
-            )
-            for word in ("Null", "n/a", "#N/A", "nil", "none", "-", "?", ".")
         ),
         pytest.param(
             _rows("a,y", lambda i: f"{i}," + (str(i / 7) if i > 1 else '"12,5"')),
             [],
-            "'y' holds numbers, and in 2 rows another text, such as '12,5'; correct",
+            "'y' holds numbers, and in 2 rows another text, such as '12,5'; correct or empty",
             id="decimal comma",
         ),
         pytest.param(
@@ -82,17 +67,20 @@ def _rows(header: str, row: Callable[[int], str], count: int = 200) -> str:
             "'y' holds numbers, and in 1 row another text, such as 'x'",
             id="a text for a classifier",
         ),
-        pytest.param("a,y\n1,0\n2,0\n3,1\n", [], "class '1'", id="class of one row"),
+        pytest.param(
+            "a,y\n1,p\n2,p\n3,q\n", [], "same value in every row", id="one class, and one of one row"
+        ),
+        pytest.param(
+            _rows("a,y", lambda i: f"{i},t{i}"), [], "most stand in one row only", id="text target"
+        ),
         pytest.param("a,y\n1,0\n2,0\n3,1\n4,1\n", ["--test-size", "0.1"], "too few", id="too few rows"),
-        pytest.param(_rows("a,y", lambda i: f"x{i},{i % 2}"), [], "'a' holds free text", id="free text"),
-        pytest.param(_rows("a,y", lambda i: f"2024-01-{i % 28 + 1:02},{i % 2}"), [], "dates", id="dates"),
-        pytest.param(_rows("a,y", lambda i: f"{i % 28 + 1}.1.2024 10:30,{i % 2}"), [], "dates", id="times"),
-        pytest.param(_rows("a,y", lambda i: f",{i % 2}"), [], "'a' is empty", id="empty column"),
-        pytest.param(_rows("a,y", lambda i: f"{i or 'NA'},{i % 2}"), [], "'NA': leave", id="NA"),
-        pytest.param(_rows("a,y", lambda i: f"{i or 'nan'},{i % 2}"), [], "'nan': leave", id="nan"),
-        pytest.param(_rows("a,y", lambda i: f"{i or 'inf'},{i % 2}"), [], "holds 'inf'", id="infinity"),
-        pytest.param(_rows("a,y", lambda i: f"{i or '1e99'},{i % 2}"), [], "holds '1e99'", id="too large"),
-        pytest.param(_rows("a,y", lambda i: f"{i or 'odd'},{i % 2}"), [], "also 'odd'", id="one typo"),
+        pytest.param(
+            _rows("a,y", lambda i: f"x{i},{i % 2}"), [], "'a' identifies the row", id="nothing but an id"
+        ),
+        pytest.param(
+            _rows("a,y", lambda i: f",{i % 2}"), [], "'a' has no value in any row", id="empty column"
+        ),
+        pytest.param(_rows("a,y", lambda i: f"7,{i % 2}"), [], "'a' has the same value", id="constant"),
         pytest.param(FINE, ["--pipeline", "logstic"], "no pipeline 'logstic'", id="pipeline unknown"),
         pytest.param(FINE, ["--pipeline", "absent:f"], "cannot be imported", id="pipeline's module"),
         pytest.param(
@@ -146,10 +134,10 @@ def test_a_mistake_is_told_in_one_line(
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     out = tmp_path / "model"
     assert main(["--data", str(path), "--target", "y", "--out", str(out), *arguments]) == 2
-    error = capsys.readouterr().err
+    error, *cure = capsys.readouterr().err.splitlines()
     assert error.startswith("error: ")
     assert told in error
-    assert error.count("\n") == 1
+    assert not cure or (len(cure) == 2 and "this command would train" in cure[0])
     assert [each.name for each in tmp_path.iterdir()] == ["rows.csv"]
 
 
@@ -157,7 +145,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main(["--data", str(tmp_path / "absent.csv"), "--out", str(tmp_path / "model")]) == 2
     assert "absent.csv does not exist" in capsys.readouterr().err
     assert main(["--data", str(tmp_path), "--out", str(tmp_path / "model")]) == 2
-    assert "cannot be read" in capsys.readouterr().err
+    assert "has no data files" in capsys.readouterr().err
 
 
 def test_a_folder_that_is_no_bundle_is_left_alone(

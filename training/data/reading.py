@@ -1,114 +1,53 @@
-"""A CSV file as typed columns.
+"""A table of texts becomes a dataset: the features, the target, and what is to be said of the others.
 
-What a column holds is inferred from all of its cells, by the rules that serving applies to requests
-(``handler.schema``), so that the two cannot differ.
+Nothing is asked twice: all that is wrong with a table and with the flags is found in one pass, before
+scikit-learn is loaded.
 """
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import io
-import math
-import re
-from collections import Counter
-from collections.abc import Mapping
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import polars as pl
 
 from handler.bundle import Feature, Kind
-from handler.schema import LONGEST_TEXT, MEANING, InvalidValue, Schema, Value, clean_name, parse_text
-from training.data.columns import ColumnSpec, near
+from training.data import kinds, notes, suspects, targets
+from training.data.columns import FLAGS, ColumnSpec, closest, named_as, near
+from training.data.files import Table
+from training.data.kinds import Column, LeftOut, Stated
+from training.data.notes import Note, Problem, Refused
+from training.data.targets import Target
 from training.errors import TrainingError
 
 DEFAULT_TARGET = "converted"
-DELIMITERS = ",;\t|"
-#: Words that other tools write for a missing value. Here only an empty cell is missing, since
-#: requests have one way to leave a value out, too.
-MISSING_WORDS = frozenset({"na", "n/a", "#n/a", "nan", "null", "none", "nil", "?", "-"})
-#: The same for a target of numbers, and for one of texts, where "none" and "-" may be classes.
-MISSING_NUMBERS = MISSING_WORDS | {".", ""}
-MISSING_TEXTS = frozenset({"na", "n/a", "#n/a", "nan", "null", ""})
-#: A target of more different whole numbers is a quantity, unless the pipeline classifies.
-MOST_CLASSES = 20
-csv.field_size_limit((1 << 31) - 1)  # a free text may be long
-BOOLEAN_WORDS = frozenset({"true", "false", "yes", "no", "t", "f", "y", "n"})
-DATE = re.compile(
-    r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4})"
-    r"([T ]\d{1,2}:\d{2}.*)?",
-    re.ASCII,
-)
-#: A text column with more distinct values than this, most of them in a single row, is not a category.
-MANY_CATEGORIES = 50
-#: Of a column of free text, the texts that the proof knows are between as many and twice as many.
-MOST_TEXTS = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """A CSV's cells as text, under cleaned names; ``cleaned`` holds the header cells that were changed."""
-
-    source: str
-    sha256: str
-    rows: int
-    columns: Mapping[str, pl.Series]
-    cleaned: tuple[tuple[str, str], ...]
-    synthetic: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One feature's values, as a scorer takes them: float64 with NaN where missing, or ``str`` objects."""
-
-    feature: Feature
-    values: np.ndarray
-    missing: int
-    distinct: int
-    note: str = ""
-
-    @property
-    def typical(self) -> Value:
-        """The most frequent text, or the median, rounded down for a boolean or an integer."""
-        if self.feature.is_text:
-            (most,) = Counter(self.values[self.values != ""].tolist()).most_common(1)
-            return str(most[0])
-        median = float(np.nanmedian(self.values))
-        return median if self.feature.kind == "number" else float(math.floor(median))
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What is to be predicted; ``numbers`` where every cell is one, ``whole`` where all are whole.
-
-    ``labels``: the rows' classes, int64 where every text is a plain integer, else the texts.
-    ``mixed``: what is wrong, in a sentence, where a few cells are texts among numbers of a quantity.
-    """
-
-    name: str
-    labels: np.ndarray
-    numbers: np.ndarray | None
-    whole: bool
-    distinct: int
-    mixed: str = ""
-
-    @property
-    def classifies(self) -> bool:
-        """Whether its values are classes, rather than numbers of a quantity."""
-        return self.numbers is None or (self.whole and self.distinct <= MOST_CLASSES)
+#: What a first column is called that only numbers or names the rows: by R, pandas and spreadsheets.
+INDEXES = frozenset({"", "rownames", "row.names", "row_names", "rowname", "unnamed: 0", "index"})
+#: Of these, those that no one gave: whatever differs in every row under them is no feature.
+NAMELESS = frozenset({"", "unnamed: 0"})
+#: Names that features have too: only what counts the rows is an index.
+PERHAPS_INDEXES = frozenset({"X", "X.1", "...1", "V1", "Id", "ID", "id"})
+#: So many rows must be counted for that.
+FEWEST_COUNTED = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A table, parted into features and target; None where there is nothing to predict."""
+    """A table, parted into features and target; None where there is nothing to predict.
+
+    ``table`` has the rows that are learnt from. ``ids`` and ``ignored`` are the other columns, which
+    requests may carry. ``rows_left_out``: how many the file has besides.
+    """
 
     table: Table
     columns: tuple[Column, ...]
     target: Target | None
     ids: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
+    rows_left_out: int = 0
 
     @property
     def features(self) -> tuple[Feature, ...]:
@@ -119,293 +58,189 @@ class Dataset:
         return {column.feature.name: column.values[rows] for column in self.columns}
 
 
-def read(path: Path, *, fewest: int = 2) -> Table:
-    """The CSV file at ``path``, of ``fewest`` columns or more; raises ``TrainingError``."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError as error:
-        raise TrainingError(f"{path} does not exist") from error
-    except OSError as error:
-        raise TrainingError(f"{path} cannot be read: {error.strerror}") from error
-    return parse(content, path.name, fewest=fewest)
-
-
-def parse(content: bytes, source: str, *, synthetic: bool = False, fewest: int = 2) -> Table:
-    """The CSV in ``content``; ``source`` names it in messages. Raises ``TrainingError``."""
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise TrainingError(
-            f"{source} is not a CSV in UTF-8 (byte {error.start:,}); save it as UTF-8"
-        ) from error
-    if not text.strip():
-        raise TrainingError(f"{source} is empty")
-    if "\0" in text:
-        raise TrainingError(f"{source} is not a CSV in UTF-8: it holds NUL bytes")
-    try:
-        header, delimiter = _header(text)
-        if len(header) < fewest:
-            raise TrainingError(
-                f"{source} has one column only; a CSV has commas, semicolons, tabs or pipes between columns"
-            )
-        names = _names(header, source)
-        _check_shape(text, delimiter, len(names), source)
-        frame = pd.read_csv(
-            io.StringIO(text),
-            sep=delimiter,
-            names=names,
-            header=0,
-            index_col=False,
-            dtype=str,
-            na_filter=False,
-        )
-    except (csv.Error, pd.errors.ParserError) as error:
-        raise TrainingError(f"{source} is not a CSV: {error}") from error
-    if not len(frame):
-        raise TrainingError(f"{source} has a header and no rows")
-    return Table(
-        source=source,
-        sha256=hashlib.sha256(content).hexdigest(),
-        rows=len(frame),
-        columns={name: pl.Series(name, frame[name].tolist(), dtype=pl.String) for name in names},
-        cleaned=tuple((cell, name) for cell, name in zip(header, names, strict=True) if cell != name),
-        synthetic=synthetic,
-    )
-
-
-def _header(text: str) -> tuple[list[str], str]:
-    """The header's cells and the delimiter: the one that makes most of them."""
-    start = text[: 1 << 20]
-
-    def cells(delimiter: str) -> list[str]:
-        return next(row for row in csv.reader(io.StringIO(start, newline=""), delimiter=delimiter) if row)
-
-    delimiter = max(DELIMITERS, key=lambda each: len(cells(each)))
-    return cells(delimiter), delimiter
-
-
-def _names(header: list[str], source: str) -> list[str]:
-    names = [clean_name(cell) for cell in header]
-    for number, name in enumerate(names, start=1):
-        if not name:
-            raise TrainingError(f"{source}: column {number} has no name; name it or remove it")
-        if name in names[: number - 1]:
-            raise TrainingError(f"{source}: the column name '{name}' occurs twice")
-    return names
-
-
-def _check_shape(text: str, delimiter: str, width: int, source: str) -> None:
-    """Raise for rows of another width than the header's: pandas would fill or cut them in silence."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    for row in reader:
-        if row and len(row) != width:
-            raise TrainingError(
-                f"{source}: line {reader.line_num} has {len(row)} cells and the header has {width}"
-            )
-
-
 def prepare(
-    table: Table, flags: ColumnSpec, file: ColumnSpec | None = None, *, supervised: bool = True
+    table: Table,
+    flags: ColumnSpec,
+    file: ColumnSpec | None = None,
+    *,
+    supervised: bool = True,
+    pipeline: str | None = None,
 ) -> Dataset:
-    """Part features and target, and infer the kinds that are not stated; raises ``TrainingError``.
+    """Part features and target, and infer the kinds that are not stated; raises ``Refused``.
 
-    Unless ``supervised``, there is no target, and every column that is left is a feature.
+    Unless ``supervised``, there is no target, and every column that is left is a feature. ``pipeline``:
+    the one that the user names, if any, which decides whether the target has classes.
     """
     file = file or ColumnSpec()
-    spec = file.with_flags(flags)
-    target = (spec.target or DEFAULT_TARGET) if supervised else None
-    if target is not None and target not in table.columns:
-        where = "" if flags.target or not file.target else f" ({file.where('target')})"
-        hint = _hint(table, spec)
-        raise TrainingError(f"{table.source} has no column '{target}' to predict{where}; {hint}")
-    for each in (file, flags):
-        each.check(list(table.columns), target, table.source)
-    left_out = {target, *spec.drop, *spec.ids}
-    columns = tuple(
-        forced(name, spec.kinds[name], cells) if name in spec.kinds else infer(name, cells)
-        for name, cells in table.columns.items()
-        if name not in left_out
+    problems: list[Problem] = []
+    name, missing = _named_target(table, flags, file) if supervised else (None, None)
+    if missing is not None:
+        problems.append(missing)
+    (of_file, wrong_file), (of_flags, wrong) = file.resolved(table, name), flags.resolved(table, name)
+    problems += [*wrong_file, *wrong]
+    spec = of_file.with_flags(of_flags)
+    target = None
+    if name is not None:
+        read = targets.read(name, table.columns[name], table.delimiter)
+        if isinstance(read, Target) and read.mixed and pipeline is None:
+            read = Problem(read.mixed)
+        if isinstance(read, Problem):
+            problems.append(read)
+        else:
+            target = read
+    kept = table if target is None else _rows(table, target.kept)
+    made, misfits = _columns(table, kept, spec, name)
+    problems += misfits
+    if (left := _nothing_left(table, made, name)) is not None:
+        problems.append(left)
+    if problems:
+        raise Refused(table.source, problems)
+    features = tuple(each for each in made if isinstance(each, Column))
+    others = [each for each in made if isinstance(each, LeftOut)]
+    of_target = () if target is None else target.notes
+    of_columns = (
+        note for each in made for note in (each.notes if isinstance(each, Column) else (each.note,))
     )
-    if not columns:
-        purpose = "learn from" if target is None else f"predict '{target}' from"
-        raise TrainingError(f"{table.source} has no column left to {purpose}")
-    known = None if target is None else _target(target, table.columns[target])
-    return Dataset(table, columns, known, spec.ids)
-
-
-def _hint(table: Table, spec: ColumnSpec) -> str:
-    hint = near(spec.target or DEFAULT_TARGET, list(table.columns))
-    if spec.target is None:
-        return f"name the column to predict with --target; {hint}"
-    return f"it is the synthetic sample, and --data takes your own CSV; {hint}" if table.synthetic else hint
-
-
-def _target(name: str, cells: pl.Series) -> Target:
-    cells = cells.str.strip_chars()
-    numbers, refused = _parse(name, "number", cells)
-    others = [text for text in refused if text.lower() not in MISSING_NUMBERS]
-    rows_of_others = int(cells.is_in(others).sum())
-    known = numbers[~np.isnan(numbers)]
-    are_numbers = len(known) > rows_of_others
-    words = MISSING_NUMBERS if are_numbers else MISSING_TEXTS
-    missing = cells.filter(cells.str.to_lowercase().is_in(list(words)))
-    if len(missing):
-        spelled = sorted(missing.unique())
-        shown = f" ({', '.join(text or 'empty' for text in spelled[:5])})" if any(spelled) else ""
-        raise TrainingError(
-            f"the target '{name}' is missing in {_count(len(missing))}{shown}; fill or remove them"
-        )
-    distinct = cells.n_unique()
-    if distinct == 1:
-        raise TrainingError(f"the target '{name}' has the same value in every row; nothing can be learnt")
-    whole = not (known % 1).any()
-    mixed = ""
-    if others and are_numbers and not (whole and len(np.unique(known)) <= MOST_CLASSES):
-        mixed = (
-            f"the target '{name}' holds numbers, and in {_count(rows_of_others)} another text, such as "
-            f"'{min(others)}'; correct or remove them"
-        )
-    return Target(
-        name, _labels(cells), None if refused else numbers, not refused and whole, distinct, mixed
+    return Dataset(
+        kept,
+        features,
+        target,
+        (*spec.ids, *(each.name for each in others if each.role == "id")),
+        (*spec.drop, *(each.name for each in others if each.role == "ignored")),
+        (*of_target, *of_columns, *suspects.notes(features, target)),
+        table.rows - kept.rows,
     )
 
 
-def _count(rows: int) -> str:
-    return f"{rows:,} {'row' if rows == 1 else 'rows'}"
+def without_values(dataset: Dataset, rows: np.ndarray) -> Dataset:
+    """The dataset without the columns that have no value in ``rows``, which are those to fit on.
 
-
-def _labels(cells: pl.Series) -> np.ndarray:
-    """The classes: ``01``, ``1.0`` and what 64 bits cannot hold stay texts, and all others with them."""
-    if all(map(_is_plain_integer, cells.unique())):
-        return np.array(list(map(int, cells)), np.int64)
-    return np.array(cells.to_list(), dtype=object)
-
-
-def _is_plain_integer(text: str) -> bool:
-    try:
-        return str(number := int(text)) == text and -(2**63) <= number < 2**63
-    except ValueError:
-        return False
-
-
-def forced(name: str, kind: Kind, cells: pl.Series) -> Column:
-    """One feature of the kind that the user states; raises ``TrainingError`` for cells of another."""
-    if kind in ("category", "text"):
-        if (cells == "").all():
-            raise _empty(name)
-        return _texts(name, cells) if kind == "category" else _free_text(name, cells)
-    values, refused = _parse(name, kind, cells)
-    if refused:
-        count = int(cells.is_in(list(refused)).sum())
-        raise TrainingError(
-            f"column '{name}' must be {MEANING[kind]} (--kind), and {count:,} of its cells are not, "
-            f"such as '{min(refused)}'"
+    Its notes are those on such columns. Raises ``TrainingError`` where none is left.
+    """
+    gone = [column.feature.name for column in dataset.columns if _is_empty(column, rows)]
+    if not gone:
+        return dataset
+    if len(gone) == len(dataset.columns):
+        raise TrainingError(f"{dataset.table.source}: no column has a value in the rows to fit on")
+    notes = [
+        Note(
+            name,
+            "has no value in the rows to fit on, and is left out",
+            "have no value in the rows to fit on, and are left out",
         )
-    if np.isnan(values).all():
-        raise _empty(name)
-    return _numeric(name, kind, values)
-
-
-def _empty(name: str) -> TrainingError:
-    return TrainingError(f"column '{name}' is empty; leave it out: --drop '{name}'")
-
-
-def infer(name: str, cells: pl.Series) -> Column:
-    """One feature from its cells; raises ``TrainingError`` for a column that cannot be one."""
-    numbers, refused = _parse(name, "number", cells)
-    if not refused:
-        if np.isnan(numbers).all():
-            raise _empty(name)
-        return _numeric(name, "number" if _parse(name, "integer", cells)[1] else "integer", numbers)
-    mixed = not np.isnan(numbers).all()
-    if mixed:
-        _check_numbers(name, refused)
-    truths, others = _parse(name, "boolean", cells)
-    words = set(cells.unique().str.strip_chars().str.to_lowercase()) - {""}
-    if not others and words <= BOOLEAN_WORDS and len(np.unique(truths[~np.isnan(truths)])) == 2:
-        return _numeric(name, "boolean", truths)
-    return _category(name, cells, min(refused) if mixed else None)
-
-
-def _numeric(name: str, kind: Kind, values: np.ndarray) -> Column:
-    known = values[~np.isnan(values)]
-    missing = len(values) - len(known)
-    distinct = len(np.unique(known))
-    feature = Feature(name, kind, missing > 0, minimum=float(known.min()), maximum=float(known.max()))
-    numbered = kind == "integer" and distinct == len(values) > MANY_CATEGORIES
-    note = f"'{name}' differs in every row; if it only identifies the row, name it with --id"
-    return Column(feature, values, missing, distinct, note if numbered else "")
-
-
-def _category(name: str, cells: pl.Series, stranger: str | None) -> Column:
-    """A column of text; ``stranger`` is a text in it where other cells are numbers."""
-    known = cells.filter(cells != "")
-    categories = sorted(known.unique())
-    if sum(DATE.fullmatch(text) is not None for text in categories) > len(categories) / 2:
-        raise TrainingError(
-            f"column '{name}' holds dates such as {categories[0]}, which are not a feature as they are: "
-            "remove the column from the file, or replace it by numbers (a year, a number of days)"
-        )
-    if len(categories) > max(MANY_CATEGORIES, len(known) / 2):
-        if stranger is not None:
-            raise TrainingError(
-                f"column '{name}' holds numbers, and also '{stranger}': correct or empty such cells"
-            )
-        raise TrainingError(
-            f"column '{name}' holds free text or identifiers ({len(categories):,} different texts in "
-            f"{len(known):,} rows), which are seldom a category: leave it out (--drop '{name}'), carry "
-            f"it through (--id '{name}'), or take it as free text (--kind '{name}=text')"
-        )
-    note = (
-        "" if stranger is None else f"'{name}' is taken as a category, since '{stranger}' is not a number"
+        for name in gone
+    ]
+    return replace(
+        dataset,
+        columns=tuple(column for column in dataset.columns if column.feature.name not in gone),
+        ignored=(*dataset.ignored, *gone),
+        notes=tuple(notes),
     )
-    return _texts(name, cells, note)
 
 
-def _texts(name: str, cells: pl.Series, note: str = "") -> Column:
-    known = cells.filter(cells != "")
-    missing = len(cells) - len(known)
-    feature = Feature(name, "category", missing > 0, categories=tuple(sorted(known.unique())))
-    return Column(feature, np.array(cells.to_list(), dtype=object), missing, len(feature.categories), note)
+def _is_empty(column: Column, rows: np.ndarray) -> bool:
+    values = column.values[rows]
+    return bool((values == "").all() if column.feature.is_text else np.isnan(values).all())
 
 
-def _free_text(name: str, cells: pl.Series) -> Column:
-    """A column of free text, with some of its texts as ``categories``, for the proof."""
-    if (too_long := int((cells.str.len_chars() > LONGEST_TEXT).sum())) > 0:
-        raise TrainingError(
-            f"column '{name}' has a text of over {LONGEST_TEXT:,} characters in {_count(too_long)}; "
-            "shorten or remove them"
-        )
-    column = _texts(name, cells)
-    known = column.feature.categories
-    some = known[:: max(1, len(known) // MOST_TEXTS)]
-    return replace(column, feature=column.feature._replace(kind="text", categories=some))
+def _rows(table: Table, kept: np.ndarray) -> Table:
+    if len(kept) == table.rows:
+        return table
+    columns = {name: cells.gather(kept) for name, cells in table.columns.items()}
+    return replace(table, rows=len(kept), columns=columns)
 
 
-def _check_numbers(name: str, refused: Mapping[str, str]) -> None:
-    """Raise where a column of numbers holds other words for "missing", or numbers too large."""
-    others = {text: code for text, code in refused.items() if text.strip().lower() not in MISSING_WORDS}
-    if not others:
-        raise TrainingError(
-            f"column '{name}' holds numbers and '{min(refused)}': leave the cells of missing values empty"
-        )
-    if set(others.values()) <= {"not_finite", "out_of_range"}:
-        raise TrainingError(f"column '{name}' holds '{min(others)}', which is not a number up to 3.4e38")
+def _named_target(table: Table, flags: ColumnSpec, file: ColumnSpec) -> tuple[str | None, Problem | None]:
+    """The target's column, and what is wrong with the name that was given."""
+    given = flags.target or file.target
+    name = named_as(table, given or DEFAULT_TARGET)
+    if name is not None:
+        return name, None
+    hint = near(given or DEFAULT_TARGET, list(table.columns))
+    where = "" if flags.target or not file.target else f" ({file.where('target')})"
+    if given is None:
+        hint = f"name the column to predict with {FLAGS['target']}; {hint}"
+    elif table.synthetic:
+        hint = f"it is the synthetic sample, and --data takes your own CSV; {hint}"
+    message = f"{table.source} has no column '{given or DEFAULT_TARGET}' to predict{where}; {hint}"
+    close = closest(given, list(table.columns)) if given else None
+    if close is None or table.synthetic:
+        return None, Problem(message)
+    wrong = ("--target", flags.target) if flags.target else ()
+    return close, Problem(message, ("--target", close), wrong)
 
 
-def _parse(name: str, kind: Kind, cells: pl.Series) -> tuple[np.ndarray, dict[str, str]]:
-    """The cells' values as serving reads them, and the texts that it refuses, each with its code."""
-    feature = Feature(name, kind, nullable=True)
-    values, doubtful = Schema((feature,)).parse_series(feature, cells)
-    if doubtful is None:
-        return values, {}
-    sound: dict[str, float] = {}
-    refused: dict[str, str] = {}
-    for text in cells.filter(pl.Series(doubtful)).unique():
+def _columns(
+    read: Table, kept: Table, spec: ColumnSpec, target: str | None
+) -> tuple[list[Column | LeftOut], list[Problem]]:
+    """What each column is that is not the target, dropped or an id; and where it is not what is stated."""
+    made: list[Column | LeftOut] = []
+    problems = []
+    for position, (name, cells) in enumerate(kept.columns.items()):
+        if name == target or name in spec.drop or name in spec.ids:
+            continue
+        kind, _, format = spec.kinds.get(name, "").partition(":")
+        stated = Stated(kind or None, format or None, name in spec.nullable)  # type: ignore[arg-type]
+        if position == 0 and not kind and (index := _index(name, read)) is not None:
+            made.append(index)
+            continue
         try:
-            sound[text] = float(parse_text(feature, text))
-        except InvalidValue as error:
-            refused[text] = error.code
-    if sound:
-        values = np.array([sound.get(text, value) for text, value in zip(cells, values, strict=True)])
-    return values, refused
+            column = kinds.column(name, cells, stated, read.delimiter)
+            made.append(column if kept is read else _served(column, read.columns[name], read.delimiter))
+        except kinds.Misfit as error:
+            inferred = kinds.column(name, cells, replace(stated, kind=None), read.delimiter)
+            made.append(inferred)
+            problems.append(_misfit(error, spec.kinds[name], inferred))
+    return made, problems
+
+
+def _served(column: Column | LeftOut, cells: pl.Series, delimiter: str) -> Column | LeftOut:
+    """The column, with the gaps that only rows without a target have: they too are there to be scored."""
+    if isinstance(column, LeftOut) or column.feature.nullable:
+        return column
+    every = kinds.column(column.feature.name, cells, Stated(), delimiter)
+    if not isinstance(every, Column) or not every.feature.nullable:
+        return column
+    return replace(column, feature=kinds.with_gaps(column.feature, every.feature.missing_words))
+
+
+def _misfit(error: kinds.Misfit, stated: str, inferred: Column | LeftOut) -> Problem:
+    """A kind that the user states and the cells are not, with the kind that they are."""
+    name = error.name
+    kind = inferred.feature.kind if isinstance(inferred, Column) else None
+    flags = ("--kind", f"{name}={error.kind or kind}") if error.kind or kind else ("--drop", name)
+    return Problem(f"{error}: {shlex.join(flags)}", flags, ("--kind", f"{name}={stated}"))
+
+
+def _index(name: str, table: Table) -> LeftOut | None:
+    """A first column that only numbers the rows, or names them."""
+    heading = table.header.get(name, name).strip()
+    called, texts = heading.lower(), table.columns[name].str.strip_chars()
+    if called not in INDEXES and (heading not in PERHAPS_INDEXES or len(texts) < FEWEST_COUNTED):
+        return None
+    numbers = texts.cast(pl.Int64, strict=False)
+    from_one = pl.Series(np.arange(1, len(texts) + 1))
+    counts = not numbers.null_count() and ((numbers == from_one).all() or (numbers == from_one - 1).all())
+    if not counts and called in INDEXES and not texts.is_duplicated().any():
+        counts = called in NAMELESS or numbers.null_count() == len(numbers)
+    if not counts:
+        return None
+    if called == "id":
+        text = "numbers the rows: it is carried through, and is not a feature"
+        return LeftOut(name, "id", Note(name, f"{text} (--kind '{name}=integer' makes it one)"), "integer")
+    kind: Kind = "category" if numbers.null_count() else "integer"
+    verb = "names" if numbers.null_count() else "numbers"
+    text = f"only {verb} the rows, and is left out (--kind '{name}={kind}' makes it a feature)"
+    return LeftOut(name, "ignored", Note(name, text), kind)
+
+
+def _nothing_left(table: Table, made: Sequence[Column | LeftOut], target: str | None) -> Problem | None:
+    """That no column is a feature, with the flags that make features of some."""
+    if any(isinstance(each, Column) for each in made):
+        return None
+    purpose = "learn from" if target is None else f"predict '{target}' from"
+    left_out = [each for each in made if isinstance(each, LeftOut)]
+    why = "; ".join(notes.lines(each.note for each in left_out))
+    flags = [word for each in left_out if each.kind for word in ("--kind", f"{each.name}={each.kind}")]
+    message = f"{table.source} has no column left to {purpose}{f': {why}' if why else ''}"
+    return Problem(message, tuple(flags) or None)

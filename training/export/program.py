@@ -12,7 +12,7 @@ import json
 import math
 from array import array
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -48,11 +48,19 @@ class NotCompilable(Exception):
     """The graph needs what no one-row program can do; ``str()`` names it."""
 
 
-def compile_program(graph: bytes, contract: Contract, rows: Columns) -> bytes:
-    """The content of ``model.scalar``; of any ``rows``, one is run. Raises ``NotCompilable``."""
+class Program(NamedTuple):
+    """The content of ``model.scalar``, and about how many numbers it computes for a row."""
+
+    content: bytes
+    work: int
+
+
+def compile_program(graph: bytes, contract: Contract, rows: Columns) -> Program:
+    """The one-row program of a graph; of any ``rows``, one is run. Raises ``NotCompilable``."""
     model = onnx.load_from_string(graph)
     try:
-        return _Compiler(model, contract, rows).content()
+        compiler = _Compiler(model, contract, rows)
+        return Program(compiler.content(), compiler.work())
     except (KeyError, IndexError, ValueError, AttributeError) as error:
         raise NotCompilable(f"{type(error).__name__} {error}") from error
 
@@ -95,6 +103,11 @@ class _Compiler:
         }
         head = json.dumps(document, ensure_ascii=False).encode()
         return head + b"\n" + b"".join(_little_endian(each) for each in self._arrays)
+
+    def work(self) -> int:
+        """The multiplications, the branches, and the numbers that the nodes give."""
+        given = (name for node in self._graph.node for name in node.output if name not in self._constants)
+        return self._work + sum(math.prod(self._shape(name)) for name in given if name in self._tensors)
 
     # What a node reads and writes.
 

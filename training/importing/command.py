@@ -14,6 +14,8 @@ from training.importing.files import Opened, Trust
 from training.importing.models import Wishes
 from training.importing.packages import clean_name, packaged
 from training.importing.samples import Sample
+from training.report import comparison
+from training.report.progress import step
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,7 @@ class Options:
     exact: bool = False
     name: str | None = None
     out: Path = Path("handler/model")
+    compare: Path | None = None
 
 
 def package_file(options: Options, again: str, say: Say) -> Manifest:
@@ -40,13 +43,14 @@ def package_file(options: Options, again: str, say: Say) -> Manifest:
     ``again``: this command's words, for messages. Raises ``TrainingError`` or ``BundleError``.
     """
     bundling.check_target(options.out)
+    other = None if options.compare is None else comparison.loaded(options.compare)
     if options.sample is None and not options.model.is_dir():
         raise TrainingError(
             "--sample is missing: name a CSV with rows as the model was fitted on, some hundred; they "
             "show what each feature holds, and are never fitted on"
         )
-    say(f"reading {options.model} ...")
-    opened = files.opened(options.model, Trust(options.trust, options.trusted_types), again)
+    with step(say, f"reading {options.model}"):
+        opened = files.opened(options.model, Trust(options.trust, options.trusted_types), again)
     if not opened.imported["versions"]:
         say(f"note: {options.model.name} does not say which scikit-learn it was saved with")
     sample = _sample(options, opened)
@@ -59,7 +63,7 @@ def package_file(options: Options, again: str, say: Say) -> Manifest:
         ids=options.ids,
         kinds={**_kinds(opened), **options.kinds},
     )
-    return packaged(opened.model, sample, wishes, opened.imported, options.out, options.exact, say)
+    return packaged(opened.model, sample, wishes, opened.imported, options.out, options.exact, say, other)
 
 
 def _signed(opened: Opened) -> tuple[str, ...]:

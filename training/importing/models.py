@@ -18,8 +18,9 @@ from handler.bundle import UNSUPERVISED, Feature, Kind, Label, RowsAs
 from handler.schema import Columns
 from handler.scoring.scorers import fed
 from training import fitting
+from training.data import notes
 from training.data.columns import LISTED, near
-from training.data.reading import Column
+from training.data.kinds import Column
 from training.errors import Say, TrainingError, one_line, users_code
 from training.importing import encoders, samples
 from training.importing.samples import Sample
@@ -243,8 +244,8 @@ def _columns(
         for name in names
     )
     for each in columns:
-        if each.note:
-            say(f"note: {each.note}")
+        for line in notes.lines(each.notes):
+            say(f"note: {line}")
     return columns
 
 

@@ -20,6 +20,8 @@ from training.importing import models, samples
 from training.importing.models import Wishes
 from training.importing.samples import Sample
 from training.report import console
+from training.report.next_steps import next_steps
+from training.report.progress import PACKAGING, Progress
 
 #: The seed of the adversarial rows, as training has it by default.
 SEED = 555
@@ -52,7 +54,8 @@ def package(
         names=tuple(map(str, feature_names or ())),
         classes=named or (),
     )
-    packaged(model, sample, wishes, {"versions": {"scikit-learn": sklearn.__version__}}, folder, exact, say)
+    versions = {"versions": {"scikit-learn": sklearn.__version__}}
+    say(next_steps(packaged(model, sample, wishes, versions, folder, exact, say), folder))
     return folder
 
 
@@ -64,11 +67,17 @@ def packaged(
     out: Path,
     exact: bool,
     say: Say,
+    other: Model | None = None,
 ) -> Manifest:
-    """Put the bundle of a fitted model at ``out``; raises ``TrainingError`` or ``BundleError``."""
+    """Put the bundle of a fitted model at ``out``; raises ``TrainingError`` or ``BundleError``.
+
+    ``other``: a model to compare with.
+    """
     bundling.check_target(out)
+    say = Progress.of(say)
+    say.expect(PACKAGING)
     fitted = models.fitted(model, sample, wishes, imported, say)
-    made = packaging.package(fitted, out, seed=SEED, exact=exact, say=say)
+    made = packaging.package(fitted, out, seed=SEED, exact=exact, say=say, other=other)
     first: Record = tuple(fitted.rows[feature.name][0] for feature in fitted.contract.features)
     columns = {feature.name: fitted.rows[feature.name][:1] for feature in fitted.contract.features}
     own = JoblibScorer(fitted.estimator, fitted.contract).score(columns)

@@ -18,9 +18,10 @@ import polars as pl
 
 from handler.bundle import NUMBERS_FED_AS, Feature, Kind
 from handler.schema import LARGEST_NUMBER, MEANING
-from training.data import reading
+from training.data import files, kinds
 from training.data.columns import near
-from training.data.reading import Column
+from training.data.kinds import Column
+from training.data.notes import Note
 from training.errors import TrainingError
 
 #: What an encoder was fitted on, by the feature's name: texts or numbers, and NaN or None for missing ones.
@@ -45,7 +46,7 @@ class Sample:
 
 def from_csv(path: Path, target: str | None) -> Sample:
     """The rows of a CSV, typed as ``pandas.read_csv`` does in a notebook; raises ``TrainingError``."""
-    table = reading.read(path, fewest=1)
+    table = files.read(path, fewest=1)
     if target is not None and target not in table.columns:
         raise TrainingError(
             f"{table.source} has no column '{target}' (--target); {near(target, [*table.columns])}"
@@ -193,10 +194,8 @@ def _objects(name: str, values: pd.Series) -> Column:
         empty = "" in there
         nothing = (each for each, is_gone in zip(values, gone, strict=True) if is_gone)
         fed_as = ("none" if any(each is None for each in nothing) else "nan") if gone.any() else None
-        note = (
-            f"'{name}' holds empty texts beside missing ones; an empty text in a request is a missing one"
-            if empty and fed_as
-            else ""
+        note = Note(
+            name, "holds empty texts beside missing ones; an empty text in a request is a missing one"
         )
         texts = np.array(
             ["" if is_gone else str(each) for each, is_gone in zip(values, gone, strict=True)], object
@@ -207,7 +206,9 @@ def _objects(name: str, values: pd.Series) -> Column:
         feature = Feature(
             name, "category", empty or fed_as is not None, categories=categories, fed_as=fed_as
         )
-        return Column(feature, texts, int((texts == "").sum()), len(categories), note)
+        return Column(
+            feature, texts, int((texts == "").sum()), len(categories), (note,) if empty and fed_as else ()
+        )
     numbers = values.map(lambda each: math.nan if each is None or each is pd.NA else each)
     if all(issubclass(each, bool | np.bool_) for each in types):
         return _numeric(name, "boolean", numbers.to_numpy(np.float64))
@@ -237,13 +238,18 @@ def _levels(name: str, values: pd.Series) -> Column:
 def _forced(made: Column, kind: Kind) -> Column:
     """The column as another kind than its values suggest; raises ``TrainingError`` where they are not."""
     name, numbers = made.feature.name, made.values
+    if kind == "date":
+        raise TrainingError(
+            f"column '{name}' cannot be a date (--kind): the model was fitted on what the sample holds, "
+            "and only training makes the parts of a date; leave out the --kind"
+        )
     wrong = TrainingError(
         f"column '{name}' must be {MEANING[kind]} (--kind), and some of its values are not"
     )
     if made.feature.is_text:
         if kind != "text":
             raise wrong
-        free = reading.forced(name, "text", pl.Series(name, made.values.tolist(), pl.String))
+        free = kinds.forced(name, "text", pl.Series(name, made.values.tolist(), pl.String))
         own = made.feature
         return replace(free, feature=free.feature._replace(nullable=own.nullable, fed_as=own.fed_as))
     if kind in ("category", "text"):

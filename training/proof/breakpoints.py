@@ -2,7 +2,8 @@
 
 They come from the numbers that fitting left on a step, here its levels: split values of trees, edges of
 bins, knots, categories, centres. Each level is traced back to a feature by running the steps before it:
-bisection finds the values on both sides, so that no step needs to be linear, or to be known here.
+bisection finds the values on both sides, so that no step needs to be linear, or to be known here. Where a
+column depends on one feature alone, as most do, the features are traced at once, each in the same rows.
 """
 
 from __future__ import annotations
@@ -28,9 +29,13 @@ from training.export import boosters
 from training.proof.rows import bounds
 
 #: The most cells (rows by columns) that are computed at once.
-CELLS = 4_000_000
-#: The most crossings that are looked for at each step; of more, a random sample is.
+CELLS = 2_000_000
+#: The most crossings that are looked for at each step in one feature, or in all where these are traced one
+#: by one; of more, a random sample is.
 CROSSINGS = 3000
+#: The most levels of a step, of more columns ``FEWEST`` of each.
+LEVELS = 20_000
+FEWEST = 10
 #: The levels of every column: where a logarithm, a root or a ramp begins.
 COMMON = (0.0, 1.0, -1.0)
 #: Stands for a column's index where a level is for every column.
@@ -57,6 +62,20 @@ class Crossing(NamedTuple):
     high: np.ndarray
     low_value: np.ndarray
     high_value: np.ndarray
+
+
+class Moves(NamedTuple):
+    """Columns that move while a feature goes through a grid, each with that feature; of shape (pairs,).
+
+    ``grid`` and ``cells``: the feature's values, and the column's, of shape (pairs, points). ``together``:
+    no other feature moves these columns, so that all may go through their values at once.
+    """
+
+    feature: np.ndarray
+    column: np.ndarray
+    grid: np.ndarray
+    cells: np.ndarray
+    together: bool
 
 
 def breakpoints(estimator: Any, contract: Contract, typical: Record, seed: int) -> Mapping[str, np.ndarray]:
@@ -101,24 +120,28 @@ def _allowed(feature: Feature, values: np.ndarray) -> np.ndarray:
 
 
 class _Rows:
-    """Copies of a typical row, each with another number in one feature."""
+    """Copies of a typical row, each with other numbers in some features."""
 
     def __init__(self, contract: Contract, typical: Record) -> None:
         self._features = features = contract.features
         self._rows_as = contract.rows_as
         self._typical = typical
-        self.numbers = [index for index, each in enumerate(features) if each.kind in ("integer", "number")]
+        self.numbers = np.array(
+            [index for index, each in enumerate(features) if each.kind in ("integer", "number")], int
+        )
         self.width = len(features)
 
-    def fed(self, changed: np.ndarray, values: np.ndarray) -> Any:
-        """One row for each value, which stands in the feature with that index of ``changed``."""
+    def fed(self, row: np.ndarray, changed: np.ndarray, values: np.ndarray) -> Any:
+        """The rows; each value stands in its ``row``, in the feature whose index is in ``changed``."""
+        count = int(row.max()) + 1
         columns = {
-            feature.name: np.full(len(values), value, object if isinstance(value, str) else np.float64)
+            feature.name: np.full(count, value, object if isinstance(value, str) else np.float64)
             for feature, value in zip(self._features, self._typical, strict=True)
         }
-        for index in self.numbers:
-            own = changed == index
-            columns[self._features[index].name][own] = values[own]
+        order = np.argsort(changed, kind="stable")
+        indices, starts = np.unique(changed[order], return_index=True)
+        for index, own in zip(indices, np.split(order, starts[1:]), strict=True):
+            columns[self._features[index].name][row[own]] = values[own]
         return fed(self._features, columns, self._rows_as)
 
     def grid(self, index: int, *, within: bool) -> np.ndarray:
@@ -136,57 +159,106 @@ def _traced(
     rows: _Rows, inputs: Inputs, levels: Levels, random: np.random.Generator
 ) -> Iterator[tuple[int, np.ndarray]]:
     """The indices of features, and their values at which a column passes one of its levels."""
-    crossings = _crossings(rows, inputs, levels, random)
-    if not len(crossings.level):
-        return
-    low, high = _narrowed(rows, inputs, crossings)
-    for index in np.unique(crossings.feature):
-        own = crossings.feature == index
-        yield int(index), np.concatenate([low[own], high[own]])
+    for moves in _moves(rows, inputs, random):
+        crossings = _crossings(moves, levels, random, rows.width)
+        if not len(crossings.level):
+            continue
+        low, high = _narrowed(rows, inputs, crossings, moves.together)
+        for index in np.unique(crossings.feature):
+            own = crossings.feature == index
+            yield int(index), np.concatenate([low[own], high[own]])
 
 
-def _crossings(rows: _Rows, inputs: Inputs, levels: Levels, random: np.random.Generator) -> Crossing:
-    """Where a column passes a level between two points of a feature's grid."""
-    points = 13
-    numbers = np.array(rows.numbers)
-    most = max(1, CELLS // (points * rows.width))
-    if len(numbers) > most:
-        numbers = np.sort(random.choice(numbers, most, replace=False))
-    if not len(numbers):
-        return Crossing(*(np.empty(0) for _ in Crossing._fields))
+def _moves(rows: _Rows, inputs: Inputs, random: np.random.Generator) -> list[Moves]:
+    """What moves when features go through their grids: all at once, or else one by one."""
+    if not len(rows.numbers):
+        return []
+    reason: Exception | None = None
     for within in (False, True):
-        grid = np.stack([rows.grid(index, within=within) for index in numbers])
-        given = rows.fed(np.repeat(numbers, points), grid.reshape(-1))
+        grids = np.stack([rows.grid(index, within=within) for index in rows.numbers])
         try:
-            matrix, columns = _varying(inputs(given))
-            break
-        except Exception:
-            if within:
-                raise
-    values = matrix.reshape(len(numbers), points, matrix.shape[1])
-    moved = np.argwhere(np.nanmax(values, axis=1) > np.nanmin(values, axis=1))
-    if len(moved) > CROSSINGS:
-        moved = moved[random.choice(len(moved), CROSSINGS, replace=False)]
-    share = max(10, 4 * CROSSINGS // max(1, len(moved)))
+            together, others = _moved_together(rows, inputs, grids)
+            if not len(others):
+                return [together]
+            alone = _moved_alone(rows, inputs, grids, random)
+        except Exception as error:  # noqa: BLE001 - a step may refuse what lies beyond
+            reason = error
+            continue
+        keep = np.isin(alone.column, others)
+        feature, column, grid, cells = (each[keep] for each in alone[:-1])
+        return [together, Moves(feature, column, grid, cells, together=False)]
+    assert reason is not None
+    raise reason
+
+
+def _moved_together(rows: _Rows, inputs: Inputs, grids: np.ndarray) -> tuple[Moves, np.ndarray]:
+    """The columns that one feature alone moves, and the indices of all others that move.
+
+    The feature's number is found bit by bit: for each, the features whose bit is set go through their grids
+    at once, and then the others; a column of one feature moves only in one of the two.
+    """
+    count, points = grids.shape
+    position = np.arange(count)
+    bits = np.arange(max(1, (count - 1).bit_length()))
+    sets = np.stack([(position >> bit & 1) == side for bit in bits for side in (0, 1)] + [position >= 0])
+    which, member = np.nonzero(sets)
+    row = (which[:, None] * points + np.arange(points)).reshape(-1)
+    given = rows.fed(row, np.repeat(rows.numbers[member], points), grids[member].reshape(-1))
+    matrix, columns = _varying(inputs(given))
+    cells = matrix.reshape(len(sets), points, -1)
+    moved = np.nanmax(cells, axis=1) > np.nanmin(cells, axis=1)
+    sides = moved[:-1].reshape(len(bits), 2, -1)
+    owner = (sides[:, 1] << bits[:, None]).sum(axis=0)
+    single = (sides.sum(axis=1) == 1).all(axis=0) & moved[-1] & (owner < count)
+    own = owner[single]
+    together = Moves(rows.numbers[own], columns[single], grids[own], cells[-1][:, single].T, together=True)
+    return together, columns[moved.any(axis=0) & ~single]
+
+
+def _moved_alone(rows: _Rows, inputs: Inputs, grids: np.ndarray, random: np.random.Generator) -> Moves:
+    """The columns that features move one by one, of a random sample of the features if there are many."""
+    points, chosen = grids.shape[1], np.arange(len(grids))
+    most = max(1, CELLS // (points * rows.width))
+    if len(chosen) > most:
+        chosen = np.sort(random.choice(chosen, most, replace=False))
+    changed = np.repeat(rows.numbers[chosen], points)
+    given = rows.fed(np.arange(len(changed)), changed, grids[chosen].reshape(-1))
+    matrix, columns = _varying(inputs(given))
+    cells = matrix.reshape(len(chosen), points, -1)
+    which, column = np.nonzero(np.nanmax(cells, axis=1) > np.nanmin(cells, axis=1))
+    return Moves(
+        rows.numbers[chosen[which]],
+        columns[column],
+        grids[chosen[which]],
+        cells[which, :, column],
+        together=False,
+    )
+
+
+def _crossings(moves: Moves, levels: Levels, random: np.random.Generator, width: int) -> Crossing:
+    """Where a column passes a level between two points of a feature's grid."""
+    pairs = np.arange(len(moves.column))
+    if len(pairs) > CROSSINGS:
+        pairs = random.choice(pairs, CROSSINGS, replace=False)
+    share = max(FEWEST, (LEVELS if moves.together else 4 * CROSSINGS) // max(1, len(pairs)))
+    order = np.argsort(levels.columns, kind="stable")
+    columns, values = levels.columns[order], levels.values[order]
+    common = values[columns == EVERY]
     parts = []
-    for which, column in moved:
-        own = np.unique(levels.values[(levels.columns == columns[column]) | (levels.columns == EVERY)])
+    for pair in pairs:
+        start, end = np.searchsorted(columns, [moves.column[pair], moves.column[pair] + 1])
+        own = np.unique(np.concatenate([common, values[start:end]]))
         own = close_to(random.choice(own, share, replace=False) if len(own) > share else own)
-        before, after = values[which, :-1, column], values[which, 1:, column]
-        level, segment = (
-            each.reshape(-1) for each in np.meshgrid(own, np.arange(points - 1), indexing="ij")
-        )
-        passed = (np.minimum(before, after)[segment] < level) & (
-            level <= np.maximum(before, after)[segment]
-        )
-        level, segment = level[passed], segment[passed]
+        before, after = moves.cells[pair, :-1], moves.cells[pair, 1:]
+        least, most = np.minimum(before, after), np.maximum(before, after)
+        which, segment = np.nonzero((least < own[:, None]) & (own[:, None] <= most))
         parts.append(
             Crossing(
-                np.full(len(level), numbers[which]),
-                np.full(len(level), columns[column]),
-                level,
-                grid[which][segment],
-                grid[which][segment + 1],
+                np.full(len(which), moves.feature[pair]),
+                np.full(len(which), moves.column[pair]),
+                own[which],
+                moves.grid[pair, segment],
+                moves.grid[pair, segment + 1],
                 before[segment],
                 after[segment],
             )
@@ -194,45 +266,65 @@ def _crossings(rows: _Rows, inputs: Inputs, levels: Levels, random: np.random.Ge
     if not parts:
         return Crossing(*(np.empty(0) for _ in Crossing._fields))
     every = Crossing(*(np.concatenate(each) for each in zip(*parts, strict=True)))
-    most = max(50, min(CROSSINGS, CELLS // rows.width))
-    if len(every.level) > most:
-        chosen = random.choice(len(every.level), most, replace=False)
-        every = Crossing(*(each[chosen] for each in every))
-    return every
+    most_rows = max(50, min(CROSSINGS, CELLS // width))
+    chosen = random.permutation(len(every.level))
+    chosen = chosen[_ranks(every.feature[chosen]) < most_rows] if moves.together else chosen[:most_rows]
+    return Crossing(*(each[chosen] for each in every))
 
 
-def _narrowed(rows: _Rows, inputs: Inputs, crossing: Crossing) -> tuple[np.ndarray, np.ndarray]:
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """How many of the same value stand before each."""
+    order = np.argsort(values, kind="stable")
+    _, starts, counts = np.unique(values[order], return_index=True, return_counts=True)
+    ranks = np.empty(len(values), int)
+    ranks[order] = np.arange(len(values)) - np.repeat(starts, counts)
+    return ranks
+
+
+def _narrowed(
+    rows: _Rows, inputs: Inputs, crossing: Crossing, together: bool
+) -> tuple[np.ndarray, np.ndarray]:
     """The two values next to each other between which each level is passed.
 
-    The guess of a straight line is tried first, then wider and wider around it, and then halves.
+    The level itself is tried first, as it is where no step changes a feature; then the guess of a straight
+    line, wider and wider around it; and then halves.
     """
     share = (crossing.level - crossing.low_value) / (crossing.high_value - crossing.low_value)
     guess = crossing.low + share * (crossing.high - crossing.low)
     rising = crossing.high_value > crossing.low_value
-
-    def reached(values: np.ndarray) -> np.ndarray:
-        """Whether the level is passed, seen from the lower end."""
-        cells = _cells(inputs(rows.fed(crossing.feature, values)), crossing.column)
-        return np.where(rising, cells >= crossing.level, cells < crossing.level)
-
     low, high = crossing.low.copy(), crossing.high.copy()
-    width = 4 * np.spacing(np.abs(guess))
+
+    def reached(which: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """Whether the levels of some crossings are passed, seen from the lower end."""
+        feature, level = crossing.feature[which], crossing.level[which]
+        row = _ranks(feature) if together else np.arange(len(which))
+        cells = _cells(inputs(rows.fed(row, feature, values)), row, crossing.column[which])
+        passed: np.ndarray = np.where(rising[which], cells >= level, cells < level)
+        return passed
+
+    def within(which: np.ndarray, below: np.ndarray, above: np.ndarray) -> np.ndarray:
+        """Narrow to these ends where the level is passed between them; returns the other crossings."""
+        below, above = (np.clip(each, low[which], high[which]) for each in (below, above))
+        there = ~reached(which, below) & reached(which, above)
+        low[which[there]], high[which[there]] = below[there], above[there]
+        others: np.ndarray = which[~there]
+        return others
+
+    left = np.arange(len(crossing.level))
+    left = within(left, np.nextafter(crossing.level, -np.inf), crossing.level)
+    width = 4 * np.spacing(np.maximum(np.abs(low), np.abs(high)))
     for _ in range(8):
-        below, above = np.maximum(crossing.low, guess - width), np.minimum(crossing.high, guess + width)
-        there = ~reached(below) & reached(above)
-        better = there & (above - below < high - low)
-        low, high = np.where(better, below, low), np.where(better, above, high)
-        if there.all():
+        if not len(left):
             break
-        width = np.where(there, width, width * 256)
+        left = within(left, guess[left] - width[left], guess[left] + width[left])
+        width *= 256
     for _ in range(64):
         middle = low + (high - low) / 2
-        inside = (low < middle) & (middle < high)
-        if not inside.any():
+        left = np.flatnonzero((low < middle) & (middle < high))
+        if not len(left):
             break
-        passed = reached(middle)
-        high = np.where(inside & passed, middle, high)
-        low = np.where(inside & ~passed, middle, low)
+        passed = reached(left, middle[left])
+        high[left[passed]], low[left[~passed]] = middle[left[passed]], middle[left[~passed]]
     return low, high
 
 
@@ -251,9 +343,8 @@ def _varying(given: Any) -> tuple[np.ndarray, np.ndarray]:
     return matrix[:, columns], columns
 
 
-def _cells(given: Any, columns: np.ndarray) -> np.ndarray:
-    """Each row's cell in its own column."""
-    rows = np.arange(len(columns))
+def _cells(given: Any, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """The cells of some rows, each in its own column."""
     if sparse.issparse(given):
         return np.asarray(given.tocsr()[rows, columns], np.float64).reshape(-1)
     cells: np.ndarray = _two_dimensional(given)[rows, columns].astype(np.float64)

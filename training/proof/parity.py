@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +28,10 @@ STEADY, UNSTEADY = 1e-9, 1e-3
 STEADY_ROWS = 50
 #: The most rows held out that are compared, and the fewest rows that are compared in all.
 ROWS = 20_000
+#: What a one-row program may compute on all rows that it is compared on, in ``Program.work``: a second or
+#: two. There are so many of them at least, which have every edge: see ``rows.adversarial``.
+PROGRAMS_WORK = 5_000_000
+FEWEST_ROWS = 1000
 #: The most cells (rows by features) that are scored at once.
 CELLS = 2_000_000
 #: The most rows that the graph has no number for and that the estimator scores one by one.
@@ -97,7 +101,8 @@ class Gate:
     """An estimator, and the rows on which another scorer must agree with it.
 
     ``scale``: a regression's or a score's, without which values count by their own size, and at least by 1.
-    ``exact``: differences of ``EXACT_TOLERANCE`` at most are allowed.
+    ``exact``: differences of ``EXACT_TOLERANCE`` at most are allowed. The estimator scores the rows once,
+    however many scorers are compared with it.
     """
 
     estimator: Scorer
@@ -106,6 +111,7 @@ class Gate:
     adversarial: Columns
     scale: Scale | None = None
     exact: bool = False
+    _truths: list[_Truth] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
     def tolerance(self) -> float:
@@ -114,18 +120,20 @@ class Gate:
             return EXACT_TOLERANCE
         return VALUE_TOLERANCE if self.task == "regression" else PROBABILITY_TOLERANCE
 
-    def compare(self, scorer: Scorer) -> Finding:
+    def compare(self, scorer: Scorer, most: int | None = None) -> Finding:
         """Score both sets of rows with both scorers, which must agree on every row.
 
-        They agree too where neither gives a finite number: the estimator may also raise there.
+        They agree too where neither gives a finite number: the estimator may also raise there. Of each set,
+        the first ``most`` rows are compared, or all.
         """
         scale = self.scale or (Scale(1.0, 0.0) if self.task == "regression" else None)
         tolerance, seen = self.tolerance, _Seen()
-        for rows in (*_slices(self.held_out), *_slices(self.adversarial)):
+        sizes = [min(length(rows), most or length(rows)) for rows in (self.held_out, self.adversarial)]
+        for truth, count in self._asked(sizes):
             try:
                 with warnings.catch_warnings(), np.errstate(all="ignore"):
                     warnings.simplefilter("ignore")  # of overflows, which are what the extremes are for
-                    seen.score(scorer, self.estimator, rows, scale)
+                    seen.score(scorer, truth, count, scale)
             except _Raises as error:
                 cause = f"it answers where scikit-learn raises {one_line(error.__cause__)}"
                 return replace(untried(cause, tolerance, scale), answers_too_much=True)
@@ -141,8 +149,8 @@ class Gate:
                 f"it answers {seen.too_much:,} of the rows tried where scikit-learn gives no finite number"
             )
         return Finding(
-            rows=length(self.held_out),
-            adversarial_rows=length(self.adversarial),
+            rows=sizes[0],
+            adversarial_rows=sizes[1],
             labels_identical=None if self.task == "regression" else not seen.mismatches,
             largest_difference=seen.largest if math.isfinite(seen.largest) else None,
             tolerance=tolerance,
@@ -150,6 +158,18 @@ class Gate:
             scale=scale,
             answers_too_much=bool(seen.too_much and not seen.mismatches and seen.largest <= tolerance),
         )
+
+    def _asked(self, sizes: Sequence[int]) -> Iterator[tuple[_Truth, int]]:
+        """Slices of both sets of rows, with how many of their rows are compared, up to ``sizes`` in all."""
+        if not self._truths:
+            for number, rows in enumerate((self.held_out, self.adversarial)):
+                self._truths.extend(_Truth(self.estimator, each, number) for each in _slices(rows))
+        left = list(sizes)
+        for truth in self._truths:
+            count = min(left[truth.number], length(truth.columns))
+            left[truth.number] -= count
+            if count:
+                yield truth, count
 
     def unsteadiness(self) -> float:
         """The largest difference of the estimator between held-out rows scored together and one by one.
@@ -173,6 +193,46 @@ class _Raises(Exception):
     """The estimator raises on a row that the graph answers; the cause is its error."""
 
 
+class _Truth:
+    """What the estimator answers to some rows of a set, which has a ``number``; it is asked once."""
+
+    def __init__(self, estimator: Scorer, columns: Columns, number: int) -> None:
+        self.columns = columns
+        self.number = number
+        self._estimator = estimator
+        self._known: Scores | None = None  # the scores of ``_rows``
+        self._rows = np.arange(length(columns))
+        self._refuses = False
+
+    def at(self, rows: np.ndarray) -> Scores:
+        """The scores of some rows, by their indices; raises ``_Raises``."""
+        if self._known is None and not self._refuses:
+            try:
+                self._known = self._estimator.score(self.columns)
+            except Exception:  # noqa: BLE001 - it refuses some of them, perhaps others than these
+                self._refuses = True
+        if self._refuses and (self._known is None or not np.isin(rows, self._rows).all()):
+            self._known, self._rows = _scored(self._estimator, _rows_at(self.columns, rows)), rows
+        assert self._known is not None
+        return self._known.at(np.searchsorted(self._rows, rows))
+
+    def answers(self, rows: np.ndarray) -> bool:
+        """Whether the estimator gives a finite number for any of the rows, by their indices.
+
+        Where it refuses the rows together, up to ``ASKED_ALONE`` of them are asked one by one.
+        """
+        if not self._refuses and self._known is not None:
+            return bool(finite(self._known.at(rows)).any())
+        for index in rows[:: max(1, len(rows) // ASKED_ALONE)]:
+            try:
+                alone = self._estimator.score(_rows_at(self.columns, np.array([index])))
+            except Exception:  # noqa: BLE001 - neither answers
+                continue
+            if finite(alone).all():
+                return True
+        return False
+
+
 class _Seen:
     """What comparing has seen so far."""
 
@@ -181,24 +241,19 @@ class _Seen:
         self.too_much = 0
         self.largest = 0.0
 
-    def score(self, graph: Scorer, estimator: Scorer, columns: Columns, scale: Scale | None) -> None:
-        """Score the rows with both; raises ``_Raises``."""
-        scores = graph.score(columns)
+    def score(self, graph: Scorer, truth: _Truth, count: int, scale: Scale | None) -> None:
+        """Score the first ``count`` rows of ``truth`` with both; raises ``_Raises``."""
+        every = count == length(truth.columns)
+        scores = graph.score(truth.columns if every else _rows_at(truth.columns, np.arange(count)))
         answered = finite(scores)
         sound, silent = np.flatnonzero(answered), np.flatnonzero(~answered)
         if len(sound):
-            true = _scored(estimator, _rows_at(columns, sound))
+            true = truth.at(sound)
             right = finite(true)
             self.too_much += int((~right).sum())
             self.add(scores.at(sound[right]), true.at(right), scale)
-        step = max(1, len(silent) // ASKED_ALONE)
-        for index in silent[::step]:
-            try:
-                alone = estimator.score(_rows_at(columns, np.array([index])))
-            except Exception:  # noqa: BLE001 - neither answers
-                continue
-            if finite(alone).all():
-                self.largest = math.inf
+        if len(silent) and truth.answers(silent):
+            self.largest = math.inf
 
     def add(self, scores: Scores, true: Scores, scale: Scale | None) -> None:
         """Compare rows that both have answered; ``scale`` is that of the values, or of the score."""

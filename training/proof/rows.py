@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from handler import dates
 from handler.bundle import Contract, Feature
 from handler.schema import LARGEST_INTEGER, LARGEST_NUMBER, Columns, Record, Schema, Value
 from handler.scoring import outputs
@@ -26,6 +27,8 @@ PIECES = (
 TEXTS = 120
 LONGEST = 20_000
 GOLDEN = 8
+#: The rows that begin the adversarial ones.
+FIRST = 500
 #: The most cells (rows by features) of all probes together: 64 MB of doubles.
 CELLS = 8_000_000
 #: The most characters of free text in them, from its mean length; a million take a second to compare.
@@ -93,11 +96,13 @@ def adversarial(
     breakpoints: Mapping[str, np.ndarray] | None = None,
     at_least: int = 4000,
 ) -> Columns:
-    """Every edge of every feature in an otherwise typical row; then random rows with one edge or two.
+    """Rows with every edge of every feature; the first ``FIRST`` of them have each edge too.
 
+    An edge stands in an otherwise typical row, in one with other features at an edge, and in random rows.
     ``breakpoints``: see ``breakpoints.breakpoints``; they stand in typical rows too, and in as many random
     rows as edges do. There are ``at_least`` as many rows, or as many as ``CELLS`` allows: then a row has
-    several features at an edge, of a similar kind.
+    several features at an edge, of a similar kind. After the first, the rows are in random order, so that
+    any number of them is a fair sample.
     """
     random = np.random.default_rng(seed)
     probes = {each.name: _column(each, edges(each)) for each in features}
@@ -105,11 +110,15 @@ def adversarial(
     lengths = [np.mean(list(map(len, each.categories))) for each in features if each.kind == "text"]
     most = int(min(CELLS / len(features), CHARACTERS / max(1.0, sum(lengths))))
     total = min(max(at_least, count + 4000), max(400, most))
-    parts = [_spread(features, typical, probes, min(count, total // 2), random)]
+    first = _spread(features, typical, probes, min(count, total // 4, FIRST), random)
+    left = total - length(first)
+    parts = []
+    if length(first) < count:
+        parts.append(_spread(features, typical, probes, min(count, total // 2), random))
     if breakpoints:
         most = min(sum(map(len, breakpoints.values())), total // 8)
         parts.append(_spread(features, typical, breakpoints, most, random))
-    left = total - sum(map(length, parts))
+    left -= sum(map(length, parts))
     if breakpoints:
         likely_rows = likely(features, random, left // 2)
         _place(likely_rows, breakpoints, min(0.5, 3 / len(breakpoints)), random)
@@ -118,7 +127,11 @@ def adversarial(
     mixed = likely(features, random, left)
     _place(mixed, probes, min(0.5, 1.5 / len(features)), random)
     parts.append(mixed)
-    return {name: np.concatenate([part[name] for part in parts]) for name in mixed}
+    order = random.permutation(sum(map(length, parts)))
+    return {
+        name: np.concatenate([values, np.concatenate([part.pop(name) for part in parts])[order]])
+        for name, values in first.items()
+    }
 
 
 def _column(feature: Feature, values: Sequence[Value]) -> np.ndarray:
@@ -183,13 +196,14 @@ def likely(features: Sequence[Feature], random: np.random.Generator, rows: int) 
 def golden(scorer: Scorer, contract: Contract, typical: Record, seed: int) -> tuple[dict[str, Any], ...]:
     """Records that cover the schema and, where they are easily met, the classes, with their predictions.
 
-    Records that are not predictable are left out.
+    ``contract``: with what requests state, as dates. Records that are not predictable are left out.
     """
     features, schema = contract.features, Schema(contract.features)
 
     def predict(records: Sequence[Record]) -> list[dict[str, Any] | None]:
         try:
-            return [*outputs.predictions(contract.classes, scorer.score(schema.columns(records)))]
+            columns = dates.expanded(features, schema.columns(records))
+            return [*outputs.predictions(contract.classes, scorer.score(columns))]
         except Exception as error:
             if not is_models(error):
                 raise
@@ -255,4 +269,6 @@ def _json(feature: Feature, value: Value) -> str | bool | int | float | None:
         return None
     if feature.kind == "boolean":
         return bool(value)
+    if feature.kind == "date":
+        return dates.written(feature.format, value)
     return int(value) if feature.kind == "integer" else value

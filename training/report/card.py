@@ -1,101 +1,255 @@
 """What a model is, how good it is, and its limits: the report, a page, and the card, the same as Markdown.
 
 The headings are those of a model card. https://arxiv.org/abs/1810.03993
-The report is one file, with its pictures, without scripts or links.
 """
 
 from __future__ import annotations
 
-import base64
-import html
+import csv
+import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote, urlencode
 
-from handler import bundle
+from handler import bundle, dates
 from handler.bundle import UNSUPERVISED, Feature, Manifest
+from handler.schema import to_text
 from training.report import metrics
-from training.report.metrics import counts, spread
-from training.report.pictures import Evidence, Picture, draw
+from training.report.comparison import Comparison
+from training.report.evidence import Evidence
+from training.report.metrics import BETTER_BY, Rows, counts, per_class, residuals, spread
+from training.report.pictures import draw
+from training.report.rendering import Code, Gallery, Section, markdown, page
 
 #: The most features that a table lists.
 SHOWN = 100
-Section = tuple[str, list[str | list[Sequence[str]]]]
+#: A record of more letters is fetched from the server that it is sent to.
+LONGEST_RECORD = 2000
 #: What the labels and the score of a task without a target say.
 WITHOUT_TARGET = {
     "anomaly": "-1 is an anomaly, and 1 any other row; a score is below zero for an anomaly.",
     "cluster": "The clusters' numbers have no order; a score is the logarithm of a row's likelihood.",
 }
-NAMES = {
-    "roc_auc": "ROC area",
-    "log_loss": "log loss",
-    "f1": "F1",
-    "r2": "R²",
-    "mae": "mean absolute error",
-    "rmse": "root mean squared error",
+#: Where both are served, by relative links. The page for people is the folder's own.
+LINKS = {"try it": "./", "API": "apidocs", "model": "model"}
+#: What a metric says. {target} is the target, {positive} the second of two classes.
+READ = {
+    "accuracy": "the share of the rows that are predicted right",
+    "roc_auc": "how often a row of {positive} gets a higher probability than another: 0.5 is chance, "
+    "1 is perfect",
+    "log_loss": "how far the probabilities are from what is true: the lower, the better",
+    "r2": "the share of the variance that is explained: 0 is no better than the mean, 1 is perfect",
+    "mae": "how far off a prediction is on average, in the unit of {target}",
+    "median_ae": "half of the predictions are off by less, in the unit of {target}",
+    "rmse": "as the mean error, but large errors count more, in the unit of {target}",
 }
-STYLE = """
-:root { color-scheme: light dark; --ink: #1b1f24; --paper: #fff; --line: #d0d7de; --soft: #57606a; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e6edf3; --paper: #0d1117; --line: #30363d; --soft: #9198a1; }
+READ_BINARY = {
+    "precision": "of the rows predicted as {positive}, the share that is right",
+    "recall": "of the rows that are {positive}, the share that is found",
+    "f1": "the harmonic mean of precision and recall",
 }
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
-  max-width: 60rem; margin: 2rem auto; padding: 0 1rem; overflow-wrap: anywhere; }
-h1, h2 { line-height: 1.2; }
-h2 { margin-top: 2.2rem; border-bottom: 1px solid var(--line); padding-bottom: .3rem; }
-table { border-collapse: collapse; font-size: .9rem; }
-th, td { text-align: left; padding: .25rem .8rem .25rem 0; vertical-align: top;
-  border-bottom: 1px solid var(--line); }
-th { color: var(--soft); font-weight: 600; }
-.pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(22rem, 1fr)); gap: 1.5rem; }
-figure { margin: 0; break-inside: avoid; }
-figure img { max-width: 100%; background: #fff; border-radius: 6px; }
-figcaption { color: var(--soft); font-size: .9rem; }
-pre { overflow-x: auto; padding: .8rem; border: 1px solid var(--line); border-radius: 6px;
-  font-size: .85rem; white-space: pre-wrap; }
-"""
+READ_SEVERAL = {
+    "precision": "of the rows predicted as a class, the share that is right; the mean over the classes",
+    "recall": "of the rows of a class, the share that is found; the mean over the classes",
+    "f1": "the harmonic mean of precision and recall; the mean over the classes",
+}
 
 
-def documents(manifest: Manifest, evidence: Evidence) -> dict[str, bytes]:
-    """The bundle's ``MODEL_CARD.md`` and ``report.html``."""
-    sections = list(_sections(manifest, evidence))
+def documents(
+    manifest: Manifest, evidence: Evidence, answer: Mapping[str, Any], comparison: Comparison | None = None
+) -> dict[str, bytes]:
+    """The bundle's ``MODEL_CARD.md`` and ``report.html``.
+
+    ``answer``: what the bundle serves for the first golden record.
+    """
     title = f"{manifest.name}: model report"
+    sections = [
+        Section("Summary", [_summary(manifest, len(evidence.scores.values)), _use(manifest)]),
+        Section("Metrics", list(_measured(manifest, evidence))),
+        *_threshold(manifest, evidence),
+        *([] if comparison is None else [_compared(comparison)]),
+        Section("Pictures", [Gallery(draw(evidence))]),
+        Section("How to call it", list(_calls(manifest, answer))),
+        Section("Features", list(_features(manifest))),
+        Section("Limits", list(_limits(manifest))),
+        Section("Model details", [_details(manifest)]),
+    ]
     return {
-        bundle.CARD: "\n".join(_markdown(title, sections)).encode(),
-        bundle.REPORT: "\n".join(_page(title, sections, draw(evidence))).encode(),
+        bundle.CARD: markdown(title, {**LINKS, "report with pictures": "report"}, sections).encode(),
+        bundle.REPORT: page(title, {**LINKS, "card (Markdown)": "card"}, sections).encode(),
     }
 
 
-def _sections(manifest: Manifest, evidence: Evidence) -> Iterator[Section]:
-    """The headings, each with its paragraphs and tables (rows of cells, the header first)."""
-    held_out = len(evidence.scores.values)
-    imported = "imported" in manifest.training
-    yield "Model details", [_summary(manifest, held_out), _details(manifest)]
-    use = (
-        f"Predicting {_predicted(manifest)} for rows like those that it was trained on. A prediction "
-        "is not a judgement on a person: whoever acts on it is responsible for what follows."
+def _use(manifest: Manifest) -> str:
+    return (
+        f"It is meant for predicting {_predicted(manifest)} for rows like those that it was trained on. A "
+        "prediction is not a judgement on a person: whoever acts on it is responsible for what follows."
     )
-    yield "Intended use", [use]
-    measured = f"On {held_out:,} rows held out, which it was not fitted on."
-    if imported:
-        measured = f"On {held_out:,} rows of the sample: measured on rows that the model may have seen."
+
+
+def _measured(manifest: Manifest, evidence: Evidence) -> Iterator[str | Rows]:
+    """How good the model is, or what it predicts where nothing is known of that."""
+    contract, count = manifest.contract, len(evidence.scores.values)
+    imported = "imported" in manifest.training
     if manifest.metrics:
-        yield "Metrics", [measured, [("metric", "value"), *_metrics(manifest)]]
+        measured = f"These are measured on {count:,} rows held out, which it was not fitted on."
+        if imported:
+            measured = f"These are measured on {count:,} rows of the sample, which the model may have seen."
+        yield f"{measured} {_baseline(manifest, evidence)}"
+        yield _metrics(manifest)
+        if contract.task == "regression":
+            yield (
+                "How far off the predictions are: quantiles of what is actual minus what is predicted, in "
+                f"the unit of '{manifest.target}'."
+            )
+            yield residuals(evidence.truth, evidence.scores)
+        else:
+            yield (
+                "Each class: precision is the share of its predictions that is right, recall the share of "
+                "its rows that is found, and F1 their harmonic mean."
+            )
+            yield per_class(contract, evidence.truth, evidence.scores)
     elif manifest.task in UNSUPERVISED:
-        both = (counts(manifest.contract, evidence.scores), spread(evidence.scores))
-        tables = [each for each in both if each]
         unmeasured = f"It has no target, so nothing says how good it is. {WITHOUT_TARGET[manifest.task]}"
         rows = "of the sample, which it may have seen" if imported else "held out"
-        yield "Metrics", [f"{unmeasured} These are its predictions for {held_out:,} rows {rows}.", *tables]
+        yield f"{unmeasured} These are its predictions for {count:,} rows {rows}."
+        yield from filter(None, (counts(contract, evidence.scores), spread(evidence.scores)))
     else:
-        yield "Metrics", ["It was packaged without a target, so nothing was measured."]
-    seen = f"seen in {'the sample' if imported else 'training'}"
-    features, header = manifest.features, ("feature", "kind", "may be missing", seen)
-    more = [f"And {len(features) - SHOWN} more."] if len(features) > SHOWN else []
-    yield "Features", [[header, *map(_feature, features[:SHOWN])], *more]
-    yield "Limits", list(_limits(manifest))
-    curl = "    curl localhost:8080/predict -H 'content-type: application/json' -d"
-    yield "How to call", [f"{curl} '{_example(manifest)}'"]
+        yield "It was packaged without a target, so nothing was measured."
+
+
+def _baseline(manifest: Manifest, evidence: Evidence) -> str:
+    constant = metrics.baseline(manifest.contract, evidence.every_truth, 1).values[0]
+    if manifest.task == "regression":
+        answer = f"{metrics.shown(constant)}, the mean of the file,"
+    else:
+        answer = f"'{manifest.classes[constant]}', the most frequent class of the file,"
+    return f"The baseline predicts {answer} for every row: a model that is no better has learnt nothing."
+
+
+def _metrics(manifest: Manifest) -> Rows:
+    """Each metric beside the baseline's, and what it says."""
+    positive = f"'{manifest.classes[1]}'" if manifest.task == "binary" else ""
+    read = {**READ, **(READ_BINARY if manifest.task == "binary" else READ_SEVERAL)}
+    baseline = manifest.metrics.get("baseline", {})
+    rows = [
+        (
+            metrics.NAMES.get(name, name),
+            metrics.shown(value),
+            metrics.shown(baseline[name]) if name in baseline else "–",
+            read.get(name, "").format(target=f"'{manifest.target}'", positive=positive),
+        )
+        for name, value in metrics.scalars(manifest.metrics).items()
+    ]
+    return [("metric", "model", "baseline", "what it says"), *rows]
+
+
+def _threshold(manifest: Manifest, evidence: Evidence) -> Iterator[Section]:
+    """Another threshold, where it would predict the second class much better."""
+    if manifest.task != "binary" or evidence.truth is None or evidence.scores.probabilities is None:
+        return
+    truth, positive, used = evidence.truth, evidence.positive, evidence.threshold
+    better = metrics.better_threshold(truth, positive, used)
+    if better is None:
+        return
+    label, now = f"'{manifest.classes[1]}'", metrics.at_threshold(truth, positive, used)
+    if "imported" in manifest.training:
+        wrapped = f"FixedThresholdClassifier(FrozenEstimator(model), threshold={better.value:g})"
+        how = f"To use it, package {wrapped}."
+    else:
+        how = (
+            f"Train again with --threshold {better.value:g} to use it, or with --threshold auto, which "
+            "chooses one on the rows that the model is fitted on."
+        )
+    table: Rows = [
+        ("threshold", "precision", "recall", "F1", f"predicted as {label}"),
+        *(
+            (f"{each.value:g} {note}", *map(metrics.shown, each[1:4]), f"{each.positives:,}")
+            for each, note in ((now, "(in use)"), (better, "(best F1)"))
+        ),
+    ]
+    yield Section(
+        "Another threshold",
+        [
+            f"{label} is predicted from a probability of {used:g} on. From {better.value:g} on, its F1 on "
+            f"these rows would be {metrics.shown(better.f1)} rather than {metrics.shown(now.f1)}. {how}",
+            table,
+            "It was chosen on the very rows that it is measured on, so that its F1 is a little flattered. "
+            f"It is suggested where the F1 grows by {BETTER_BY:g} or more. Which is right depends "
+            "on what a false alarm costs, and what a miss.",
+        ],
+    )
+
+
+def _compared(comparison: Comparison) -> Section:
+    parts: list[str | Rows] = [
+        f"Both models on the same {comparison.rows:,} rows. {comparison.caution} A metric is the better "
+        "the higher, except for errors and the log loss, which are the better the lower.",
+        *([comparison.metrics] if comparison.metrics else []),
+        " ".join(comparison.notes),
+        *([comparison.labels] if comparison.labels else []),
+    ]
+    return Section(f"Compared with {comparison.name} {comparison.version}", parts)
+
+
+def _features(manifest: Manifest) -> Iterator[str | Rows]:
+    seen = f"seen in {'the sample' if 'imported' in manifest.training else 'training'}"
+    features = manifest.features
+    yield [("feature", "kind", "may be missing", seen), *map(_feature, features[:SHOWN])]
+    if len(features) > SHOWN:
+        yield f"And {len(features) - SHOWN:,} more."
+
+
+def _calls(manifest: Manifest, answer: Mapping[str, Any]) -> Iterator[str | Code]:
+    """Commands that work as they stand where ``make serve`` runs, and their answer."""
+    record = manifest.golden[0]["record"]
+    body = json.dumps(record, ensure_ascii=False)
+    yield (
+        "These work as they stand while the model is served on this machine (make serve); elsewhere, put "
+        "its URL in place of http://localhost:8080."
+    )
+    if len(body) > LONGEST_RECORD:
+        yield (
+            f"A record has {len(record):,} values; this takes the example that the server has, and sends "
+            "it back:"
+        )
+        yield Code(
+            "import json\nfrom urllib.request import Request, urlopen\n\n"
+            'model = json.load(urlopen("http://localhost:8080/model"))\n'
+            'body = json.dumps(model["golden"][0]["record"]).encode()\n'
+            'headers = {"content-type": "application/json"}\n'
+            'print(json.load(urlopen(Request("http://localhost:8080/predict", body, headers))))'
+        )
+    else:
+        cells = {each.name: to_text(each, record[each.name]) for each in manifest.features}
+        texts = {name: text for name, text in cells.items() if text}
+        url = f"http://localhost:8080/predict?{urlencode(texts, quote_via=quote)}"
+        yield "One record, in the address:"
+        yield Code(f"curl {shlex.quote(url)}")
+        yield "One record as JSON, or a list of them:"
+        yield Code(
+            f"curl http://localhost:8080/predict -H 'content-type: application/json' -d {shlex.quote(body)}"
+        )
+        yield "The answer to both:"
+        yield Code(json.dumps(answer, ensure_ascii=False))
+        yield "The same in Python:"
+        yield Code(
+            "import json\nfrom urllib.request import Request, urlopen\n\n"
+            f"record = {record!r}\n"
+            'body, headers = json.dumps(record).encode(), {"content-type": "application/json"}\n'
+            'print(json.load(urlopen(Request("http://localhost:8080/predict", body, headers))))'
+        )
+        yield "A file, here rows.csv, with a header and a row for each record:"
+        lines = io.StringIO()
+        csv.writer(lines, lineterminator="\n").writerows([cells, cells.values()])
+        yield Code(lines.getvalue().rstrip("\n"))
+    yield "Its rows with their predictions, over HTTP, or on this machine as a new file:"
+    yield Code(
+        "curl http://localhost:8080/predict_file -H 'accept: text/csv' -F file=@rows.csv\n"
+        "python -m handler score rows.csv"
+    )
 
 
 def _summary(manifest: Manifest, held_out: int) -> str:
@@ -122,11 +276,11 @@ def _predicted(manifest: Manifest) -> str:
     return names.get(manifest.task, f"'{manifest.target}'")
 
 
-def _details(manifest: Manifest) -> list[Sequence[str]]:
+def _details(manifest: Manifest) -> Rows:
     training, parity = manifest.training, manifest.parity
     served = {"scalar": "the one-row program", "onnx": "onnxruntime", "joblib": "scikit-learn"}
     made = "packaged" if "imported" in training else "trained"
-    rows: list[Sequence[str]] = [
+    rows: Rows = [
         ("what", "value"),
         ("model", f"{manifest.name}, version {manifest.version}, {made} {manifest.created}"),
         ("one row is served by", served[manifest.engines["one"]]),
@@ -155,15 +309,9 @@ def _details(manifest: Manifest) -> list[Sequence[str]]:
     return [*rows, ("libraries", libraries)]
 
 
-def _metrics(manifest: Manifest) -> Iterator[Sequence[str]]:
-    for name, value in manifest.metrics.items():
-        if not isinstance(value, list):
-            yield NAMES.get(name, name), metrics.shown(value)
-
-
-def _imported(imported: Mapping[str, Any]) -> list[Sequence[str]]:
+def _imported(imported: Mapping[str, Any]) -> Rows:
     """Where a model that came fitted is from: its file, if there was one, its versions and its sample."""
-    rows: list[Sequence[str]] = [("estimator", imported["estimator"])]
+    rows: Rows = [("estimator", imported["estimator"])]
     if "source" in imported:
         rows.append(("fitted model", f"{imported['source']}, sha256 {imported['sha256']}"))
     versions = ", ".join(f"{name} {version}" for name, version in imported["versions"].items())
@@ -182,6 +330,8 @@ def _feature(feature: Feature) -> Sequence[str]:
         seen = f"{shown}{more}{others}"
     elif feature.kind == "boolean":
         seen = "true, false"
+    elif feature.kind == "date":
+        seen = dates.seen(feature)
     else:
         seen = f"{feature.minimum:,.6g} to {feature.maximum:,.6g}"
     return feature.name, feature.kind, "yes" if feature.nullable else "no", seen
@@ -204,69 +354,3 @@ def _limits(manifest: Manifest) -> Iterator[str]:
     yield "Fairness was not measured: nobody has compared how good it is for different groups of people."
     if manifest.task == "binary" and "roc_auc" in manifest.metrics:
         yield "The calibration picture shows how far its probabilities can be trusted."
-
-
-def _example(manifest: Manifest) -> str:
-    record = manifest.golden[0]["record"] if manifest.golden else {}
-    return json.dumps(record, ensure_ascii=False).replace("'", "'\\''")
-
-
-def _markdown(title: str, sections: Iterable[Section]) -> Iterator[str]:
-    yield f"# {_plain(title)}\n"
-    for heading, parts in sections:
-        yield f"## {heading}\n"
-        for part in parts:
-            if isinstance(part, str):
-                yield f"{part if part.startswith('    ') else _plain(part)}\n"
-                continue
-            cells = [[_plain(cell).replace("|", "\\|") for cell in row] for row in part]
-            widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-            rule = ["-" * width for width in widths]
-            for row in (cells[0], rule, *cells[1:]):
-                padded = (f"{cell:{width}}" for cell, width in zip(row, widths, strict=True))
-                yield f"| {' | '.join(padded)} |"
-            yield ""
-
-
-def _plain(text: str) -> str:
-    """Text that Markdown shows unchanged, on one line."""
-    text = " ".join(text.split())
-    return "".join(f"\\{letter}" if letter in "\\`*[]<>#" else letter for letter in text)
-
-
-def _page(title: str, sections: Sequence[Section], pictures: Sequence[Picture]) -> Iterator[str]:
-    yield "<!doctype html>"
-    yield '<html lang="en"><head><meta charset="utf-8">'
-    yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    yield f"<title>{html.escape(title)}</title><style>{STYLE}</style></head><body>"
-    yield f"<h1>{html.escape(title)}</h1>"
-    for heading, parts in sections:
-        yield f"<h2>{heading}</h2>"
-        for part in parts:
-            yield from _html(part)
-        if heading == "Metrics":
-            yield '<div class="pictures">'
-            yield from map(_figure, pictures)
-            yield "</div>"
-    yield "</body></html>\n"
-
-
-def _html(part: str | list[Sequence[str]]) -> Iterator[str]:
-    if isinstance(part, str):
-        code = part.startswith("    ")
-        yield f"<pre>{html.escape(part.strip())}</pre>" if code else f"<p>{html.escape(part)}</p>"
-        return
-    header, *rows = ([html.escape(cell) for cell in row] for row in part)
-    yield "<table><thead><tr>" + "".join(f"<th>{cell}</th>" for cell in header) + "</tr></thead><tbody>"
-    for row in rows:
-        yield "<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>"
-    yield "</tbody></table>"
-
-
-def _figure(picture: Picture) -> str:
-    title, caption = html.escape(picture.title), html.escape(picture.caption)
-    image = ""
-    if picture.png is not None:
-        data = base64.b64encode(picture.png).decode()
-        image = f'<img alt="{title}" src="data:image/png;base64,{data}">'
-    return f"<figure><h3>{title}</h3>{image}<figcaption>{caption}</figcaption></figure>"

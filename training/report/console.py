@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,72 +12,18 @@ from sklearn import metrics as sk
 
 from handler.bundle import UNSUPERVISED, Contract, Label, Manifest
 from handler.scoring.scorers import Scores
-from training.data.reading import Column, Dataset, Target
 from training.fitting import Split
 from training.needs import Needs
 from training.pipelines import Choice
 from training.proof.parity import Finding, Scale
 from training.report import metrics
+from training.report.columns import grid
+from training.report.comparison import Comparison
 
 #: A class counts as rare below this share of what it would have if all classes had as many rows.
 RARE = 0.4
-#: The most classes, and the most columns, that a table lists.
+#: The most classes that a table lists.
 SHOWN = 20
-SHOWN_COLUMNS = 40
-
-
-def columns(dataset: Dataset) -> str:
-    """The shape of the file, and what each column holds."""
-    table, target = dataset.table, dataset.target
-    made_up = " (synthetic: not real customers)" if table.synthetic else ""
-    last = (
-        [] if target is None else [(target.name, "target", "0", f"{target.distinct:,}", _targets(target))]
-    )
-    rows = []
-    for column in dataset.columns:
-        name, kind, *_ = column.feature
-        rows.append((name, kind, f"{column.missing:,}", f"{column.distinct:,}", _values(column)))
-    return "\n".join(
-        [
-            f"data: {table.source}{made_up}: {table.rows:,} rows x {len(table.columns)} columns",
-            *(f'  the header cell "{cell}" is read as "{name}"' for cell, name in table.cleaned),
-            *_grid(
-                ("column", "kind", "missing", "distinct", "values"),
-                [*rows[:SHOWN_COLUMNS], *last],
-                "<<>><",
-            ),
-            *([f"  and {len(rows) - SHOWN_COLUMNS} more columns"] if len(rows) > SHOWN_COLUMNS else []),
-            *([f"  carried through: {', '.join(dataset.ids)}"] if dataset.ids else []),
-            *(["  no target: every column above is a feature"] if target is None else []),
-            *(f"note: {column.note}" for column in dataset.columns if column.note),
-        ]
-    )
-
-
-def _targets(target: Target) -> str:
-    if target.numbers is None or (target.classifies and target.labels.dtype == object):
-        return _listed(sorted(set(target.labels.tolist())))
-    return _range(target.numbers.min(), target.numbers.max())
-
-
-def _values(column: Column) -> str:
-    feature = column.feature
-    if feature.kind == "text":
-        return "free text"
-    if feature.kind == "category":
-        return _listed(feature.categories)
-    if feature.kind == "boolean":
-        return "false, true"
-    return _range(feature.minimum, feature.maximum)
-
-
-def _range(low: Any, high: Any) -> str:
-    return f"{low:,.6g} to {high:,.6g}"
-
-
-def _listed(texts: Sequence[str]) -> str:
-    shown = ", ".join(texts[:6])
-    return (shown if len(shown) <= 60 else shown[:57] + "...") + (", ..." if len(texts) > 6 else "")
 
 
 def split(parts: Split, choice: Choice, test_size: float, seed: int) -> str:
@@ -104,7 +49,7 @@ def _balance(parts: Split, y: np.ndarray, choice: Choice) -> list[str]:
         )
         for label, count in list(zip(classes, counts, strict=True))[:SHOWN]
     ]
-    lines = _grid(("class", "rows", "share", "to fit on", "held out"), rows, "<>>>>")
+    lines = grid(("class", "rows", "share", "to fit on", "held out"), rows, "<>>>>")
     if len(classes) > SHOWN:
         lines.append(f"  and {len(classes) - SHOWN} more classes")
     rare, common = counts.argmin(), counts.argmax()
@@ -142,13 +87,11 @@ def quality(
             f"on the {len(scores.values):,} {rows}; there is no target, so nothing says how good this is:"
         )
         aligned = ((metrics.counts(contract, scores), "<>>"), (metrics.spread(scores), "<>"))
-        tables = (_grid(table[0], table[1:], align) for table, align in aligned if table)
+        tables = (grid(table[0], table[1:], align) for table, align in aligned if table)
         return "\n".join([head, *itertools.chain.from_iterable(tables)])
     if truth is None:
         return f"scored the {len(scores.values):,} {rows}; without their targets there are no metrics"
-    named = ", ".join(
-        f"{name} {metrics.shown(value)}" for name, value in measured.items() if not isinstance(value, list)
-    )
+    named = ", ".join(f"{name} {metrics.shown(value)}" for name, value in metrics.scalars(measured).items())
     seen = " (measured on rows that the model may have seen)" if imported else ""
     lines = [f"on the {len(truth):,} {rows}{seen}: {named}"]
     classes = contract.classes
@@ -173,7 +116,7 @@ def _confusion(classes: Sequence[Label], matrix: Sequence[Sequence[int]]) -> lis
     rows = [
         (f"is {name}", *(f"{count:,}" for count in row)) for name, row in zip(names, matrix, strict=True)
     ]
-    return _grid(
+    return grid(
         ("confusion matrix", *(f"predicted {name}" for name in names)), rows, "<" + ">" * len(names)
     )
 
@@ -187,7 +130,20 @@ def _thresholds(label: Label, chosen: float, positive: np.ndarray, probability: 
         )
         mark = " (chosen)" if threshold == chosen else ""
         rows.append((f"{threshold:.4g}{mark}", *(f"{value:.4f}" for value in measured[:3])))
-    return _grid((f"'{label}' from", "precision", "recall", "f1"), rows, "<>>>")
+    return grid((f"'{label}' from", "precision", "recall", "f1"), rows, "<>>>")
+
+
+def compared(comparison: Comparison) -> str:
+    """Both models on the same rows."""
+    table, labels = comparison.metrics, comparison.labels
+    return "\n".join(
+        [
+            f"compared with {comparison.name} {comparison.version} on {comparison.rows:,} rows:",
+            *(grid(table[0], table[1:], "<>>>") if table else []),
+            *(grid(labels[0], labels[1:], "<" + ">" * (len(labels[0]) - 1)) if labels else []),
+            *(f"  {note}" for note in (*comparison.notes, comparison.caution)),
+        ]
+    )
 
 
 def named_rows(imported: bool) -> str:
@@ -210,7 +166,10 @@ def parity(finding: Finding, program: Finding | None, *, imported: bool) -> str:
     ]
     if program is not None and program.reason is None:
         difference = f"largest difference {program.largest_difference:.1e}"
-        lines.append(f"one row: a program in Python, found equal on the same rows ({difference})")
+        compared = program.rows + program.adversarial_rows
+        every = compared == finding.rows + finding.adversarial_rows
+        same = "the same rows" if every else f"{compared:,} of these rows"
+        lines.append(f"one row: a program in Python, found equal on {same} ({difference})")
     elif program is not None:
         lines.append(f"one row: onnx too, because {program.reason}")
     return "\n".join(lines)
@@ -253,23 +212,6 @@ def _prediction(prediction: Mapping[str, Any]) -> str:
 
 
 def done(manifest: Manifest, out: Path) -> str:
-    """Where the bundle is, and what to do next."""
-    where = "" if out == Path("handler/model") else f"MODEL_DIR={shlex.quote(str(out))} "
+    """Where the bundle is, and which model it holds."""
     synthetic = " (trained on synthetic data)" if manifest.training.get("synthetic") else ""
-    return (
-        f"bundle: {out}, model {manifest.name} version {manifest.version}{synthetic}\n"
-        f"next: {where}make serve"
-    )
-
-
-def _grid(header: Sequence[str], rows: Sequence[Sequence[str]], align: str) -> list[str]:
-    """Lines of cells in columns; ``align`` holds ``<`` or ``>`` for each column."""
-    table = [header, *rows]
-    widths = [max(len(row[index]) for row in table) for index in range(len(header))]
-    return [
-        "  "
-        + "  ".join(
-            f"{cell:{side}{width}}" for cell, side, width in zip(row, align, widths, strict=True)
-        ).rstrip()
-        for row in table
-    ]
+    return f"bundle: {out}, model {manifest.name} version {manifest.version}{synthetic}"

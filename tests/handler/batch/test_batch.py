@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
 import gzip
 import io
 import json
+import lzma
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -276,13 +278,36 @@ def test_every_kind_of_bad_row(cloud: S3, model: Model) -> None:
 
 
 @pytest.mark.parametrize(
-    "pack", [gzip.compress, lambda data: gzip.compress(data[:50]) + gzip.compress(data[50:]), zstd]
+    "pack",
+    [
+        gzip.compress,
+        lambda data: gzip.compress(data[:50]) + gzip.compress(data[50:]),
+        zstd,
+        bz2.compress,
+        lzma.compress,
+    ],
 )
 def test_packed_files(cloud: S3, model: Model, pack: Any) -> None:
     bucket = cloud.bucket()
     cloud.put(bucket, "incoming/c.csv.gz", pack(CUSTOMERS))
     score(model, bucket, "incoming/c.csv.gz")
     assert_right(cloud, bucket, "incoming/c.csv.gz")
+
+
+@pytest.mark.parametrize(("encoding", "name"), [("utf-16", "UTF-16"), ("cp1252", "Windows-1252")])
+@pytest.mark.parametrize("size", [64, 1 << 20])
+def test_another_encoding_is_read_and_written_as_utf8(
+    cloud: S3, model: Model, encoding: str, name: str, size: int
+) -> None:
+    bucket = cloud.bucket()
+    text = CUSTOMERS.decode() + "45,Köln €,0,5\n" * 30 + "x,Zürich,0,5\n"
+    cloud.put(bucket, "incoming/c.csv", text.encode(encoding))
+    batch = Batch(model, Settings(block_bytes=size), Storage(allow_http=True))
+    batch.score(Location("s3", bucket, "incoming/c.csv"), Location("s3", bucket, "scored/incoming/c.csv"))
+    predictions, rejected, summary = outputs(cloud, bucket)
+    assert [row[1] for row in predictions].count("Köln €") == 30
+    assert rejected[-1][:1] + rejected[-1][-1:] == [str(text.count("\n")), "x,Zürich,0,5"]
+    assert summary["encoding"] == name
 
 
 @pytest.mark.parametrize(
@@ -292,8 +317,10 @@ def test_packed_files(cloud: S3, model: Model, pack: Any) -> None:
         (gzip.compress(CUSTOMERS)[:12] + b"x" * 200, "corrupt"),
         (zstd(CUSTOMERS * 1000)[:-5], "truncated"),
         (CUSTOMERS + b'1,"never closed,0,5\n2,x,0,5\n', "unclosed_quote"),
-        (CUSTOMERS.decode().encode("utf-16"), "not_utf8"),
-        (CUSTOMERS + "1,Köln,0,5\n".encode("latin-1"), "not_utf8"),
+        (CUSTOMERS.decode().encode("utf-16")[:-1], "not_utf8"),
+        (CUSTOMERS + "1,Köln,0,5\n".encode() + "1,Köln,0,5\n".encode("latin-1"), "not_utf8"),
+        (CUSTOMERS + b"1,K\x81ln,0,5\n", "not_utf8"),
+        (b"\x89PNG\r\n\x1a\n", "not_a_csv"),
         (b"age,note\n1,2\n", "missing"),
         (b"\n", "empty"),
         (b"\x00" * 100, "not_a_csv"),

@@ -15,17 +15,17 @@ from hypothesis import strategies as st
 from handler.bundle import Feature
 from handler.errors import InvalidCsv, InvalidRecords, MissingColumns
 from handler.schema import Record, Schema
+from handler.tables import formats, reading, records, writing
 from handler.tables import header as headers
-from handler.tables import reading, records, writing
 from handler.tables.header import DELIMITERS, header
 from handler.tables.rows import Layout, Rows
 
 SCHEMA = Schema(
     [
         Feature("age", "integer"),
-        Feature("income", "number", nullable=True),
+        Feature("income", "number", nullable=True, missing_words=("na", "nan", "-")),
         Feature("member", "boolean"),
-        Feature("city", "category", nullable=True, categories=("Köln", "Rome, IT"), open=False),
+        Feature("city", "category", True, categories=("Köln", "Rome, IT"), missing_words=("na",)),
     ]
 )
 HEADER = ["id", "age", "income", "member", "city"]
@@ -110,7 +110,8 @@ def assert_same(data: bytes, delimiter: str, size: int) -> None:
 CELLS = st.sampled_from(
     ["1", "45", "45.0", "45.5", "", " 7 ", "\t8", "1e3", "1e400", "nan", "-inf", "1_0", "٣", "0x10", "+.5",
      "007", "9007199254740993", "yes", "No", "TRUE", "t", "2", "Köln", "Rome, IT", "Rom", "x;y", "a|b",
-     "a\tb", 'say "hi"', "line\nbreak", "cr\r\nlf", "lone\rcr", "  ", "\x0b", "\u2028", "'", "\x00"]
+     "a\tb", 'say "hi"', "line\nbreak", "cr\r\nlf", "lone\rcr", "  ", "\x0b", "\u2028", "'", "\x00",
+     "NA", "NaN", "-nan", " na\t", "-", " Köln "]
 )  # fmt: skip
 ROWS = st.lists(
     st.one_of(
@@ -217,17 +218,43 @@ def test_the_output_keeps_every_cell_as_it_was() -> None:
         assert [float(row[6]) for row in found] == doubles.tolist()
 
 
+@pytest.mark.parametrize("delimiter", DELIMITERS)
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+def test_a_rejected_row_does_not_make_the_others_of_its_block_be_read_one_by_one(
+    delimiter: str, quoting: int
+) -> None:
+    rows = [["two\nlines", "45", "2.5", "yes", "Rome, IT"], ["", "46", "NA", "no", " Köln "]] * 2000
+    rows[700] = ["", "x", "2.5", "yes", "Köln"]
+    rows[3999] = ["", "47", "1e400", "yes", 'say "hi"']
+    head = delimiter.join(HEADER).encode() + b"\n" + written(rows, delimiter, "\n", quoting)
+    layout, rest, line = header([head], SCHEMA)
+    (block,) = records.blocks(rest, delimiter, line, 1 << 20)
+    read = reading.read(block, layout, SCHEMA)
+    assert not isinstance(read.text, list)
+    assert (read.total, read.text.height) == (4000, 3998)
+    found = [(each.index, each.line, each.column, each.code) for each in read.rejects]
+    assert found == [(700, 1052, "age", "not_a_number"), (3999, 6000, "income", "not_finite")]
+    assert read.rejects[0].row == written([rows[700]], delimiter, "", quoting).decode()
+    assert read.columns["city"].tolist()[:2] == ["Rome, IT", "Köln"]
+    assert_text_kept(block.data.decode(), read, layout)
+
+
 @pytest.mark.parametrize(
     ("data", "code", "told"),
     [
         (b"", "empty", "empty"),
         (b"\n\n", "empty", "empty"),
-        ("age,income\n".encode("utf-16"), "not_utf8", "UTF-16"),
         ("age,income\n".encode("utf-16-le"), "not_a_csv", "UTF-16"),
         (b"\x1f\x8b\x08junk", "not_a_csv", "gzip"),
         (b"PK\x03\x04junk", "not_a_csv", "Excel"),
         (b"\x00\x01\x02\x03", "not_a_csv", "binary"),
-        ("größe,age\n".encode("latin-1"), "not_utf8", "Latin-1"),
+        (b"gr\x81\xe4e,age\n", "not_utf8", "Latin-1"),
+        ("größe,".encode() + "größe\n".encode("latin-1"), "not_utf8", "Latin-1"),
+        (b"\x89PNG\r\n\x1a\n", "not_a_csv", "PNG"),
+        (b"RIFF\x12\x07\x00WAVE", "not_a_csv", "binary"),
+        (b" \n<!DOCTYPE html><table>", "not_a_csv", "HTML"),
+        (b'[{"age": 1, "income": 2}]', "not_a_csv", "JSON"),
+        (b'{\n "cells": [], "nbformat": 4}', "not_a_csv", "notebook"),
         (b"age,age,income,member,city\n", "repeated", "'age'"),
         (b"id\n", "missing", "age, income, member, city"),
         (b"id;age;income;member\n", "missing", "4 semicolon-separated columns and lacks: city"),
@@ -235,7 +262,7 @@ def test_the_output_keeps_every_cell_as_it_was() -> None:
 )
 def test_what_is_no_csv_is_refused_by_name(data: bytes, code: str, told: str) -> None:
     with pytest.raises(InvalidCsv) as caught:
-        header([data], SCHEMA)
+        formats.opened([data], SCHEMA, 1000)
     assert caught.value.code == code
     assert told in str(caught.value)
     assert isinstance(caught.value, MissingColumns) == (code == "missing")

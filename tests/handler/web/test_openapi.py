@@ -151,7 +151,8 @@ VALUES = (
     *(None, True, False, 0, 1, 1.0, 2, -3, 4.5, 2**53 - 1, 2**53, -(2**53), 10**400, 3.5e38, -1e308),
     *("", " ", "0", "1", "yes", "N", "true", "2", "Oslo", "oslo", "web", "\x00", [], {}, ["Oslo"]),
 )
-UNSAID = {("member", "N")}  # any letter case and blanks around are taken, and not worth an enum's while
+#: Any letter case and blanks around are taken, and not worth an enum's while.
+UNSAID = {("member", "N"), ("city", " ")}
 
 
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: repr(value)[:20])
@@ -166,6 +167,66 @@ def test_the_document_and_the_schema_take_the_same_values(kind: str, nullable: b
     except InvalidRecords:
         taken = False
     assert takes(feature, value) == (taken and (kind, value) not in UNSAID)
+
+
+FEE = Feature("fee", "number", True, 0.5, 2000, format="1.234,5 €", missing_words=("na", "-"))
+PLACE = Feature("place", "category", True, categories=("Rome",), open=True, missing_words=("na", "n/a"))
+
+
+def test_a_spelled_number_is_a_number_in_json_and_a_text_in_the_query() -> None:
+    golden = ({"record": {"fee": 1500.25, "place": "Rome"}, "prediction": 0},)
+    document = described(FEE, PLACE, golden=golden)
+    openapi_spec_validator.validate(document)
+    fee, place = document["paths"]["/predict"]["get"]["parameters"]
+    assert fee["schema"]["type"] == "string"
+    assert fee["example"] == "1.500,25 €"
+    assert "spelled as `1.234,5 €`" in fee["description"]
+    assert "`na`, `-`" in fee["description"]
+    assert "`na`, `n/a`" in place["description"]
+    query = jsonschema.Draft202012Validator(fee["schema"])
+    for text in (
+        "1.234,5 €",
+        "5",
+        "\u22125 €",
+        "€ 5,25",
+        "",
+        " NA ",
+        "-",
+        "1.5",
+        "1,5,5",
+        "nan",
+        "x",
+        "$5",
+    ):
+        try:
+            Schema([FEE]).from_query([("fee", text)])
+            taken = True
+        except InvalidRecords:
+            taken = False
+        assert query.is_valid(text) == taken, text
+    record = document["components"]["schemas"]["Record"]["properties"]
+    assert record["fee"]["type"] == ["number", "null"]
+    assert "`na`" not in record["fee"]["description"]
+    assert "`na`, `n/a`" in record["place"]["description"]
+    body = document["paths"]["/predict"]["post"]["requestBody"]["content"]["text/csv"]
+    assert body["example"] == 'fee,place\n"1.500,25 €",Rome\n'
+
+
+def test_an_ignored_column_may_be_there_and_is_read_by_no_one() -> None:
+    document = described(AGE, ignored=("note", "price"))
+    openapi_spec_validator.validate(document)
+    record = document["components"]["schemas"]["Record"]
+    assert record["required"] == ["age"]
+    assert record["properties"]["note"] == {"description": openapi.IGNORED}
+    checked = jsonschema.Draft202012Validator(record)
+    assert checked.is_valid({"age": 1, "note": ["x"], "price": None})
+    assert not checked.is_valid({"age": 1, "notes": 1})
+    parameters = document["paths"]["/predict"]["get"]["parameters"]
+    assert [(each["name"], each.get("required", False)) for each in parameters] == [
+        ("age", True),
+        ("note", False),
+        ("price", False),
+    ]
 
 
 def test_examples_are_golden_rows_that_fit_their_own_schemas(trained: Manifest) -> None:

@@ -112,9 +112,8 @@ def checked(gate: Gate, estimator: Any, contract: Contract) -> None:
         if not finding.answers_too_much:
             break
     assert finding.reason is None
-    program = gate.compare(
-        RowByRow(RowProgram(compile_program(graph, contract, gate.adversarial)), contract)
-    )
+    content = compile_program(graph, contract, gate.adversarial).content
+    program = gate.compare(RowByRow(RowProgram(content), contract))
     assert program.reason is None
     for each in (finding, program):
         assert each.largest_difference is not None

@@ -1,0 +1,529 @@
+"""What one column holds: a feature, of which kind and in which spelling, or nothing to learn from.
+
+It is inferred from all cells, by the rules that serving applies to requests (``handler.schema``), so that
+the two cannot differ: whatever training does to a cell, serving does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from handler.bundle import Feature, Kind
+from handler.schema import (
+    BLANKS,
+    LARGEST_INTEGER,
+    LARGEST_NUMBER,
+    LONGEST_TEXT,
+    MEANING,
+    NUMBER,
+    InvalidValue,
+    Schema,
+    Value,
+    parse_text,
+)
+from handler.spelling import format_of
+from training.data import dates
+from training.data.notes import Note
+from training.errors import TrainingError
+
+#: What spells a missing value, in lower case, beside the empty cell: among numbers, dates and booleans, and
+#: among categories, where "none" and "-" may be levels.
+MISSING_NUMBERS = ("na", "n/a", "nan", "null", "nil", "-", "?", ".")
+MISSING_TEXTS = ("na", "n/a", "nan", "null")
+#: Words that are missing values too, where a column of numbers has them.
+MISSING_AMONG_NUMBERS = ("#n/a", "none")
+INFINITIES = ("inf", "-inf", "+inf", "infinity", "-infinity", "+infinity")
+NOT_NUMBERS = (*INFINITIES, "+nan", "-nan")
+BOOLEAN_WORDS = frozenset({"true", "false", "yes", "no", "t", "f", "y", "n"})
+#: The share of a column's cells that must be numbers for the others to be missing.
+FITTING = 0.95
+#: The most different texts that are emptied in a column of numbers.
+MOST_STRAYS = 20
+#: Beside texts, no more different numbers than these are levels of a category, such as 1, 2, 3 and 4+.
+MOST_LEVELS = 20
+#: A text column with more distinct values than this, most of them in a single row, is not a category.
+MANY_CATEGORIES = 50
+#: From as many rows on, texts that differ in every row identify it.
+FEWEST_IDS = 20
+#: Words in a cell, on average, from which on texts are free text: where they repeat, and where none does.
+SEVERAL_WORDS, MANY_WORDS = 2, 5
+#: What a vectorizer takes for a word.
+WORD = r"\b\w\w+\b"
+#: Of a column of free text, the texts that the proof knows are between as many and twice as many.
+MOST_TEXTS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One feature's values, as a scorer takes them: float64 with NaN where missing, or ``str`` objects."""
+
+    feature: Feature
+    values: np.ndarray
+    missing: int
+    distinct: int
+    notes: tuple[Note, ...] = ()
+
+    @property
+    def typical(self) -> Value:
+        """The most frequent text, or the median, rounded down for all but a number."""
+        if self.feature.is_text:
+            (most,) = Counter(self.values[self.values != ""].tolist()).most_common(1)
+            return str(most[0])
+        median = float(np.nanmedian(self.values))
+        return median if self.feature.kind == "number" else float(math.floor(median))
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A column that is not a feature, and the note that says why.
+
+    ``kind``: what ``--kind`` could take it as, all the same.
+    """
+
+    name: str
+    role: Literal["ignored", "id"]
+    note: Note
+    kind: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """What the user states about a column: its kind, the format of its cells, and that it may have gaps."""
+
+    kind: Kind | None = None
+    format: str | None = None
+    nullable: bool = False
+
+
+class Misfit(TrainingError):
+    """Cells are not of the kind that is stated. ``kind``: the one to state instead, where that is known."""
+
+    def __init__(self, name: str, message: str, kind: str | None = None) -> None:
+        self.name = name
+        self.kind = kind
+        super().__init__(message)
+
+
+def column(name: str, cells: pl.Series, stated: Stated, delimiter: str) -> Column | LeftOut:
+    """What the cells are; raises ``Misfit`` where they are not of the kind that is stated.
+
+    ``delimiter``: of the file, beside which commas mean different things in numbers.
+    """
+    kind = stated.kind
+    made = forced(name, kind, cells, stated.format) if kind else infer(name, cells, delimiter)
+    if stated.nullable and isinstance(made, Column):
+        return replace(made, feature=with_gaps(made.feature))
+    return made
+
+
+def with_gaps(feature: Feature, words: Sequence[str] = ()) -> Feature:
+    """The feature, which may be missing, and is where its text is one of ``words``."""
+    usual = {"text": (), "category": MISSING_TEXTS}.get(feature.kind, MISSING_NUMBERS)
+    all_words = dict.fromkeys((*usual, *feature.missing_words, *(word.lower() for word in words)))
+    return feature._replace(nullable=True, missing_words=tuple(all_words))
+
+
+def forced(name: str, kind: Kind, cells: pl.Series, format: str | None = None) -> Column:
+    """One feature of the kind that the user states; raises ``Misfit`` for cells of another."""
+    if kind == "text":
+        return _free_text(name, cells)
+    texts = cells.str.strip_chars(BLANKS)
+    if kind == "category":
+        return _category(name, texts)
+    if kind == "date" and format is None:
+        format = _format_of_dates(name, texts)
+    values, refused = parse(_reader(name, kind, format), texts)
+    if refused:
+        rows = int(texts.is_in(list(refused)).sum())
+        spelled = f", spelled as {format}" if format else ""
+        raise Misfit(
+            name,
+            f"column '{name}' must be {MEANING[kind]}{spelled} (--kind), and {rows:,} of its cells are "
+            f"not, such as '{min(refused)[:30]}'",
+        )
+    return _of_numbers(name, kind, values, format)
+
+
+def _format_of_dates(name: str, texts: pl.Series) -> str | None:
+    """The format of dates, where only their kind is stated; raises ``Misfit`` where it could be either."""
+    try:
+        return dates.format_of(texts.filter(~missing(texts, MISSING_NUMBERS)))
+    except dates.AmbiguousDates as error:
+        message = f"column '{name}' holds dates that could be {error}; state which it is"
+        raise Misfit(name, message, f"date:{error.formats[0]}") from error
+
+
+def infer(name: str, cells: pl.Series, delimiter: str = ",") -> Column | LeftOut:
+    """One feature from its cells, or why it is none."""
+    texts = cells.str.strip_chars(BLANKS)
+    made = _inferred(name, cells, texts, delimiter)
+    if isinstance(made, Column) and made.missing and made.feature.missing_words:
+        return _with_words_noted(made, texts)
+    return made
+
+
+def _with_words_noted(made: Column, texts: pl.Series) -> Column:
+    """The column, with a note on the words that were taken as missing values."""
+    usual = (*with_gaps(made.feature._replace(missing_words=())).missing_words, *MISSING_AMONG_NUMBERS)
+    gone = made.values == "" if made.feature.is_text else np.isnan(made.values)
+    words = texts.filter(pl.Series(gone) & texts.str.to_lowercase().is_in(usual)).unique().sort()
+    if not len(words):
+        return made
+    shown = ", ".join(f"'{word}'" for word in words[:5])
+    note = Note(
+        made.feature.name,
+        f"is missing where it is {shown}",
+        "are missing where they have a word such as NA or ? for that",
+    )
+    return replace(made, notes=(*made.notes, note))
+
+
+def _inferred(name: str, cells: pl.Series, texts: pl.Series, delimiter: str) -> Column | LeftOut:
+    numbers = Numbers.read(name, texts, delimiter)
+    if numbers.are_the_column:
+        return _constant(numbers.column())
+    words = texts.filter(~missing(texts, MISSING_TEXTS))
+    if not len(words):
+        return LeftOut(
+            name,
+            "ignored",
+            Note(
+                name,
+                "has no value in any row, and is left out",
+                "have no value in any row, and are left out",
+            ),
+        )
+    levels = words.unique()
+    return (
+        _date(name, texts)
+        or _boolean(name, texts, levels)
+        or _of_texts(name, cells, texts, words, levels, numbers)
+    )
+
+
+def missing(texts: pl.Series, words: Sequence[str]) -> pl.Series:
+    """Which of the texts are empty, or one of the words."""
+    return texts.str.to_lowercase().is_in(["", *words])
+
+
+def _constant(column: Column) -> Column | LeftOut:
+    """The column, unless each row has the same value."""
+    name, kind = column.feature.name, column.feature.kind
+    if column.distinct > 1 or column.missing:
+        return column
+    text = "has the same value in every row and is left out"
+    return LeftOut(
+        name, "ignored", Note(name, text, "have the same value in every row and are left out"), kind
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """A column read as numbers in one spelling: its ``values``, NaN for a cell that is not one.
+
+    ``strays`` are the texts that are neither numbers nor missing, ``beyond`` the numbers that are not
+    finite, or over 3.4e38, and ``words`` those for a missing value that stand for one among numbers alone.
+    Where there are any, ``levels`` counts the different texts but for the missing ones, and ``known`` their
+    rows.
+    """
+
+    name: str
+    values: np.ndarray
+    format: str | None
+    strays: Collection[str]
+    beyond: Collection[str]
+    words: Collection[str]
+    rows_of_strays: int
+    rows_beyond: int
+    known: int
+    levels: int
+
+    @classmethod
+    def read(cls, name: str, texts: pl.Series, delimiter: str) -> Numbers:
+        """The column as plain numbers, or in the spelling that more of its cells fit."""
+        plain = cls._spelled(name, texts, None)
+        if not plain.strays:
+            return plain
+        known = texts.filter(~missing(texts, (*MISSING_NUMBERS, *MISSING_AMONG_NUMBERS)))
+        if (format := format_of(known, delimiter)) is None:
+            return plain
+        spelled = cls._spelled(name, texts, format)
+        return spelled if spelled.rows_of_strays < plain.rows_of_strays else plain
+
+    @classmethod
+    def _spelled(cls, name: str, texts: pl.Series, format: str | None) -> Numbers:
+        values, refused = parse(_reader(name, "number", format), texts)
+        if not refused:
+            return cls(name, values, format, (), (), (), 0, 0, 0, 0)
+        beyond = {text for text, code in refused.items() if code in ("not_finite", "out_of_range")}
+        strays, words = refused.keys() - beyond, set()
+        if len(strays) <= 2 * MOST_STRAYS:
+            words = {text for text in strays if text.lower() in MISSING_AMONG_NUMBERS}
+            strays -= words
+        known = texts.filter(~missing(texts, (*MISSING_NUMBERS, *MISSING_AMONG_NUMBERS)))
+        return cls(
+            name,
+            np.where(np.abs(values) <= LARGEST_NUMBER, values, np.nan),
+            format,
+            strays,
+            beyond,
+            words,
+            int(known.is_in(list(strays)).sum()),
+            int(known.is_in(list(beyond)).sum()),
+            len(known),
+            known.n_unique(),
+        )
+
+    @property
+    def rows(self) -> int:
+        """The rows that hold a number."""
+        return len(self.values) - int(np.isnan(self.values).sum())
+
+    @property
+    def distinct(self) -> int:
+        """How many different texts are numbers, where there are other texts."""
+        return self.levels - len(self.strays) - len(self.beyond)
+
+    @property
+    def are_the_column(self) -> bool:
+        """Whether the column is one of numbers, with few texts in it."""
+        if np.isnan(self.values).all() or len(self.beyond) > MOST_STRAYS:
+            return False
+        return not self.strays or (self.are_most and self.rows_of_strays <= (1 - FITTING) * self.known)
+
+    @property
+    def are_most(self) -> bool:
+        """Whether it is better taken as numbers, with some texts in it, than left out."""
+        return (
+            self.distinct > MOST_LEVELS
+            and len(self.strays) <= MOST_STRAYS
+            and all(text == text.strip() for text in self.strays)
+            and 2 * self.distinct >= self.levels
+            and 2 * self.rows_of_strays <= self.known
+        )
+
+    def column(self) -> Column:
+        name, notes = self.name, []
+        if self.format is not None:
+            notes.append(Note(name, f"is read as numbers such as {self.format}"))
+        if self.strays:
+            notes.append(_emptied(name, "numbers", self.strays, self.rows_of_strays))
+        if self.beyond:
+            notes.append(
+                Note(
+                    name,
+                    f"is infinite, or over 3.4e38, in {count(self.rows_beyond)}, which is taken as missing",
+                    "are infinite, or over 3.4e38, in some rows, which is taken as missing",
+                )
+            )
+        known = self.values[~np.isnan(self.values)]
+        whole = not (known % 1).any() and np.abs(known).max() <= LARGEST_INTEGER
+        infinite = INFINITIES if self.beyond else ()
+        words = [*sorted(self.words), *sorted(self.strays), *infinite, *sorted(self.beyond)]
+        made = _of_numbers(name, "integer" if whole else "number", self.values, self.format, words)
+        return replace(made, notes=(*notes, *made.notes))
+
+
+def count(rows: int) -> str:
+    return f"{rows:,} {'row' if rows == 1 else 'rows'}"
+
+
+def _date(name: str, texts: pl.Series) -> Column | LeftOut | None:
+    """A column of dates; one whose days and months cannot be told apart is left out."""
+    known = texts.filter(~missing(texts, (*MISSING_NUMBERS, *MISSING_AMONG_NUMBERS)))
+    try:
+        format = dates.format_of(known)
+    except dates.AmbiguousDates as error:
+        either = " or ".join(f"--kind '{name}=date:{each}'" for each in error.formats)
+        text = f"holds dates that could be {error}, and is left out: state which it is, {either}"
+        return LeftOut(name, "ignored", Note(name, text), f"date:{error.formats[0]}")
+    if format is None:
+        return None
+    values, refused = parse(_reader(name, "date", format), texts)
+    strays = sorted(text for text in refused if text.lower() not in MISSING_AMONG_NUMBERS)
+    if len(refused) > MOST_STRAYS or any(text != text.strip() for text in refused):
+        return None
+    rows = int(texts.is_in(strays).sum())
+    made = _of_numbers(name, "date", values, format, sorted(refused))
+    note = Note(
+        name,
+        f"is read as dates of the format {format} (--kind '{name}=category' leaves them as they are)",
+    )
+    return replace(made, notes=(note, *([_emptied(name, "dates", strays, rows)] if strays else [])))
+
+
+def _emptied(name: str, what: str, strays: Collection[str], rows: int) -> Note:
+    """A note on a few texts in a column that are taken as missing."""
+    shown = ", ".join(f"'{text[:30]}'" for text in sorted(strays)[:3]) + (
+        ", ..." if len(strays) > 3 else ""
+    )
+    return Note(
+        name,
+        f"holds {what}, and in {count(rows)} {shown}, which is taken as missing "
+        f"(--kind '{name}=category' keeps it)",
+        f"hold {what}, and in a few rows texts, which are taken as missing",
+    )
+
+
+def _boolean(name: str, texts: pl.Series, levels: pl.Series) -> Column | None:
+    if len(levels) > MANY_CATEGORIES:
+        return None
+    words = set(levels.str.to_lowercase().unique()) - {*MISSING_NUMBERS}
+    if not words <= BOOLEAN_WORDS:
+        return None
+    truths, _ = parse(_reader(name, "boolean"), texts)
+    return _of_numbers(name, "boolean", truths) if len(np.unique(truths[~np.isnan(truths)])) == 2 else None
+
+
+def _of_numbers(
+    name: str, kind: Kind, values: np.ndarray, format: str | None = None, words: Sequence[str] = ()
+) -> Column:
+    """A feature of doubles; ``words`` are its missing ones beside the usual. Raises ``Misfit``."""
+    known = values[~np.isnan(values)]
+    if not len(known):
+        raise Misfit(name, f"column '{name}' is empty")
+    missing, distinct = len(values) - len(known), len(np.unique(known))
+    feature = Feature(name, kind, minimum=float(known.min()), maximum=float(known.max()), format=format)
+    numbered = kind == "integer" and distinct == len(values) > MANY_CATEGORIES
+    note = Note(
+        name,
+        "differs in every row; if it only identifies the row, name it with --id",
+        "differ in every row; those that only identify the row are named with --id",
+    )
+    if missing:
+        feature = with_gaps(feature, words)
+    return Column(feature, values, missing, distinct, (note,) if numbered else ())
+
+
+def _of_texts(
+    name: str, cells: pl.Series, texts: pl.Series, known: pl.Series, levels: pl.Series, numbers: Numbers
+) -> Column | LeftOut:
+    """A column of texts: a category, free text, an id, or nothing that can be learnt from.
+
+    ``known`` are the texts that are there, and ``levels`` the different ones.
+    """
+    rows, distinct = len(known), len(levels)
+    words = float(levels.str.count_matches(WORD).mean() or 0)  # type: ignore[arg-type]
+    differ = distinct == rows >= FEWEST_IDS
+    if distinct <= max(MANY_CATEGORIES, rows / 2) and not differ:
+        made = _category(name, texts)
+        if numbers.distinct > 0 and numbers.strays:
+            made = replace(made, notes=(_mixed(name, min(numbers.strays)),))
+        return _constant(made)
+    if words >= (MANY_WORDS if differ else SEVERAL_WORDS):
+        longest = int(cells.str.len_chars().max() or 0)  # type: ignore[arg-type]
+        if longest > LONGEST_TEXT:
+            why = f"has texts of up to {longest:,} characters, over {LONGEST_TEXT:,}, and is left out"
+            return LeftOut(name, "ignored", Note(name, why))
+        made = _free_text(name, cells)
+        note = Note(
+            name,
+            f"is taken as free text (--kind '{name}=category' takes it as a category)",
+            "are taken as free text (--kind 'NAME=category' takes one as a category)",
+        )
+        return replace(made, notes=(note,))
+    if numbers.are_most:
+        return numbers.column()
+    single = levels.str.contains(r"\s").mean()
+    if differ or (distinct > FITTING * rows and not single):
+        return LeftOut(
+            name,
+            "id",
+            Note(
+                name,
+                "identifies the row, as its texts differ: it is carried through, and is not a feature "
+                f"(--kind '{name}=category' makes it one)",
+                "identify the row, as their texts differ: they are carried through, and are not features "
+                "(--kind 'NAME=category' makes one of them a feature)",
+            ),
+            "category",
+        )
+    also = f", and numbers beside '{min(numbers.strays)[:30]}'" if numbers.distinct > 0 else ""
+    return LeftOut(
+        name,
+        "ignored",
+        Note(
+            name,
+            f"has {distinct:,} different texts in {count(rows)}{also}, and is left out: too many for a "
+            f"category (--kind '{name}=category' or '{name}=text' makes it a feature, --id '{name}' "
+            "carries it through)",
+            "have too many different texts for a category, and are left out (--kind 'NAME=category' or "
+            "'NAME=text' makes one a feature, --id NAME carries it through)",
+        ),
+        "category",
+    )
+
+
+def _mixed(name: str, stranger: str) -> Note:
+    return Note(
+        name,
+        f"is taken as a category, since '{stranger[:30]}' is not a number",
+        "are taken as categories, since some of their cells are not numbers",
+    )
+
+
+def _category(name: str, texts: pl.Series) -> Column:
+    """Texts without blanks around them as categories; raises ``Misfit`` where all are missing."""
+    gone = missing(texts, MISSING_TEXTS)
+    known = texts.filter(~gone)
+    if not len(known):
+        raise Misfit(name, f"column '{name}' is empty")
+    feature = Feature(name, "category", categories=tuple(sorted(known.unique())))
+    if gone.any():
+        feature = with_gaps(feature)
+        texts = texts.zip_with(~gone, pl.Series([""]))
+    values = np.array(texts.to_list(), dtype=object)
+    return Column(feature, values, len(texts) - len(known), len(feature.categories))
+
+
+def _free_text(name: str, cells: pl.Series) -> Column:
+    """A column of free text, with some of its texts as ``categories``, for the proof."""
+    if (too_long := int((cells.str.len_chars() > LONGEST_TEXT).sum())) > 0:
+        raise Misfit(
+            name,
+            f"column '{name}' has a text of over {LONGEST_TEXT:,} characters in {count(too_long)}; "
+            "shorten or remove them",
+        )
+    known = sorted(cells.filter(cells != "").unique())
+    missing = int((cells == "").sum())
+    if not known:
+        raise Misfit(name, f"column '{name}' is empty")
+    some = tuple(known[:: max(1, len(known) // MOST_TEXTS)])
+    feature = Feature(name, "text", missing > 0, categories=some)
+    return Column(feature, np.array(cells.to_list(), dtype=object), missing, len(known))
+
+
+def _reader(name: str, kind: Kind, format: str | None = None) -> Feature:
+    """A feature of the kind, by which cells are read: it may be missing."""
+    return with_gaps(Feature(name, kind, format=format))
+
+
+def parse(feature: Feature, cells: pl.Series) -> tuple[np.ndarray, dict[str, str]]:
+    """The cells' values as serving reads them, and the texts that it refuses, each with its code."""
+    values, doubtful = Schema((feature,)).parse_series(feature, cells)
+    if doubtful is None:
+        return values, {}
+    unsure = cells.filter(pl.Series(doubtful)).unique()
+    sound: dict[str, float] = {}
+    refused: dict[str, str] = {}
+    if feature.format is None and feature.kind in ("integer", "number"):  # most columns, and the longest
+        likely = unsure.str.contains(f"^(?:{NUMBER.pattern})$") | missing(
+            unsure, (*feature.missing_words, *NOT_NUMBERS)
+        )
+        refused = dict.fromkeys(unsure.filter(~likely), "not_a_number")
+        unsure = unsure.filter(likely)
+    for text in unsure:
+        try:
+            sound[text] = float(parse_text(feature, text))
+        except InvalidValue as error:
+            refused[text] = error.code
+    if sound:
+        values = np.array([sound.get(text, value) for text, value in zip(cells, values, strict=True)])
+    return values, refused

@@ -1,0 +1,100 @@
+"""Features that alone predict the target almost perfectly: often they are known only afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from training.data.kinds import Column
+from training.data.notes import Note
+from training.data.targets import Target
+
+#: The rows that are looked at, and the fewest that say anything.
+MOST_ROWS, FEWEST_ROWS = 5_000, 20
+#: The share of rows that a feature predicts alone to be suspected, and the largest that a guess may reach.
+ALMOST_ALL, AT_MOST_GUESSED = 0.99, 0.95
+#: The least correlation with a quantity.
+CORRELATION = 0.999
+#: The rows in which a value, or a run of values, must predict the same class to say anything.
+ROWS_OF_A_VALUE = 5
+#: A feature of more different numbers is looked at in the order of its values.
+MOST_VALUES = 50
+
+
+def notes(columns: Sequence[Column], target: Target | None) -> list[Note]:
+    """A note on each suspected feature."""
+    if target is None or len(target.labels) < FEWEST_ROWS:
+        return []
+    rows = np.arange(len(target.labels))
+    if len(rows) > MOST_ROWS:
+        rows = np.sort(np.random.default_rng(0).choice(rows, MOST_ROWS, replace=False))
+    if target.classifies:
+        _, classes = np.unique(target.labels[rows], return_inverse=True)
+        if np.bincount(classes).max() >= AT_MOST_GUESSED * len(classes):
+            return []
+        return [_note(each, target) for each in columns if _predicted(each, rows, classes) >= ALMOST_ALL]
+    if target.numbers is None:
+        return []
+    quantity = target.numbers[rows]
+    ranks = _ranks(quantity)
+    return [_note(each, target) for each in columns if _follows(each, rows, quantity, ranks)]
+
+
+def _note(column: Column, target: Target) -> Note:
+    name = column.feature.name
+    return Note(
+        name,
+        f"alone predicts '{target.name}' almost perfectly: if it is known only afterwards, leave it out "
+        f"(--drop '{name}')",
+        f"alone predict '{target.name}' almost perfectly, each of them: leave out what is known only "
+        "afterwards (--drop NAME)",
+    )
+
+
+def _predicted(column: Column, rows: np.ndarray, classes: np.ndarray) -> float:
+    """The share of rows whose class follows from the value; one in few rows, or missing, says nothing."""
+    values = column.values[rows]
+    if column.feature.is_text or column.distinct <= MOST_VALUES:
+        if column.feature.kind == "text":
+            return 0.0
+        _, groups = np.unique(values.astype(str) if column.feature.is_text else values, return_inverse=True)
+        table = np.zeros((groups.max() + 1, classes.max() + 1), np.int64)
+        np.add.at(table, (groups, classes), 1)
+        sizes, most = table.sum(axis=1), table.max(axis=1)
+    else:
+        order = np.lexsort((classes, values))
+        starts = np.flatnonzero(np.r_[True, np.diff(classes[order]) != 0])
+        sizes = most = np.diff(np.r_[starts, len(order)])
+    return float(most[sizes >= ROWS_OF_A_VALUE].sum() / len(rows))
+
+
+def _follows(column: Column, rows: np.ndarray, quantity: np.ndarray, ranks: np.ndarray) -> bool:
+    """Whether the quantity rises or falls with the feature, in a line or by rank."""
+    if column.feature.is_text:
+        return False
+    values = column.values[rows]
+    known = ~np.isnan(values)
+    if known.sum() < max(FEWEST_ROWS, len(rows) / 2):
+        return False
+    values = values[known]
+    if values.min() == values.max():
+        return False
+    return bool(
+        _correlation(values, quantity[known]) > CORRELATION
+        or _correlation(_ranks(values), ranks[known] if known.all() else _ranks(quantity[known]))
+        > CORRELATION
+    )
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """The absolute value of Pearson's correlation; 0 where one of them does not vary."""
+    a, b = a - a.mean(), b - b.mean()
+    scale = np.sqrt((a @ a) * (b @ b))
+    return float(abs(a @ b) / scale) if scale > 0 else 0.0
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """The place of each value in their order, the same for equal ones."""
+    _, inverse = np.unique(values, return_inverse=True)
+    return inverse.astype(np.float64)

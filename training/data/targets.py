@@ -1,0 +1,165 @@
+"""The column that is to be predicted: classes or a quantity, and the rows that have it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from handler.schema import BLANKS
+from training.data import kinds
+from training.data.notes import Note, Problem
+
+#: Whole numbers are classes, unless the pipeline says otherwise, where there are no more of them than
+#: these, and so many rows of each on average.
+MOST_CLASSES = 20
+ROWS_OF_A_CLASS = 10
+#: With fewer rows than these, because the others have no target, nothing is learnt.
+FEWEST_ROWS = 20
+#: Words for a missing target, in lower case: of numbers, and of texts, where "none" and "-" may be classes.
+MISSING_NUMBERS = (*kinds.MISSING_NUMBERS, *kinds.MISSING_AMONG_NUMBERS)
+MISSING_TEXTS = (*kinds.MISSING_TEXTS, "#n/a")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is to be predicted in the rows that are ``kept``, as indices into the table that was read.
+
+    ``labels``: the rows' classes, int64 where every text is a plain integer, else the texts. ``numbers``:
+    the doubles, where every cell is a number. ``classifies``: whether the values are classes, rather than
+    numbers of a quantity. ``mixed``: what is wrong, in a sentence, where a few cells are texts among the
+    numbers of a quantity.
+    """
+
+    name: str
+    kept: np.ndarray
+    labels: np.ndarray
+    numbers: np.ndarray | None
+    distinct: int
+    classifies: bool
+    mixed: str = ""
+    notes: tuple[Note, ...] = ()
+
+
+def read(name: str, cells: pl.Series, delimiter: str = ",") -> Target | Problem:
+    """The target of the rows that have one, or why it cannot be learnt."""
+    texts = cells.str.strip_chars(BLANKS)
+    numbers = kinds.Numbers.read(name, texts, delimiter)
+    quantity = numbers.rows > numbers.rows_of_strays
+    missing = kinds.missing(texts, MISSING_NUMBERS if quantity else MISSING_TEXTS)
+    if quantity and numbers.beyond:
+        missing |= texts.is_in(list(numbers.beyond))
+    notes: list[Note] = []
+    if missing.any():
+        problem, note = _without(name, texts, missing)
+        if problem is not None:
+            return problem
+        notes.append(note)
+    kept = np.flatnonzero(~missing.to_numpy())
+    texts, values = texts.filter(~missing), numbers.values[kept]
+    if texts.n_unique() < 2:
+        return _constant(name)
+    if quantity and not numbers.strays:
+        return _of_numbers(name, texts, kept, values, numbers.format, notes)
+    rows_of_strays = numbers.rows_of_strays
+    known = values[~np.isnan(values)]
+    if quantity and ((known % 1).any() or len(np.unique(known)) > MOST_CLASSES):
+        mixed = (
+            f"the target '{name}' holds numbers, and in {kinds.count(rows_of_strays)} another text, such "
+            f"as '{min(numbers.strays)[:30]}'; correct or empty those cells: rows without a target are "
+            "left out"
+        )
+        return Target(name, kept, _labels(texts), None, texts.n_unique(), True, mixed, tuple(notes))
+    return _of_texts(name, texts, kept, notes)
+
+
+def _constant(name: str) -> Problem:
+    return Problem(f"the target '{name}' has the same value in every row; nothing can be learnt")
+
+
+def _without(name: str, texts: pl.Series, missing: pl.Series) -> tuple[Problem | None, Note]:
+    """What to say of the rows without a target, and why the others are too few, if they are."""
+    gone, left = int(missing.sum()), len(texts) - int(missing.sum())
+    spelled = sorted(texts.filter(missing).unique())
+    shown = f" ({', '.join(text or 'empty' for text in spelled[:5])})" if any(spelled) else ""
+    rows = f"{kinds.count(gone)} of {len(texts):,}{shown}"
+    note = Note(name, f"is missing in {rows}, which are left out")
+    if left < gone:
+        why = "which is more than half"
+    elif left < FEWEST_ROWS:
+        why = f"and fewer than {FEWEST_ROWS} are left"
+    else:
+        return None, note
+    message = (
+        f"the target '{name}' is missing in {rows}, {why}; fill them, or name another target (--target)"
+    )
+    return Problem(message), note
+
+
+def _of_numbers(
+    name: str,
+    texts: pl.Series,
+    kept: np.ndarray,
+    values: np.ndarray,
+    format: str | None,
+    notes: Sequence[Note],
+) -> Target:
+    _, counts = np.unique(values, return_counts=True)
+    distinct, codes = len(counts), _are_codes(texts)
+    few = distinct <= MOST_CLASSES and counts.min() >= 2 and len(values) >= ROWS_OF_A_CLASS * distinct
+    whole = not (values % 1).any()
+    classifies = whole and (few or codes)
+    said = [*notes]
+    if format is not None:
+        said.append(Note(name, f"is read as numbers such as {format}"))
+    if whole and not classifies:
+        flag = " (--pipeline logistic predicts classes)" if counts.min() >= 2 else ""
+        text = f"has {distinct:,} different whole numbers in {kinds.count(len(values))}, which are taken as"
+        said.append(Note(name, f"{text} a quantity{flag}"))
+    return Target(name, kept, _labels(texts), values, distinct, classifies, notes=tuple(said))
+
+
+def _are_codes(texts: pl.Series) -> bool:
+    """Whether they are codes of one length, such as 01, 02 and 10, and not numbers of a quantity."""
+    return texts.str.len_chars().n_unique() == 1 and bool(texts.str.contains("^0[0-9]+$").any())
+
+
+def _of_texts(name: str, texts: pl.Series, kept: np.ndarray, notes: Sequence[Note]) -> Target | Problem:
+    """Texts as classes, without the rows of those that stand in one row only."""
+    alone = ~texts.is_duplicated()
+    left_out = int(alone.sum())
+    if not left_out:
+        return Target(name, kept, _labels(texts), None, texts.n_unique(), True, notes=tuple(notes))
+    single = sorted(texts.filter(alone))
+    if 2 * left_out > len(texts):
+        return Problem(
+            f"the target '{name}' holds texts, such as '{single[0][:30]}', of which most stand in one row "
+            "only: they are not classes; name another target (--target)"
+        )
+    texts, kept = texts.filter(~alone), kept[~alone.to_numpy()]
+    if texts.n_unique() < 2:
+        return _constant(name)
+    shown = ", ".join(f"'{text[:30]}'" for text in single[:3]) + (", ..." if left_out > 3 else "")
+    what = "class" if left_out == 1 else "classes"
+    note = Note(
+        name,
+        f"has {left_out:,} {what} of one row ({shown}), which {'is' if left_out == 1 else 'are'} left out: "
+        "a class needs rows to fit on and rows to hold out",
+    )
+    return Target(name, kept, _labels(texts), None, texts.n_unique(), True, notes=(*notes, note))
+
+
+def _labels(cells: pl.Series) -> np.ndarray:
+    """The classes: ``01``, ``1.0`` and what 64 bits cannot hold stay texts, and all others with them."""
+    if all(map(_is_plain_integer, cells.unique())):
+        return np.array(list(map(int, cells)), np.int64)
+    return np.array(cells.to_list(), dtype=object)
+
+
+def _is_plain_integer(text: str) -> bool:
+    try:
+        return str(number := int(text)) == text and -(2**63) <= number < 2**63
+    except ValueError:
+        return False
