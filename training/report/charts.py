@@ -47,9 +47,9 @@ def width_of(text: str) -> float:
 
 
 def cut(text: str, most: int) -> str:
-    """A text on one line, of at most so many characters."""
-    text = " ".join(text.split())
-    return text if len(text) <= most else text[: most - 1] + "…"
+    """A text on one line, of at most so many characters: its both ends, by which names are told apart."""
+    text, half = " ".join(text.split()), most // 2
+    return text if len(text) <= most else f"{text[: most - half - 1]}…{text[-half:]}"
 
 
 def shown(value: float) -> str:
