@@ -150,8 +150,8 @@ def package(
 ) -> Package:
     """Put the bundle of a fitted estimator at ``out``, whole or not at all.
 
-    ``exact``: let the exported forms differ by 1e-12 at most. ``other``: a model to compare with, of
-    ``comparison.loaded``. Raises ``TrainingError`` or ``BundleError``.
+    ``exact``: let the exported forms differ by 1e-12 at most. ``other``: a model to compare with.
+    Raises ``TrainingError`` or ``BundleError``.
     """
     estimator = JoblibScorer(fitted.estimator, fitted.contract)
     imported = fitted.imported

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from handler.bundle import DOCUMENTS, Manifest
+from handler.scoring.model import Model
 from training import bundling
 from training.data import columns, files, reading
 from training.data.columns import ColumnSpec
@@ -52,11 +53,7 @@ def train(options: Options, say: Say = print, export: Callable[..., bytes] | Non
     ``to_onnx``. Raises ``TrainingError`` or ``BundleError``, and then an earlier bundle is as it was.
     """
     _check(options)
-    other = None
-    if options.compare is not None:
-        from training.report import comparison
-
-        other = comparison.loaded(options.compare)
+    other = None if options.compare is None else Model.load(options.compare)
     progress = Progress.of(say)
     progress.expect(steps_to_come(options.threshold))
     table, flags, file = _read(options, progress)
