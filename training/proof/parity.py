@@ -28,9 +28,9 @@ STEADY, UNSTEADY = 1e-9, 1e-3
 STEADY_ROWS = 50
 #: The most rows held out that are compared, and the fewest rows that are compared in all.
 ROWS = 20_000
-#: What a one-row program may compute on all rows that it is compared on, in ``Program.work``: a second or
-#: two. There are so many of them at least, which have every edge: see ``rows.adversarial``.
-PROGRAMS_WORK = 5_000_000
+#: What a one-row program may compute on all rows that it is compared on, in ``Program.work``: a second. Of
+#: each set there are so many rows at least, and they have every edge: see ``rows.adversarial``.
+PROGRAMS_WORK = 2_000_000
 FEWEST_ROWS = 1000
 #: The most cells (rows by features) that are scored at once.
 CELLS = 4_000_000
