@@ -112,7 +112,7 @@ def _spelled(feature: Feature, text: str) -> float:
     if len(text) > LONGEST_VALUE:
         rule = f"must be {MEANING[feature.kind]}, of at most {LONGEST_VALUE} characters"
         raise InvalidValue("not_a_number", rule)
-    spelling = spelling_of(feature)
+    spelling = None if feature.format is None else spelling_of(feature)
     plain = spelling.plain(text) if spelling else text if NUMBER.fullmatch(text) else None
     if plain is not None:
         return _number(feature, float(plain))

@@ -116,6 +116,8 @@ def _number(decimal: str, thousands: str) -> str:
 MOST = 0.95
 #: How the number that a text spells can begin.
 START = f"^[+{MINUS}-]?{BLANK}(?:{SIGN})?{BLANK}[+{MINUS}-]?[,.]?[0-9]"
+#: Whole numbers, in which each dot parts thousands, and all of them are parted.
+PARTED = r"^[+-]?(?:[0-9]{1,3}|[1-9][0-9]{0,2}(?:\.[0-9]{3})+)$"
 #: Decimal and thousands marks, those first that are taken where several fit a column alike.
 MARKS = ((".", ""), (".", ","), (",", ""), (",", "."), (".", " "), (",", " "), (".", "'"), (",", "'"))
 #: The same for a file that is parted by semicolons, as files are where the comma is the decimal mark.
@@ -132,9 +134,10 @@ def format_of(texts: Iterable[str], delimiter: str = ",") -> str | None:
     What is ambiguous is judged over all cells: ``1,234`` is thousands where a cell has ``1,234.5`` or
     ``12,345,678``, and a decimal comma where a cell has ``1,5`` or ``0,123``. Where no cell decides, commas
     are decimal in a file that is parted by semicolons, else they part thousands. Dots that no cell decides
-    are decimal, as in a plain number, but part thousands beside a sign in such a file. A percent sign, or a
-    code of three letters, is the column's where more than half of the cells have it; of currency signs,
-    the most frequent is.
+    are decimal, as in a plain number; in a file of semicolons they part thousands beside a sign, and where
+    there are cells without a dot, all below 1,000 (``967`` beside ``12.345``). A percent sign, or a code of
+    three letters, is the column's where more than half of the cells have it; of currency signs, the most
+    frequent is.
     """
     import polars as pl
 
@@ -145,7 +148,12 @@ def format_of(texts: Iterable[str], delimiter: str = ",") -> str | None:
     if len(cells) == 0 or _count(distinct.str.contains(START), counts) < enough:
         return None
     plain = f"^[+-]?{_number('.', '')}$"
-    most, best = distinct.str.contains(plain).sum(), None
+    fits_plain = distinct.str.contains(plain)
+    if delimiter == ";":
+        whole = ~distinct.str.contains(".", literal=True)
+        if whole.any() and not (fits_plain & ~distinct.str.contains(PARTED)).any():
+            fits_plain &= whole
+    most, best = fits_plain.sum(), None
     for candidate in _candidates(distinct, counts, delimiter):
         fits = candidate.fits(distinct)
         if fits.sum() > most and 2 * fits.sum() >= len(distinct) and _count(fits, counts) >= enough:

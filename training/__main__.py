@@ -107,6 +107,7 @@ def _to_score(options: Mapping[str, Any]) -> Path | None:
 
 def _package(options: dict[str, Any], again: str, say: Progress) -> Manifest:
     """Bundle a fitted model; raises ``FunctionError``. ``again``: the command, for messages."""
+    options["kinds"] = {name: kind.partition(":")[0] for name, kind in options["kinds"].items()}
     options["classes"] = _pairs(options["classes"])
     options["names"] = tuple(filter(None, map(str.strip, options["names"].split(","))))
     options |= {name: tuple(options[name]) for name in ("ids", "trusted_types")}

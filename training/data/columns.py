@@ -115,7 +115,7 @@ def named_as(table: Table, given: str) -> str | None:
     if given in table.columns:
         return given
     raw = dict(table.cleaned)
-    name = raw.get(given, clean_name(given))
+    name = raw.get(given, clean_name(given.strip().strip('"')))
     return name if name in table.columns else None
 
 

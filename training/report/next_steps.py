@@ -62,5 +62,5 @@ def _handler() -> str:
 def _record(manifest: Manifest) -> str:
     """A record that the model was tried on, as ``predict`` takes it."""
     record = manifest.golden[0]["record"] if manifest.golden else {}
-    given = [each for each in manifest.features if record.get(each.name) is not None]
-    return " ".join(shlex.quote(f"{each.name}={to_text(each, record[each.name])}") for each in given)
+    known = [each for each in manifest.features if record.get(each.name) is not None]
+    return " ".join(shlex.quote(f"{each.name}={to_text(each, record[each.name])}") for each in known)
