@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m train
 def _run(words: Sequence[str], program: str) -> int:
     packages = words[:1] == ["package"]
     parser = _package_parser(f"{program} package") if packages else _parser(program)
-    options = vars(terminal.parsed(parser, words[packages:]))
+    options = vars(terminal.parsed(parser, words[packages:], ["package"]))
     as_json, quiet = options.pop("json"), options.pop("quiet")
     bundling.check_target(options["out"])
     options["kinds"] = dict(map(parse_kind, options.pop("kind")))

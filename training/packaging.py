@@ -171,9 +171,9 @@ def package(
     if compared is not None:
         measured["compared"] = compared.as_json()
     proven = prove(fitted, estimator, seed=seed, exact=exact, say=say, export=export)
-    with users_code("scoring the golden rows fails", say):
-        golden = rows.golden(proven.scorer, fitted.requested, fitted.typical, seed)
     with step(say, "drawing the model report"):
+        with users_code("scoring the golden rows fails", say):
+            golden = rows.golden(proven.scorer, fitted.requested, fitted.typical, seed)
         made = _described(fitted, scores, measured, proven, golden, compared)
     with step(say, "writing the bundle, and serving its golden rows from it"):
         bundling.write(out, *made, check=_rehearse)
@@ -222,7 +222,7 @@ def prove(
     ``rows_compared``: so many rows are compared, or as many more as the edges of the features need.
     """
     contract = fitted.contract
-    with step(say, "exporting to ONNX, and comparing the graph with scikit-learn"):
+    with step(say, "exporting to ONNX, and comparing the graph with scikit-learn") as tick:
         typical = dates.expanded_record(fitted.requested.features, fitted.typical)
         some = {name: values[:rows_compared] for name, values in fitted.given.items()}
         adversarial = rows.adversarial(
@@ -232,7 +232,8 @@ def prove(
             breakpoints(fitted.estimator, contract, typical, seed),
             at_least=rows_compared - length(some),
         )
-        gate = Gate(estimator, contract.task, some, adversarial, _scale(fitted, estimator, some), exact)
+        scale = _scale(fitted, estimator, some)
+        gate = Gate(estimator, contract.task, some, adversarial, scale, exact, tick)
         graph, scorer, finding = _exported(fitted, gate, export)
         program, program_finding = (None, None) if graph is None else _compiled(graph, contract, gate)
     say(console.parity(finding, program_finding, imported=fitted.imported))

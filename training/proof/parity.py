@@ -14,6 +14,7 @@ from handler.bundle import Task
 from handler.schema import Columns
 from handler.scoring.scorers import Scorer, Scores, finite, length
 from training.errors import one_line
+from training.report.progress import Tick
 
 #: The largest difference of a probability; trees compute in float32.
 PROBABILITY_TOLERANCE = 1e-6
@@ -102,7 +103,7 @@ class Gate:
 
     ``scale``: a regression's or a score's, without which values count by their own size, and at least by 1.
     ``exact``: differences of ``EXACT_TOLERANCE`` at most are allowed. The estimator scores the rows once,
-    however many scorers are compared with it.
+    however many scorers are compared with it. ``tick`` is given the rows that are compared so far, and all.
     """
 
     estimator: Scorer
@@ -111,6 +112,7 @@ class Gate:
     adversarial: Columns
     scale: Scale | None = None
     exact: bool = False
+    tick: Tick = lambda *_: None
     _truths: list[_Truth] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
@@ -129,6 +131,7 @@ class Gate:
         scale = self.scale or (Scale(1.0, 0.0) if self.task == "regression" else None)
         tolerance, seen = self.tolerance, _Seen()
         sizes = [min(length(rows), most or length(rows)) for rows in (self.held_out, self.adversarial)]
+        done = 0
         for truth, count in self._asked(sizes):
             try:
                 with warnings.catch_warnings(), np.errstate(all="ignore"):
@@ -139,6 +142,8 @@ class Gate:
                 return replace(untried(cause, tolerance, scale), answers_too_much=True)
             except Exception as error:  # noqa: BLE001 - rows that the scorer fails on are no proof
                 return untried(f"scoring the rows to compare fails: {one_line(error)}", tolerance, scale)
+            done += count
+            self.tick(done, sum(sizes))
         reason: str | None = None
         if seen.mismatches:
             reason = f"{seen.mismatches:,} of the rows tried get another label"
