@@ -171,9 +171,9 @@ def package(
     if compared is not None:
         measured["compared"] = compared.as_json()
     proven = prove(fitted, estimator, seed=seed, exact=exact, say=say, export=export)
-    with users_code("scoring the golden rows fails", say):
-        golden = rows.golden(proven.scorer, fitted.requested, fitted.typical, seed)
     with step(say, "drawing the model report"):
+        with users_code("scoring the golden rows fails", say):
+            golden = rows.golden(proven.scorer, fitted.requested, fitted.typical, seed)
         made = _described(fitted, scores, measured, proven, golden, compared)
     with step(say, "writing the bundle, and serving its golden rows from it"):
         bundling.write(out, *made, check=_rehearse)

@@ -201,7 +201,10 @@ def test_a_file_comes_back_with_its_predictions_and_rejects(page: Page, server: 
     rows = [row.locator("td").all_inner_texts() for row in page.locator("#rows tbody tr").all()]
     assert [row[2:] for row in rows] == [["45", "0", "5"], ["old", "1", "2"], ["22", "1", "25"]]
     assert [row[0] for row in rows] == ["0", "rejected", "1"]
-    assert rows[0][1] == f"{asked(server, age=45, new_user=0, total_pages_visited=5)['probabilities']['1']:.6g}"
+    assert (
+        rows[0][1]
+        == f"{asked(server, age=45, new_user=0, total_pages_visited=5)['probabilities']['1']:.6g}"
+    )
     reject = page.locator("#rejects tbody tr td").all_inner_texts()
     assert reject == ["3", "age", "'age' must be a whole number"]
     name, joined = download(page, "Download the predictions")
