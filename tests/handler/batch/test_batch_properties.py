@@ -102,8 +102,8 @@ class Unsound(Exception):
 def value(feature: dict[str, Any], cell: str) -> float | str:
     """What a cell spells, by a reading of the rules that shares no code with ``handler.schema``."""
     kind = feature["kind"]
-    text = cell if kind == "category" else cell.strip(" \t")
-    if not text:
+    text = cell.strip(" \t")
+    if not text or text.lower() in feature.get("missing_words", ()):
         if not feature["nullable"]:
             raise Unsound("missing")
         return "" if kind == "category" else float("nan")
