@@ -26,7 +26,7 @@ FIRST = 64 * 1024
 #: Rows after the header that are looked at for what they have in common.
 FIRST_ROWS = 100
 #: What Excel writes, and reads, on a line before the header: the delimiter of the file.
-SEPARATOR = re.compile(r'"?sep=([,;\t|])"?(?:\r\n|\r|\n)', re.IGNORECASE)
+SEPARATOR = re.compile(r'"?[Ss][Ee][Pp]=([,;\t|])"?(?:\r\n|\r|\n)')
 #: Characters that no text has, and nearly every binary file.
 CONTROL = re.compile("[\x00-\x08\x0e-\x1f]")
 #: How texts begin that are not CSV, without blanks and in lower case, and what to call them.
