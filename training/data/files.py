@@ -226,7 +226,7 @@ def _csv(chunks: Iterable[bytes], source: str) -> _Part:
             if cells is None:
                 cells = _walk(block, layout, ragged)
             if not ragged:
-                budget.spend(cells.height * cells.width, cells.estimated_size())
+                budget.spend(cells.height * cells.width, int(cells.estimated_size()))
                 frames.append(cells)
     except InvalidCsv as error:
         what = str(error)
