@@ -21,7 +21,8 @@ child = os.posix_spawn(sys.argv[2], sys.argv[2:], os.environ)
 _, status, usage = os.wait4(child, 0)
 seconds = time.perf_counter() - start
 with open(sys.argv[1], "w") as file:
-    print(seconds, usage.ru_maxrss, os.waitstatus_to_exitcode(status), file=file)
+    processor = usage.ru_utime + usage.ru_stime
+    print(seconds, usage.ru_maxrss, os.waitstatus_to_exitcode(status), processor, file=file)
 """
 
 
@@ -36,11 +37,12 @@ class Contender:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One finished process: seconds, peak megabytes, what it printed."""
+    """One finished process: seconds, peak megabytes, what it printed, and its processor seconds."""
 
     seconds: float
     megabytes: float
     output: str
+    processor: float
 
 
 def run(contender: Contender) -> Run:
@@ -55,7 +57,7 @@ def run(contender: Contender) -> Run:
             capture_output=True,
             text=True,
         )
-        seconds, kilobytes, exit_code = (float(word) for word in measured.read_text().split())
+        seconds, kilobytes, exit_code, processor = (float(word) for word in measured.read_text().split())
     if exit_code:
         raise RuntimeError(f"{contender.name}: {done.stderr[-2000:]}")
-    return Run(seconds, kilobytes / 1024, done.stdout)
+    return Run(seconds, kilobytes / 1024, done.stdout, processor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -168,14 +169,12 @@ def contract_of(
     """
     contract = Contract(features, *_task_of(estimator), rows_as)
     scorer = JoblibScorer(estimator, contract)
+    categories = [each for each in features if each.kind == "category"]
+    if categories and not _takes_unknown(scorer, row, categories):  # which few pipelines do; then some may
+        categories = [each for each in categories if _takes_unknown(scorer, row, [each])]
+    taking = {each.name for each in categories}
     return contract._replace(
-        features=tuple(
-            feature._replace(
-                open=feature.kind == "text"
-                or (feature.kind == "category" and _takes_unknown(scorer, row, feature))
-            )
-            for feature in features
-        )
+        features=tuple(each._replace(open=each.kind == "text" or each.name in taking) for each in features)
     )
 
 
@@ -204,12 +203,12 @@ def _clusters(clusterer: Any) -> tuple[int, ...]:
     )
 
 
-def _takes_unknown(scorer: Scorer, row: Columns, feature: Feature) -> bool:
-    unknown = np.array([unknown_category(feature)], dtype=object)
+def _takes_unknown(scorer: Scorer, row: Columns, features: Sequence[Feature]) -> bool:
+    unknown = {each.name: np.array([unknown_category(each)], dtype=object) for each in features}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            scorer.score({**row, feature.name: unknown})
+            scorer.score({**row, **unknown})
     except Exception:  # noqa: BLE001 - each encoder refuses in its own way
         return False
     return True

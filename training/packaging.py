@@ -185,7 +185,7 @@ def _compared(fitted: Fitted, scores: Scores, other: Model, say: Say) -> Compari
     """The other model on the same rows; None, with the reason said, where both cannot be compared."""
     try:
         made = comparison.compare(
-            fitted.contract, fitted.training, fitted.rows, fitted.truth, scores, other
+            fitted.requested, fitted.training, fitted.rows, fitted.truth, scores, other
         )
     except TrainingError as error:
         say(f"not compared with {other.manifest.name} {other.manifest.version}: {error}")

@@ -185,7 +185,8 @@ def _moves(rows: _Rows, inputs: Inputs, random: np.random.Generator) -> list[Mov
             reason = error
             continue
         keep = np.isin(alone.column, others)
-        return [together, Moves(*(each[keep] for each in alone[:4]), together=False)]
+        feature, column, grid, cells = (each[keep] for each in alone[:-1])
+        return [together, Moves(feature, column, grid, cells, together=False)]
     assert reason is not None
     raise reason
 
@@ -298,14 +299,16 @@ def _narrowed(
         feature, level = crossing.feature[which], crossing.level[which]
         row = _ranks(feature) if together else np.arange(len(which))
         cells = _cells(inputs(rows.fed(row, feature, values)), row, crossing.column[which])
-        return np.where(rising[which], cells >= level, cells < level)
+        passed: np.ndarray = np.where(rising[which], cells >= level, cells < level)
+        return passed
 
     def within(which: np.ndarray, below: np.ndarray, above: np.ndarray) -> np.ndarray:
         """Narrow to these ends where the level is passed between them; returns the other crossings."""
         below, above = (np.clip(each, low[which], high[which]) for each in (below, above))
         there = ~reached(which, below) & reached(which, above)
         low[which[there]], high[which[there]] = below[there], above[there]
-        return which[~there]
+        others: np.ndarray = which[~there]
+        return others
 
     left = np.arange(len(crossing.level))
     left = within(left, np.nextafter(crossing.level, -np.inf), crossing.level)

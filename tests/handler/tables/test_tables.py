@@ -217,6 +217,27 @@ def test_the_output_keeps_every_cell_as_it_was() -> None:
         assert [float(row[6]) for row in found] == doubles.tolist()
 
 
+@pytest.mark.parametrize("delimiter", DELIMITERS)
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+def test_a_rejected_row_does_not_make_the_others_of_its_block_be_read_one_by_one(
+    delimiter: str, quoting: int
+) -> None:
+    rows = [["two\nlines", "45", "2.5", "yes", "Rome, IT"], ["", "46", "NA", "no", " Köln "]] * 2000
+    rows[700] = ["", "x", "2.5", "yes", "Köln"]
+    rows[3999] = ["", "47", "1e400", "yes", 'say "hi"']
+    head = delimiter.join(HEADER).encode() + b"\n" + written(rows, delimiter, "\n", quoting)
+    layout, rest, line = header([head], SCHEMA)
+    (block,) = records.blocks(rest, delimiter, line, 1 << 20)
+    read = reading.read(block, layout, SCHEMA)
+    assert not isinstance(read.text, list)
+    assert (read.total, read.text.height) == (4000, 3998)
+    found = [(each.index, each.line, each.column, each.code) for each in read.rejects]
+    assert found == [(700, 1052, "age", "not_a_number"), (3999, 6000, "income", "not_finite")]
+    assert read.rejects[0].row == written([rows[700]], delimiter, "", quoting).decode()
+    assert read.columns["city"].tolist()[:2] == ["Rome, IT", "Köln"]
+    assert_text_kept(block.data.decode(), read, layout)
+
+
 @pytest.mark.parametrize(
     ("data", "code", "told"),
     [
