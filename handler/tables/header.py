@@ -230,11 +230,15 @@ def _header_under(
         return None
     closed = not raw.endswith(records.SENTINEL)
     raw = text[start : start + len(raw)] if closed else text[start:]
-    rows = _first_rows(parsed, whole) if closed else []
-    cells = _widened(cells, rows)
-    alike = sum(len(row) == len(cells) for _, row in rows)
+    positions, alike = _positions(cells, schema), 0
+    if closed and positions:
+        rows = _first_rows(parsed, whole)
+        wide = _widened(cells, rows)
+        if len(wide) > len(cells):
+            cells, positions = wide, _positions(wide, schema)
+        alike = sum(len(row) == len(cells) for _, row in rows)
     ends = start + len(raw) < len(text)
-    return _Header(delimiter, cells, alike, _positions(cells, schema), line, start, raw, closed, ends)
+    return _Header(delimiter, cells, alike, positions, line, start, raw, closed, ends)
 
 
 def _swallows_rows(header: _Header, schema: Schema | None) -> bool:

@@ -13,8 +13,8 @@ from training.errors import TrainingError
 
 #: Where a container's limit stands: https://docs.kernel.org/admin-guide/cgroup-v2.html, and version 1.
 LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-#: The share of the memory that a table of texts may take; fitting needs as much again for its numbers.
-SHARE = 0.4
+#: The share of the memory that a table of texts may take: training as a whole takes about four times that.
+SHARE = 0.25
 
 #: Bytes of a text in polars, beside its letters.
 VIEW = 16
