@@ -20,6 +20,7 @@ from training.report.columns import columns as table_of_columns
 from training.report.progress import Progress, step, steps_to_come
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
+JUDGING = "judging what the columns hold"
 #: Of the pipelines with names, those that take no target.
 WITHOUT_TARGET = frozenset({"isolation_forest", "kmeans"})
 
@@ -61,7 +62,8 @@ def train(options: Options, say: Say = print, export: Callable[..., bytes] | Non
     dataset: Dataset | None = None
     if target or options.pipeline is None or ":" not in options.pipeline:
         supervised = bool(target) or options.pipeline not in WITHOUT_TARGET
-        dataset = reading.prepare(table, flags, file, supervised=supervised, pipeline=options.pipeline)
+        with step(progress, JUDGING):
+            dataset = reading.prepare(table, flags, file, supervised=supervised, pipeline=options.pipeline)
         progress(table_of_columns(dataset))
     with step(progress, "loading scikit-learn"):
         from training import learning  # a table that is refused does not wait for scikit-learn
@@ -69,7 +71,8 @@ def train(options: Options, say: Say = print, export: Callable[..., bytes] | Non
         from training.packaging import package
     if dataset is None:
         assert options.pipeline is not None
-        dataset = learning.dataset_for(options.pipeline, table, flags, file)
+        with step(progress, JUDGING):
+            dataset = learning.dataset_for(options.pipeline, table, flags, file)
         progress(table_of_columns(dataset))
     fitted = learning.learnt(dataset, options, progress)
     made = package(
