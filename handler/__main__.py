@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from handler import telemetry, terminal
+from handler import interrupts
 
-terminal.catch_interrupts()  # before the imports, which take a while
+interrupts.catch()  # before the imports, which take a while
 
 import argparse
 import json
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+from handler import telemetry, terminal
 from handler.app import App
 from handler.bundle import DOCUMENTS, MANIFEST, SIGNATURE, Bundle
 from handler.errors import DeadlineNear, FunctionError, InvalidRecords, Problem
@@ -134,7 +135,7 @@ def score(options: argparse.Namespace, settings: Settings) -> int:
             except DeadlineNear:
                 what = f": {word} is not scored; its uploads were withdrawn"
                 if stop.code == 128 + signal.SIGINT:
-                    terminal.say_interrupted(what)
+                    interrupts.say(what)
                 else:
                     print(f"stopped{what}", file=sys.stderr, flush=True)
                 if stop.code is None:
@@ -293,6 +294,8 @@ def serve(options: argparse.Namespace, settings: Settings) -> int:
     paths = [str(root), str(Path.cwd()), *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(paths)
     os.environ |= {"HOST": options.host, "PORT": str(port), "MODEL_DIR": str(settings.model_dir)}
+    # Ctrl-C waits until the server can heed it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     os.execv(sys.executable, [sys.executable, "-P", "-m", "handler.server"])
 
 
@@ -418,4 +421,4 @@ def _print(document: Any) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    interrupts.leave(main())

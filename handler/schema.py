@@ -112,7 +112,7 @@ def _spelled(feature: Feature, text: str) -> float:
     if len(text) > LONGEST_VALUE:
         rule = f"must be {MEANING[feature.kind]}, of at most {LONGEST_VALUE} characters"
         raise InvalidValue("not_a_number", rule)
-    spelling = spelling_of(feature)
+    spelling = None if feature.format is None else spelling_of(feature)
     plain = spelling.plain(text) if spelling else text if NUMBER.fullmatch(text) else None
     if plain is not None:
         return _number(feature, float(plain))
@@ -391,11 +391,11 @@ class Schema:
         That is a number or a date beyond its range, or a category that is not known. A missing value and
         free text never are.
         """
-        beyond = [
-            name
-            for position, name, low, high in self._ranges
-            if record[position] < low or record[position] > high
-        ]
+        beyond = []
+        for position, name, low, high in self._ranges:
+            value = record[position]
+            if not low <= value <= high and value == value:  # a missing one equals nothing
+                beyond.append(name)
         for position, name, known in self._known:
             if record[position] not in known:
                 beyond.append(name)

@@ -8,16 +8,18 @@ it), and ``THREADS`` requests that have come whole are answered at a time.
 
 from __future__ import annotations
 
-from handler import terminal
+import signal
 
-terminal.catch_interrupts()  # before the imports, which take a while
+from handler import interrupts
 
+interrupts.catch()  # before the imports, which take a while
+signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # ``serve`` blocks it
+
+import contextlib
 import io
 import os
 import selectors
-import signal
 import struct
-import sys
 import threading
 import time
 from collections.abc import Iterable
@@ -34,6 +36,7 @@ from gunicorn.http.errors import LimitRequestLine, NoMoreData
 from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers.gthread import ThreadWorker
 
+from handler import terminal
 from handler.errors import RequestTooSlow, ServerBusy
 from handler.settings import Settings, port_of
 from handler.web.messages import problem
@@ -177,29 +180,24 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             raise NoMoreData from error
 
 
-def heed_interrupts(arbiter: Any) -> None:  # noqa: ARG001
-    """gunicorn's hook ``when_ready``: after Ctrl-C it ends as always, and then with code 130.
-
-    https://docs.gunicorn.org/en/stable/settings.html#when-ready
-    """
-    stop = signal.getsignal(signal.SIGINT)
-
-    def interrupted(number: int, frame: Any) -> None:
-        terminal.say_interrupted()
-        if callable(stop):
-            stop(number, frame)
-
-    signal.signal(signal.SIGINT, interrupted)
-
-
 def _serve() -> int:
     application = create_app("http", str(Path(__file__).with_name("app.py")))
-    server = create_server(application, debug=False, worker_class=Worker, when_ready=heed_interrupts)
+    server = create_server(application, debug=False, worker_class=Worker)
     host, port = os.environ.get("HOST", "0.0.0.0"), port_of(os.environ.get("PORT") or "8080")
+    # gunicorn ends alike for every signal, and so do its workers: Python writes here which ones came.
+    master = os.getpid()
+    came, written = os.pipe()
+    os.set_blocking(came, False)
+    os.set_blocking(written, False)
+    signal.set_wakeup_fd(written, warn_on_full_buffer=False)
     try:
         server.run(host, port)
     except SystemExit as end:
-        return 130 if terminal.was_interrupted() else int(end.code or 0)
+        with contextlib.suppress(BlockingIOError):
+            if os.getpid() == master and signal.SIGINT in os.read(came, 65536):
+                interrupts.say()
+                return 130
+        return int(end.code or 0)
     return 0
 
 
@@ -209,4 +207,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    interrupts.leave(main())

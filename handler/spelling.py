@@ -2,8 +2,8 @@
 
 A format is the number 1234.5 as the data spell it: ``1234,5``, ``1,234.5``, ``1.234,5 €``, ``$1,234.5``,
 ``1234.5%``. Texts are read by it alone: its marks are the only ones, so that under ``1.234,5`` the text
-``1.234`` is 1234, and ``1.5`` is no number. The thousands marks and the sign may be left out, and the sign
-may stand on either side; a minus may stand before or after it. A percent is the number as written.
+``1.234`` is 1234, and ``1.5`` is not a number. The thousands marks and the sign may be left out, and the
+sign may stand on either side; a minus may stand before or after it. A percent is the number as written.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     import polars as pl
 
-BLANKS = " \t\u00a0\u2009\u202f"
+#: Blanks that part thousands, or stand beside a sign: plain, no-break, thin and narrow no-break ones.
+BLANKS = " \u00a0\u2009\u202f"
 BLANK = f"[{BLANKS}]*"
 APOSTROPHES = "'\u2019"
 MINUS = "\u2212"
@@ -94,9 +95,10 @@ def spelling(format: str) -> Spelling | None:
 
 
 def _pattern(decimal: str, thousands: str, sign: str) -> str:
-    """The texts that are numbers, for ``re`` and polars alike, which matches in linear time.
+    """The texts that are numbers, for ``re``, polars and ECMA alike.
 
-    So does ``re``: two repeats that could share characters never stand side by side.
+    Two repeats that could share characters never stand side by side, so that ``re`` needs no more time than
+    the length of a text asks for.
     """
     minus = f"[+{MINUS}-]"
     number = _number(decimal, thousands)
@@ -116,6 +118,8 @@ def _number(decimal: str, thousands: str) -> str:
 MOST = 0.95
 #: How the number that a text spells can begin.
 START = f"^[+{MINUS}-]?{BLANK}(?:{SIGN})?{BLANK}[+{MINUS}-]?[,.]?[0-9]"
+#: Whole numbers, in which each dot parts thousands, and all of them are parted.
+PARTED = r"^[+-]?(?:[0-9]{1,3}|[1-9][0-9]{0,2}(?:\.[0-9]{3})+)$"
 #: Decimal and thousands marks, those first that are taken where several fit a column alike.
 MARKS = ((".", ""), (".", ","), (",", ""), (",", "."), (".", " "), (",", " "), (".", "'"), (",", "'"))
 #: The same for a file that is parted by semicolons, as files are where the comma is the decimal mark.
@@ -132,9 +136,10 @@ def format_of(texts: Iterable[str], delimiter: str = ",") -> str | None:
     What is ambiguous is judged over all cells: ``1,234`` is thousands where a cell has ``1,234.5`` or
     ``12,345,678``, and a decimal comma where a cell has ``1,5`` or ``0,123``. Where no cell decides, commas
     are decimal in a file that is parted by semicolons, else they part thousands. Dots that no cell decides
-    are decimal, as in a plain number, but part thousands beside a sign in such a file. A percent sign, or a
-    code of three letters, is the column's where more than half of the cells have it; of currency signs,
-    the most frequent is.
+    are decimal, as in a plain number; in a file of semicolons they part thousands beside a sign, and where
+    there are cells without a dot, all below 1,000 (``967`` beside ``12.345``). A percent sign, or a code of
+    three letters, is the column's where more than half of the cells have it; of currency signs, the most
+    frequent is.
     """
     import polars as pl
 
@@ -145,7 +150,12 @@ def format_of(texts: Iterable[str], delimiter: str = ",") -> str | None:
     if len(cells) == 0 or _count(distinct.str.contains(START), counts) < enough:
         return None
     plain = f"^[+-]?{_number('.', '')}$"
-    most, best = distinct.str.contains(plain).sum(), None
+    fits_plain = distinct.str.contains(plain)
+    if delimiter == ";":
+        whole = ~distinct.str.contains(".", literal=True)
+        if whole.any() and not (fits_plain & ~distinct.str.contains(PARTED)).any():
+            fits_plain &= whole
+    most, best = fits_plain.sum(), None
     for candidate in _candidates(distinct, counts, delimiter):
         fits = candidate.fits(distinct)
         if fits.sum() > most and 2 * fits.sum() >= len(distinct) and _count(fits, counts) >= enough:

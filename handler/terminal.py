@@ -5,19 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn, TextIO
 
-from handler import __version__
+from handler import __version__, interrupts
 from handler.errors import FunctionError
 
 RED, YELLOW = "31", "33"
-#: Seconds that a library has, after Ctrl-C, to return to Python.
-GRACE = 2.0
 CODES = """\
 exit codes:
   0  done
@@ -64,15 +59,18 @@ def epilog(*examples: str, one: str | None = None) -> str:
     return "\n".join(["examples:", *(f"  {each}" for each in examples), "", codes])
 
 
-def parsed(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
+def parsed(
+    parser: argparse.ArgumentParser, words: Sequence[str], commands: Sequence[str] = ()
+) -> argparse.Namespace:
     """The options; raises ``UsageError``, which names the flag that a mistyped one may have meant.
 
-    Where ``parser`` has commands, each sets ``parser`` to its own.
+    ``commands``: words that may also have been meant. Where ``parser`` has commands of its own, each sets
+    ``parser`` to its own.
     """
     options, unknown = parser.parse_known_args(words)
     if unknown:
         named = getattr(options, "parser", parser)
-        flags = [flag for action in named._actions for flag in action.option_strings]
+        flags = [flag for action in named._actions for flag in action.option_strings] + [*commands]
         word = next((each for each in unknown if each.startswith("-")), unknown[0]).partition("=")[0]
         kind = "flag" if word.startswith("-") else "argument"
         raise UsageError(f"there is no {kind} '{word}'{near(word, flags)} (see {named.prog} --help)")
@@ -109,65 +107,6 @@ def complain(message: str, lines: Sequence[str] = ()) -> None:
         print(f"  {line}", file=sys.stderr)
 
 
-def catch_interrupts() -> None:
-    """From now on, Ctrl-C ends the process with a word and code 130 where nobody catches it: in imports."""
-    otherwise = sys.excepthook
-
-    def hook(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-        if issubclass(kind, KeyboardInterrupt):
-            _leave()
-        otherwise(kind, error, trace)
-
-    sys.excepthook = hook
-
-
-def insist_on_interrupts() -> None:
-    """From now on, Ctrl-C also ends a process that is in a library's C code, or whose threads go on.
-
-    A thread sees to that, after ``GRACE`` seconds in which Python may clean up.
-    """
-    reading, writing = os.pipe()
-    os.set_blocking(writing, False)
-    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-
-    def watch() -> None:
-        while signal.SIGINT not in os.read(reading, 1):
-            pass
-        time.sleep(GRACE)
-        _leave()
-
-    threading.Thread(target=watch, daemon=True).start()
-    otherwise = sys.unraisablehook
-
-    def hook(unraisable: Any) -> None:
-        if not isinstance(
-            unraisable.exc_value, KeyboardInterrupt
-        ):  # raised in a callback, where it is lost
-            otherwise(unraisable)
-
-    sys.unraisablehook = hook
-
-
-_said = threading.Event()
-
-
-def say_interrupted(what: str = "") -> None:
-    """Print ``interrupted``, once, with what it means."""
-    if not _said.is_set():
-        _said.set()
-        print(f"interrupted{what}", file=sys.stderr, flush=True)
-
-
-def was_interrupted() -> bool:
-    """Whether Ctrl-C was heeded."""
-    return _said.is_set()
-
-
-def _leave() -> NoReturn:
-    say_interrupted()
-    os._exit(130)
-
-
 def guarded(body: Callable[[], int], as_json: bool = False) -> int:
     """The exit code of a command: the body's, or that of the error that ended it, which is printed.
 
@@ -177,11 +116,12 @@ def guarded(body: Callable[[], int], as_json: bool = False) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a terminal may lack a letter of a column's name
     try:
-        code = body()
-        sys.stdout.flush()
-        return code
+        try:
+            return body()
+        finally:
+            sys.stdout.flush()
     except KeyboardInterrupt:
-        say_interrupted()
+        interrupts.say()
         return 130
     except BrokenPipeError:
         # Nothing more can be written, not even when Python flushes at its end.
@@ -189,6 +129,8 @@ def guarded(body: Callable[[], int], as_json: bool = False) -> int:
         return 141
     except FunctionError as error:
         message, lines = str(error), getattr(error, "lines", ())
+    except MemoryError:
+        message, lines = "there is not enough memory here; take fewer rows, or a larger machine", ()
     except OSError as error:
         message, lines = f"{error.filename or 'the bundle'}: {error.strerror or error}", ()
     complain(message, lines)

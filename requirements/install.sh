@@ -12,6 +12,30 @@ stamp=$venv/installed.txt # a copy of the lock that was installed last
 supported='import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))'
 identity='import sys; print(sys.version, sys.base_prefix)'
 
+# Run a command whose output goes to $log. On a terminal a line shows $what, the seconds and, of $of libraries, how many
+# pip has looked at; elsewhere $what is printed once.
+watched() {
+    if ! [ -t 2 ] || [ "${TERM:-dumb}" = dumb ]; then
+        echo "$what" >&2
+        "$@" >"$log"
+        return
+    fi
+    "$@" >"$log" &
+    trap 'kill $! 2>/dev/null; printf "\ninterrupted\n" >&2; exit 130' INT TERM
+    started=$(date +%s)
+    while kill -0 $! 2>/dev/null; do
+        seen=$(grep -c -e '^Collecting' -e '^Requirement already' "$log" || true)
+        [ "$seen" = 0 ] || seen="$seen of $of libraries, "
+        printf '\r\033[K%s ... %s%d s' "$what" "${seen#0}" $(($(date +%s) - started)) >&2
+        sleep 0.5
+    done
+    code=0
+    wait $! || code=$?
+    trap - INT TERM
+    printf '\r\033[K%s: %d s\n' "$what" $(($(date +%s) - started)) >&2
+    return "$code"
+}
+
 fail() {
     echo "make: $*" >&2
     exit 1
@@ -49,13 +73,16 @@ fi
 if holds "$@"; then
     exit
 fi
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
 if ! { "$venv/bin/python" -c "$supported" && "$venv/bin/python" -c 'import pip'; } 2>/dev/null; then
     python=$(interpreter ${set_by_user:+"$set_by_user"} python3.13 python3.12 python3.11 python3)
-    echo "making $venv with $("$python" -c 'import sys; print("Python %d.%d.%d" % sys.version_info[:3])')"
-    "$python" -m venv --clear "$venv"
+    what="making $venv with $("$python" -c 'import sys; print("Python %d.%d.%d" % sys.version_info[:3])')"
+    watched "$python" -m venv --clear "$venv"
 fi
-echo "installing requirements/$1.txt into $venv (about a minute the first time)"
+what="installing requirements/$1.txt into $venv (about a minute the first time)"
+of=$(grep -c '^[A-Za-z0-9].*==' "requirements/$1.txt" || true)
 rm -f "$stamp"
-"$venv/bin/python" -m pip install -qq --no-input --disable-pip-version-check \
-    --require-hashes --only-binary :all: --requirement "requirements/$1.txt"
+watched "$venv/bin/python" -m pip install --no-input --disable-pip-version-check --progress-bar off \
+    --root-user-action ignore --require-hashes --only-binary :all: --requirement "requirements/$1.txt"
 cp "requirements/$1.txt" "$stamp"

@@ -5,12 +5,15 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support.terminal import drawn_by
 
 ROOT = Path(__file__).resolve().parent.parent
 PINNED = "sha256:" + "1" * 64
@@ -298,3 +301,72 @@ def test_libraries_are_pinned_as_in_training(tmp_path: Path) -> None:
     command = [sys.executable, ROOT / "containers" / "needs.py", "libraries", tmp_path / "model.json"]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert printed.split() == ["scikit-learn==1.5.2", "lightgbm==4.7.0"]
+
+
+#: What ``install.sh`` runs in place of Python and pip: it makes an environment of itself, and is slow.
+SLOW_PYTHON = """#!/bin/sh
+case "$*" in
+*"-m venv"*) mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
+*"-m pip install"*)
+    for each in numpy polars; do echo "Collecting $each==1"; sleep 1; done
+    [ -z "$FAILS" ] || { echo "ERROR: no such wheel" >&2; exit 1; } ;;
+*"import pip"*) exit 1 ;;
+*print*) echo "Python 3.13.1" ;;
+esac
+"""
+
+
+@pytest.fixture
+def installing(tmp_path: Path) -> list[str]:
+    """``install.sh`` in a checkout of its own."""
+    (tmp_path / "requirements").mkdir()
+    shutil.copy(ROOT / "requirements" / "install.sh", tmp_path / "requirements")
+    (tmp_path / "requirements" / "train.txt").write_text("numpy==1 --hash=sha256:0\npolars==1\n")
+    (tmp_path / "python").write_text(SLOW_PYTHON)
+    (tmp_path / "python").chmod(0o755)
+    return [str(tmp_path / "requirements" / "install.sh"), "train", "dev"]
+
+
+def test_installing_is_two_lines_in_a_log_and_none_the_second_time(
+    installing: list[str], tmp_path: Path
+) -> None:
+    environ = {**os.environ, "PYTHON": str(tmp_path / "python"), "FAILS": ""}
+
+    def run() -> str:
+        done = subprocess.run(
+            installing, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True
+        )
+        return done.stdout
+
+    assert run() == (
+        "making .venv with Python 3.13.1\n"
+        "installing requirements/train.txt into .venv (about a minute the first time)\n"
+    )
+    assert run() == ""
+
+
+def test_installing_on_a_terminal_counts_libraries_and_seconds(
+    installing: list[str], tmp_path: Path
+) -> None:
+    code, drawn = drawn_by(installing, tmp_path, PYTHON=str(tmp_path / "python"), FAILS="")
+    assert code == 0
+    assert "2 of 2 libraries, 1 s" in drawn
+    last = drawn.rstrip("\n").rpartition("\x1b[K")[2]
+    assert re.fullmatch(r"installing requirements/train.txt into .venv \(.*\): \d+ s", last)
+
+
+def test_installing_that_fails_ends_with_pips_own_error(installing: list[str], tmp_path: Path) -> None:
+    code, drawn = drawn_by(installing, tmp_path, PYTHON=str(tmp_path / "python"), FAILS="1")
+    assert code == 1
+    assert "ERROR: no such wheel" in drawn
+    assert not (tmp_path / ".venv" / "installed.txt").exists()
+
+
+def test_installing_that_is_interrupted_stops_pip(installing: list[str], tmp_path: Path) -> None:
+    """Ctrl-C typed on the terminal, while pip goes on."""
+    (tmp_path / "python").write_text(SLOW_PYTHON.replace("sleep 1", "echo $$ >pip.pid; sleep 600"))
+    code, drawn = drawn_by(installing, tmp_path, "1 of 2 libraries", PYTHON=str(tmp_path / "python"))
+    assert code == 130
+    assert drawn.endswith("\ninterrupted\n")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pip.pid").read_text()), 0)

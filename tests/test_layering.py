@@ -14,7 +14,18 @@ ROOT = Path(__file__).resolve().parents[1]
 
 #: The rooms of the handler, each with its modules, both lowest first: imports point to what stands before.
 ROOMS: dict[str, tuple[str, ...]] = {
-    "": ("errors", "terminal", "settings", "telemetry", "signing", "spelling", "bundle", "dates", "schema"),
+    "": (
+        "errors",
+        "interrupts",
+        "terminal",
+        "settings",
+        "telemetry",
+        "signing",
+        "spelling",
+        "bundle",
+        "dates",
+        "schema",
+    ),
     "storage": ("locations", "deadline", "buckets", "folders", "storage"),
     "tables": ("compression", "encodings", "rows", "records", "header", "reading", "writing", "formats"),
     "scoring": ("texts", "row_program", "scorers", "outputs", "model", "checking", "table"),
@@ -44,7 +55,7 @@ FROM_HANDLER = (
     "handler.scoring", "handler.tables", "handler.terminal",
 )  # fmt: skip
 #: The installed script has the commands of both packages, and the handler must not import training.
-JOINS = {"__main__": ("handler.__main__", "handler.__version__")}
+JOINS = {"__main__": ("handler.__main__", "handler.__version__", "handler.interrupts")}
 
 
 def imports(path: Path, top_only: bool = False) -> set[str]:

@@ -6,9 +6,9 @@ line that says what to mend; where that takes another environment, the lines tha
 
 from __future__ import annotations
 
-from handler import terminal
+from handler import interrupts
 
-terminal.catch_interrupts()  # before the imports, which take a while
+interrupts.catch()  # before the imports, which take a while
 
 import argparse
 import json
@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from handler import terminal
 from training import bundling
 from training.data.columns import parse_kind
 from training.data.notes import Refused
@@ -34,13 +35,14 @@ Add = Callable[..., Any]
 
 def command(arguments: Sequence[str] | None = None) -> int:
     """The script: ``train``, ``package``, and what ``python -m handler`` has; returns its exit code."""
-    words = [*(sys.argv[1:] if arguments is None else arguments)]
-    if arguments is None and words[:1] in (["train"], ["package"]):
-        terminal.insist_on_interrupts()
-    if words[:1] == ["train"]:
-        return main(words[1:], "sklearn-function train")
-    if words[:1] == ["package"]:
-        return main(words, "sklearn-function")
+    if arguments is None:
+        if sys.argv[1:2] in (["train"], ["package"]):
+            interrupts.insist()
+        interrupts.leave(command(sys.argv[1:]))
+    if arguments[:1] == ["train"]:
+        return main(arguments[1:], "sklearn-function train")
+    if arguments[:1] == ["package"]:
+        return main(arguments, "sklearn-function")
     from handler import __main__ as serving
 
     # A pickle may need a module of one's own, which is looked for here, as ``python -m`` does.
@@ -49,7 +51,7 @@ def command(arguments: Sequence[str] | None = None) -> int:
         "train": "train a pipeline on a CSV, and bundle it",
         "package": "bundle a model that is fitted already",
     }
-    return serving.main(words, "sklearn-function", verbs)
+    return serving.main(arguments, "sklearn-function", verbs)
 
 
 def main(arguments: Sequence[str] | None = None, program: str = "python -m training") -> int:
@@ -61,7 +63,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m train
 def _run(words: Sequence[str], program: str) -> int:
     packages = words[:1] == ["package"]
     parser = _package_parser(f"{program} package") if packages else _parser(program)
-    options = vars(terminal.parsed(parser, words[packages:]))
+    options = vars(terminal.parsed(parser, words[packages:], ["package"]))
     as_json, quiet = options.pop("json"), options.pop("quiet")
     bundling.check_target(options["out"])
     options["kinds"] = dict(map(parse_kind, options.pop("kind")))
@@ -97,13 +99,15 @@ def _train(options: dict[str, Any], say: Progress) -> Manifest:
 
 
 def _to_score(options: Mapping[str, Any]) -> Path | None:
-    """A file that the next steps score, for which the data or the sample will do."""
-    given: Path | Sequence[Path] | None = options.get("sample") or options.get("data")
-    return given if given is None or isinstance(given, Path) else given[0]
+    """A file or folder that ``score`` takes, for which the data or the sample will do."""
+    given = options.get("sample") or options.get("data") or ()
+    paths = [given] if isinstance(given, Path) else given
+    return next((path for path in paths if path.is_dir() or path.suffix != ".parquet"), None)
 
 
 def _package(options: dict[str, Any], again: str, say: Progress) -> Manifest:
     """Bundle a fitted model; raises ``FunctionError``. ``again``: the command, for messages."""
+    options["kinds"] = {name: kind.partition(":")[0] for name, kind in options["kinds"].items()}
     options["classes"] = _pairs(options["classes"])
     options["names"] = tuple(filter(None, map(str.strip, options["names"].split(","))))
     options |= {name: tuple(options[name]) for name in ("ids", "trusted_types")}
@@ -310,5 +314,5 @@ def _package_parser(program: str) -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    terminal.insist_on_interrupts()
-    sys.exit(main())
+    interrupts.insist()
+    interrupts.leave(main())

@@ -5,7 +5,6 @@ A class that is not there has a stand-in, which nothing is an instance of.
 
 from __future__ import annotations
 
-import inspect
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +15,6 @@ __all__ = [
     "FixedThresholdClassifier",
     "FrozenEstimator",
     "TunedThresholdClassifierCV",
-    "curve",
     "get_column_indices",
     "get_tags",
     "root_mean_squared_error",
@@ -59,9 +57,3 @@ except ImportError:
 def root_mean_squared_error(y: np.ndarray, values: np.ndarray) -> float:
     """As ``sklearn.metrics`` has it since 1.4."""
     return float(np.sqrt(metrics.mean_squared_error(y, values)))
-
-
-def curve(display: Any, **style: Any) -> dict[str, Any]:
-    """The arguments that give a display's line a style."""
-    new = "curve_kwargs" in inspect.signature(display.from_predictions).parameters  # since 1.7, or later
-    return {"curve_kwargs": style} if new else style

@@ -150,8 +150,8 @@ def package(
 ) -> Package:
     """Put the bundle of a fitted estimator at ``out``, whole or not at all.
 
-    ``exact``: let the exported forms differ by 1e-12 at most. ``other``: a model to compare with, of
-    ``comparison.loaded``. Raises ``TrainingError`` or ``BundleError``.
+    ``exact``: let the exported forms differ by 1e-12 at most. ``other``: a model to compare with.
+    Raises ``TrainingError`` or ``BundleError``.
     """
     estimator = JoblibScorer(fitted.estimator, fitted.contract)
     imported = fitted.imported
@@ -171,9 +171,9 @@ def package(
     if compared is not None:
         measured["compared"] = compared.as_json()
     proven = prove(fitted, estimator, seed=seed, exact=exact, say=say, export=export)
-    with users_code("scoring the golden rows fails", say):
-        golden = rows.golden(proven.scorer, fitted.requested, fitted.typical, seed)
     with step(say, "drawing the model report"):
+        with users_code("scoring the golden rows fails", say):
+            golden = rows.golden(proven.scorer, fitted.requested, fitted.typical, seed)
         made = _described(fitted, scores, measured, proven, golden, compared)
     with step(say, "writing the bundle, and serving its golden rows from it"):
         bundling.write(out, *made, check=_rehearse)
@@ -185,7 +185,7 @@ def _compared(fitted: Fitted, scores: Scores, other: Model, say: Say) -> Compari
     """The other model on the same rows; None, with the reason said, where both cannot be compared."""
     try:
         made = comparison.compare(
-            fitted.contract, fitted.training, fitted.rows, fitted.truth, scores, other
+            fitted.requested, fitted.training, fitted.rows, fitted.truth, scores, other
         )
     except TrainingError as error:
         say(f"not compared with {other.manifest.name} {other.manifest.version}: {error}")

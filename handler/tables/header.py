@@ -264,6 +264,8 @@ def _swallows_rows(header: _Header, schema: Schema | None) -> bool:
 
 def _refuse_markup(text: str) -> None:
     """Raise ``InvalidCsv`` for a text of another format that is often mistaken for a CSV."""
+    if text[257:262] == "ustar":  # POSIX, pax: the magic of a member's header
+        raise InvalidCsv("not_a_csv", "the file is a tar archive; unpack it first")
     start = "".join(text[:1000].lower().split())
     what = next((what for mark, what in MARKUP.items() if start.startswith(mark)), None)
     if what is not None:

@@ -7,7 +7,7 @@ which values are sound.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -104,7 +104,7 @@ def _regular(data: bytes, layout: Layout) -> tuple[bytes, int, bool] | None:
 
 
 def _sweep(block: Block, layout: Layout, schema: Schema) -> Rows | None:
-    """Read a regular block with polars; None if it is not regular, or if rows need a closer look."""
+    """Read a regular block with polars; None if it is not regular."""
     import numpy as np
     import polars as pl
 
@@ -148,8 +148,6 @@ def _sweep(block: Block, layout: Layout, schema: Schema) -> Rows | None:
             doubts |= doubt
     if not doubts.any():
         return Rows(cells.height, columns, (), text, partial(records.row_texts, block, layout.delimiter))
-    if not as_lines:
-        return None
     return _settle(np.flatnonzero(doubts), block, layout, schema, columns, text)
 
 
@@ -170,15 +168,13 @@ def _settle(
     columns: Mapping[str, np.ndarray],
     text: pl.DataFrame,
 ) -> Rows:
-    """Ask ``schema`` about each doubtful row of a block in which a line is a record."""
+    """Ask ``schema`` about each doubtful row of a regular block."""
     import numpy as np
 
     columns = {name: values.copy() for name, values in columns.items()}
-    lines = text["line"]
     rejects = []
-    for index in doubts.tolist():
-        row = lines[index]
-        judged = judge(index, block.line + index, row, row.split(layout.delimiter), layout, schema)
+    for index, line, row, cells in _rows_at(doubts, block, layout, text):
+        judged = judge(index, line, row, cells, layout, schema)
         if isinstance(judged, Reject):
             rejects.append(judged)
         else:
@@ -189,6 +185,22 @@ def _settle(
     kept = {name: values[sound] for name, values in columns.items()}
     again = partial(records.row_texts, block, layout.delimiter)
     return Rows(text.height, kept, tuple(rejects), text.filter(sound), again)
+
+
+def _rows_at(
+    indices: np.ndarray, block: Block, layout: Layout, text: pl.DataFrame
+) -> Iterator[tuple[int, int, str, list[str]]]:
+    """The index, the line, the text and the cells of some rows of a regular block."""
+    if text.columns == ["line"]:
+        lines = text["line"]
+        for index in indices.tolist():
+            yield index, block.line + index, lines[index], lines[index].split(layout.delimiter)
+        return
+    wanted = frozenset(indices.tolist())
+    rows = records.records(block.data.decode(), layout.delimiter, block.line)
+    for index, (line, raw, cells) in enumerate(rows):
+        if index in wanted:
+            yield index, line, raw.rstrip("\r\n"), cells
 
 
 def _walk(block: Block, layout: Layout, schema: Schema) -> Rows:

@@ -2,7 +2,8 @@
 
 The document promises what the routes do, no more: a value that it allows is predicted, one that it
 forbids is refused. What training observed (ranges, the categories of an open feature) stands in
-words and examples, since the routes take values beyond it.
+words and examples, since the routes take values beyond it; so do the missing words. An enum
+leaves out blanks around a text, and a boolean in capitals, which are taken too.
 """
 
 from __future__ import annotations

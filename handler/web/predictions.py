@@ -89,7 +89,8 @@ def post_predict(model: Model, settings: Settings, request: Request) -> Answer:
     for rows, scores in scored:
         for reject in rows.rejects:
             problems.add(reject.column, reject.code, reject.reason, line=reject.line)
-        predictions += model.answers(rows.columns, scores) if not problems else ()
+        records = zip(*(rows.columns[name].tolist() for name in model.schema.names), strict=True)
+        predictions += model.answers(records, scores) if not problems else ()
     if problems:
         raise InvalidRecords(problems.listed, problems.more)
     document = {"predictions": predictions, "model": model.manifest.identity}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
 
 from handler.__main__ import main as handler_main
 from handler.app import App
@@ -45,7 +49,7 @@ def visits(rows: int = 600) -> pd.DataFrame:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Visits, by trees that split on the parts."""
     return trained(
-        tmp_path_factory.mktemp("visits"), visits(), "visits", target="y", pipeline="hist_gradient_boosting"
+        tmp_path_factory.mktemp("visits"), visits(), "visits", target="y", pipeline="decision_tree"
     )
 
 
@@ -198,10 +202,13 @@ def test_the_card_shows_dates(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("pipeline", ["logistic", "tests.support.pipelines:unexportable"])
-def test_other_pipelines_are_given_the_parts_too(run: Run, tmp_path: Path, pipeline: str) -> None:
+def test_other_pipelines_are_given_the_parts_too(
+    run: Run, folder: Path, tmp_path: Path, pipeline: str
+) -> None:
     rows = visits(300)
     rows = rows[rows["when"] != ""]
-    manifest = run(rows, "--pipeline", pipeline)
+    manifest = run(rows, "--pipeline", pipeline, "--compare", str(folder))
+    assert manifest.metrics["compared"]["rows"] == math.ceil(0.3 * len(rows))
     assert manifest.runtime == ("onnx" if pipeline == "logistic" else "joblib")
     model = Model.load(tmp_path / "model")
     known: list[str | None] = [each for each in DATES if each]
@@ -228,6 +235,46 @@ def test_a_column_with_the_name_of_a_part_is_refused(
     options = ["--data", str(tmp_path / "rows.csv"), "--target", "y", "--out", str(tmp_path / "model")]
     assert main(options) == 2
     assert "--drop 'when (year)'" in capsys.readouterr().err
+
+
+def test_a_stated_format_decides_and_one_that_is_none_is_refused(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = pd.DataFrame({"when": [f"{1 + index % 12:02}/{1 + index % 11:02}/2024" for index in range(200)]})
+    rows["y"] = [int(text[:2]) > 6 for text in rows["when"]]
+    manifest = run(rows, "--kind", "when=date:%d/%m/%Y")
+    assert (manifest.features[0].kind, manifest.features[0].format) == ("date", "%d/%m/%Y")
+    options = ["--data", str(tmp_path / "rows.csv"), "--target", "y", "--out", str(tmp_path / "other")]
+    assert main([*options, "--kind", "when=date:%d/%m"]) == 2
+    assert "'%d/%m' is not the format of a date: a date needs a year, %Y or %y" in capsys.readouterr().err
+    (tmp_path / "columns.toml").write_text('[kinds]\nwhen = "date:%Q"\n')
+    assert main([*options, "--columns", str(tmp_path / "columns.toml")]) == 2
+    assert "'%Q' is not the format of a date" in capsys.readouterr().err
+
+
+def test_a_model_that_came_fitted_is_given_no_parts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = visits(200)
+    joblib.dump(
+        make_pipeline(OneHotEncoder(), LogisticRegression()).fit(rows[["when"]], rows["y"]),
+        tmp_path / "m.joblib",
+    )
+    rows[["when", "y"]].to_csv(tmp_path / "rows.csv", index=False)
+    options = [
+        "package",
+        str(tmp_path / "m.joblib"),
+        "--sample",
+        str(tmp_path / "rows.csv"),
+        "--target",
+        "y",
+        "--trust",
+    ]
+    options += ["--out", str(tmp_path / "model")]
+    assert main([*options, "--kind", "when=date"]) == 2
+    assert "cannot be a date" in capsys.readouterr().err
+    assert main(options) == 0
+    assert Model.load(tmp_path / "model").manifest.features[0].kind == "category"
 
 
 def test_a_manifest_whose_dates_have_no_sound_format_is_refused(folder: Path, tmp_path: Path) -> None:

@@ -163,6 +163,29 @@ def _format_of_dates(name: str, texts: pl.Series) -> str | None:
 def infer(name: str, cells: pl.Series, delimiter: str = ",") -> Column | LeftOut:
     """One feature from its cells, or why it is none."""
     texts = cells.str.strip_chars(BLANKS)
+    made = _inferred(name, cells, texts, delimiter)
+    if isinstance(made, Column) and made.missing and made.feature.missing_words:
+        return _with_words_noted(made, texts)
+    return made
+
+
+def _with_words_noted(made: Column, texts: pl.Series) -> Column:
+    """The column, with a note on the words that were taken as missing values."""
+    usual = (*with_gaps(made.feature._replace(missing_words=())).missing_words, *MISSING_AMONG_NUMBERS)
+    gone = made.values == "" if made.feature.is_text else np.isnan(made.values)
+    words = texts.filter(pl.Series(gone) & texts.str.to_lowercase().is_in(usual)).unique().sort()
+    if not len(words):
+        return made
+    shown = ", ".join(f"'{word}'" for word in words[:5])
+    note = Note(
+        made.feature.name,
+        f"is missing where it is {shown}",
+        "are missing where they have a word such as NA or ? for that",
+    )
+    return replace(made, notes=(*made.notes, note))
+
+
+def _inferred(name: str, cells: pl.Series, texts: pl.Series, delimiter: str) -> Column | LeftOut:
     numbers = Numbers.read(name, texts, delimiter)
     if numbers.are_the_column:
         return _constant(numbers.column())
@@ -205,9 +228,10 @@ def _constant(column: Column) -> Column | LeftOut:
 class Numbers:
     """A column read as numbers in one spelling: its ``values``, NaN for a cell that is not one.
 
-    ``strays`` are the texts that are neither numbers nor missing, and ``beyond`` the numbers that are not
-    finite, or over 3.4e38. Where there are any, ``levels`` counts the different texts but for the missing
-    ones, and ``known`` their rows.
+    ``strays`` are the texts that are neither numbers nor missing, ``beyond`` the numbers that are not
+    finite, or over 3.4e38, and ``words`` those for a missing value that stand for one among numbers alone.
+    Where there are any, ``levels`` counts the different texts but for the missing ones, and ``known`` their
+    rows.
     """
 
     name: str
@@ -215,6 +239,7 @@ class Numbers:
     format: str | None
     strays: Collection[str]
     beyond: Collection[str]
+    words: Collection[str]
     rows_of_strays: int
     rows_beyond: int
     known: int
@@ -224,21 +249,24 @@ class Numbers:
     def read(cls, name: str, texts: pl.Series, delimiter: str) -> Numbers:
         """The column as plain numbers, or in the spelling that more of its cells fit."""
         plain = cls._spelled(name, texts, None)
-        if not plain.strays:
+        if not plain.strays and delimiter != ";":  # there, 967 and 12.345 may be whole numbers
             return plain
         known = texts.filter(~missing(texts, (*MISSING_NUMBERS, *MISSING_AMONG_NUMBERS)))
         if (format := format_of(known, delimiter)) is None:
             return plain
         spelled = cls._spelled(name, texts, format)
-        return spelled if spelled.rows_of_strays < plain.rows_of_strays else plain
+        return spelled if spelled.rows_of_strays <= plain.rows_of_strays else plain
 
     @classmethod
     def _spelled(cls, name: str, texts: pl.Series, format: str | None) -> Numbers:
         values, refused = parse(_reader(name, "number", format), texts)
         if not refused:
-            return cls(name, values, format, (), (), 0, 0, 0, 0)
+            return cls(name, values, format, (), (), (), 0, 0, 0, 0)
         beyond = {text for text, code in refused.items() if code in ("not_finite", "out_of_range")}
-        strays = {text for text in refused.keys() - beyond if text.lower() not in MISSING_AMONG_NUMBERS}
+        strays, words = refused.keys() - beyond, set()
+        if len(strays) <= 2 * MOST_STRAYS:
+            words = {text for text in strays if text.lower() in MISSING_AMONG_NUMBERS}
+            strays -= words
         known = texts.filter(~missing(texts, (*MISSING_NUMBERS, *MISSING_AMONG_NUMBERS)))
         return cls(
             name,
@@ -246,6 +274,7 @@ class Numbers:
             format,
             strays,
             beyond,
+            words,
             int(known.is_in(list(strays)).sum()),
             int(known.is_in(list(beyond)).sum()),
             len(known),
@@ -296,7 +325,8 @@ class Numbers:
             )
         known = self.values[~np.isnan(self.values)]
         whole = not (known % 1).any() and np.abs(known).max() <= LARGEST_INTEGER
-        words = [*sorted(self.strays), *(INFINITIES if self.beyond else ()), *sorted(self.beyond)]
+        infinite = INFINITIES if self.beyond else ()
+        words = [*sorted(self.words), *sorted(self.strays), *infinite, *sorted(self.beyond)]
         made = _of_numbers(name, "integer" if whole else "number", self.values, self.format, words)
         return replace(made, notes=(*notes, *made.notes))
 
@@ -343,6 +373,8 @@ def _emptied(name: str, what: str, strays: Collection[str], rows: int) -> Note:
 
 
 def _boolean(name: str, texts: pl.Series, levels: pl.Series) -> Column | None:
+    if len(levels) > MANY_CATEGORIES:
+        return None
     words = set(levels.str.to_lowercase().unique()) - {*MISSING_NUMBERS}
     if not words <= BOOLEAN_WORDS:
         return None

@@ -85,16 +85,17 @@ class Refused(TrainingError):
         for problem in self.problems:
             if problem.flags is None:
                 return messages
-            index = _place(words, problem.wrong)
-            if index is not None:
-                del words[index : index + len(problem.wrong)]
-            words += [word for word in problem.flags if word not in words or word.startswith("--")]
+            del words[_place(words, problem.wrong)]
+            if not words[_place(words, problem.flags)]:
+                words += problem.flags
         return [*messages, "this command would train:", f"  {shlex.join(words)}"]
 
 
-def _place(words: Sequence[str], wrong: Sequence[str]) -> int | None:
-    """Where ``wrong`` stands among the words, as ``--flag value``."""
+def _place(words: Sequence[str], flags: Sequence[str]) -> slice:
+    """Where a flag and its value stand among the words, as two or joined by ``=``; else an empty slice."""
     for index in range(len(words)):
-        if wrong and tuple(words[index : index + len(wrong)]) == tuple(wrong):
-            return index
-    return None
+        if flags and words[index : index + len(flags)] == [*flags]:
+            return slice(index, index + len(flags))
+        if flags and words[index] == "=".join(flags):
+            return slice(index, index + 1)
+    return slice(0)

@@ -181,16 +181,27 @@ def _columns(
             continue
         kind, _, format = spec.kinds.get(name, "").partition(":")
         stated = Stated(kind or None, format or None, name in spec.nullable)  # type: ignore[arg-type]
-        if position == 0 and not kind and (index := _index(name, read.columns[name])) is not None:
+        if position == 0 and not kind and (index := _index(name, read)) is not None:
             made.append(index)
             continue
         try:
-            made.append(kinds.column(name, cells, stated, read.delimiter))
+            column = kinds.column(name, cells, stated, read.delimiter)
+            made.append(column if kept is read else _served(column, read.columns[name], read.delimiter))
         except kinds.Misfit as error:
             inferred = kinds.column(name, cells, replace(stated, kind=None), read.delimiter)
             made.append(inferred)
             problems.append(_misfit(error, spec.kinds[name], inferred))
     return made, problems
+
+
+def _served(column: Column | LeftOut, cells: pl.Series, delimiter: str) -> Column | LeftOut:
+    """The column, with the gaps that only rows without a target have: they too are there to be scored."""
+    if isinstance(column, LeftOut) or column.feature.nullable:
+        return column
+    every = kinds.column(column.feature.name, cells, Stated(), delimiter)
+    if not isinstance(every, Column) or not every.feature.nullable:
+        return column
+    return replace(column, feature=kinds.with_gaps(column.feature, every.feature.missing_words))
 
 
 def _misfit(error: kinds.Misfit, stated: str, inferred: Column | LeftOut) -> Problem:
@@ -201,10 +212,11 @@ def _misfit(error: kinds.Misfit, stated: str, inferred: Column | LeftOut) -> Pro
     return Problem(f"{error}: {shlex.join(flags)}", flags, ("--kind", f"{name}={stated}"))
 
 
-def _index(name: str, cells: pl.Series) -> LeftOut | None:
+def _index(name: str, table: Table) -> LeftOut | None:
     """A first column that only numbers the rows, or names them."""
-    called, texts = name.lower(), cells.str.strip_chars()
-    if called not in INDEXES and (name not in PERHAPS_INDEXES or len(texts) < FEWEST_COUNTED):
+    heading = table.header.get(name, name).strip()
+    called, texts = heading.lower(), table.columns[name].str.strip_chars()
+    if called not in INDEXES and (heading not in PERHAPS_INDEXES or len(texts) < FEWEST_COUNTED):
         return None
     numbers = texts.cast(pl.Int64, strict=False)
     from_one = pl.Series(np.arange(1, len(texts) + 1))

@@ -11,7 +11,7 @@ from training.data.notes import Note
 from training.data.targets import Target
 
 #: The rows that are looked at, and the fewest that say anything.
-MOST_ROWS, FEWEST_ROWS = 10_000, 20
+MOST_ROWS, FEWEST_ROWS = 5_000, 20
 #: The share of rows that a feature predicts alone to be suspected, and the largest that a guess may reach.
 ALMOST_ALL, AT_MOST_GUESSED = 0.99, 0.95
 #: The least correlation with a quantity.

@@ -115,12 +115,9 @@ def _of_numbers(
     if format is not None:
         said.append(Note(name, f"is read as numbers such as {format}"))
     if whole and not classifies:
-        why = f"{distinct:,} different whole numbers" + (
-            "" if distinct > MOST_CLASSES else f" in {kinds.count(len(values))}"
-        )
-        said.append(
-            Note(name, f"has {why}, which are taken as a quantity (--pipeline logistic predicts classes)")
-        )
+        flag = " (--pipeline logistic predicts classes)" if counts.min() >= 2 else ""
+        text = f"has {distinct:,} different whole numbers in {kinds.count(len(values))}, which are taken as"
+        said.append(Note(name, f"{text} a quantity{flag}"))
     return Target(name, kept, _labels(texts), values, distinct, classifies, notes=tuple(said))
 
 

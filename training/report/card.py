@@ -15,7 +15,7 @@ from urllib.parse import quote, urlencode
 
 from handler import bundle, dates
 from handler.bundle import UNSUPERVISED, Feature, Manifest
-from handler.spelling import spelling
+from handler.schema import to_text
 from training.report import metrics
 from training.report.comparison import Comparison
 from training.report.evidence import Evidence
@@ -223,7 +223,7 @@ def _calls(manifest: Manifest, answer: Mapping[str, Any]) -> Iterator[str | Code
             'print(json.load(urlopen(Request("http://localhost:8080/predict", body, headers))))'
         )
     else:
-        cells = {each.name: _cell(each, record[each.name]) for each in manifest.features}
+        cells = {each.name: to_text(each, record[each.name]) for each in manifest.features}
         texts = {name: text for name, text in cells.items() if text}
         url = f"http://localhost:8080/predict?{urlencode(texts, quote_via=quote)}"
         yield "One record, in the address:"
@@ -250,14 +250,6 @@ def _calls(manifest: Manifest, answer: Mapping[str, Any]) -> Iterator[str | Code
         "curl http://localhost:8080/predict_file -H 'accept: text/csv' -F file=@rows.csv\n"
         "python -m handler score rows.csv"
     )
-
-
-def _cell(feature: Feature, value: Any) -> str:
-    """A JSON value as a query and a CSV spell it."""
-    if value is None or isinstance(value, str):
-        return value or ""
-    spelled = spelling(feature.format) if feature.format and feature.kind in ("integer", "number") else None
-    return json.dumps(value) if spelled is None else json.dumps(value).replace(".", spelled.decimal)
 
 
 def _summary(manifest: Manifest, held_out: int) -> str:

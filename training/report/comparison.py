@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from handler.bundle import Bundle, Contract, Feature
+from handler.bundle import Contract, Feature
 from handler.schema import Columns
 from handler.scoring.model import Model
-from handler.scoring.scorers import Scores, load_program, load_scorer, served_contract
+from handler.scoring.scorers import Scores
 from training.errors import TrainingError
 from training.report import metrics
 from training.report.metrics import Rows, shown
@@ -62,16 +61,6 @@ class Comparison(NamedTuple):
             "metrics": {"this": dict(self.own), "other": dict(self.other)},
         }
         return document if self.differing is None else {**document, "differing": self.differing}
-
-
-def loaded(folder: Path) -> Model:
-    """The bundle to compare with, loaded as serving does; raises ``BundleError``.
-
-    It is given the parts of dates, as the rows of training have them.
-    """
-    opened = Bundle.open(folder)
-    scorer = load_scorer(opened, load_program(opened))
-    return Model.of(opened.manifest._replace(features=served_contract(opened.manifest).features), scorer)
 
 
 def compare(
@@ -128,10 +117,12 @@ def _check(contract: Contract, other: Contract) -> None:
     if absent:
         more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
         names = ", ".join(f"'{name}'" for name in absent[:3])
-        raise TrainingError(f"it needs {names}{more}, which is not a feature of this model")
+        are = "are not features" if len(absent) > 1 else "is not a feature"
+        raise TrainingError(f"it needs {names}{more}, which {are} of this model")
     for each in other.features:
-        if each.is_text != own[each.name].is_text:
-            kinds = f"of the kind {each.kind} there and {own[each.name].kind} here"
+        here = own[each.name]
+        if (each.is_text, each.kind == "date") != (here.is_text, here.kind == "date"):
+            kinds = f"of the kind {each.kind} there and {here.kind} here"
             raise TrainingError(f"'{each.name}' is {kinds}")
 
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from handler.bundle import Manifest
+from handler.schema import to_text
 
 #: Characters of the longest command that is shown: a record of very many features is left out.
 LONGEST = 2000
@@ -61,6 +62,5 @@ def _handler() -> str:
 def _record(manifest: Manifest) -> str:
     """A record that the model was tried on, as ``predict`` takes it."""
     record = manifest.golden[0]["record"] if manifest.golden else {}
-    given = ((name, value) for name, value in record.items() if value is not None)
-    texts = ((name, str(value).lower() if isinstance(value, bool) else str(value)) for name, value in given)
-    return " ".join(shlex.quote(f"{name}={text}") for name, text in texts)
+    known = [each for each in manifest.features if record.get(each.name) is not None]
+    return " ".join(shlex.quote(f"{each.name}={to_text(each, record[each.name])}") for each in known)

@@ -378,12 +378,19 @@ async function present(file, { predictions, rejected }, joined) {
 const quotedCell = (cell) => (/[",\r\n]/.test(cell) ? `"${String(cell).replaceAll('"', '""')}"` : String(cell));
 
 function table(caption, header, rows, added, className) {
-  const cell = (tag) => (text, index) => make(tag, { className: index < added ? "added" : "", title: String(text) }, String(text));
   return [make("h3", {}, caption),
     make("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": caption },
       make("table", { className },
-        make("thead", {}, make("tr", {}, ...header.map(cell("th")))),
-        make("tbody", {}, ...rows.map((cells) => make("tr", {}, ...cells.map(cell("td")))))))];
+        make("thead", {}, make("tr", {}, ...header.map((text) => make("th", { scope: "col", title: text }, text)))),
+        make("tbody", {}, ...rows.map((cells) => make("tr", {}, ...cells.map((text, index) => cell(String(text), index, added)))))))];
+}
+
+/** A cell of a table, of which the first ``added`` columns are the model's: a rejected row has nothing there. */
+function cell(text, index, added) {
+  if (index >= added) return make("td", { title: text }, text);
+  if (index === 0 && text === "") return make("td", { className: "missed" }, "rejected");
+  const shown = /^-?\d*\.\d{5,}(e-?\d+)?$/i.test(text) ? number.format(Number(text)) : text;
+  return make("td", { className: index === 0 ? "predicted" : "", title: text }, shown);
 }
 
 /** The first records of a CSV with commas, as RFC 4180 has it. */

@@ -19,6 +19,7 @@ from handler.tables import formats, reading, records, writing
 from handler.tables import header as headers
 from handler.tables.header import DELIMITERS, header
 from handler.tables.rows import Layout, Rows
+from tests.support.widths import widened
 
 SCHEMA = Schema(
     [
@@ -33,25 +34,23 @@ HEADER = ["id", "age", "income", "member", "city"]
 
 def by_hand(text: str, delimiter: str, line: int) -> list[tuple[int, Record | tuple[str, str]]]:
     """The reference: ``csv.reader`` over the lines and ``Schema.from_cells`` over the cells."""
-    consumed = 0
-
-    def lines() -> Iterator[str]:
-        nonlocal consumed
-        for each in io.StringIO(text, newline=""):
-            consumed += 1
-            yield each
-
-    found: list[tuple[int, Record | tuple[str, str]]] = []
+    lines = list(io.StringIO(text, newline=""))
+    reader = csv.reader(lines, delimiter=delimiter)
+    rows = []
     start = 0
-    for cells in csv.reader(lines(), delimiter=delimiter):
-        at, start = line + start, consumed
-        if not cells:
+    for cells in reader:
+        if cells:
+            rows.append((line + start, "".join(lines[start : reader.line_num]), cells))
+        start = reader.line_num
+    columns = widened(HEADER, [(raw, cells) for _, raw, cells in rows])
+    found: list[tuple[int, Record | tuple[str, str]]] = []
+    for at, _, cells in rows:
+        if len(cells) != len(columns):
+            found.append((at, ("", "too_few_cells" if len(cells) < len(columns) else "too_many_cells")))
             continue
-        if len(cells) != len(HEADER):
-            found.append((at, ("", "too_few_cells" if len(cells) < len(HEADER) else "too_many_cells")))
-            continue
+        named = dict(zip(columns, cells, strict=True))
         try:
-            record = SCHEMA.from_cells(dict(zip(HEADER[1:], cells[1:], strict=True)))
+            record = SCHEMA.from_cells({name: named[name] for name in SCHEMA.names})
         except InvalidRecords as error:
             found.append((at, (error.problems[0].field, error.problems[0].code)))
         else:
@@ -216,6 +215,27 @@ def test_the_output_keeps_every_cell_as_it_was() -> None:
         assert [row[:5] for row in found] == rows
         assert [row[5] for row in found] == ["a,b", "c", 'd"', "e"]
         assert [float(row[6]) for row in found] == doubles.tolist()
+
+
+@pytest.mark.parametrize("delimiter", DELIMITERS)
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+def test_a_rejected_row_does_not_make_the_others_of_its_block_be_read_one_by_one(
+    delimiter: str, quoting: int
+) -> None:
+    rows = [["two\nlines", "45", "2.5", "yes", "Rome, IT"], ["", "46", "NA", "no", " Köln "]] * 2000
+    rows[700] = ["", "x", "2.5", "yes", "Köln"]
+    rows[3999] = ["", "47", "1e400", "yes", 'say "hi"']
+    head = delimiter.join(HEADER).encode() + b"\n" + written(rows, delimiter, "\n", quoting)
+    layout, rest, line = header([head], SCHEMA)
+    (block,) = records.blocks(rest, delimiter, line, 1 << 20)
+    read = reading.read(block, layout, SCHEMA)
+    assert not isinstance(read.text, list)
+    assert (read.total, read.text.height) == (4000, 3998)
+    found = [(each.index, each.line, each.column, each.code) for each in read.rejects]
+    assert found == [(700, 1052, "age", "not_a_number"), (3999, 6000, "income", "not_finite")]
+    assert read.rejects[0].row == written([rows[700]], delimiter, "", quoting).decode()
+    assert read.columns["city"].tolist()[:2] == ["Rome, IT", "Köln"]
+    assert_text_kept(block.data.decode(), read, layout)
 
 
 @pytest.mark.parametrize(
