@@ -29,8 +29,8 @@ train: ## train on your data: DATA=f.csv TARGET=column [PIPELINE= THRESHOLD= COL
 	    $(call option,PIPELINE,--pipeline) $(call option,TEST_SIZE,--test-size) $(call option,SEED,--seed) \
 	    $(call option,NAME,--name) $(call option,OUT,--out) $(call option,REPORT,--report) \
 	    $(call option,COLUMNS,--columns) $(call option,DROP,--drop) $(call option,ID,--id) \
-	    $(call option,KIND,--kind) $(call option,THRESHOLD,--threshold) $(call option,COMPARE,--compare) \
-	    $(if $(EXACT),--exact)
+	    $(call option,KIND,--kind) $(call option,NULLABLE,--nullable) $(call option,THRESHOLD,--threshold) \
+	    $(call option,COMPARE,--compare) $(if $(EXACT),--exact)
 
 package: ## bundle a fitted model: MODEL=m.pkl SAMPLE=rows.csv [TARGET= NAMES=a,b CLASSES=0=no,1=yes OUT= ...]; a pickle is opened as if --trust were given (not with TRUST=0)
 	$(install) train dev

@@ -132,7 +132,8 @@ def guarded(body: Callable[[], int], as_json: bool = False) -> int:
     except MemoryError:
         message, lines = "there is not enough memory here; take fewer rows, or a larger machine", ()
     except OSError as error:
-        message, lines = f"{error.filename or 'the bundle'}: {error.strerror or error}", ()
+        named = f"{error.filename}: " if error.filename else ""
+        message, lines = f"{named}{error.strerror or error}", ()
     complain(message, lines)
     if as_json:
         print(json.dumps({"error": message}, ensure_ascii=False), flush=True)
