@@ -1,4 +1,4 @@
-"""Tables as people have them, from the command line to answers: serving does to a cell what training does."""
+"""Tables as people have them, from the command line to answers: serving does to a cell what training did."""
 
 from __future__ import annotations
 
