@@ -29,14 +29,15 @@ train: ## train on your data: DATA=f.csv TARGET=column [PIPELINE= THRESHOLD= COL
 	    $(call option,PIPELINE,--pipeline) $(call option,TEST_SIZE,--test-size) $(call option,SEED,--seed) \
 	    $(call option,NAME,--name) $(call option,OUT,--out) $(call option,REPORT,--report) \
 	    $(call option,COLUMNS,--columns) $(call option,DROP,--drop) $(call option,ID,--id) \
-	    $(call option,KIND,--kind) $(call option,THRESHOLD,--threshold) $(if $(EXACT),--exact)
+	    $(call option,KIND,--kind) $(call option,NULLABLE,--nullable) $(call option,THRESHOLD,--threshold) \
+	    $(call option,COMPARE,--compare) $(if $(EXACT),--exact)
 
 package: ## bundle a fitted model: MODEL=m.pkl SAMPLE=rows.csv [TARGET= NAMES=a,b CLASSES=0=no,1=yes OUT= ...]; a pickle is opened as if --trust were given (not with TRUST=0)
 	$(install) train dev
 	@$(python) -m training package "$$MODEL" $(call option,SAMPLE,--sample) $(call option,TARGET,--target) \
 	    $(call option,NAMES,--names) $(call option,CLASSES,--classes) $(if $(filter 0,$(TRUST)),,--trust) \
 	    $(call option,TRUST_TYPE,--trust-type) $(call option,ID,--id) $(call option,KIND,--kind) \
-	    $(call option,NAME,--name) $(call option,OUT,--out) $(if $(EXACT),--exact)
+	    $(call option,NAME,--name) $(call option,OUT,--out) $(call option,COMPARE,--compare) $(if $(EXACT),--exact)
 
 check: ## check that the model [MODEL=build/x] reproduces the predictions that it was trained with
 	$(install) train dev

@@ -272,13 +272,13 @@ def sign(options: argparse.Namespace, settings: Settings) -> int:
 
 def serve(options: argparse.Namespace, settings: Settings) -> int:
     """Serve over HTTP with functions-framework, as Cloud Run does."""
-    model = _whole_model(settings)  # a bad bundle is reported here, in one line
     port = (
         port_of(os.environ.get("PORT") or "8080")
         if options.port is None
         else port_of(options.port, "--port")
     )
     _require_free(options.host, port)
+    model = _whole_model(settings)  # a bad bundle is reported here, in one line
     base = f"http://{options.host}:{port}"
     example = model.manifest.golden[0]["record"]
     known = [each for each in model.manifest.features if example.get(each.name) is not None]

@@ -309,7 +309,7 @@ def _part_names(format: str | None) -> tuple[str, ...]:
 
 
 def _parted(format: str | None, seconds: Any) -> dict[str, Any]:
-    """The parts of a date, or of an array of them, as doubles; NaN where it is missing."""
+    """The parts of a date, or of an array of them, by their names."""
     days = seconds // DAY
     year, month, _ = _civil(days)
     every = {
@@ -337,9 +337,10 @@ def expanded(features: Sequence[Feature], columns: Columns) -> dict[str, np.ndar
     for feature in features:
         values = columns[feature.name]
         if feature.kind == "date":
-            with np.errstate(invalid="ignore"):  # of NaN
-                by_name = _parted(feature.format, values)
-            made.update({f"{feature.name} ({name})": part for name, part in by_name.items()})
+            missing = np.isnan(values)
+            seconds = np.where(missing, 0, values).astype(np.int64)  # thrice as fast as doubles
+            for name, part in _parted(feature.format, seconds).items():
+                made[f"{feature.name} ({name})"] = np.where(missing, np.nan, part)
         else:
             made[feature.name] = values
     return made

@@ -391,11 +391,11 @@ class Schema:
         That is a number or a date beyond its range, or a category that is not known. A missing value and
         free text never are.
         """
-        beyond = [
-            name
-            for position, name, low, high in self._ranges
-            if record[position] < low or record[position] > high
-        ]
+        beyond = []
+        for position, name, low, high in self._ranges:
+            value = record[position]
+            if not low <= value <= high and value == value:  # a missing one equals nothing
+                beyond.append(name)
         for position, name, known in self._known:
             if record[position] not in known:
                 beyond.append(name)

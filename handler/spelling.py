@@ -2,8 +2,8 @@
 
 A format is the number 1234.5 as the data spell it: ``1234,5``, ``1,234.5``, ``1.234,5 €``, ``$1,234.5``,
 ``1234.5%``. Texts are read by it alone: its marks are the only ones, so that under ``1.234,5`` the text
-``1.234`` is 1234, and ``1.5`` is no number. The thousands marks and the sign may be left out, and the sign
-may stand on either side; a minus may stand before or after it. A percent is the number as written.
+``1.234`` is 1234, and ``1.5`` is not a number. The thousands marks and the sign may be left out, and the
+sign may stand on either side; a minus may stand before or after it. A percent is the number as written.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     import polars as pl
 
-BLANKS = " \t\u00a0\u2009\u202f"
+#: Blanks that part thousands, or stand beside a sign: plain, no-break, thin and narrow no-break ones.
+BLANKS = " \u00a0\u2009\u202f"
 BLANK = f"[{BLANKS}]*"
 APOSTROPHES = "'\u2019"
 MINUS = "\u2212"
@@ -94,9 +95,10 @@ def spelling(format: str) -> Spelling | None:
 
 
 def _pattern(decimal: str, thousands: str, sign: str) -> str:
-    """The texts that are numbers, for ``re`` and polars alike, which matches in linear time.
+    """The texts that are numbers, for ``re``, polars and ECMA alike.
 
-    So does ``re``: two repeats that could share characters never stand side by side.
+    Two repeats that could share characters never stand side by side, so that ``re`` needs no more time than
+    the length of a text asks for.
     """
     minus = f"[+{MINUS}-]"
     number = _number(decimal, thousands)

@@ -59,15 +59,18 @@ def epilog(*examples: str, one: str | None = None) -> str:
     return "\n".join(["examples:", *(f"  {each}" for each in examples), "", codes])
 
 
-def parsed(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
+def parsed(
+    parser: argparse.ArgumentParser, words: Sequence[str], commands: Sequence[str] = ()
+) -> argparse.Namespace:
     """The options; raises ``UsageError``, which names the flag that a mistyped one may have meant.
 
-    Where ``parser`` has commands, each sets ``parser`` to its own.
+    ``commands``: words that may also have been meant. Where ``parser`` has commands of its own, each sets
+    ``parser`` to its own.
     """
     options, unknown = parser.parse_known_args(words)
     if unknown:
         named = getattr(options, "parser", parser)
-        flags = [flag for action in named._actions for flag in action.option_strings]
+        flags = [flag for action in named._actions for flag in action.option_strings] + [*commands]
         word = next((each for each in unknown if each.startswith("-")), unknown[0]).partition("=")[0]
         kind = "flag" if word.startswith("-") else "argument"
         raise UsageError(f"there is no {kind} '{word}'{near(word, flags)} (see {named.prog} --help)")
@@ -126,8 +129,11 @@ def guarded(body: Callable[[], int], as_json: bool = False) -> int:
         return 141
     except FunctionError as error:
         message, lines = str(error), getattr(error, "lines", ())
+    except MemoryError:
+        message, lines = "there is not enough memory here; take fewer rows, or a larger machine", ()
     except OSError as error:
-        message, lines = f"{error.filename or 'the bundle'}: {error.strerror or error}", ()
+        named = f"{error.filename}: " if error.filename else ""
+        message, lines = f"{named}{error.strerror or error}", ()
     complain(message, lines)
     if as_json:
         print(json.dumps({"error": message}, ensure_ascii=False), flush=True)

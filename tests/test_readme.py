@@ -34,7 +34,6 @@ from handler.app import App
 from handler.bundle import LEFT_OUT, Manifest
 from handler.scoring.model import Model
 from handler.settings import Settings
-from handler.tables.header import SIGNATURES
 from handler.web.messages import Request
 from tests.support.cloud import s3_server
 from tests.support.serving import serve
@@ -376,7 +375,7 @@ def test_defaults_of_settings_are_as_told() -> None:
 
 def codes() -> set[str]:
     """Every code that the handler gives, from its source."""
-    found = {code for code, _ in SIGNATURES.values()}
+    found: set[str] = set()
     place = {"InvalidValue": 0, "InvalidCsv": 0, "Problem": 1, "problems.add": 1}
     for file in (ROOT / "handler").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
@@ -439,7 +438,7 @@ def test_the_table_of_routes_is_what_the_application_answers(model: Model) -> No
     """A path that there is not lists the routes, and each lists its methods."""
     app = App(model, Settings())
     nowhere = app.handle(Request("GET", "/nowhere"))
-    public = re.findall(r"/[\w.]+", json.loads(nowhere.body)["detail"])
+    public = re.findall(r"/[\w.]*", json.loads(nowhere.body)["detail"])
     answered = set()
     for path in public:
         allowed = app.handle(Request("OPTIONS", path)).headers["allow"].split(", ")

@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m train
 def _run(words: Sequence[str], program: str) -> int:
     packages = words[:1] == ["package"]
     parser = _package_parser(f"{program} package") if packages else _parser(program)
-    options = vars(terminal.parsed(parser, words[packages:]))
+    options = vars(terminal.parsed(parser, words[packages:], ["package"]))
     as_json, quiet = options.pop("json"), options.pop("quiet")
     bundling.check_target(options["out"])
     options["kinds"] = dict(map(parse_kind, options.pop("kind")))
@@ -99,9 +99,10 @@ def _train(options: dict[str, Any], say: Progress) -> Manifest:
 
 
 def _to_score(options: Mapping[str, Any]) -> Path | None:
-    """A file that the next steps score, for which the data or the sample will do."""
-    given: Path | Sequence[Path] | None = options.get("sample") or options.get("data")
-    return given if given is None or isinstance(given, Path) else given[0]
+    """A file or folder that ``score`` takes, for which the data or the sample will do."""
+    given = options.get("sample") or options.get("data") or ()
+    paths = [given] if isinstance(given, Path) else given
+    return next((path for path in paths if path.is_dir() or path.suffix != ".parquet"), None)
 
 
 def _package(options: dict[str, Any], again: str, say: Progress) -> Manifest:

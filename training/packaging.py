@@ -55,7 +55,7 @@ from training.proof.parity import Finding, Gate, Scale
 from training.report import card, comparison, console, metrics
 from training.report.comparison import Comparison
 from training.report.evidence import Evidence
-from training.report.progress import step
+from training.report.progress import Tick, step
 
 LIBRARIES = (*PICKLE_LIBRARIES, "pandas", "skl2onnx", "onnx", "onnxruntime")
 
@@ -150,8 +150,8 @@ def package(
 ) -> Package:
     """Put the bundle of a fitted estimator at ``out``, whole or not at all.
 
-    ``exact``: let the exported forms differ by 1e-12 at most. ``other``: a model to compare with, of
-    ``comparison.loaded``. Raises ``TrainingError`` or ``BundleError``.
+    ``exact``: let the exported forms differ by 1e-12 at most. ``other``: a model to compare with.
+    Raises ``TrainingError`` or ``BundleError``.
     """
     estimator = JoblibScorer(fitted.estimator, fitted.contract)
     imported = fitted.imported
@@ -171,9 +171,9 @@ def package(
     if compared is not None:
         measured["compared"] = compared.as_json()
     proven = prove(fitted, estimator, seed=seed, exact=exact, say=say, export=export)
-    with users_code("scoring the golden rows fails", say):
-        golden = rows.golden(proven.scorer, fitted.requested, fitted.typical, seed)
     with step(say, "drawing the model report"):
+        with users_code("scoring the golden rows fails", say):
+            golden = rows.golden(proven.scorer, fitted.requested, fitted.typical, seed)
         made = _described(fitted, scores, measured, proven, golden, compared)
     with step(say, "writing the bundle, and serving its golden rows from it"):
         bundling.write(out, *made, check=_rehearse)
@@ -222,7 +222,7 @@ def prove(
     ``rows_compared``: so many rows are compared, or as many more as the edges of the features need.
     """
     contract = fitted.contract
-    with step(say, "exporting to ONNX, and comparing the graph with scikit-learn"):
+    with step(say, "exporting to ONNX, and comparing the graph with scikit-learn") as tick:
         typical = dates.expanded_record(fitted.requested.features, fitted.typical)
         some = {name: values[:rows_compared] for name, values in fitted.given.items()}
         adversarial = rows.adversarial(
@@ -233,8 +233,8 @@ def prove(
             at_least=rows_compared - length(some),
         )
         gate = Gate(estimator, contract.task, some, adversarial, _scale(fitted, estimator, some), exact)
-        graph, scorer, finding = _exported(fitted, gate, export)
-        program, program_finding = (None, None) if graph is None else _compiled(graph, contract, gate)
+        graph, scorer, finding = _exported(fitted, gate, export, tick)
+        program, program_finding = (None, None) if graph is None else _compiled(graph, contract, gate, tick)
     say(console.parity(finding, program_finding, imported=fitted.imported))
     if graph is None:
         finding = _steady(gate, finding, say)
@@ -259,7 +259,9 @@ def _scale(fitted: Fitted, estimator: Scorer, some: Columns) -> Scale | None:
     return None if values is None else Scale.of(values[finite(scores)])
 
 
-def _exported(fitted: Fitted, gate: Gate, export: Export) -> tuple[bytes | None, Scorer, Finding]:
+def _exported(
+    fitted: Fitted, gate: Gate, export: Export, tick: Tick
+) -> tuple[bytes | None, Scorer, Finding]:
     """The graph, if it was found equal; one that only answers too much is exported again with a guard."""
     classes, own = fitted.contract.classes, own_labels(fitted.estimator, fitted.contract)
     try:
@@ -268,7 +270,7 @@ def _exported(fitted: Fitted, gate: Gate, export: Export) -> tuple[bytes | None,
             if own != classes:
                 graph = renamed(graph, own, classes)
             scorer = OnnxScorer(graph, fitted.contract)
-            finding = gate.compare(scorer)
+            finding = gate.compare(scorer, tick=tick)
             if not finding.answers_too_much:
                 break
     except NotExportable as error:
@@ -276,14 +278,14 @@ def _exported(fitted: Fitted, gate: Gate, export: Export) -> tuple[bytes | None,
     return (graph, scorer, finding) if finding.reason is None else (None, gate.estimator, finding)
 
 
-def _compiled(graph: bytes, contract: Contract, gate: Gate) -> tuple[bytes | None, Finding]:
+def _compiled(graph: bytes, contract: Contract, gate: Gate, tick: Tick) -> tuple[bytes | None, Finding]:
     """The one-row program of a graph, if it was found equal."""
     try:
         program = compile_program(graph, contract, gate.adversarial)
     except NotCompilable as error:
         return None, parity.untried(f"Python alone cannot do {error}")
     most = max(parity.FEWEST_ROWS, parity.PROGRAMS_WORK // max(1, program.work))
-    finding = gate.compare(RowByRow(RowProgram(program.content), contract), most)
+    finding = gate.compare(RowByRow(RowProgram(program.content), contract), most, tick)
     return program.content if finding.reason is None else None, finding
 
 

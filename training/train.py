@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from handler.bundle import DOCUMENTS, Manifest
+from handler.scoring.model import Model
 from training import bundling
 from training.data import columns, files, reading
 from training.data.columns import ColumnSpec
@@ -19,6 +20,7 @@ from training.report.columns import columns as table_of_columns
 from training.report.progress import Progress, step, steps_to_come
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
+JUDGING = "judging what the columns hold"
 #: Of the pipelines with names, those that take no target.
 WITHOUT_TARGET = frozenset({"isolation_forest", "kmeans"})
 
@@ -52,11 +54,7 @@ def train(options: Options, say: Say = print, export: Callable[..., bytes] | Non
     ``to_onnx``. Raises ``TrainingError`` or ``BundleError``, and then an earlier bundle is as it was.
     """
     _check(options)
-    other = None
-    if options.compare is not None:
-        from training.report import comparison
-
-        other = comparison.loaded(options.compare)
+    other = None if options.compare is None else Model.load(options.compare)
     progress = Progress.of(say)
     progress.expect(steps_to_come(options.threshold))
     table, flags, file = _read(options, progress)
@@ -64,7 +62,8 @@ def train(options: Options, say: Say = print, export: Callable[..., bytes] | Non
     dataset: Dataset | None = None
     if target or options.pipeline is None or ":" not in options.pipeline:
         supervised = bool(target) or options.pipeline not in WITHOUT_TARGET
-        dataset = reading.prepare(table, flags, file, supervised=supervised, pipeline=options.pipeline)
+        with step(progress, JUDGING):
+            dataset = reading.prepare(table, flags, file, supervised=supervised, pipeline=options.pipeline)
         progress(table_of_columns(dataset))
     with step(progress, "loading scikit-learn"):
         from training import learning  # a table that is refused does not wait for scikit-learn
@@ -72,7 +71,8 @@ def train(options: Options, say: Say = print, export: Callable[..., bytes] | Non
         from training.packaging import package
     if dataset is None:
         assert options.pipeline is not None
-        dataset = learning.dataset_for(options.pipeline, table, flags, file)
+        with step(progress, JUDGING):
+            dataset = learning.dataset_for(options.pipeline, table, flags, file)
         progress(table_of_columns(dataset))
     stated = file.where("target") if file and file.target and not flags.target else "--target"
     fitted = learning.learnt(dataset, options, progress, stated)

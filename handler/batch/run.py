@@ -41,14 +41,14 @@ from handler.storage.deadline import Deadline
 from handler.storage.locations import Location, Version
 from handler.storage.storage import Storage
 from handler.tables import formats, writing
-from handler.tables.compression import inflated
+from handler.tables.compression import PACKED, inflated
 from handler.tables.encodings import UTF_8
 from handler.tables.formats import Table
 from handler.tables.rows import Block
 
 PREDICTIONS, REJECTED, SUMMARY = "predictions.csv", "rejected.csv", "summary.json"
 OUTPUTS = (PREDICTIONS, REJECTED, SUMMARY)
-SUFFIXES = (".csv", ".csv.gz", ".csv.zst", ".tsv", ".tsv.gz", ".tsv.zst")
+SUFFIXES = tuple(f"{kind}{packed}" for kind in (".csv", ".tsv") for packed in ("", *PACKED))
 REJECT_COLUMNS = ("line", "column", "code", "reason", "row")
 #: Each time that a run starts again, another run has written, or the input has changed.
 ATTEMPTS = 50

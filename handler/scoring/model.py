@@ -6,8 +6,9 @@ scorer.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from handler import telemetry
@@ -122,26 +123,18 @@ class Model(NamedTuple):
         """One prediction per record, None where it is not predictable."""
         if self.program is None or len(records) > FEW:
             scores, sound = self.attempt(self.schema.columns(records))
-            predictions = iter(outputs.predictions(self.manifest.classes, scores))
-            answers = [next(predictions) if is_sound else None for is_sound in sound.tolist()]
-        else:
-            rows = map(self._run, records)
-            classes = self.manifest.classes
-            answers = [None if row is None else outputs.prediction(classes, *row) for row in rows]
+            predictions = iter(self.answers(itertools.compress(records, sound.tolist()), scores))
+            return [next(predictions) if is_sound else None for is_sound in sound.tolist()]
+        classes, outside = self.manifest.classes, self.schema.outside
+        scored = ((record, self._run(record)) for record in records)
         return [
-            answer and self._with_outside(record, answer)
-            for record, answer in zip(records, answers, strict=True)
+            None if row is None else outputs.prediction(classes, *row, outside=outside(record))
+            for record, row in scored
         ]
 
-    def answers(self, columns: Columns, scores: Scores) -> list[dict[str, Any]]:
-        """The predictions of rows that are scored, as ``predict`` gives them."""
-        records = zip(*(columns[name].tolist() for name in self.schema.names), strict=True)
-        answers = outputs.predictions(self.manifest.classes, scores)
-        return [self._with_outside(*each) for each in zip(records, answers, strict=True)]
-
-    def _with_outside(self, record: Record, answer: dict[str, Any]) -> dict[str, Any]:
-        outside = self.schema.outside(record)
-        return {**answer, "outside": outside} if outside else answer
+    def answers(self, records: Iterable[Sequence[Any]], scores: Scores) -> list[dict[str, Any]]:
+        """The predictions of records that are scored, as ``predict`` gives them."""
+        return outputs.predictions(self.manifest.classes, scores, map(self.schema.outside, records))
 
     def _run(self, record: Record) -> Row | None:
         """What the one-row program gives for a record, None if that is not predictable."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from handler.bundle import Label, Manifest
@@ -14,24 +14,33 @@ if TYPE_CHECKING:
 
 
 def prediction(
-    classes: Sequence[Label], label: Any, probabilities: Sequence[float] | None, score: float | None = None
+    classes: Sequence[Label],
+    label: Any,
+    probabilities: Sequence[float] | None,
+    score: float | None = None,
+    outside: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """One row's JSON object: ``prediction`` and, if the model has them, ``probabilities`` and ``score``."""
+    """One row's JSON object: ``prediction`` and, where there are such, the others under their names."""
     answer = {"prediction": label}
     if probabilities is not None:
         answer["probabilities"] = dict(zip(map(str, classes), probabilities, strict=True))
     if score is not None:
         answer["score"] = score
+    if outside:
+        answer["outside"] = outside
     return answer
 
 
-def predictions(classes: Sequence[Label], scores: Scores) -> list[dict[str, Any]]:
-    """One JSON object per row."""
+def predictions(
+    classes: Sequence[Label], scores: Scores, outside: Iterable[Sequence[str]] | None = None
+) -> list[dict[str, Any]]:
+    """One JSON object per row; ``outside`` has the features of each row that lie outside."""
     predicted = labels(classes, scores)
     nothing = [None] * len(predicted)
     probabilities = nothing if scores.probabilities is None else scores.probabilities.tolist()
     score = nothing if scores.score is None else scores.score.tolist()
-    return [prediction(classes, *row) for row in zip(predicted, probabilities, score, strict=True)]
+    beyond = [()] * len(predicted) if outside is None else outside
+    return [prediction(classes, *row) for row in zip(predicted, probabilities, score, beyond, strict=True)]
 
 
 def labels(classes: Sequence[Label], scores: Scores) -> list[Label | float]:

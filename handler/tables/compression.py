@@ -13,6 +13,8 @@ from handler.errors import InvalidCsv
 
 #: Bytes unpacked at once, however well they were packed.
 CHUNK = 1024 * 1024
+#: How the names of packed files end.
+PACKED = (".gz", ".zst", ".bz2", ".xz")
 GZIP = b"\x1f\x8b"
 ZSTD = b"\x28\xb5\x2f\xfd"
 BZIP2 = b"BZh"

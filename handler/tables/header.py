@@ -26,7 +26,7 @@ FIRST = 64 * 1024
 #: Rows after the header that are looked at for what they have in common.
 FIRST_ROWS = 100
 #: What Excel writes, and reads, on a line before the header: the delimiter of the file.
-SEPARATOR = re.compile(r'"?sep=([,;\t|])"?(?:\r\n|\r|\n)', re.IGNORECASE)
+SEPARATOR = re.compile(r'"?[Ss][Ee][Pp]=([,;\t|])"?(?:\r\n|\r|\n)')
 #: Characters that no text has, and nearly every binary file.
 CONTROL = re.compile("[\x00-\x08\x0e-\x1f]")
 #: How texts begin that are not CSV, without blanks and in lower case, and what to call them.
@@ -230,11 +230,15 @@ def _header_under(
         return None
     closed = not raw.endswith(records.SENTINEL)
     raw = text[start : start + len(raw)] if closed else text[start:]
-    rows = _first_rows(parsed, whole) if closed else []
-    cells = _widened(cells, rows)
-    alike = sum(len(row) == len(cells) for _, row in rows)
+    positions, alike = _positions(cells, schema), 0
+    if closed and positions:
+        rows = _first_rows(parsed, whole)
+        wide = _widened(cells, rows)
+        if len(wide) > len(cells):
+            cells, positions = wide, _positions(wide, schema)
+        alike = sum(len(row) == len(cells) for _, row in rows)
     ends = start + len(raw) < len(text)
-    return _Header(delimiter, cells, alike, _positions(cells, schema), line, start, raw, closed, ends)
+    return _Header(delimiter, cells, alike, positions, line, start, raw, closed, ends)
 
 
 def _swallows_rows(header: _Header, schema: Schema | None) -> bool:
@@ -264,6 +268,8 @@ def _swallows_rows(header: _Header, schema: Schema | None) -> bool:
 
 def _refuse_markup(text: str) -> None:
     """Raise ``InvalidCsv`` for a text of another format that is often mistaken for a CSV."""
+    if text[257:262] == "ustar":  # POSIX, pax: the magic of a member's header
+        raise InvalidCsv("not_a_csv", "the file is a tar archive; unpack it first")
     start = "".join(text[:1000].lower().split())
     what = next((what for mark, what in MARKUP.items() if start.startswith(mark)), None)
     if what is not None:

@@ -2,7 +2,8 @@
 
 The document promises what the routes do, no more: a value that it allows is predicted, one that it
 forbids is refused. What training observed (ranges, the categories of an open feature) stands in
-words and examples, since the routes take values beyond it.
+words and examples, since the routes take values beyond it; so do the missing words. An enum
+leaves out blanks around a text, and a boolean in capitals, which are taken too.
 """
 
 from __future__ import annotations
@@ -104,9 +105,7 @@ OUTSIDE = (
     "The features whose value lies outside of what training saw: beyond its range, or another category. "
     "Only where there are any"
 )
-BY_CLASS = (
-    "One list per class, in the order of the rows; left out where the answer would be too large with them"
-)
+OF_ROWS = "Of each row, null where it is rejected; left out where the answer would be too large with them"
 #: What an id column is.
 CARRIED = "Carried back in the answer; it is not a feature"
 #: What a column is that training dropped.
@@ -377,8 +376,7 @@ def _schemas(manifest: Manifest) -> Node:
         answer["score"] = {"type": "number", "description": SCORE[manifest.task]}
         file["scores"] = _list(_or_null(answer["score"]))
     if manifest.probabilities:
-        columns = {str(each): _list(_or_null({"type": "number"})) for each in manifest.classes}
-        file["probabilities"] = {**_object(columns), "description": BY_CLASS}
+        file["probabilities"] = {**_list(_or_null(answer["probabilities"])), "description": OF_ROWS}
     nullable = [feature.name for feature in manifest.features if feature.nullable]
     record = {feature.name: _json_schema(feature) for feature in manifest.features}
     types = ["string", "number", "boolean", "null"]
@@ -551,13 +549,12 @@ def _file_predictions(manifest: Manifest) -> Node | None:
     answers = _golden_answers(manifest)
     if not answers:
         return None
-    keys = {"predictions": "prediction", **({"scores": "score"} if manifest.score else {})}
+    keys = {
+        "predictions": "prediction",
+        **({"scores": "score"} if manifest.score else {}),
+        **({"probabilities": "probabilities"} if manifest.probabilities else {}),
+    }
     columns: Node = {name: [*(answer[key] for answer in answers), None] for name, key in keys.items()}
-    if manifest.probabilities:
-        columns["probabilities"] = {
-            str(each): [*(answer["probabilities"][str(each)] for answer in answers), None]
-            for each in manifest.classes
-        }
     width = len(manifest.features)
     reason = f"the row has {width + 1} cells and the header {width}"
     reject = {"line": len(answers) + 2, "column": "", "code": "too_many_cells", "reason": reason}

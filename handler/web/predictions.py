@@ -89,7 +89,8 @@ def post_predict(model: Model, settings: Settings, request: Request) -> Answer:
     for rows, scores in scored:
         for reject in rows.rejects:
             problems.add(reject.column, reject.code, reject.reason, line=reject.line)
-        predictions += model.answers(rows.columns, scores) if not problems else ()
+        records = zip(*(rows.columns[name].tolist() for name in model.schema.names), strict=True)
+        predictions += model.answers(records, scores) if not problems else ()
     if problems:
         raise InvalidRecords(problems.listed, problems.more)
     document = {"predictions": predictions, "model": model.manifest.identity}
@@ -114,20 +115,19 @@ def post_predict_file(model: Model, settings: Settings, request: Request) -> Ans
     columns: dict[str, list[object]] = {"predictions": []}
     if model.manifest.score:
         columns["scores"] = []
-    by_class: dict[str, list[object]] = {}
-    if model.manifest.probabilities:
-        by_class = {str(label): [] for label in model.manifest.classes}
+    labels = [str(label) for label in model.manifest.classes] if model.manifest.probabilities else []
+    probabilities: list[object] = []
     rejects: list[dict[str, object]] = []
     for rows, scores in scored:
         columns["predictions"] += _beside(rows, outputs.labels(model.manifest.classes, scores))
         if scores.score is not None:
             columns["scores"] += _beside(rows, scores.score.tolist())
-        if scores.probabilities is not None:
-            for values, given in zip(by_class.values(), scores.probabilities.T, strict=False):
-                values += _beside(rows, given.tolist())
-        values_so_far = len(columns["predictions"]) * len(by_class)
+        if labels and scores.probabilities is not None:
+            given = (dict(zip(labels, row, strict=True)) for row in scores.probabilities.tolist())
+            probabilities += _beside(rows, list(given))
+        values_so_far = len(probabilities) * len(labels)
         if request.most is not None and values_so_far * SHORTEST_PROBABILITY > request.most:
-            by_class = {}
+            labels, probabilities = [], []
         rejects += (
             {"line": reject.line, "column": reject.column, "code": reject.code, "reason": reject.reason}
             for reject in rows.rejects
@@ -136,8 +136,8 @@ def post_predict_file(model: Model, settings: Settings, request: Request) -> Ans
             raise AnswerTooLarge(request.most)
     document = {**columns, "rejected": rejects, "model": model.manifest.identity}
     answered = partial(answer_json, rows=len(columns["predictions"]), rejected=len(rejects))
-    if by_class:
-        answer = answered({**columns, "probabilities": by_class, **document})
+    if labels:
+        answer = answered({**columns, "probabilities": probabilities, **document})
         if request.most is None or length_in_json(answer) <= request.most:
             return answer
     return answered(document)

@@ -22,6 +22,7 @@ from handler.storage.buckets import PART
 from tests.support.bundles import resealed
 from tests.support.cloud import S3
 from tests.support.faults import FaultyProxy, on
+from tests.support.terminal import on_terminal
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -279,21 +280,218 @@ def test_a_pickle_of_other_versions_is_not_opened(
     assert "train again" in error
 
 
+def python(*words: str, cwd: Path = ROOT, **env: str) -> tuple[int, str, str]:
+    """The exit code, the output and the errors of a real process."""
+    done = subprocess.run(
+        [sys.executable, "-m", *words],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **env},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
 def test_serve_says_that_the_port_is_taken(bundle_dir: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
+        port = str(taken.getsockname()[1])
+        code, _, error = python("handler", "serve", "--port", port, MODEL_DIR=str(bundle_dir))
+    assert code == 2
+    assert "PORT=8081 make serve" in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("port", ["80000", "0", "-1", "abc", "8080.0", "8080 ", "٣٣", "1" * 20])
+@pytest.mark.parametrize("by", ["PORT", "--port"])
+def test_a_port_that_is_none_is_one_line(by: str, port: str, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    monkeypatch.setenv("PORT", port if by == "PORT" else "8080")
+    assert run("serve", *([f"--port={port}"] if by == "--port" else [])) == 2
+    rule = "must be a port: a whole number from 1 to 65535, such as 8080"
+    assert capsys.readouterr().err == f"error: {by} {rule}\n"
+
+
+def test_the_server_itself_says_so_too(bundle_dir: Path) -> None:
+    code, out, error = python("handler.server", MODEL_DIR=str(bundle_dir), PORT="abc")
+    assert (code, out) == (2, "")
+    assert error.startswith("error: PORT must be a port")
+    assert error.count("\n") == 1
+
+
+def test_a_port_of_the_administrator_is_named_as_one(bundle_dir: Path) -> None:
+    """As a user who may not listen there, whom nothing but the bundle and the code is opened to."""
+    if os.geteuid() != 0:
+        code, _, error = python("handler", "serve", "--port", "1", MODEL_DIR=str(bundle_dir))
+    else:
+        drop = "import os, sys, handler.__main__ as cli, handler.scoring.row_program; os.setuid(65534); "
+        check = "cli._require_free('127.0.0.1', 1)"
         done = subprocess.run(
-            [sys.executable, "-m", "handler", "serve", "--port", str(taken.getsockname()[1])],
+            [sys.executable, "-c", f"{drop}sys.exit(cli.terminal.guarded(lambda: {check}))"],
             cwd=ROOT,
-            env={**os.environ, "MODEL_DIR": str(bundle_dir)},
             capture_output=True,
             text=True,
-            timeout=60,
         )
-    assert done.returncode == 2
-    assert "PORT=8081 make serve" in done.stderr
-    assert done.stderr.count("\n") == 1
+        code, error = done.returncode, done.stderr
+    if code == 0 or "Traceback" in error:
+        pytest.skip("every user may listen there")
+    assert code == 2
+    assert "ports below 1024 are for the administrator; choose another port: --port 8080" in error
+
+
+# What is printed where.
+
+
+def test_json_is_one_object_and_quiet_is_the_result(
+    customers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("check", "--json") == 0
+    checked = said(capsys)
+    assert (checked["differences"], checked["runtime"]) == ([], "onnx")
+    for words in (["--json"], ["--json", "--quiet"]):
+        assert run("predict", "age=45", "new_user=0", "total_pages_visited=5", *words) == 0
+        assert said(capsys)["prediction"] == 0
+    assert run("score", str(customers), "--json") == 0
+    scored = said(capsys)
+    (file,) = scored["files"]
+    assert file["input"]["uri"] == str(customers)
+    assert file["output"] == str(customers.parent / "scored" / "b.csv")
+    assert file["rows"] == scored["totals"]["rows"] == {"read": 5, "scored": 3, "rejected": 2}
+    assert run("score", str(customers), "--json") == 0
+    again = said(capsys)
+    assert again["files"][0]["skipped"] == "this model version has scored it already"
+    assert again["totals"]["skipped"] == 1
+    assert run("score", str(customers), "--output", str(tmp_path / "o"), "--quiet") == 0
+    assert capsys.readouterr().out.count("\n") == 1
+    assert run("check", "--quiet") == 0
+    assert capsys.readouterr().out.count("\n") == 1
+
+
+def test_json_holds_an_error_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("predict", "age=45", "--json") == 2
+    captured = capsys.readouterr()
+    assert captured.err == f"error: {json.loads(captured.out)['error']}\n"
+    (tmp_path / "junk.csv").write_bytes(b"\x00\x01")
+    assert run("score", str(tmp_path / "junk.csv"), "--json") == 1
+    assert said(capsys)["files"][0]["error"]["code"] == "not_a_csv"
+
+
+@pytest.mark.parametrize("verb", ["predict", "score", "invoke", "check", "sign", "serve"])
+def test_every_command_has_help_with_examples_and_exit_codes(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for flag in ("--help", "--version"):
+        with pytest.raises(SystemExit) as end:
+            run(verb, flag)
+        assert end.value.code == 0
+    shown = capsys.readouterr().out
+    assert f"examples:\n  python -m handler {verb}" in shown
+    assert ("\n  1  " in shown) == (verb in ("check", "score"))
+    assert "exit codes:\n  0  done\n" in shown
+    for flag in ("--model DIR", "--json", "--quiet", "--version"):
+        assert flag in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["scroe", "a.csv"], "there is no command 'scroe'; did you mean 'score'? (see python -m handler"),
+        (["zzz"], "there is no command 'zzz' (see python -m handler --help)"),
+        (["score", "a.csv", "--ouput", "b"], "no flag '--ouput'; did you mean '--output'? (see python -m"),
+        (["check", "--modle=x"], "no flag '--modle'; did you mean '--model'?"),
+        (["check", "rows.csv"], "there is no argument 'rows.csv'"),
+        (["--verson"], "no flag '--verson'; did you mean '--version'?"),
+        (["score"], "INPUT"),
+    ],
+)  # fmt: skip
+def test_a_mistyped_word_is_one_line_with_a_hint(
+    words: list[str], hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*words) == 2
+    error = capsys.readouterr().err
+    assert hint in error
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("env", "red"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]
+)
+def test_errors_are_red_on_a_terminal(env: dict[str, str], red: bool, tmp_path: Path) -> None:
+    environ = {"NO_COLOR": "", **env}
+    code, drawn = on_terminal(["-m", "handler", "check", "--model", "nowhere"], tmp_path, **environ)
+    assert code == 2
+    assert drawn.startswith("\x1b[31merror:\x1b[0m no model at" if red else "error: no model at")
+    assert "\x1b" not in python("handler", "check", "--model", "nowhere", cwd=tmp_path)[2]
+
+
+# Several inputs.
+
+
+@pytest.fixture
+def tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with two tables, and beside them what is no input."""
+    folder = tmp_path / "tables"
+    (folder / "deeper").mkdir(parents=True)
+    good = "age,new_user,total_pages_visited\n45,0,5\n"
+    for name in ("b.csv", "a.tsv", ".hidden.csv", "notes.txt", "deeper/c.csv"):
+        (folder / name).write_text(good.replace(",", "\t") if name.endswith("tsv") else good)
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def test_score_takes_a_folder_file_by_file(tables: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("score", "tables") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["tables/a.tsv", "tables/b.csv", "2 files"]
+    assert lines[-1] == "2 files: 2 scored, 0 skipped, 0 refused; 2 rows, 2 scored, 0 rejected"
+    assert sorted(each.name for each in (tables / "scored").iterdir()) == ["a.tsv", "b.csv"]
+    # Its outputs are no inputs, wherever they are named.
+    assert run("score", "tables", "tables/**/*.csv", "--output", "tables/out") == 0
+    out = capsys.readouterr().out
+    assert [line.partition(":")[0] for line in out.splitlines()] == [
+        "tables/a.tsv", "tables/b.csv", "tables/deeper/c.csv", "3 files",
+    ]  # fmt: skip
+    assert run("score", "tables/scored/b.csv") == 2
+    assert "the folder tables/scored/b.csv holds no table" in capsys.readouterr().err
+
+
+def test_one_refused_file_is_told_and_the_others_are_scored(
+    tables: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tables / "aa.csv").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (tables / "bb.csv").write_bytes(b"PK\x03\x04xl/workbook")
+    assert run("score", "tables", "--quiet") == 1
+    captured = capsys.readouterr()
+    assert captured.out == "4 files: 2 scored, 0 skipped, 2 refused; 2 rows, 2 scored, 0 rejected\n"
+    assert captured.err.splitlines() == [
+        "error: tables/aa.csv: the file is a PNG image, not a CSV",
+        "error: tables/bb.csv: the file is a zip or Excel file, not a CSV; export it as one",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["tables/notes*.csv"], "no file matches tables/notes*.csv"),
+        (["tables/empty"], "the folder tables/empty holds no table: no name ends in .csv, .csv.gz,"),
+        (["tables", "absent.csv"], "there is no file"),
+        (["tables/b.csv", "tables/deeper/../deeper/b.csv", "--output", "out"], "both be scored into"),
+    ],
+)
+def test_what_cannot_be_scored_is_known_before_anything_is(
+    words: list[str], told: str, tables: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tables / "empty").mkdir()
+    shutil.copy(tables / "b.csv", tables / "deeper")
+    assert run("score", *words) == 2
+    captured = capsys.readouterr()
+    assert told in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+    assert not list(tables.parent.rglob("summary.json"))
 
 
 # A process that is told to stop, and what is not a file.

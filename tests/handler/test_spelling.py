@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from handler.bundle import Feature
-from handler.schema import LONGEST_VALUE, InvalidValue, Schema, Value, parse_text
+from handler.schema import LARGEST_NUMBER, LONGEST_VALUE, InvalidValue, Schema, Value, parse_text, to_text
 from handler.spelling import BLANKS, FORMAT, format_of, spelling
 
 FORMATS = (
@@ -269,6 +269,15 @@ def test_a_column_spelled_in_a_format_is_read_by_the_one_that_is_inferred(
     feature = Feature("price", "number", format=inferred)
     given = Feature("price", "number", format=format)
     assert [parse_text(feature, text) for text in texts] == [parse_text(given, text) for text in texts]
+
+
+@given(
+    value=st.floats(-LARGEST_NUMBER, LARGEST_NUMBER) | st.integers(-(2**53), 2**53),
+    format=st.sampled_from(FORMATS),
+)
+def test_a_number_is_spelled_as_it_is_read(value: float, format: str) -> None:
+    feature = Feature("price", "number", format=format)
+    assert parse_text(feature, to_text(feature, value)) == value
 
 
 def test_blanks_of_every_kind_are_alike() -> None:

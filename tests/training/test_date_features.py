@@ -237,6 +237,21 @@ def test_a_column_with_the_name_of_a_part_is_refused(
     assert "--drop 'when (year)'" in capsys.readouterr().err
 
 
+def test_a_stated_format_decides_and_one_that_is_none_is_refused(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = pd.DataFrame({"when": [f"{1 + index % 12:02}/{1 + index % 11:02}/2024" for index in range(200)]})
+    rows["y"] = [int(text[:2]) > 6 for text in rows["when"]]
+    manifest = run(rows, "--kind", "when=date:%d/%m/%Y")
+    assert (manifest.features[0].kind, manifest.features[0].format) == ("date", "%d/%m/%Y")
+    options = ["--data", str(tmp_path / "rows.csv"), "--target", "y", "--out", str(tmp_path / "other")]
+    assert main([*options, "--kind", "when=date:%d/%m"]) == 2
+    assert "'%d/%m' is not the format of a date: a date needs a year, %Y or %y" in capsys.readouterr().err
+    (tmp_path / "columns.toml").write_text('[kinds]\nwhen = "date:%Q"\n')
+    assert main([*options, "--columns", str(tmp_path / "columns.toml")]) == 2
+    assert "'%Q' is not the format of a date" in capsys.readouterr().err
+
+
 def test_a_model_that_came_fitted_is_given_no_parts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -156,3 +156,55 @@ def test_a_folder_that_is_no_bundle_is_left_alone(
     assert "thesis.txt" in capsys.readouterr().err
     assert main(["--out", str(tmp_path / "thesis.txt")]) == 2
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+@pytest.mark.parametrize("flag", ["--out", "--report"])
+@pytest.mark.parametrize("where", ["thesis.txt/model", "/proc/model", "link/model"])
+def test_a_folder_that_cannot_be_written_is_known_before_the_table_is_read(
+    flag: str,
+    where: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "thesis.txt").write_text("years of work")
+    (tmp_path / "link").symlink_to("nowhere")
+    assert main(["--data", "absent.csv", "--out", "model", flag, where]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith(f"error: {where} cannot be written: ")
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["link", "thesis.txt"]
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (
+            ["--tarket", "y"],
+            "there is no flag '--tarket'; did you mean '--target'? (see python -m training",
+        ),
+        (["pakage", "m.pkl"], "there is no argument 'pakage'; did you mean 'package'?"),
+        (["package", "m.pkl", "--sampel=x"], "there is no flag '--sampel'; did you mean '--sample'?"),
+        (["package"], "MODEL"),
+    ],
+)
+def test_a_mistyped_word_has_a_hint(
+    words: list[str], hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert hint in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [[], ["package"]])
+def test_help_has_examples_and_exit_codes(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    for flag in ("--help", "--version"):
+        with pytest.raises(SystemExit) as end:
+            main([*words, flag])
+        assert end.value.code == 0
+    shown = capsys.readouterr().out
+    assert f"examples:\n  {' '.join(['python -m training', *words])} " in shown
+    assert "exit codes:\n  0  done\n  2  bad input" in shown

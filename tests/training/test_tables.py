@@ -1,4 +1,4 @@
-"""Tables as people have them, from the command line to answers: serving does to a cell what training did."""
+"""Tables as people have them, from a command to an answer: serving does to a cell what training does."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
+from handler import dates
 from handler.bundle import Kind
 from handler.schema import clean_name
 from training.data.files import Table
@@ -142,12 +143,23 @@ def parse_kind(text: str) -> tuple[str, str]:
             f"--kind takes COLUMN=KIND with one of {', '.join(KINDS)}, or COLUMN=date:FORMAT such as "
             f"date:%d/%m/%Y, not '{text}'"
         )
+    _check_format(kind, "--kind")
     return name, kind
 
 
 def _is_kind(kind: str) -> bool:
     kind, colon, format = kind.partition(":")
     return kind in KINDS and (not colon or (kind == "date" and format != ""))
+
+
+def _check_format(kind: str, where: str) -> None:
+    """Raise ``TrainingError`` for a kind with a format that is none of a date."""
+    _, colon, format = kind.partition(":")
+    if colon:
+        try:
+            dates.pattern(format)
+        except ValueError as error:
+            raise TrainingError(f"{where}: '{format}' is not the format of a date: {error}") from error
 
 
 def read(path: Path) -> ColumnSpec:
@@ -174,6 +186,7 @@ def read(path: Path) -> ColumnSpec:
             raise TrainingError(
                 f"{path}: 'kinds' must give '{name}' one of {', '.join(KINDS)}, or date:FORMAT"
             )
+        _check_format(kind, f"{path}: 'kinds'")
     drop, ids, nullable = (_names(path, document, key) for key in ("drop", "ids", "nullable"))
     return ColumnSpec(target, drop, ids, kinds, nullable, str(path))
 

@@ -11,6 +11,7 @@ import hashlib
 import io
 import itertools
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ import polars as pl
 
 from handler.errors import InvalidCsv
 from handler.tables import reading, records
-from handler.tables.compression import inflated
+from handler.tables.compression import PACKED, inflated
 from handler.tables.encodings import UTF_8, WINDOWS_1252, Utf8
 from handler.tables.header import column_names, header
 from handler.tables.rows import Block, Layout
@@ -28,7 +29,6 @@ from training.errors import TrainingError
 
 #: The names of a folder's data files end so; those of CSV also with what they are packed with.
 SUFFIXES = (".csv", ".tsv", ".parquet", ".csv.zip", ".tsv.zip")
-PACKED = (".gz", ".zst", ".bz2", ".xz")
 #: Bytes that are read, and parsed, at once.
 CHUNK, BLOCK = 1 << 20, 8 << 20
 #: The files that a message names at most.
@@ -226,7 +226,7 @@ def _csv(chunks: Iterable[bytes], source: str) -> _Part:
             if cells is None:
                 cells = _walk(block, layout, ragged)
             if not ragged:
-                budget.spend(cells)
+                budget.spend(cells.height * cells.width, int(cells.estimated_size()))
                 frames.append(cells)
     except InvalidCsv as error:
         what = str(error)
@@ -299,7 +299,7 @@ def _zipped(content: bytes, source: str, fewest: int) -> _Part:
                 )
             with archive.open(names[0]) as member:
                 return _part(iter(lambda: member.read(CHUNK), b""), f"{source} ({names[0]})", fewest)
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise TrainingError(f"{source} is a damaged zip archive; download or pack it again") from error
     except (RuntimeError, NotImplementedError) as error:
         raise TrainingError(f"{source} cannot be unpacked: {error}; unpack it yourself") from error
@@ -307,12 +307,13 @@ def _zipped(content: bytes, source: str, fewest: int) -> _Part:
 
 def _parquet(content: bytes, source: str) -> _Part:
     """A Parquet file's values as a CSV spells them; columns of other types are left out with a note."""
-    memory_needed = memory.Budget(source)
+    budget = memory.Budget(source)
     try:
+        rows = pl.scan_parquet(io.BytesIO(content)).select(pl.len()).collect().item()
+        budget.spend(rows * len(pl.read_parquet_schema(io.BytesIO(content))))
         frame = pl.read_parquet(io.BytesIO(content))
     except (pl.exceptions.PolarsError, OSError) as error:
         raise TrainingError(f"{source} cannot be read as Parquet; write it again") from error
-    memory_needed.spend(frame)
     columns: list[pl.Series] = []
     notes: list[str] = []
     for series in frame:

@@ -249,13 +249,13 @@ class Numbers:
     def read(cls, name: str, texts: pl.Series, delimiter: str) -> Numbers:
         """The column as plain numbers, or in the spelling that more of its cells fit."""
         plain = cls._spelled(name, texts, None)
-        if not plain.strays:
+        if not plain.strays and delimiter != ";":  # there, 967 and 12.345 may be whole numbers
             return plain
         known = texts.filter(~missing(texts, (*MISSING_NUMBERS, *MISSING_AMONG_NUMBERS)))
         if (format := format_of(known, delimiter)) is None:
             return plain
         spelled = cls._spelled(name, texts, format)
-        return spelled if spelled.rows_of_strays < plain.rows_of_strays else plain
+        return spelled if spelled.rows_of_strays <= plain.rows_of_strays else plain
 
     @classmethod
     def _spelled(cls, name: str, texts: pl.Series, format: str | None) -> Numbers:

@@ -9,14 +9,12 @@ import contextlib
 import os
 from pathlib import Path
 
-import polars as pl
-
 from training.errors import TrainingError
 
 #: Where a container's limit stands: https://docs.kernel.org/admin-guide/cgroup-v2.html, and version 1.
 LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-#: The share of the memory that a table of texts may take; fitting needs as much again for its numbers.
-SHARE = 0.4
+#: The share of the memory that a table of texts may take: training as a whole takes about four times that.
+SHARE = 0.25
 
 #: Bytes of a text in polars, beside its letters.
 VIEW = 16
@@ -29,9 +27,9 @@ class Budget:
         self._source = source
         self._left = SHARE * available()
 
-    def spend(self, frame: pl.DataFrame) -> None:
+    def spend(self, cells: int, letters: int = 0) -> None:
         """Count a part of the table; raises ``TrainingError`` where all of them are too large."""
-        self._left -= frame.estimated_size() + VIEW * frame.height * frame.width
+        self._left -= VIEW * cells + letters
         if self._left < 0:
             raise TrainingError(too_large(self._source))
 

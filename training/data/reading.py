@@ -185,12 +185,23 @@ def _columns(
             made.append(index)
             continue
         try:
-            made.append(kinds.column(name, cells, stated, read.delimiter))
+            column = kinds.column(name, cells, stated, read.delimiter)
+            made.append(column if kept is read else _served(column, read.columns[name], read.delimiter))
         except kinds.Misfit as error:
             inferred = kinds.column(name, cells, replace(stated, kind=None), read.delimiter)
             made.append(inferred)
             problems.append(_misfit(error, spec.kinds[name], inferred))
     return made, problems
+
+
+def _served(column: Column | LeftOut, cells: pl.Series, delimiter: str) -> Column | LeftOut:
+    """The column, with the gaps that only rows without a target have: they too are there to be scored."""
+    if isinstance(column, LeftOut) or column.feature.nullable:
+        return column
+    every = kinds.column(column.feature.name, cells, Stated(), delimiter)
+    if not isinstance(every, Column) or not every.feature.nullable:
+        return column
+    return replace(column, feature=kinds.with_gaps(column.feature, every.feature.missing_words))
 
 
 def _misfit(error: kinds.Misfit, stated: str, inferred: Column | LeftOut) -> Problem:

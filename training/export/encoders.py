@@ -1,8 +1,8 @@
 """Encoders of categories.
 
-What a known, a missing and an unknown value become is asked of the fitted encoder itself, one value at a
-time: rare categories, dropped ones and the ways to treat unknown ones need no rules of ours. In a graph
-the empty text stands for a missing one, whatever the estimator is fed.
+What a known, a missing and an unknown value become is asked of the fitted encoder itself: rare categories,
+dropped ones and the ways to treat unknown ones need no rules of ours. In a graph the empty text stands for
+a missing one, whatever the estimator is fed.
 """
 
 from __future__ import annotations
@@ -90,43 +90,52 @@ def _key(category: Any, *, texts: bool) -> Any:
     return str(category) if texts else float(category)
 
 
-def _codes(encoder: Any, index: int, width: int, *, texts: bool) -> Codes:
-    """What a fitted encoder makes of the column with that index; ``width``: the columns that it becomes."""
+def _codes(encoder: Any, columns: Sequence[Column]) -> list[Codes]:
+    """What a fitted encoder makes of each of its columns, all of which are encoded at once."""
     plain = copy.copy(encoder)
     if hasattr(plain, "sparse_output"):
         plain.sparse_output = True  # as dense ones, many categories would take gigabytes
     plain.set_output(transform="default")
     categories = encoder.categories_
-    start = _start(encoder, index)
 
-    def encoded(values: Sequence[Any]) -> Any:
+    def encoded(values: Sequence[Sequence[Any]]) -> Any:
+        """The rows in which each column has its values, and then its first again."""
+        count = max(map(len, values))
         parts = {
             place: pd.Series(
-                values if place == index else [known[0]] * len(values),
+                [*given, *[known[0]] * (count - len(given))],
                 dtype=np.float64 if known.dtype.kind in "biuf" else object,
             )
-            for place, known in enumerate(categories)
+            for place, (known, given) in enumerate(zip(categories, values, strict=True))
         }
         rows = plain.transform(pd.DataFrame(parts))
-        return (rows.tocsr() if sparse.issparse(rows) else np.asarray(rows))[:, start : start + width]
+        return rows.tocsc() if sparse.issparse(rows) else np.asarray(rows)
 
-    known = categories[index]
-    keys = {}
-    for place, category in enumerate(known):  # NaN stands last, and counts where the empty text is one too
-        keys[_key(category, texts=texts)] = place
-    rows = encoded(list(known))[list(keys.values())]
-    unknown: Any = "unknown" if texts else 0.5
-    while unknown in keys:
-        unknown += unknown
+    keys: list[dict[Any, int]] = [
+        # NaN stands last, and counts where the empty text is one too.
+        {_key(category, texts=column.texts): place for place, category in enumerate(known)}
+        for known, column in zip(categories, columns, strict=True)
+    ]
+    strangers = []
+    for known_keys, column in zip(keys, columns, strict=True):
+        unknown: Any = "unknown" if column.texts else 0.5
+        while unknown in known_keys:
+            unknown += unknown
+        strangers.append([unknown])
+    rows = encoded([list(known) for known in categories])
     try:
-        other = encoded([unknown])
+        others = encoded(strangers)
     except ValueError:
-        other = None
-    return Codes(list(keys), rows, other)
-
-
-def _start(encoder: Any, index: int) -> int:
-    return sum(_widths(encoder)[:index])
+        others = None
+    made, start = [], 0
+    for known_keys, width in zip(keys, _widths(encoder), strict=True):
+        own = rows[:, start : start + width]
+        own = (own.tocsr() if sparse.issparse(own) else own)[list(known_keys.values())]
+        made.append(
+            Codes(list(known_keys), own, None if others is None else others[:, start : start + width])
+        )
+        start += width
+    return made
 
 
 def _widths(encoder: Any) -> list[int]:
@@ -158,8 +167,7 @@ def _numbers(scope: Any, operator: Any, container: Any) -> None:
     encoder, nodes = operator.raw_operator, Nodes(scope, container)
     parts = []
     columns = columns_of(nodes, operator)
-    for index, (column, width) in enumerate(zip(columns, _widths(encoder), strict=True)):
-        codes = _codes(encoder, index, width, texts=column.texts)
+    for column, width, codes in zip(columns, _widths(encoder), _codes(encoder, columns), strict=True):
         for place in range(width):
             other = math.nan if codes.other is None else float(codes.other[0, place])
             values = codes.rows[:, place].astype(np.float64)
@@ -172,8 +180,7 @@ def _one_hot(scope: Any, operator: Any, container: Any) -> None:
     encoder, nodes = operator.raw_operator, Nodes(scope, container)
     parts = []
     columns = columns_of(nodes, operator)
-    for index, (column, width) in enumerate(zip(columns, _widths(encoder), strict=True)):
-        codes = _codes(encoder, index, width, texts=column.texts)
+    for column, width, codes in zip(columns, _widths(encoder), _codes(encoder, columns), strict=True):
         if width:
             parts.append(_marks(nodes, column, codes, width))
     if not parts:
@@ -207,13 +214,12 @@ def _places(rows: Any) -> list[int]:
 def refusals(nodes: Nodes, step: Any, parts: Table) -> list[str]:
     """Columns, shape (n, 1), that are 0, or NaN where an encoder raises on a category."""
     if isinstance(step, OneHotEncoder | OrdinalEncoder):
-        columns = []
-        for index, column in enumerate(_columns(nodes, step, parts)):
-            codes = _codes(step, index, 0, texts=column.texts)
-            if codes.other is None:
-                zeros = [0.0] * len(codes.keys)
-                columns.append(looked_up(nodes, column, codes.keys, zeros, math.nan, REAL))
-        return columns
+        columns = _columns(nodes, step, parts)
+        return [
+            looked_up(nodes, column, codes.keys, [0.0] * len(codes.keys), math.nan, REAL)
+            for column, codes in zip(columns, _codes(step, columns), strict=True)
+            if codes.other is None
+        ]
     return []
 
 

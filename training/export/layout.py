@@ -392,6 +392,8 @@ def _convert(
                 name="step",
                 initial_types=[(f"given{index}", each) for index, each in enumerate(types)],
                 options={id(step): options},
+                # Its search for identities takes the square of an encoder's columns; these are harmless.
+                model_optim=type(step).__name__ not in encoders.REPLACED,
             )
             if any(node.op_type == "StringNormalizer" for node in model.graph.node):
                 raise NotImplementedError("letters made lower-case by a locale, which not every system has")

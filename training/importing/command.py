@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from handler.bundle import Kind, Manifest
+from handler.scoring.model import Model
 from training import bundling
 from training.errors import Say, TrainingError
 from training.importing import files, models, samples
@@ -14,7 +15,6 @@ from training.importing.files import Opened, Trust
 from training.importing.models import Wishes
 from training.importing.packages import clean_name, packaged
 from training.importing.samples import Sample
-from training.report import comparison
 from training.report.progress import step
 
 
@@ -43,7 +43,7 @@ def package_file(options: Options, again: str, say: Say) -> Manifest:
     ``again``: this command's words, for messages. Raises ``TrainingError`` or ``BundleError``.
     """
     bundling.check_target(options.out)
-    other = None if options.compare is None else comparison.loaded(options.compare)
+    other = None if options.compare is None else Model.load(options.compare)
     if options.sample is None and not options.model.is_dir():
         raise TrainingError(
             "--sample is missing: name a CSV with rows as the model was fitted on, some hundred; they "

@@ -18,8 +18,11 @@ from scipy import sparse
 from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
+from sklearn.impute import SimpleImputer
 from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model._base import LinearClassifierMixin, LinearModel
 from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.tree import BaseDecisionTree
 
 from handler.bundle import Contract, Feature
@@ -38,6 +41,8 @@ LEVELS = 20_000
 FEWEST = 10
 #: The levels of every column: where a logarithm, a root or a ramp begins.
 COMMON = (0.0, 1.0, -1.0)
+#: Steps of scikit-learn that compare their columns with no number.
+STRAIGHT = (LinearClassifierMixin, LinearModel, SimpleImputer, StandardScaler)
 #: Stands for a column's index where a level is for every column.
 EVERY = -1
 
@@ -487,6 +492,8 @@ def _levels(part: Any) -> Iterator[Levels]:
         return
     if boosters.is_booster(part):
         yield Levels(*boosters.levels(part))
+        return
+    if isinstance(part, STRAIGHT) and type(part).__module__.startswith("sklearn."):
         return
     if isinstance(part, IsotonicRegression) and hasattr(part, "X_thresholds_"):
         knots = np.asarray(part.X_thresholds_, np.float64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -28,12 +28,12 @@ STEADY, UNSTEADY = 1e-9, 1e-3
 STEADY_ROWS = 50
 #: The most rows held out that are compared, and the fewest rows that are compared in all.
 ROWS = 20_000
-#: What a one-row program may compute on all rows that it is compared on, in ``Program.work``: a second or
-#: two. There are so many of them at least, which have every edge: see ``rows.adversarial``.
-PROGRAMS_WORK = 5_000_000
+#: What a one-row program may compute on all rows that it is compared on, in ``Program.work``: a second. Of
+#: each set there are so many rows at least, and they have every edge: see ``rows.adversarial``.
+PROGRAMS_WORK = 2_000_000
 FEWEST_ROWS = 1000
 #: The most cells (rows by features) that are scored at once.
-CELLS = 2_000_000
+CELLS = 4_000_000
 #: The most rows that the graph has no number for and that the estimator scores one by one.
 ASKED_ALONE = 500
 
@@ -120,16 +120,21 @@ class Gate:
             return EXACT_TOLERANCE
         return VALUE_TOLERANCE if self.task == "regression" else PROBABILITY_TOLERANCE
 
-    def compare(self, scorer: Scorer, most: int | None = None) -> Finding:
+    def compare(
+        self, scorer: Scorer, most: int | None = None, tick: Callable[[int, int], None] = lambda *_: None
+    ) -> Finding:
         """Score both sets of rows with both scorers, which must agree on every row.
 
         They agree too where neither gives a finite number: the estimator may also raise there. Of each set,
-        the first ``most`` rows are compared, or all.
+        the first ``most`` rows are compared, or all. ``tick`` is called with how many were, and will be.
         """
         scale = self.scale or (Scale(1.0, 0.0) if self.task == "regression" else None)
         tolerance, seen = self.tolerance, _Seen()
         sizes = [min(length(rows), most or length(rows)) for rows in (self.held_out, self.adversarial)]
+        done = 0
         for truth, count in self._asked(sizes):
+            tick(done, sum(sizes))
+            done += count
             try:
                 with warnings.catch_warnings(), np.errstate(all="ignore"):
                     warnings.simplefilter("ignore")  # of overflows, which are what the extremes are for

@@ -26,20 +26,26 @@ PIECES = (
 #: The most texts that are made for a category, and the letters of the longest.
 TEXTS = 120
 LONGEST = 20_000
+#: Texts are made in full for so many categories; of more, each has a part of them.
+SHARED = 20
 GOLDEN = 8
 #: The rows that begin the adversarial ones.
 FIRST = 500
-#: The most cells (rows by features) of all probes together: 64 MB of doubles.
-CELLS = 8_000_000
+#: The most cells (rows by features) of all probes together: 32 MB of doubles.
+CELLS = 4_000_000
 #: The most characters of free text in them, from its mean length; a million take a second to compare.
 CHARACTERS = 20_000_000
 
 
-def edges(feature: Feature) -> list[Value]:
-    """The values of a feature that two scorers might treat differently."""
+def edges(feature: Feature, part: int = 0, of: int = 1) -> list[Value]:
+    """The values of a feature that two scorers might treat differently.
+
+    Of the texts that are made for a text, those of one part are taken ``of`` so many.
+    """
     missing = [null(feature)] if feature.nullable else []
     if feature.is_text:
-        unknown = [unknown_category(feature), *texts(feature.categories)] if feature.open else []
+        made = texts(feature.categories)[part::of] if feature.open else []
+        unknown = [unknown_category(feature), *made] if feature.open else []
         return [*dict.fromkeys([*feature.categories, *unknown]), *missing]
     if feature.kind == "boolean":
         return [0.0, 1.0, *missing]
@@ -105,7 +111,11 @@ def adversarial(
     any number of them is a fair sample.
     """
     random = np.random.default_rng(seed)
-    probes = {each.name: _column(each, edges(each)) for each in features}
+    texts_of = max(1, sum(each.is_text for each in features) // SHARED)
+    probes = {
+        each.name: _column(each, edges(each, index % texts_of, texts_of))
+        for index, each in enumerate(features)
+    }
     count = sum(map(len, probes.values()))
     lengths = [np.mean(list(map(len, each.categories))) for each in features if each.kind == "text"]
     most = int(min(CELLS / len(features), CHARACTERS / max(1.0, sum(lengths))))

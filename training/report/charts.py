@@ -47,9 +47,9 @@ def width_of(text: str) -> float:
 
 
 def cut(text: str, most: int) -> str:
-    """A text on one line, of at most so many characters."""
-    text = " ".join(text.split())
-    return text if len(text) <= most else text[: most - 1] + "…"
+    """A text on one line, of at most so many characters: its both ends, by which names are told apart."""
+    text, half = " ".join(text.split()), most // 2
+    return text if len(text) <= most else f"{text[: most - half - 1]}…{text[-half:]}"
 
 
 def shown(value: float) -> str:
@@ -263,9 +263,9 @@ def bars(
         )
         marks.append(_text(left - 5, down + 11, cut(name, 22), "end", full=name))
         if spans:
-            low, high = (left + (each - low) * scale for each in spans[index])
-            marks.append(f'<path class="span" d="M{low:.1f} {down + 7}H{high:.1f}"/>')
-            end = max(end, high)
+            start, stop = (left + (each - low) * scale for each in spans[index])
+            marks.append(f'<path class="span" d="M{start:.1f} {down + 7}H{stop:.1f}"/>')
+            end = max(end, stop)
         marks.append(_text(end + 5, down + 11, text))
     marks.append(_text(WIDTH - 4, bottom + 29, axis, "soft end"))
     return _svg(title, WIDTH, bottom + 34, marks)

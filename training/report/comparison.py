@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,11 +61,6 @@ class Comparison(NamedTuple):
             "metrics": {"this": dict(self.own), "other": dict(self.other)},
         }
         return document if self.differing is None else {**document, "differing": self.differing}
-
-
-def loaded(folder: Path) -> Model:
-    """The bundle to compare with, loaded as serving does; raises ``BundleError``."""
-    return Model.load(folder)
 
 
 def compare(

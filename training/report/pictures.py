@@ -206,8 +206,8 @@ def _scores(title: str, evidence: Evidence) -> str:
 
 
 def _histogram(values: np.ndarray, label: str, *, around: float | None = None) -> Plane:
-    ends = [*values, *([] if around is None else [around])]
-    x = Axis.over(label, min(ends), max(ends))
+    ends = values if around is None else np.append(values, around)
+    x = Axis.over(label, *_ends(ends))
     edges = np.linspace(*x.ends, _bars(len(values)) + 1)
     heights, _ = np.histogram(values, edges)
     plane = Plane(x, Axis.over("rows", 0, heights.max()), 200)

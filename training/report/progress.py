@@ -146,8 +146,8 @@ def step(say: Say, text: str) -> contextlib.AbstractContextManager[Tick]:
 
 
 def steps_to_come(threshold: str | None) -> int:
-    """Those of ``training.train``: reading, loading, fitting, perhaps a threshold, and packaging's."""
-    return 3 + (threshold == "auto") + PACKAGING
+    """Those of ``training.train``: reading, judging, loading, fitting, a threshold perhaps, packaging's."""
+    return 4 + (threshold == "auto") + PACKAGING
 
 
 def _far(started: float, done: int, total: int) -> str:

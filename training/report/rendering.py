@@ -143,7 +143,7 @@ def _page(title: str, links: Mapping[str, str], sections: Iterable[Section]) -> 
     yield "<!doctype html>"
     yield '<html lang="en"><head><meta charset="utf-8">'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    yield f"<title>{html.escape(title)}</title><style>{STYLE}{charts.STYLE}</style></head><body>"
+    yield f"<title>{html.escape(title)}</title><style>{charts.STYLE}{STYLE}</style></head><body>"
     shown = (f'<a href="{html.escape(link)}">{html.escape(name)}</a>' for name, link in links.items())
     yield f"<nav>{''.join(shown)}</nav>"
     yield f"<main><h1>{html.escape(title)}</h1>"
@@ -179,7 +179,7 @@ def _table(table: Rows) -> Iterator[str]:
 
 def _cell(text: str) -> str:
     words = (
-        f'<span title="{html.escape(word)}">{html.escape(word[: LONGEST_WORD - 1])}…</span>'
+        f'<span title="{html.escape(word)}">{html.escape(charts.cut(word, LONGEST_WORD))}</span>'
         if len(word) > LONGEST_WORD
         else html.escape(word)
         for word in text.split(" ")

@@ -66,7 +66,27 @@ const stretches = (feature) => Number.isFinite(feature.minimum) && feature.minim
 /** Seconds since 1970 as the text of a date. */
 function dated(feature, seconds) {
   const date = new Date(seconds * 1000);
-  return Number.isNaN(date.getTime()) ? "" : date.toISOString().slice(0, hasTime(feature) ? 16 : 10);
+  return Number.isNaN(date.getTime()) ? "" : date.toISOString().slice(0, hasTime(feature) ? 19 : 10);
+}
+
+/** The seconds since 1970 of a date that is spelled in its feature's format; NaN where it is not. */
+function seconds(format, text) {
+  const names = [];
+  const pattern = format.split(/%(.)/s).map((piece, index) => {
+    if (index % 2 === 0) return piece.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&").replace(/\s+/g, " +");
+    names.push(piece);
+    return { Y: "(\\d{4})", f: "(\\d+)", j: "(\\d{1,3})" }[piece] ?? (/[bBpz]/.test(piece) ? "(\\S+?)" : "(\\d{1,2})");
+  }).join("");
+  const match = new RegExp(`^${pattern}$`, "i").exec(text);
+  if (!match) return NaN;
+  const at = Object.fromEntries(names.map((name, index) => [name, match[index + 1]]));
+  const year = at.Y ?? Number(at.y) + (at.y < 69 ? 2000 : 1900);
+  const word = (at.b ?? at.B ?? "jan").slice(0, 3).toLowerCase();
+  const month = at.q ? 3 * at.q - 2 : at.m ?? 1 + "janfebmaraprmayjunjulaugsepoctnovdec".indexOf(word) / 3;
+  const hour = at.H ?? (at.I ?? 0) % 12 + (/^p/i.test(at.p) ? 12 : 0);
+  const [, sign, hours, minutes] = /^([+-])(\d\d):?(\d\d)?/.exec(at.z) ?? [];
+  const zone = sign ? Number(`${sign}1`) * (hours * 60 + Number(minutes ?? 0)) : 0;
+  return Date.UTC(year, at.j ? 0 : month - 1, at.j ?? at.d ?? 1, hour, (at.M ?? 0) - zone, at.S ?? 0) / 1000;
 }
 
 function range(feature) {
@@ -139,8 +159,9 @@ function follow(each) {
 /** A record's value as the control spells it; without one, the middle of what training saw. */
 function spelled(feature, value) {
   if (feature.kind === "date") {
-    if (/^\d{4}-\d\d-\d\d/.test(value ?? "")) return value.replace(" ", "T").slice(0, hasTime(feature) ? 19 : 10);
-    return value === null ? "" : dated(feature, (feature.minimum + feature.maximum) / 2);
+    if (value === null) return "";
+    const middle = (feature.minimum + feature.maximum) / 2;
+    return dated(feature, seconds(feature.format ?? "%Y-%m-%d", value ?? "")) || dated(feature, middle);
   }
   if (value === null) return "";
   if (value === undefined) {
@@ -378,12 +399,19 @@ async function present(file, { predictions, rejected }, joined) {
 const quotedCell = (cell) => (/[",\r\n]/.test(cell) ? `"${String(cell).replaceAll('"', '""')}"` : String(cell));
 
 function table(caption, header, rows, added, className) {
-  const cell = (tag) => (text, index) => make(tag, { className: index < added ? "added" : "", title: String(text) }, String(text));
   return [make("h3", {}, caption),
     make("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": caption },
       make("table", { className },
-        make("thead", {}, make("tr", {}, ...header.map(cell("th")))),
-        make("tbody", {}, ...rows.map((cells) => make("tr", {}, ...cells.map(cell("td")))))))];
+        make("thead", {}, make("tr", {}, ...header.map((text) => make("th", { scope: "col", title: text }, text)))),
+        make("tbody", {}, ...rows.map((cells) => make("tr", {}, ...cells.map((text, index) => cell(String(text), index, added)))))))];
+}
+
+/** A cell of a table, of which the first ``added`` columns are the model's: a rejected row has nothing there. */
+function cell(text, index, added) {
+  if (index >= added) return make("td", { title: text }, text);
+  if (index === 0 && text === "") return make("td", { className: "missed" }, "rejected");
+  const shown = /^-?\d*\.\d{5,}(e-?\d+)?$/i.test(text) ? number.format(Number(text)) : text;
+  return make("td", { className: index === 0 ? "predicted" : "", title: text }, shown);
 }
 
 /** The first records of a CSV with commas, as RFC 4180 has it. */

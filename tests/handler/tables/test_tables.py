@@ -19,6 +19,7 @@ from handler.tables import formats, reading, records, writing
 from handler.tables import header as headers
 from handler.tables.header import DELIMITERS, header
 from handler.tables.rows import Layout, Rows
+from tests.support.widths import widened
 
 SCHEMA = Schema(
     [
@@ -33,25 +34,23 @@ HEADER = ["id", "age", "income", "member", "city"]
 
 def by_hand(text: str, delimiter: str, line: int) -> list[tuple[int, Record | tuple[str, str]]]:
     """The reference: ``csv.reader`` over the lines and ``Schema.from_cells`` over the cells."""
-    consumed = 0
-
-    def lines() -> Iterator[str]:
-        nonlocal consumed
-        for each in io.StringIO(text, newline=""):
-            consumed += 1
-            yield each
-
-    found: list[tuple[int, Record | tuple[str, str]]] = []
+    lines = list(io.StringIO(text, newline=""))
+    reader = csv.reader(lines, delimiter=delimiter)
+    rows = []
     start = 0
-    for cells in csv.reader(lines(), delimiter=delimiter):
-        at, start = line + start, consumed
-        if not cells:
+    for cells in reader:
+        if cells:
+            rows.append((line + start, "".join(lines[start : reader.line_num]), cells))
+        start = reader.line_num
+    columns = widened(HEADER, [(raw, cells) for _, raw, cells in rows])
+    found: list[tuple[int, Record | tuple[str, str]]] = []
+    for at, _, cells in rows:
+        if len(cells) != len(columns):
+            found.append((at, ("", "too_few_cells" if len(cells) < len(columns) else "too_many_cells")))
             continue
-        if len(cells) != len(HEADER):
-            found.append((at, ("", "too_few_cells" if len(cells) < len(HEADER) else "too_many_cells")))
-            continue
+        named = dict(zip(columns, cells, strict=True))
         try:
-            record = SCHEMA.from_cells(dict(zip(HEADER[1:], cells[1:], strict=True)))
+            record = SCHEMA.from_cells({name: named[name] for name in SCHEMA.names})
         except InvalidRecords as error:
             found.append((at, (error.problems[0].field, error.problems[0].code)))
         else:

@@ -15,6 +15,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from handler.bundle import Manifest
+from handler.dates import parse
 from tests.support.bundles import resealed, trained
 from tests.support.serving import serve
 
@@ -140,7 +141,7 @@ def test_keys_alone_suffice(page: Page, server: str) -> None:
         names.append(page.evaluate("document.activeElement.id || document.activeElement.textContent"))
     assert names == [
         "Report", "Card", "API", "Manifest", "example", "field-0", "field-1", "field-2", "threshold",
-        "How to call it", "file",
+        "file", "copy",
     ]  # fmt: skip
     age = field(page, "age")
     age.focus()
@@ -173,7 +174,6 @@ def test_the_threshold_moves_the_label(page: Page, server: str) -> None:
 def test_the_command_line_asks_for_the_same(page: Page, server: str) -> None:
     opened(page, f"{server}/prod/")
     field(page, "age").fill("33")
-    page.get_by_text("How to call it").click()
     expect(page.locator("#call")).to_contain_text('"age":33')
     shown = page.locator("#call").inner_text()
     assert shown.startswith(f"curl '{server}/prod/predict' \\\n")
@@ -201,7 +201,9 @@ def test_a_file_comes_back_with_its_predictions_and_rejects(page: Page, server: 
     assert head == ["prediction", "probability", "age", "new_user", "total_pages_visited"]
     rows = [row.locator("td").all_inner_texts() for row in page.locator("#rows tbody tr").all()]
     assert [row[2:] for row in rows] == [["45", "0", "5"], ["old", "1", "2"], ["22", "1", "25"]]
-    assert [row[0] for row in rows] == ["0", "", "1"]
+    assert [row[0] for row in rows] == ["0", "rejected", "1"]
+    one = asked(server, age=45, new_user=0, total_pages_visited=5)
+    assert rows[0][1] == f"{one['probabilities']['1']:.6g}"
     reject = page.locator("#rejects tbody tr td").all_inner_texts()
     assert reject == ["3", "age", "'age' must be a whole number"]
     name, joined = download(page, "Download the predictions")
@@ -301,6 +303,56 @@ def test_every_kind_of_field(page: Page, mixed_dir: Path) -> None:
         expect(page.locator("#beyond")).to_contain_text("trained on: Straße")
         field(page, "no.rooms").fill("")
         expect(page.locator("#problem")).to_have_text("No prediction. See no.rooms.")
+
+
+SPELLED = {
+    "day": ("%d/%m/%Y", "27/04/2021"),
+    "quarter": ("%YQ%q", "2000Q3"),
+    "month": ("%Y %b", "1987 Sep"),
+    "seen at": ("%m/%d/%y %I:%M %p", "12/31/68 12:05 am"),
+    "zoned": ("%Y-%m-%dT%H:%M:%S.%f%z", "2020-02-29T10:30:00.123+05:30"),
+    "packed": ("%Y%m%d", "20240131"),
+}
+PICKED = {
+    "day": "2021-04-27",
+    "quarter": "2000-07-01",
+    "month": "1987-09-01",
+    "seen at": "2068-12-31T00:05",
+    "zoned": "2020-02-29T05:00",
+    "packed": "2024-01-31",
+}
+
+
+def test_dates_of_every_spelling_are_picked(page: Page, bundle_dir: Path, tmp_path: Path) -> None:
+    """The form needs a manifest only; the server of another model does not take the record."""
+    dates = [
+        {
+            "name": name,
+            "kind": "date",
+            "nullable": name == "day",
+            "format": format,
+            "minimum": 0,
+            "maximum": 86400,
+        }
+        for name, (format, _) in SPELLED.items()
+    ]
+
+    def change(document: Any) -> None:
+        document["features"] = dates
+        for row in document["golden"]:
+            row["record"] = {name: text for name, (_, text) in SPELLED.items()}
+
+    folder = resealed(bundle_dir, tmp_path, change)
+    manifest = json.loads((folder / "model.json").read_text())
+    with serve(bundle_dir) as base:
+        page.route("**/model", lambda route: route.fulfill(json={**manifest, "links": {}}))
+        page.goto(base)
+        expect(page.locator("#problem")).to_contain_text("No prediction")
+        for name, text in PICKED.items():
+            expect(field(page, name)).to_have_value(text)
+            seconds = float(np.datetime64(text).astype("datetime64[s]").astype(int))
+            assert parse(*SPELLED[name]) == parse(None, text) == seconds
+        expect(page.locator("#field-0-hint")).to_have_text("1970-01-01 to 1970-01-02 · optional")
 
 
 def test_a_regression_shows_its_value(page: Page, regression_dir: Path) -> None:

@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import io
 import lzma
+import tarfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
@@ -46,6 +47,23 @@ def served(content: bytes, table: Table, size: int = 1 << 20) -> dict[str, list[
         for name in read:
             read[name] += rows.columns[name].tolist()
     return read
+
+
+def zipped(content: bytes, *names: str) -> bytes:
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w") as archive:
+        for name in names:
+            archive.writestr(name, content)
+    return sink.getvalue()
+
+
+def tarred(content: bytes) -> bytes:
+    sink = io.BytesIO()
+    with tarfile.open(fileobj=sink, mode="w") as archive:
+        member = tarfile.TarInfo("rows.csv")
+        member.size = len(content)
+        archive.addfile(member, io.BytesIO(content))
+    return sink.getvalue()
 
 
 NASTY = st.sampled_from(
@@ -157,6 +175,8 @@ def test_dialects_are_recognised_in_training_and_serving(
         pytest.param("<!DOCTYPE html>", "is an HTML page", id="HTML"),
         pytest.param(gzip.compress(ROWS)[:-9], "the gzip data end early", id="cut gzip"),
         pytest.param(b"PK\x03\x04 and no more", "damaged zip archive", id="damaged zip"),
+        pytest.param(zipped(ROWS * 99, "rows.csv").replace(b"PK\1\2", b"PK\1\1"), "damaged zip", id="zip"),
+        pytest.param(gzip.compress(tarred(ROWS)), "is a tar archive", id="tar"),
         pytest.param(b"PAR1 and no more", "cannot be read as Parquet", id="damaged Parquet"),
     ],
 )
@@ -179,14 +199,6 @@ def test_another_encoding_is_noted(encoding: str, notes: int) -> None:
     table = files.parse("größe,y\nä,0\n€,1\n".encode(encoding), "rows.csv")
     assert cells(table) == {"größe": ["ä", "€"], "y": ["0", "1"]}
     assert len(table.notes) == notes
-
-
-def zipped(content: bytes, *names: str) -> bytes:
-    sink = io.BytesIO()
-    with zipfile.ZipFile(sink, "w") as archive:
-        for name in names:
-            archive.writestr(name, content)
-    return sink.getvalue()
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, zstd])
@@ -288,6 +300,9 @@ def test_a_table_that_does_not_fit_is_refused(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(memory, "available", lambda: 1e5)
     with pytest.raises(TrainingError, match=r"rows\.csv\.gz is too large"):
         files.read(tmp_path / "rows.csv.gz")
+    pl.DataFrame({"a": [1] * 10_000, "b": 2}).write_parquet(tmp_path / "rows.parquet")
+    with pytest.raises(TrainingError, match=r"rows\.parquet is too large"):
+        files.read(tmp_path / "rows.parquet")
 
 
 def test_progress_counts_bytes(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -117,6 +118,24 @@ def test_training_reads_a_cell_as_serving_does(cells: list[str]) -> None:
     assert column.values.tolist() == pytest.approx(
         [parse_text(column.feature, cell) for cell in cells], abs=0, rel=0, nan_ok=True
     )
+
+
+@pytest.mark.parametrize(
+    ("cells", "delimiter", "expected"),
+    [
+        (["967", "12.345", "1.000"], ";", Feature("x", "integer", False, 967, 12345, format="1.234,5")),
+        (["967", "12.345", "1.000"], ",", Feature("x", "number", False, 1, 967)),
+        (["967", "12.34", "1.000"], ";", Feature("x", "number", False, 1, 967)),
+        (["1,5", "2"], ";", Feature("x", "number", False, 1.5, 2, format="1234,5")),
+        (["12%", "7 %"], ",", Feature("x", "integer", False, 7, 12, format="1234.5%")),
+        (["$1,200.50", "$3"], ",", Feature("x", "number", False, 3, 1200.5, format="$1,234.5")),
+    ],
+)
+def test_numbers_are_read_as_they_are_spelled(cells: list[str], delimiter: str, expected: Feature) -> None:
+    column = kinds.infer("x", pl.Series(cells), delimiter)
+    assert isinstance(column, kinds.Column)
+    assert column.feature == expected
+    assert column.values.tolist() == [parse_text(expected, cell) for cell in cells]
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])

@@ -307,6 +307,15 @@ def test_rows_without_a_target_are_left_out(kept: int) -> None:
     assert set(target(made).labels) == {"no", "yes"}
 
 
+def test_gaps_that_only_rows_without_a_target_have_are_served() -> None:
+    targets = cells("yes", "no", "yes", "no")
+    texts = numbers()
+    for row in (3, 17):
+        texts[row], targets[row] = "n/a", ""
+    assert feature(dataset(texts, targets)).nullable
+    assert not feature(dataset(numbers(), targets)).nullable
+
+
 def test_too_few_rows_with_a_target_are_refused() -> None:
     with pytest.raises(Refused, match=r"missing in 31 rows of 60, which is more than half"):
         dataset(numbers(), ["yes" if i % 2 else "no" for i in range(29)] + [""] * 31)

@@ -8,16 +8,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
 from sklearn.decomposition import PCA
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Binarizer, StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 
 from handler.bundle import Contract, Feature
 from handler.schema import Columns
 from handler.scoring.scorers import Scores, length
-from tests.support.proving import proven
+from tests.support.proving import proven, served_by
 from training.proof import parity, rows
 from training.proof.breakpoints import breakpoints
 from training.proof.parity import Gate
@@ -155,3 +157,31 @@ def test_a_forest_is_proven_whole_and_its_program_on_a_sample() -> None:
     assert made.program is not None
     assert made.program.reason is None
     assert parity.FEWEST_ROWS <= made.program.adversarial_rows < made.graph.adversarial_rows
+
+
+# Splits that only ask whether a value is missing
+
+
+def fevers(dose: float = 5.0) -> tuple[pd.DataFrame, np.ndarray]:
+    """A dose that is always the same or missing, which says all about the target."""
+    age = np.random.default_rng(0).integers(20, 81, 60)
+    given = np.arange(60) % 2 == 0
+    return pd.DataFrame({"dose": np.where(given, dose, np.nan), "age": age}), np.where(given, "no", "yes")
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        HistGradientBoostingClassifier(max_iter=10, min_samples_leaf=2),
+        RandomForestClassifier(5, random_state=0),
+        ExtraTreesClassifier(5, random_state=0),
+        DecisionTreeClassifier(random_state=0),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+@pytest.mark.parametrize("others", [True, False])
+def test_trees_that_only_ask_whether_a_value_is_missing_are_exported(estimator: Any, others: bool) -> None:
+    frame, target = fevers()
+    made = proven(clone(estimator), frame if others else frame[["dose"]], target, rows_compared=2000)
+    assert served_by(made) == ("onnx", "scalar")
+    assert made.graph.labels_identical

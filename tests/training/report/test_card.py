@@ -332,7 +332,7 @@ def ask(folder: Path, route: str) -> Any:
 
 def test_the_report_is_served_and_linked(bundle_dir: Path) -> None:
     links = json.loads(ask(bundle_dir, "model").body)["links"]
-    assert links == {"openapi": "openapi.json", "page": "apidocs", "report": "report", "card": "card"}
+    assert (links["report"], links["card"]) == ("report", "card")
     for route, name, kind in (("report", "report.html", "html"), ("card", "MODEL_CARD.md", "markdown")):
         answer = ask(bundle_dir, route)
         assert answer.status == 200

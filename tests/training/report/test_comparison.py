@@ -87,6 +87,19 @@ def test_a_model_that_cannot_be_compared_is_named_with_the_reason(tmp_path: Path
     assert "its task is 'multiclass', and this model's is 'regression'" in said
 
 
+def test_dates_are_compared_too(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    days = pd.Timestamp("2023-01-01") + pd.to_timedelta(random.integers(0, 600, 300), "D")
+    frame = pd.DataFrame({"sold": days.strftime("%d/%m/%Y"), "size": random.normal(size=300).round(2)})
+    frame["price"] = (days.month * 10 + frame["size"]).round(2)
+    other = trained(tmp_path, frame, "sold", target="price", drop=("size",), out=tmp_path / "other")
+    said, metrics, report = compared(tmp_path / "sold.csv", other, tmp_path / "model", target="price")
+    older = Model.load(other).manifest
+    assert metrics["compared"]["metrics"]["other"]["mae"] == pytest.approx(older.metrics["mae"])
+    assert "sold (month)" in report
+    assert "The predictions differ by" in said
+
+
 def test_categories_and_gaps_that_the_other_model_refuses_are_left_out(tmp_path: Path) -> None:
     frame = reviews(400)[["stars", "shop", "y"]]
     frame["shop"] = np.where(np.arange(400) % 8 == 0, "new", frame["shop"])
