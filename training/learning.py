@@ -54,24 +54,22 @@ def _given(dataset: Dataset) -> tuple[Feature, ...]:
 
 def _choice(name: str, dataset: Dataset) -> Choice:
     target = dataset.target
-    choice = pipelines.choose(name, _given(dataset), classifies=target is not None and target.classifies)
-    if choice.unsupervised and target is not None:
-        raise TrainingError(
-            f"pipeline '{name}' learns without a target: leave out --target, and every column is a "
-            f"feature; to leave out that column too, write --drop '{target.name}'"
-        )
-    return choice
+    return pipelines.choose(name, _given(dataset), classifies=target is not None and target.classifies)
 
 
-def learnt(dataset: Dataset, options: Options, say: Say) -> Fitted:
+def learnt(dataset: Dataset, options: Options, say: Say, stated: str = "--target") -> Fitted:
     """The pipeline that is named, or the target's own, fitted on the dataset, with the rows held out.
 
-    Raises ``TrainingError``.
+    ``stated``: what messages call that which names the target. Raises ``TrainingError``.
     """
     target = dataset.target
     name = options.pipeline or ("logistic" if target is None or target.classifies else "linear")
     choice = _choice(name, dataset)
-
+    if choice.unsupervised and target is not None:
+        raise TrainingError(
+            f"pipeline '{name}' learns without a target: leave out {stated}, and every column is a "
+            f"feature; to leave out that column too, write --drop '{target.name}'"
+        )
     parts = fitting.split(dataset, choice, options.test_size, options.seed)
     say(console.split(parts, choice, options.test_size, options.seed))
     filled = reading.without_values(dataset, parts.train)

@@ -74,7 +74,8 @@ def train(options: Options, say: Say = print, export: Callable[..., bytes] | Non
         with step(progress, JUDGING):
             dataset = learning.dataset_for(options.pipeline, table, flags, file)
         progress(table_of_columns(dataset))
-    fitted = learning.learnt(dataset, options, progress)
+    stated = file.where("target") if file and file.target and not flags.target else "--target"
+    fitted = learning.learnt(dataset, options, progress, stated)
     made = package(
         fitted,
         options.out,

@@ -195,12 +195,10 @@ def test_a_vectorizers_pipeline_wants_one_column_of_texts(
     assert "takes one column of texts" in capsys.readouterr().err
 
 
-def test_a_column_that_is_refused_as_free_text_names_the_kind(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    reviews().to_csv(tmp_path / "rows.csv", index=False)
-    assert main(["--data", str(tmp_path / "rows.csv"), "--target", "y", "--out", str(tmp_path / "m")]) == 2
-    assert "--kind 'comment=text'" in capsys.readouterr().err
+def test_a_column_of_several_words_is_free_text(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = run(reviews())
+    assert [each.kind for each in manifest.features if each.name == "comment"] == ["text"]
+    assert "note: 'comment' is taken as free text (--kind 'comment=category'" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("pipeline", ["hist_gradient_boosting", "naive_bayes"])
