@@ -187,6 +187,19 @@ def test_a_file_is_predicted_row_by_row(app: App) -> None:
     assert set(document["model"]) == {"name", "version"}
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "cp1252"])
+@pytest.mark.parametrize("first", ["", "sep=;\r\n"])
+def test_files_as_spreadsheets_save_them(app: App, encoding: str, first: str) -> None:
+    text = f"{first}note;age;new_user;total_pages_visited\r\nKöln €;45;0;5\r\nx;;0;5\r\n"
+    body = text.encode(encoding)
+    document = said(ask(app, "POST", "/predict_file", body, content_type="text/csv"))
+    assert document["predictions"][0] is not None
+    assert [each["line"] for each in document["rejected"]] == [text.count("\n")]
+    answer = ask(app, "POST", "/predict_file", body, content_type="text/csv", accept="text/csv")
+    head, row, _ = csv.reader(io.StringIO(answer.body.decode()))
+    assert (head[:4], row[0]) == (["note", "age", "new_user", "total_pages_visited"], "Köln €")
+
+
 def test_a_joined_file_keeps_every_row_and_cell(app: App) -> None:
     body = b'age,note,new_user,total_pages_visited\n045,"a, ""b""",0,5\nx,c,0,5\n46\n'
     answer = ask(app, "POST", "/predict_file", body, content_type="text/csv", accept="text/csv")
