@@ -243,7 +243,7 @@ def test_a_dropped_file_is_predicted(page: Page, server: str) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "the file is not"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "not a CSV"),
         (b"a,b\n1,2\n", "age"),
         (b"age,new_user,total_pages_visited\n" + b"45,0,5\n" * 40_000, "batch"),
     ],
