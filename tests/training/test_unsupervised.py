@@ -46,7 +46,7 @@ def test_the_report_counts_labels_and_shows_scores(anomaly_dir: Path, cluster_di
         assert re.search(r"^\| median +\| -?[\d.]+", card, re.MULTILINE)
         assert "''" not in card
         for title in ("Predictions", "Scores", "Effects"):
-            assert f"<h3>{title}</h3><img" in page
+            assert f"<h3>{title}</h3><div" in page
         assert "importance" not in page
 
 

@@ -94,9 +94,9 @@ def _measured(manifest: Manifest, evidence: Evidence) -> Iterator[str | Rows]:
     contract, count = manifest.contract, len(evidence.scores.values)
     imported = "imported" in manifest.training
     if manifest.metrics:
-        measured = f"These are measured on {count:,} rows held out, which it was not fitted on."
+        measured = f"On {count:,} rows held out, which it was not fitted on."
         if imported:
-            measured = f"These are measured on {count:,} rows of the sample, which the model may have seen."
+            measured = f"On {count:,} rows of the sample: measured on rows that the model may have seen."
         yield f"{measured} {_baseline(manifest, evidence)}"
         yield _metrics(manifest)
         if contract.task == "regression":

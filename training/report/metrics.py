@@ -144,7 +144,7 @@ def _classes(contract: Contract, truth: np.ndarray, scores: Scores) -> dict[str,
         probabilities = scores.probabilities.astype(np.float64)
         if contract.task == "binary" and truth.min() < truth.max():
             measured["roc_auc"] = float(sk.roc_auc_score(truth, probabilities[:, 1]))
-        labels = range(len(contract.classes))
+        labels = list(range(len(contract.classes)))
         measured["log_loss"] = float(sk.log_loss(truth, probabilities, labels=labels))
     return measured
 
