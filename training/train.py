@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from handler.bundle import DOCUMENTS, Manifest
@@ -74,6 +74,9 @@ def train(options: Options, say: Say = print, export: Callable[..., bytes] | Non
         with step(progress, JUDGING):
             dataset = learning.dataset_for(options.pipeline, table, flags, file)
         progress(table_of_columns(dataset))
+    # Their texts are not needed any more, and take as much memory as all that follows.
+    dataset = replace(dataset, table=replace(dataset.table, columns={}))
+    del table
     stated = file.where("target") if file and file.target and not flags.target else "--target"
     fitted = learning.learnt(dataset, options, progress, stated)
     made = package(

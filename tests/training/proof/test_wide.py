@@ -9,17 +9,20 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
 from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import Binarizer, StandardScaler
+from sklearn.preprocessing import Binarizer, OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from handler.bundle import Contract, Feature
 from handler.schema import Columns
-from handler.scoring.scorers import Scores, length
-from tests.support.proving import proven, served_by
+from handler.scoring.scorers import Scores, fed, length
+from tests.support.proving import feature_of, proven, served_by
+from training.fitting import contract_of
+from training.pipelines import choose
 from training.proof import parity, rows
 from training.proof.breakpoints import breakpoints
 from training.proof.parity import Gate
@@ -185,3 +188,37 @@ def test_trees_that_only_ask_whether_a_value_is_missing_are_exported(estimator: 
     made = proven(clone(estimator), frame if others else frame[["dose"]], target, rows_compared=2000)
     assert served_by(made) == ("onnx", "scalar")
     assert made.graph.labels_identical
+
+
+def mixed(count: int, width: int) -> tuple[pd.DataFrame, np.ndarray]:
+    random = np.random.default_rng(0)
+    columns: dict[str, Any] = {}
+    for index in range(0, width, 2):
+        columns[f"n{index}"] = random.normal(size=count).round(2)
+        columns[f"c{index}"] = random.choice(np.array(["a", "b", "c", ""], object), count)
+    columns["n0"] = np.where(random.random(count) < 0.2, np.nan, columns["n0"])
+    frame = pd.DataFrame(columns)
+    return frame, np.where(frame["n2"] + (frame["c2"] == "a") > 0.3, "yes", "no")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["logistic", "hist_gradient_boosting"])
+def test_hundreds_of_categories_are_exported_with_the_one_row_program(name: str) -> None:
+    frame, target = mixed(90, 300)
+    features = tuple(feature_of(each, frame[each]) for each in frame)
+    made = proven(choose(name, features, classifies=True).estimator, frame, target, rows_compared=1000)
+    assert served_by(made) == ("onnx", "scalar"), made.graph.reason
+
+
+def test_each_category_is_open_where_its_own_encoder_takes_an_unknown_text() -> None:
+    frame, target = mixed(60, 6)
+    features = tuple(feature_of(each, frame[each]) for each in frame)
+    encoders = [
+        ("takes", OneHotEncoder(handle_unknown="ignore"), ["c0", "c4"]),
+        ("refuses", OneHotEncoder(), ["c2"]),
+    ]
+    model = make_pipeline(ColumnTransformer(encoders), LogisticRegression())
+    columns = {each.name: frame[each.name].to_numpy(object if each.is_text else float) for each in features}
+    model.fit(fed(features, columns), target)
+    contract = contract_of(model, features, {name: values[:1] for name, values in columns.items()})
+    assert {each.name for each in contract.features if each.open} == {"c0", "c4"}
