@@ -214,10 +214,14 @@ def test_what_is_typed_stands_in_blocks_that_are_run(page: str) -> None:
         assert language == "console" or not re.search(r"^\$ ", text, re.M), f"{page}:{line} is not run"
 
 
-def test_the_readme_shows_what_it_is_for() -> None:
-    typed = " ".join(step.command for step in STEPS if step.page == "README.md")
-    for each in ("/predict?", "-d '{", "-d '[", "/predict_file", "accept: text/csv", "handler score"):
-        assert each in typed
+def test_the_readme_shows_what_it_is_for_and_the_page_of_requests_the_rest() -> None:
+    def typed(page: str) -> str:
+        return " ".join(step.command for step in STEPS if step.page == page)
+
+    for each in ("/predict?", "/predict_file", "accept: text/csv", "handler score"):
+        assert each in typed("README.md")
+    for each in ("/predict?", "-d '{", "-d '[", "/predict_file"):
+        assert each in typed("docs/requests.md")
     assert "make serve" in TEXTS["README.md"]
     assert "make test" in TEXTS["README.md"]
 
@@ -443,7 +447,7 @@ def test_the_table_of_routes_is_what_the_application_answers(model: Model) -> No
     for path in public:
         allowed = app.handle(Request("OPTIONS", path)).headers["allow"].split(", ")
         answered |= {f"{method} {path}" for method in allowed if method not in ("HEAD", "OPTIONS")}
-    assert answered == set(named_in(table("Ask it")))
+    assert answered == set(named_in(table("Routes")))
     assert set(re.findall(r"\b(?:GET|POST|PUT|DELETE) /[a-z_.]+", CODE)) <= answered
 
 
