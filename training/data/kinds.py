@@ -312,7 +312,11 @@ class Numbers:
     def column(self) -> Column:
         name, notes = self.name, []
         if self.format is not None:
-            notes.append(Note(name, f"is read as numbers such as {self.format}"))
+            notes.append(
+                Note(
+                    name, f"is read as numbers such as {self.format} (--kind '{name}=category' leaves them)"
+                )
+            )
         if self.strays:
             notes.append(_emptied(name, "numbers", self.strays, self.rows_of_strays))
         if self.beyond:
