@@ -53,23 +53,25 @@ def cut(text: str, most: int) -> str:
 
 
 def shown(value: float) -> str:
-    """A number as a tick has it."""
-    text = f"{value:,.10g}"
+    """A number as a tick has it; one of four digits without a mark, as it may be a year."""
+    text = f"{value:,.10g}" if abs(value) >= 10_000 else f"{value:.10g}"
     return text if abs(value) < 1e9 and len(text) <= 10 else f"{value:.4g}"
 
 
-def ticks(low: float, high: float, most: int = 6) -> list[float]:
+def ticks(low: float, high: float, most: int = 6, *, whole: bool = False) -> list[float]:
     """Round numbers, ``most`` at most and evenly spaced, of which the first and the last enclose both.
 
-    They are 1, 2, 2.5 or 5 times a power of ten apart.
+    They are 1, 2, 2.5 or 5 times a power of ten apart; a whole number, where all are to be ``whole``.
     """
     if not high > low:
         margin = abs(low) / 10 or 0.5
         low, high = low - margin, high + margin
     power = 10.0 ** math.floor(math.log10((high - low) / most))
+    if whole:
+        power = max(1.0, power)
     for step in (power * each for each in (1, 2, 2.5, 5, 10, 20, 25, 50)):
         first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-        if last - first < most:
+        if last - first < most and (not whole or step.is_integer()):
             break
     return [round(index * step, 12 - math.floor(math.log10(step))) for index in range(first, last + 1)]
 
@@ -83,9 +85,9 @@ class Axis:
     names: Sequence[str] = ()
 
     @classmethod
-    def over(cls, label: str, low: float, high: float, most: int = 6) -> Axis:
+    def over(cls, label: str, low: float, high: float, most: int = 6, *, whole: bool = False) -> Axis:
         """An axis of round numbers around two numbers."""
-        return cls(label, ticks(low, high, most))
+        return cls(label, ticks(low, high, most, whole=whole))
 
     @classmethod
     def of_names(cls, label: str, names: Sequence[str]) -> Axis:

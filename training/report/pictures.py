@@ -378,7 +378,7 @@ def _effect(title: str, effect: Effect, y: Axis, names: Sequence[str]) -> str:
     """A line over numbers, or dots over names, for each of the curves that have ``names``."""
     kind, name, values = effect.feature.kind, cut(effect.feature.name, 40), effect.values
     if kind in ("integer", "number"):
-        plane = Plane(Axis.over(name, values[0], values[-1]), y, 200)
+        plane = Plane(Axis.over(name, values[0], values[-1], whole=kind == "integer"), y, 200)
         for index, means in enumerate(effect.means.T):
             if len(values) > 1:
                 plane.line(values, means, index % COLOURS, names[index])
