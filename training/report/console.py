@@ -94,6 +94,10 @@ def quality(
     named = ", ".join(f"{name} {metrics.shown(value)}" for name, value in metrics.scalars(measured).items())
     seen = " (measured on rows that the model may have seen)" if imported else ""
     lines = [f"on the {len(truth):,} {rows}{seen}: {named}"]
+    if baseline := metrics.scalars(measured.get("baseline", {})):
+        guess = "the mean" if contract.task == "regression" else "the most frequent class"
+        plain = ", ".join(f"{name} {metrics.shown(value)}" for name, value in baseline.items())
+        lines.append(f"  always {guess} would have: {plain}")
     classes = contract.classes
     if contract.task != "regression" and len(classes) <= SHOWN:
         table: str = sk.classification_report(
@@ -108,6 +112,13 @@ def quality(
         lines += _confusion(classes, measured["confusion_matrix"])
     if threshold is not None and scores.probabilities is not None:
         lines += _thresholds(classes[1], threshold, truth == 1, scores.probabilities[:, 1])
+    elif contract.task == "binary" and scores.probabilities is not None and not imported:
+        better = metrics.better_threshold(truth, scores.probabilities[:, 1], 0.5)
+        if better is not None:
+            lines.append(
+                f"note: predicted from {better.value:g} on, '{classes[1]}' has f1 {better.f1:.4f} "
+                f"(--threshold {better.value:g}, or auto)"
+            )
     return "\n".join(lines)
 
 
