@@ -23,7 +23,6 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -97,11 +96,9 @@ def main(words: list[str]) -> int:
 
 def run(cases: list[Case]) -> Iterator[Outcome]:
     """The cases side by side, in processes that start anew."""
-    with ProcessPoolExecutor(
-        os.cpu_count(), multiprocessing.get_context("spawn"), max_tasks_per_child=50
-    ) as pool:
-        for done in as_completed([pool.submit(outcome_of, case) for case in cases]):
-            outcome = done.result()
+    pool = multiprocessing.get_context("spawn").Pool(os.cpu_count(), maxtasksperchild=50)
+    with pool:
+        for outcome in pool.imap_unordered(outcome_of, cases):
             print(
                 f"{outcome.ending:8} {outcome.seconds:6.1f} s  {outcome.case.name} -> {outcome.case.target}"
                 f"{'' if not outcome.why else ': ' + outcome.why[:300]}",

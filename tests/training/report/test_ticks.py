@@ -7,7 +7,7 @@ import pytest
 from training.report.charts import shown, ticks
 
 
-@pytest.mark.parametrize("low, high", [(2023, 2024), (1, 12), (0, 1), (3, 3), (-5, 7), (0, 700_000)])
+@pytest.mark.parametrize(("low", "high"), [(2023, 2024), (1, 12), (0, 1), (3, 3), (-5, 7), (0, 700_000)])
 def test_an_axis_of_whole_numbers_has_whole_ticks_around_them(low: float, high: float) -> None:
     found = ticks(low, high, whole=True)
     assert all(each.is_integer() for each in found)
