@@ -53,20 +53,27 @@ def _note(column: Column, target: Target) -> Note:
 
 
 def _predicted(column: Column, rows: np.ndarray, classes: np.ndarray) -> float:
-    """The share of rows whose class follows from the value; one in few rows, or missing, says nothing."""
+    """The share of rows whose class follows from the value; a value or run in few rows says nothing."""
     values = column.values[rows]
-    if column.feature.is_text or column.distinct <= MOST_VALUES:
-        if column.feature.kind == "text":
-            return 0.0
-        _, groups = np.unique(values.astype(str) if column.feature.is_text else values, return_inverse=True)
-        table = np.zeros((groups.max() + 1, classes.max() + 1), np.int64)
-        np.add.at(table, (groups, classes), 1)
-        sizes, most = table.sum(axis=1), table.max(axis=1)
-    else:
-        order = np.lexsort((classes, values))
-        starts = np.flatnonzero(np.r_[True, np.diff(classes[order]) != 0])
-        sizes = most = np.diff(np.r_[starts, len(order)])
+    if column.feature.kind == "text":
+        return 0.0
+    _, groups = np.unique(values.astype(str) if column.feature.is_text else values, return_inverse=True)
+    sizes, most, likeliest = _likeliest(groups, classes)
+    if (
+        not column.feature.is_text and column.distinct > MOST_VALUES
+    ):  # runs of values that go with one class
+        starts = np.flatnonzero(np.r_[True, np.diff(likeliest) != 0])
+        sizes, most = np.add.reduceat(sizes, starts), np.add.reduceat(most, starts)
     return float(most[sizes >= ROWS_OF_A_VALUE].sum() / len(rows))
+
+
+def _likeliest(groups: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each group, in order: its rows, those of its most frequent class, and that class."""
+    several = classes.max() + 1
+    pairs, counts = np.unique(groups * several + classes, return_counts=True)
+    order = np.lexsort((counts, pairs // several))
+    last = order[np.flatnonzero(np.diff(pairs[order] // several, append=-1))]
+    return np.bincount(groups), counts[last], pairs[last] % several
 
 
 def _follows(column: Column, rows: np.ndarray, quantity: np.ndarray, ranks: np.ndarray) -> bool:

@@ -423,6 +423,15 @@ def test_what_alone_predicts_the_target_is_noted() -> None:
         assert "alone predict" not in columns(dataset(noise, [f"{each:g}" for each in y]))
 
 
+def test_a_number_that_many_rows_share_predicts_only_their_likeliest_class() -> None:
+    random = np.random.default_rng(0)
+    ages = random.integers(18, 80, 3000)
+    drawn = [str(each) for each in random.integers(0, 2, 3000)]
+    assert "alone predict" not in columns(dataset([str(each) for each in ages], drawn))
+    of_age = [str(int(each >= 40)) for each in ages]
+    assert "'x' alone predicts 'y'" in columns(dataset([str(each) for each in ages], of_age))
+
+
 def test_a_column_without_a_value_in_the_rows_to_fit_on_is_left_out() -> None:
     made = dataset(["5" if index == 7 else "" for index in range(ROWS)])
     rest = reading.without_values(made, np.array([index for index in range(ROWS) if index != 7]))
