@@ -39,7 +39,7 @@ def test_the_books_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         "221,340 rows to fit on, 94,860 held out",
         "accuracy 0.9369",
         "runtime: onnx",
-        "next: MODEL_DIR=",
+        f"  make images MODEL={tmp_path / 'model'}\n",
     ):
         assert piece in told
     lines = [line.split() for line in told.splitlines()]

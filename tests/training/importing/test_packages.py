@@ -140,9 +140,9 @@ def test_one_served_prediction_is_shown_beside_the_models_own(
     rows, _ = sales()
     package(logreg(), rows, out=tmp_path / "m", feature_names=SALES)
     probability = logreg().predict_proba(rows[:1])[0].max()
-    last = capsys.readouterr().out.splitlines()[-1]
-    assert last.startswith("the first row of the sample: the model itself predicts ")
-    assert last.count(f"(with {probability:.6f})") == 2
+    beginning = "the first row of the sample: the model itself predicts "
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith(beginning)]
+    assert line.count(f"(with {probability:.6f})") == 2
 
 
 @pytest.mark.parametrize("classes", [["no", "yes"], {0: "no", 1: "yes"}, {"0": "no", "1": "yes"}])
