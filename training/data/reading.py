@@ -7,13 +7,14 @@ scikit-learn is loaded.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 
 from handler.bundle import Feature, Kind
+from handler.schema import MEANING
 from training.data import kinds, notes, suspects, targets
 from training.data.columns import FLAGS, ColumnSpec, closest, named_as, near
 from training.data.files import Table
@@ -89,7 +90,7 @@ def prepare(
         else:
             target = read
     kept = table if target is None else _rows(table, target.kept)
-    made, misfits = _columns(table, kept, spec, name)
+    made, misfits = _columns(table, kept, spec, name, of_file.kinds)
     problems += misfits
     if (left := _nothing_left(table, made, name)) is not None:
         problems.append(left)
@@ -171,9 +172,12 @@ def _named_target(table: Table, flags: ColumnSpec, file: ColumnSpec) -> tuple[st
 
 
 def _columns(
-    read: Table, kept: Table, spec: ColumnSpec, target: str | None
+    read: Table, kept: Table, spec: ColumnSpec, target: str | None, in_file: Collection[str]
 ) -> tuple[list[Column | LeftOut], list[Problem]]:
-    """What each column is that is not the target, dropped or an id; and where it is not what is stated."""
+    """What each column is that is not the target, dropped or an id; and where it is not what is stated.
+
+    ``in_file``: the columns whose kinds a file states, which no flag undoes.
+    """
     made: list[Column | LeftOut] = []
     problems = []
     for position, (name, cells) in enumerate(kept.columns.items()):
@@ -190,7 +194,7 @@ def _columns(
         except kinds.Misfit as error:
             inferred = kinds.column(name, cells, replace(stated, kind=None), read.delimiter)
             made.append(inferred)
-            problems.append(_misfit(error, spec.kinds[name], inferred))
+            problems.append(_misfit(error, spec.kinds[name], inferred, cells, name in in_file))
     return made, problems
 
 
@@ -204,12 +208,22 @@ def _served(column: Column | LeftOut, cells: pl.Series, delimiter: str) -> Colum
     return replace(column, feature=kinds.with_gaps(column.feature, every.feature.missing_words))
 
 
-def _misfit(error: kinds.Misfit, stated: str, inferred: Column | LeftOut) -> Problem:
+def _misfit(
+    error: kinds.Misfit, stated: str, inferred: Column | LeftOut, cells: pl.Series, in_file: bool
+) -> Problem:
     """A kind that the user states and the cells are not, with the kind that they are."""
     name = error.name
-    kind = inferred.feature.kind if isinstance(inferred, Column) else None
-    flags = ("--kind", f"{name}={error.kind or kind}") if error.kind or kind else ("--drop", name)
-    return Problem(f"{error}: {shlex.join(flags)}", flags, ("--kind", f"{name}={stated}"))
+    wrong = ("--kind", f"{name}={stated}")
+    if error.kind is None and isinstance(inferred, Column):
+        try:
+            kinds.forced(name, inferred.feature.kind, cells)
+        except kinds.Misfit:  # it was inferred with a spelling, or with texts that are taken as missing
+            kind = inferred.feature.kind
+            message = f"{error}: leave the kind out, and it is read as {MEANING[kind]}; a note says how"
+            return Problem(message, None if in_file else (), wrong)
+    kind = error.kind or (inferred.feature.kind if isinstance(inferred, Column) else None)
+    flags = ("--kind", f"{name}={kind}") if kind else ("--drop", name)
+    return Problem(f"{error}: {shlex.join(flags)}", flags, wrong)
 
 
 def _index(name: str, table: Table) -> LeftOut | None:

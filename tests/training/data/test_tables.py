@@ -460,6 +460,30 @@ def test_all_problems_are_told_at_once_with_a_command_that_has_none() -> None:
     assert feature(reading.prepare(table, cured), "b c").nullable
 
 
+@pytest.mark.parametrize(
+    ("stated", "meant", "cells"),
+    [
+        ("number", "a whole number", [str(i) if i % 20 else "A-1" for i in range(ROWS)]),
+        ("boolean", "a number", [f"{i},5" if i else "0,25" for i in range(ROWS)]),
+        ("integer", "a date", [f"2024-01-{1 + i % 28:02}" if i else "later" for i in range(ROWS)]),
+    ],
+)
+def test_a_wrong_kind_is_cured_by_leaving_it_out_where_the_right_one_would_refuse_cells_too(
+    stated: str, meant: str, cells: list[str]
+) -> None:
+    rows = "".join(f"{cell};{i % 7};{i % 2}\n" for i, cell in enumerate(cells))
+    table = files.parse(f"x;b;y\n{rows}".encode(), "rows.csv")
+    spec = ColumnSpec("y", kinds={"x": stated})
+    with pytest.raises(Refused, match=f"leave the kind out, and it is read as {meant}") as refused:
+        reading.prepare(table, spec)
+    command = ["train", "--target", "y", "--kind", f"x={stated}"]
+    assert refused.value.lines_after(command) == ["this command would train:", "  train --target y"]
+    assert reading.prepare(table, ColumnSpec("y")).features
+    with pytest.raises(Refused) as refused:  # no flag undoes what a file states
+        reading.prepare(table, ColumnSpec("y"), ColumnSpec(kinds={"x": stated}))
+    assert refused.value.lines_after(["train"]) == []
+
+
 @pytest.mark.parametrize("given", ["'âge", "âge", " âge ", '"âge"', "\ufeffâge"])
 def test_flags_take_names_as_in_the_file_or_cleaned(given: str) -> None:
     rows = "".join(f"{i % 7},{i % 5},{i % 2}\n" for i in range(ROWS))
