@@ -451,7 +451,7 @@ def test_sam_local_invoke_answers_every_event(
     assert s3.keys("example-output") == expected
 
 
-def test_sam_local_start_api_answers_the_readme(built: Path) -> None:
+def test_sam_local_start_api_answers_the_documentation(built: Path) -> None:
     port = free_port()
     words = [
         sam_command(),
@@ -461,10 +461,10 @@ def test_sam_local_start_api_answers_the_readme(built: Path) -> None:
         "--skip-pull-image",
         "--warm-containers=LAZY",
     ]
-    readme = (ROOT / "README.md").read_text()
+    pages = "\n".join((ROOT / name).read_text() for name in ("README.md", "docs/requests.md"))
     told = r"""curl() { command curl -sS -w '\n%{http_code}' "$@"; }"""
-    lines = re.findall(r"^\$ (curl (?:.*\\\n)*.*)$", readme, re.MULTILINE)
-    assert len(lines) > 3
+    lines = re.findall(r"^\$ (curl (?:.*\\\n)*.*)$", pages, re.MULTILINE)
+    assert len(lines) > 5
     quiet = subprocess.DEVNULL
     with subprocess.Popen(words, cwd=built, env=sam_env(), stdout=quiet, stderr=quiet) as server:
         try:
