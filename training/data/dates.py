@@ -48,25 +48,28 @@ class AmbiguousDates(ValueError):
         super().__init__(" or ".join(formats))
 
 
-def format_of(texts: pl.Series) -> str | None:
+def format_of(texts: pl.Series, counts: np.ndarray | None = None) -> str | None:
     """The one format in which at least 95 % of the texts are dates, empty ones aside, or None.
 
     Dates with and without a time in ISO 8601 have one with a time, which reads both. Whole numbers, such as
-    years, are not dates, and neither are times of day. Raises ``AmbiguousDates``.
+    years, are not dates, and neither are times of day. ``counts``: in how many cells each of the texts
+    stands, where not in one. Raises ``AmbiguousDates``.
     """
-    known = texts.drop_nulls().str.strip_chars(" \t")
-    known = known.filter(known != "")
+    known = texts.str.strip_chars(" \t").fill_null("")
+    rows = np.ones(len(texts), int) if counts is None else counts
+    rows, known = rows[(known != "").to_numpy()], known.filter(known != "")
     different = known.unique(maintain_order=True)
     shown = different.gather_every(max(1, len(different) // SHOWN))
     formats = [each for text in shown if len(text) <= LONGEST for each in _formats(text)]
-    counts = {each: formats.count(each) for each in dict.fromkeys(formats)}
-    if not counts or len(formats) < len(shown) / 2:
+    shares = {each: formats.count(each) for each in dict.fromkeys(formats)}
+    if not shares or len(formats) < len(shown) / 2:
         return None
-    fits = {each: ~np.isnan(parse_series(each, known)) for each in counts}
-    sound = [each for each in counts if fits[each].sum() >= ENOUGH * len(known)]
+    fits = {each: ~np.isnan(parse_series(each, known)) for each in shares}
+    fitting = {each: rows[fits[each]].sum() for each in shares}
+    sound = [each for each in shares if fitting[each] >= ENOUGH * rows.sum()]
     if not sound:
         return None
-    best = max(sound, key=lambda each: (fits[each].sum(), _has_time(each), counts[each]))
+    best = max(sound, key=lambda each: (fitting[each], _has_time(each), shares[each]))
     for other in sound:
         if _order(other) != _order(best) and not (
             (fits[best] & ~fits[other]).any() and not (fits[other] & ~fits[best]).any()

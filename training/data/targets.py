@@ -11,6 +11,7 @@ import polars as pl
 from handler.schema import BLANKS
 from training.data import kinds
 from training.data.notes import Note, Problem
+from training.data.texts import Texts
 
 #: Whole numbers are classes, unless the pipeline says otherwise, where there are no more of them than
 #: these, and so many rows of each on average.
@@ -46,7 +47,8 @@ class Target:
 def read(name: str, cells: pl.Series, delimiter: str = ",") -> Target | Problem:
     """The target of the rows that have one, or why it cannot be learnt."""
     texts = cells.str.strip_chars(BLANKS)
-    numbers = kinds.Numbers.read(name, texts, delimiter)
+    plain = kinds.Numbers.plain(name, cells, delimiter)
+    numbers = plain or kinds.Numbers.read(name, Texts.of(cells), delimiter)
     quantity = numbers.rows > numbers.rows_of_strays
     missing = kinds.missing(texts, MISSING_NUMBERS if quantity else MISSING_TEXTS)
     if quantity and numbers.beyond:
