@@ -29,10 +29,10 @@ from handler.schema import (
     Value,
     parse_text,
 )
-from handler.spelling import format_of
+from handler.spelling import START, format_of
 from training.data import dates
 from training.data.notes import Note
-from training.data.texts import Counted, Texts
+from training.data.texts import Counted, Texts, missing
 from training.errors import TrainingError
 
 #: What spells a missing value, in lower case, beside the empty cell: among numbers, dates and booleans, and
@@ -156,7 +156,7 @@ def forced(name: str, kind: Kind, cells: pl.Series, format: str | None = None) -
 def _format_of_dates(name: str, texts: Texts) -> str | None:
     """The format of dates, where only their kind is stated; raises ``Misfit`` where it could be either."""
     try:
-        return dates.format_of(*_known(texts, MISSING_NUMBERS))
+        return dates.format_of(texts.known(MISSING_NUMBERS))
     except dates.AmbiguousDates as error:
         message = f"column '{name}' holds dates that could be {error}; state which it is"
         raise Misfit(name, message, f"date:{error.formats[0]}") from error
@@ -194,7 +194,7 @@ def _inferred(name: str, cells: pl.Series, texts: Texts, delimiter: str) -> Colu
     numbers = Numbers.read(name, texts, delimiter)
     if numbers.are_the_column:
         return _constant(numbers.column())
-    levels = _known(texts, MISSING_TEXTS)
+    levels = texts.known(MISSING_TEXTS)
     if not levels.rows:
         return LeftOut(
             name,
@@ -210,16 +210,6 @@ def _inferred(name: str, cells: pl.Series, texts: Texts, delimiter: str) -> Colu
         or _boolean(name, texts, levels.texts)
         or _of_texts(name, cells, texts, levels, numbers)
     )
-
-
-def _known(texts: Texts, words: Sequence[str]) -> Counted:
-    """The texts that are neither empty nor one of the words."""
-    return texts.counted.where(~missing(texts.different, words))
-
-
-def missing(texts: pl.Series, words: Sequence[str]) -> pl.Series:
-    """Which of the texts are empty, or one of the words."""
-    return texts.str.to_lowercase().is_in(["", *words])
 
 
 def _constant(column: Column) -> Column | LeftOut:
@@ -271,10 +261,12 @@ class Numbers:
     @classmethod
     def read(cls, name: str, texts: Texts, delimiter: str) -> Numbers:
         """The column as plain numbers, or in the spelling that more of its cells fit."""
+        if not texts.different.str.contains(START).any():
+            return cls(name, np.full(len(texts.codes), np.nan), None, (), (), (), 0, 0, 0, 0)
         plain = cls._spelled(name, texts, None)
         if not plain.strays and delimiter != ";":
             return plain
-        known = _known(texts, (*MISSING_NUMBERS, *MISSING_AMONG_NUMBERS))
+        known = texts.known((*MISSING_NUMBERS, *MISSING_AMONG_NUMBERS))
         if (format := format_of(known.texts, delimiter, known.counts)) is None:
             return plain
         spelled = cls._spelled(name, texts, format)
@@ -290,7 +282,7 @@ class Numbers:
         if len(strays) <= 2 * MOST_STRAYS:
             words = {text for text in strays if text.lower() in MISSING_AMONG_NUMBERS}
             strays -= words
-        known = _known(texts, (*MISSING_NUMBERS, *MISSING_AMONG_NUMBERS))
+        known = texts.known((*MISSING_NUMBERS, *MISSING_AMONG_NUMBERS))
         return cls(
             name,
             texts.spread(np.where(np.abs(values) <= LARGEST_NUMBER, values, np.nan)),
@@ -365,7 +357,7 @@ def count(rows: int) -> str:
 def _date(name: str, texts: Texts) -> Column | LeftOut | None:
     """A column of dates; one whose days and months cannot be told apart is left out."""
     try:
-        format = dates.format_of(*_known(texts, (*MISSING_NUMBERS, *MISSING_AMONG_NUMBERS)))
+        format = dates.format_of(texts.known((*MISSING_NUMBERS, *MISSING_AMONG_NUMBERS)))
     except dates.AmbiguousDates as error:
         either = " or ".join(f"--kind '{name}=date:{each}'" for each in error.formats)
         text = f"holds dates that could be {error}, and is left out: state which it is, {either}"
@@ -503,7 +495,7 @@ def _category(name: str, texts: Texts) -> Column:
     known = texts.counted.where(~gone)
     if not known.rows:
         raise Misfit(name, f"column '{name}' is empty")
-    feature = Feature(name, "category", categories=tuple(sorted(known.texts)))
+    feature = Feature(name, "category", categories=tuple(sorted(known.texts.to_list())))
     if gone.any():
         feature = with_gaps(feature)
         levels = levels.zip_with(~gone, pl.Series([""]))
@@ -545,9 +537,9 @@ def parse(feature: Feature, cells: pl.Series) -> tuple[np.ndarray, dict[str, str
         likely = unsure.str.contains(f"^(?:{NUMBER.pattern})$") | missing(
             unsure, (*feature.missing_words, *NOT_NUMBERS)
         )
-        refused = dict.fromkeys(unsure.filter(~likely), "not_a_number")
+        refused = dict.fromkeys(unsure.filter(~likely).to_list(), "not_a_number")
         unsure = unsure.filter(likely)
-    for text in unsure:
+    for text in unsure.to_list():
         try:
             sound[text] = float(parse_text(feature, text))
         except InvalidValue as error:

@@ -11,7 +11,7 @@ import polars as pl
 from handler.schema import BLANKS
 from training.data import kinds
 from training.data.notes import Note, Problem
-from training.data.texts import Texts
+from training.data.texts import Texts, missing
 
 #: Whole numbers are classes, unless the pipeline says otherwise, where there are no more of them than
 #: these, and so many rows of each on average.
@@ -50,17 +50,17 @@ def read(name: str, cells: pl.Series, delimiter: str = ",") -> Target | Problem:
     plain = kinds.Numbers.plain(name, cells, delimiter)
     numbers = plain or kinds.Numbers.read(name, Texts.of(cells), delimiter)
     quantity = numbers.rows > numbers.rows_of_strays
-    missing = kinds.missing(texts, MISSING_NUMBERS if quantity else MISSING_TEXTS)
+    gone = missing(texts, MISSING_NUMBERS if quantity else MISSING_TEXTS)
     if quantity and numbers.beyond:
-        missing |= texts.is_in(list(numbers.beyond))
+        gone |= texts.is_in(list(numbers.beyond))
     notes: list[Note] = []
-    if missing.any():
-        problem, note = _without(name, texts, missing)
+    if gone.any():
+        problem, note = _without(name, texts, gone)
         if problem is not None:
             return problem
         notes.append(note)
-    kept = np.flatnonzero(~missing.to_numpy())
-    texts, values = texts.filter(~missing), numbers.values[kept]
+    kept = np.flatnonzero(~gone.to_numpy())
+    texts, values = texts.filter(~gone), numbers.values[kept]
     if texts.n_unique() < 2:
         return _constant(name)
     if quantity and not numbers.strays:

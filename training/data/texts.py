@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -49,6 +49,10 @@ class Texts(NamedTuple):
     def different(self) -> pl.Series:
         return self.counted.texts
 
+    def known(self, words: Sequence[str]) -> Counted:
+        """The different texts that are neither empty nor one of the words."""
+        return self.counted.where(~missing(self.different, words))
+
     def spread(self, values: np.ndarray) -> np.ndarray:
         """The rows' values, where ``values`` are those of the different texts."""
         spread: np.ndarray = values[self.codes]
@@ -59,6 +63,11 @@ class Texts(NamedTuple):
         has = np.zeros(len(self.different), bool)
         has[self.codes[rows]] = True
         return pl.Series(has)
+
+
+def missing(texts: pl.Series, words: Sequence[str]) -> pl.Series:
+    """Which of the texts are empty, or one of the words, which are in lower case."""
+    return texts.str.to_lowercase().is_in(["", *words])
 
 
 def _coded(cells: pl.Series) -> tuple[pl.Series, np.ndarray]:
