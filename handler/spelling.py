@@ -127,9 +127,7 @@ MARKS = ((".", ""), (".", ","), (",", ""), (",", "."), (".", " "), (",", " "), (
 SEMICOLON_MARKS = (*MARKS[2:4], MARKS[5], MARKS[7], *MARKS[:2], MARKS[4], MARKS[6])
 
 
-def format_of(
-    texts: Iterable[str], delimiter: str = ",", numbers: np.ndarray | None = None
-) -> str | None:
+def format_of(texts: Iterable[str], delimiter: str = ",", numbers: np.ndarray | None = None) -> str | None:
     """The format of a column's numbers; None where they are plain, or where it does not hold numbers.
 
     ``texts`` are its known cells, which are neither empty nor missing words (a Series of polars is the
@@ -153,7 +151,7 @@ def format_of(
         distinct, counts = table["text"], table["count"]
     else:
         distinct, counts = cells, pl.Series(numbers)
-    enough = MOST * counts.sum()
+    enough = MOST * int(counts.sum())
     if len(cells) == 0 or _count(distinct.str.contains(START), counts) < enough:
         return None
     plain = f"^[+-]?{_number('.', '')}$"

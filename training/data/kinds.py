@@ -17,7 +17,6 @@ import polars as pl
 
 from handler.bundle import Feature, Kind
 from handler.schema import (
-    BLANKS,
     LARGEST_INTEGER,
     LARGEST_NUMBER,
     LONGEST_TEXT,
