@@ -18,7 +18,6 @@ from handler.schema import Columns
 from handler.scoring.scorers import JoblibScorer, Scorer
 from training.compat import FixedThresholdClassifier, FrozenEstimator, TunedThresholdClassifierCV
 from training.data.reading import Dataset
-from training.data.targets import MOST_CLASSES
 from training.errors import Say, TrainingError, one_line, users_code
 from training.export.layout import steps_of
 from training.pipelines import Choice, task_without_target, with_encoded_labels
@@ -43,31 +42,8 @@ def split(dataset: Dataset, choice: Choice, test_size: float, seed: int) -> Spli
         pass
     elif choice.classifies:
         y = target.labels
-        classes, counts = np.unique(y, return_counts=True)
-        if counts.min() < 2 and target.numbers is not None and len(classes) > MOST_CLASSES:
-            raise TrainingError(
-                f"the target '{target.name}' has {len(classes):,} different numbers, and pipeline "
-                f"'{choice.name}' sorts rows into classes; a regressor, such as --pipeline linear, "
-                "predicts numbers"
-            )
-        if counts.min() < 2:
-            raise TrainingError(
-                target.mixed
-                or f"class '{classes[counts.argmin()]}' of the target '{target.name}' has one row only; "
-                "a class needs rows to fit on and rows to hold out"
-            )
-    elif target.numbers is None:
-        raise TrainingError(
-            target.mixed
-            or f"the target '{target.name}' holds text, and pipeline '{choice.name}' predicts numbers"
-        )
     else:
         y = target.numbers
-        if y.min() == y.max():
-            raise TrainingError(
-                f"the target '{target.name}' has one value in every row, as far as a double tells; "
-                "nothing can be learnt"
-            )
     too_few = f"{rows:,} rows are too few to hold out a share of {test_size:g}"
     try:
         train, held_out = train_test_split(
@@ -94,12 +70,6 @@ def fit(
     https://scikit-learn.org/stable/modules/classification_threshold.html
     """
     estimator = choice.estimator if y is None else with_encoded_labels(choice.estimator, y)
-    classes = 0 if y is None else len(np.unique(y))
-    if threshold is not None and not choice.classifies:
-        predicts = "has no target" if choice.unsupervised else "predicts numbers"
-        raise TrainingError(f"--threshold is for classes, and pipeline '{choice.name}' {predicts}")
-    if threshold is not None and classes != 2:
-        raise TrainingError(f"--threshold is for two classes, and the target has {classes}")
     if estimator is not choice.estimator:
         say("XGBClassifier takes the classes 0 to k - 1 only: a VotingClassifier of it alone encodes them")
     try:

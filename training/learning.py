@@ -17,6 +17,7 @@ from training.data import notes, reading
 from training.data.columns import ColumnSpec
 from training.data.files import Table
 from training.data.reading import Dataset
+from training.data.targets import unfit, unwanted
 from training.errors import Say, TrainingError
 from training.packaging import Fitted
 from training.pipelines import Choice
@@ -66,10 +67,11 @@ def learnt(dataset: Dataset, options: Options, say: Say, stated: str = "--target
     name = options.pipeline or ("logistic" if target is None or target.classifies else "linear")
     choice = _choice(name, dataset)
     if choice.unsupervised and target is not None:
-        raise TrainingError(
-            f"pipeline '{name}' learns without a target: leave out {stated}, and every column is a "
-            f"feature; to leave out that column too, write --drop '{target.name}'"
-        )
+        raise TrainingError(unwanted(target.name, name, stated))
+    if problems := unfit(
+        target, name, classifies=choice.classifies and target is not None, threshold=options.threshold
+    ):
+        raise TrainingError(problems[0].message)
     parts = fitting.split(dataset, choice, options.test_size, options.seed)
     say(console.split(parts, choice, options.test_size, options.seed))
     filled = reading.without_values(dataset, parts.train)

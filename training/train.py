@@ -15,14 +15,13 @@ from training.data import columns, files, reading
 from training.data.columns import ColumnSpec
 from training.data.files import Table
 from training.data.reading import Dataset
+from training.data.targets import WITHOUT_TARGET
 from training.errors import Say, TrainingError
 from training.report.columns import columns as table_of_columns
 from training.report.progress import Progress, step, steps_to_come
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 JUDGING = "judging what the columns hold"
-#: Of the pipelines with names, those that take no target.
-WITHOUT_TARGET = frozenset({"isolation_forest", "kmeans"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +62,14 @@ def train(options: Options, say: Say = print, export: Callable[..., bytes] | Non
     if target or options.pipeline is None or ":" not in options.pipeline:
         supervised = bool(target) or options.pipeline not in WITHOUT_TARGET
         with step(progress, JUDGING):
-            dataset = reading.prepare(table, flags, file, supervised=supervised, pipeline=options.pipeline)
+            dataset = reading.prepare(
+                table,
+                flags,
+                file,
+                supervised=supervised,
+                pipeline=options.pipeline,
+                threshold=options.threshold,
+            )
         progress(table_of_columns(dataset))
     with step(progress, "loading scikit-learn"):
         from training import learning  # a table that is refused does not wait for scikit-learn

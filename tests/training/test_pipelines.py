@@ -90,3 +90,15 @@ def test_the_list_of_names_is_tested_and_told(capsys: pytest.CaptureFixture[str]
     assert listed == set(pipelines.NAMED)
     assert main(["--data", offers(tmp_path), *OFFERS, "--id", "customer", "--pipeline", "forest"]) == 2
     assert set(capsys.readouterr().err.replace(",", " ").split()) >= listed
+
+
+def test_what_each_pipeline_fits_is_known_before_scikit_learn_is_loaded() -> None:
+    groups = (targets.CLASSIFIERS, targets.REGRESSORS, targets.EITHER, targets.WITHOUT_TARGET)
+    assert sorted(each for group in groups for each in group) == sorted(pipelines.NAMED)
+    features = (Feature("a", "number", minimum=0.0, maximum=1.0),)
+    for name in pipelines.NAMED:
+        fits = [pipelines.choose(name, features, classifies=each).classifies for each in (False, True)]
+        known = [name in targets.CLASSIFIERS, name in targets.CLASSIFIERS | targets.EITHER]
+        assert fits == known
+        without = pipelines.choose(name, features).unsupervised
+        assert without == (name in targets.WITHOUT_TARGET)

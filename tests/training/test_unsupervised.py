@@ -73,7 +73,9 @@ def test_a_target_is_refused_in_one_line(
     (tmp_path / "columns.toml").write_text('target = "site"\n')
     stated = ["--columns", str(tmp_path / "columns.toml")] if by_file else ["--target", "site"]
     assert main([*command, *stated, "--pipeline", "kmeans"]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
+    line, *ready = capsys.readouterr().err.splitlines()
+    assert [each.strip() for each in ready[:1]] == ([] if by_file else ["this command would train:"])
+    assert "--target" not in " ".join(ready)
     assert "pipeline 'kmeans' learns without a target: leave out" in line
     assert ("columns.toml" if by_file else "--target") in line
     assert "--drop 'site'" in line

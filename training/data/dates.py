@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 import numpy as np
-import polars as pl
 
 from handler.dates import WORDS, directives, parse_series
+from training.data.texts import Counted
 
 #: The share of a column's known cells that must be dates of one format.
 ENOUGH = 0.95
@@ -48,25 +48,26 @@ class AmbiguousDates(ValueError):
         super().__init__(" or ".join(formats))
 
 
-def format_of(texts: pl.Series) -> str | None:
-    """The one format in which at least 95 % of the texts are dates, empty ones aside, or None.
+def format_of(known: Counted) -> str | None:
+    """The one format in which at least 95 % of the cells are dates, or None; ``known`` are not empty.
 
     Dates with and without a time in ISO 8601 have one with a time, which reads both. Whole numbers, such as
     years, are not dates, and neither are times of day. Raises ``AmbiguousDates``.
     """
-    known = texts.drop_nulls().str.strip_chars(" \t")
-    known = known.filter(known != "")
-    different = known.unique(maintain_order=True)
-    shown = different.gather_every(max(1, len(different) // SHOWN))
-    formats = [each for text in shown if len(text) <= LONGEST for each in _formats(text)]
-    counts = {each: formats.count(each) for each in dict.fromkeys(formats)}
-    if not counts or len(formats) < len(shown) / 2:
+    texts, counts = known
+    if not texts.str.contains("[0-9]").any():
         return None
-    fits = {each: ~np.isnan(parse_series(each, known)) for each in counts}
-    sound = [each for each in counts if fits[each].sum() >= ENOUGH * len(known)]
+    shown = texts.gather_every(max(1, len(texts) // SHOWN)).to_list()
+    formats = [each for text in shown if len(text) <= LONGEST for each in _formats(text)]
+    shares = {each: formats.count(each) for each in dict.fromkeys(formats)}
+    if not shares or len(formats) < len(shown) / 2:
+        return None
+    fits = {each: ~np.isnan(parse_series(each, texts)) for each in shares}
+    fitting = {each: counts[fits[each]].sum() for each in shares}
+    sound = [each for each in shares if fitting[each] >= ENOUGH * known.rows]
     if not sound:
         return None
-    best = max(sound, key=lambda each: (fits[each].sum(), _has_time(each), counts[each]))
+    best = max(sound, key=lambda each: (fitting[each], _has_time(each), shares[each]))
     for other in sound:
         if _order(other) != _order(best) and not (
             (fits[best] & ~fits[other]).any() and not (fits[other] & ~fits[best]).any()

@@ -17,10 +17,10 @@ import polars as pl
 
 from handler.bundle import Feature, Kind
 from handler.schema import (
-    BLANKS,
     LARGEST_INTEGER,
     LARGEST_NUMBER,
     LONGEST_TEXT,
+    LONGEST_VALUE,
     MEANING,
     NUMBER,
     InvalidValue,
@@ -28,9 +28,10 @@ from handler.schema import (
     Value,
     parse_text,
 )
-from handler.spelling import format_of
+from handler.spelling import START, format_of
 from training.data import dates
 from training.data.notes import Note
+from training.data.texts import Counted, Texts, missing
 from training.errors import TrainingError
 
 #: What spells a missing value, in lower case, beside the empty cell: among numbers, dates and booleans, and
@@ -134,27 +135,27 @@ def forced(name: str, kind: Kind, cells: pl.Series, format: str | None = None) -
     """One feature of the kind that the user states; raises ``Misfit`` for cells of another."""
     if kind == "text":
         return _free_text(name, cells)
-    texts = cells.str.strip_chars(BLANKS)
+    texts = Texts.of(cells)
     if kind == "category":
         return _category(name, texts)
     if kind == "date" and format is None:
         format = _format_of_dates(name, texts)
-    values, refused = parse(_reader(name, kind, format), texts)
+    values, refused = parse(_reader(name, kind, format), texts.different)
     if refused:
-        rows = int(texts.is_in(list(refused)).sum())
+        rows = texts.counted.rows_of(refused)
         spelled = f", spelled as {format}" if format else ""
         raise Misfit(
             name,
             f"column '{name}' must be {MEANING[kind]}{spelled} (--kind), and {rows:,} of its cells are "
             f"not, such as '{min(refused)[:30]}'",
         )
-    return _of_numbers(name, kind, values, format)
+    return _of_numbers(name, kind, texts.spread(values), format)
 
 
-def _format_of_dates(name: str, texts: pl.Series) -> str | None:
+def _format_of_dates(name: str, texts: Texts) -> str | None:
     """The format of dates, where only their kind is stated; raises ``Misfit`` where it could be either."""
     try:
-        return dates.format_of(texts.filter(~missing(texts, MISSING_NUMBERS)))
+        return dates.format_of(texts.known(MISSING_NUMBERS))
     except dates.AmbiguousDates as error:
         message = f"column '{name}' holds dates that could be {error}; state which it is"
         raise Misfit(name, message, f"date:{error.formats[0]}") from error
@@ -162,18 +163,21 @@ def _format_of_dates(name: str, texts: pl.Series) -> str | None:
 
 def infer(name: str, cells: pl.Series, delimiter: str = ",") -> Column | LeftOut:
     """One feature from its cells, or why it is none."""
-    texts = cells.str.strip_chars(BLANKS)
+    if (plain := Numbers.plain(name, cells, delimiter)) is not None:
+        return _constant(plain.column())
+    texts = Texts.of(cells)
     made = _inferred(name, cells, texts, delimiter)
     if isinstance(made, Column) and made.missing and made.feature.missing_words:
         return _with_words_noted(made, texts)
     return made
 
 
-def _with_words_noted(made: Column, texts: pl.Series) -> Column:
+def _with_words_noted(made: Column, texts: Texts) -> Column:
     """The column, with a note on the words that were taken as missing values."""
     usual = (*with_gaps(made.feature._replace(missing_words=())).missing_words, *MISSING_AMONG_NUMBERS)
     gone = made.values == "" if made.feature.is_text else np.isnan(made.values)
-    words = texts.filter(pl.Series(gone) & texts.str.to_lowercase().is_in(usual)).unique().sort()
+    words = texts.different.filter(texts.having(gone) & missing(texts.different, usual)).sort()
+    words = words.filter(words != "")
     if not len(words):
         return made
     shown = ", ".join(f"'{word}'" for word in words[:5])
@@ -185,12 +189,12 @@ def _with_words_noted(made: Column, texts: pl.Series) -> Column:
     return replace(made, notes=(*made.notes, note))
 
 
-def _inferred(name: str, cells: pl.Series, texts: pl.Series, delimiter: str) -> Column | LeftOut:
+def _inferred(name: str, cells: pl.Series, texts: Texts, delimiter: str) -> Column | LeftOut:
     numbers = Numbers.read(name, texts, delimiter)
     if numbers.are_the_column:
         return _constant(numbers.column())
-    words = texts.filter(~missing(texts, MISSING_TEXTS))
-    if not len(words):
+    levels = texts.known(MISSING_TEXTS)
+    if not levels.rows:
         return LeftOut(
             name,
             "ignored",
@@ -200,17 +204,11 @@ def _inferred(name: str, cells: pl.Series, texts: pl.Series, delimiter: str) -> 
                 "have no value in any row, and are left out",
             ),
         )
-    levels = words.unique()
     return (
         _date(name, texts)
-        or _boolean(name, texts, levels)
-        or _of_texts(name, cells, texts, words, levels, numbers)
+        or _boolean(name, texts, levels.texts)
+        or _of_texts(name, cells, texts, levels, numbers)
     )
-
-
-def missing(texts: pl.Series, words: Sequence[str]) -> pl.Series:
-    """Which of the texts are empty, or one of the words."""
-    return texts.str.to_lowercase().is_in(["", *words])
 
 
 def _constant(column: Column) -> Column | LeftOut:
@@ -246,39 +244,55 @@ class Numbers:
     levels: int
 
     @classmethod
-    def read(cls, name: str, texts: pl.Series, delimiter: str) -> Numbers:
+    def plain(cls, name: str, cells: pl.Series, delimiter: str) -> Numbers | None:
+        """The column, where each cell is a plain number or empty: most are, and are known at once."""
+        if delimiter == ";":  # there, 967 and 12.345 may be whole numbers
+            return None
+        numbers = cells.cast(pl.Float64, strict=False)
+        if not numbers.null_count() == (cells == "").sum() < len(cells):
+            return None
+        values = numbers.to_numpy()  # a null is NaN here
+        sound = np.count_nonzero(np.abs(values) <= LARGEST_NUMBER) == len(cells) - numbers.null_count()
+        if not sound or cells.str.len_bytes().max() > LONGEST_VALUE:  # type: ignore[operator]
+            return None
+        return cls(name, values, None, (), (), (), 0, 0, 0, 0)
+
+    @classmethod
+    def read(cls, name: str, texts: Texts, delimiter: str) -> Numbers:
         """The column as plain numbers, or in the spelling that more of its cells fit."""
+        if not texts.different.str.contains(START).any():
+            return cls(name, np.full(len(texts.codes), np.nan), None, (), (), (), 0, 0, 0, 0)
         plain = cls._spelled(name, texts, None)
-        if not plain.strays and delimiter != ";":  # there, 967 and 12.345 may be whole numbers
+        if not plain.strays and delimiter != ";":
             return plain
-        known = texts.filter(~missing(texts, (*MISSING_NUMBERS, *MISSING_AMONG_NUMBERS)))
-        if (format := format_of(known, delimiter)) is None:
+        known = texts.known((*MISSING_NUMBERS, *MISSING_AMONG_NUMBERS))
+        if (format := format_of(known.texts, delimiter, known.counts)) is None:
             return plain
         spelled = cls._spelled(name, texts, format)
         return spelled if spelled.rows_of_strays <= plain.rows_of_strays else plain
 
     @classmethod
-    def _spelled(cls, name: str, texts: pl.Series, format: str | None) -> Numbers:
-        values, refused = parse(_reader(name, "number", format), texts)
+    def _spelled(cls, name: str, texts: Texts, format: str | None) -> Numbers:
+        values, refused = parse(_reader(name, "number", format), texts.different)
         if not refused:
-            return cls(name, values, format, (), (), (), 0, 0, 0, 0)
+            return cls(name, texts.spread(values), format, (), (), (), 0, 0, 0, 0)
         beyond = {text for text, code in refused.items() if code in ("not_finite", "out_of_range")}
         strays, words = refused.keys() - beyond, set()
         if len(strays) <= 2 * MOST_STRAYS:
             words = {text for text in strays if text.lower() in MISSING_AMONG_NUMBERS}
             strays -= words
-        known = texts.filter(~missing(texts, (*MISSING_NUMBERS, *MISSING_AMONG_NUMBERS)))
+        known = texts.known((*MISSING_NUMBERS, *MISSING_AMONG_NUMBERS))
         return cls(
             name,
-            np.where(np.abs(values) <= LARGEST_NUMBER, values, np.nan),
+            texts.spread(np.where(np.abs(values) <= LARGEST_NUMBER, values, np.nan)),
             format,
             strays,
             beyond,
             words,
-            int(known.is_in(list(strays)).sum()),
-            int(known.is_in(list(beyond)).sum()),
-            len(known),
-            known.n_unique(),
+            known.rows_of(strays),
+            known.rows_of(beyond),
+            known.rows,
+            len(known.texts),
         )
 
     @property
@@ -328,7 +342,7 @@ class Numbers:
                 )
             )
         known = self.values[~np.isnan(self.values)]
-        whole = not (known % 1).any() and np.abs(known).max() <= LARGEST_INTEGER
+        whole = not (np.floor(known) != known).any() and np.abs(known).max() <= LARGEST_INTEGER
         infinite = INFINITIES if self.beyond else ()
         words = [*sorted(self.words), *sorted(self.strays), *infinite, *sorted(self.beyond)]
         made = _of_numbers(name, "integer" if whole else "number", self.values, self.format, words)
@@ -339,23 +353,22 @@ def count(rows: int) -> str:
     return f"{rows:,} {'row' if rows == 1 else 'rows'}"
 
 
-def _date(name: str, texts: pl.Series) -> Column | LeftOut | None:
+def _date(name: str, texts: Texts) -> Column | LeftOut | None:
     """A column of dates; one whose days and months cannot be told apart is left out."""
-    known = texts.filter(~missing(texts, (*MISSING_NUMBERS, *MISSING_AMONG_NUMBERS)))
     try:
-        format = dates.format_of(known)
+        format = dates.format_of(texts.known((*MISSING_NUMBERS, *MISSING_AMONG_NUMBERS)))
     except dates.AmbiguousDates as error:
         either = " or ".join(f"--kind '{name}=date:{each}'" for each in error.formats)
         text = f"holds dates that could be {error}, and is left out: state which it is, {either}"
         return LeftOut(name, "ignored", Note(name, text), f"date:{error.formats[0]}")
     if format is None:
         return None
-    values, refused = parse(_reader(name, "date", format), texts)
+    values, refused = parse(_reader(name, "date", format), texts.different)
     strays = sorted(text for text in refused if text.lower() not in MISSING_AMONG_NUMBERS)
     if len(refused) > MOST_STRAYS or any(text != text.strip() for text in refused):
         return None
-    rows = int(texts.is_in(strays).sum())
-    made = _of_numbers(name, "date", values, format, sorted(refused))
+    rows = texts.counted.rows_of(strays)
+    made = _of_numbers(name, "date", texts.spread(values), format, sorted(refused))
     note = Note(
         name,
         f"is read as dates of the format {format} (--kind '{name}=category' leaves them as they are)",
@@ -376,14 +389,16 @@ def _emptied(name: str, what: str, strays: Collection[str], rows: int) -> Note:
     )
 
 
-def _boolean(name: str, texts: pl.Series, levels: pl.Series) -> Column | None:
+def _boolean(name: str, texts: Texts, levels: pl.Series) -> Column | None:
     if len(levels) > MANY_CATEGORIES:
         return None
     words = set(levels.str.to_lowercase().unique()) - {*MISSING_NUMBERS}
     if not words <= BOOLEAN_WORDS:
         return None
-    truths, _ = parse(_reader(name, "boolean"), texts)
-    return _of_numbers(name, "boolean", truths) if len(np.unique(truths[~np.isnan(truths)])) == 2 else None
+    truths, _ = parse(_reader(name, "boolean"), texts.different)
+    if len(np.unique(truths[~np.isnan(truths)])) != 2:
+        return None
+    return _of_numbers(name, "boolean", texts.spread(truths))
 
 
 def _of_numbers(
@@ -407,20 +422,20 @@ def _of_numbers(
 
 
 def _of_texts(
-    name: str, cells: pl.Series, texts: pl.Series, known: pl.Series, levels: pl.Series, numbers: Numbers
+    name: str, cells: pl.Series, texts: Texts, known: Counted, numbers: Numbers
 ) -> Column | LeftOut:
     """A column of texts: a category, free text, an id, or nothing that can be learnt from.
 
-    ``known`` are the texts that are there, and ``levels`` the different ones.
+    ``known`` are the texts that are not missing.
     """
-    rows, distinct = len(known), len(levels)
-    words = float(levels.str.count_matches(WORD).mean() or 0)  # type: ignore[arg-type]
+    rows, levels, distinct = known.rows, known.texts, len(known.texts)
     differ = distinct == rows >= FEWEST_IDS
     if distinct <= max(MANY_CATEGORIES, rows / 2) and not differ:
         made = _category(name, texts)
         if numbers.distinct > 0 and numbers.strays:
             made = replace(made, notes=(_mixed(name, min(numbers.strays)),))
         return _constant(made)
+    words = float(levels.str.count_matches(WORD).mean() or 0)  # type: ignore[arg-type]
     if words >= (MANY_WORDS if differ else SEVERAL_WORDS):
         longest = int(cells.str.len_chars().max() or 0)  # type: ignore[arg-type]
         if longest > LONGEST_TEXT:
@@ -473,18 +488,18 @@ def _mixed(name: str, stranger: str) -> Note:
     )
 
 
-def _category(name: str, texts: pl.Series) -> Column:
-    """Texts without blanks around them as categories; raises ``Misfit`` where all are missing."""
-    gone = missing(texts, MISSING_TEXTS)
-    known = texts.filter(~gone)
-    if not len(known):
+def _category(name: str, texts: Texts) -> Column:
+    """Texts as categories; raises ``Misfit`` where all are missing."""
+    gone, levels = missing(texts.different, MISSING_TEXTS), texts.different
+    known = texts.counted.where(~gone)
+    if not known.rows:
         raise Misfit(name, f"column '{name}' is empty")
-    feature = Feature(name, "category", categories=tuple(sorted(known.unique())))
+    feature = Feature(name, "category", categories=tuple(sorted(known.texts.to_list())))
     if gone.any():
         feature = with_gaps(feature)
-        texts = texts.zip_with(~gone, pl.Series([""]))
-    values = np.array(texts.to_list(), dtype=object)
-    return Column(feature, values, len(texts) - len(known), len(feature.categories))
+        levels = levels.zip_with(~gone, pl.Series([""]))
+    values = texts.spread(np.array(levels.to_list(), dtype=object))
+    return Column(feature, values, texts.counted.rows - known.rows, len(feature.categories))
 
 
 def _free_text(name: str, cells: pl.Series) -> Column:
@@ -521,9 +536,9 @@ def parse(feature: Feature, cells: pl.Series) -> tuple[np.ndarray, dict[str, str
         likely = unsure.str.contains(f"^(?:{NUMBER.pattern})$") | missing(
             unsure, (*feature.missing_words, *NOT_NUMBERS)
         )
-        refused = dict.fromkeys(unsure.filter(~likely), "not_a_number")
+        refused = dict.fromkeys(unsure.filter(~likely).to_list(), "not_a_number")
         unsure = unsure.filter(likely)
-    for text in unsure:
+    for text in unsure.to_list():
         try:
             sound[text] = float(parse_text(feature, text))
         except InvalidValue as error:

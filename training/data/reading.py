@@ -66,11 +66,13 @@ def prepare(
     *,
     supervised: bool = True,
     pipeline: str | None = None,
+    threshold: str | None = None,
 ) -> Dataset:
     """Part features and target, and infer the kinds that are not stated; raises ``Refused``.
 
     Unless ``supervised``, there is no target, and every column that is left is a feature. ``pipeline``:
-    the one that the user names, if any, which decides whether the target has classes.
+    the one that the user names, if any, which decides whether the target has classes; what is known to be
+    wrong with it, and with ``--threshold``, is said too.
     """
     file = file or ColumnSpec()
     problems: list[Problem] = []
@@ -82,13 +84,13 @@ def prepare(
     spec = of_file.with_flags(of_flags)
     target = None
     if name is not None:
-        read = targets.read(name, table.columns[name], table.delimiter)
-        if isinstance(read, Target) and read.mixed and pipeline is None:
-            read = Problem(read.mixed)
+        read = targets.read(name, table.columns[name], table.delimiter, pipeline)
         if isinstance(read, Problem):
             problems.append(read)
         else:
             target = read
+    if target is not None or not supervised:
+        problems += _unfit(target, pipeline, threshold, flags, file)
     kept = table if target is None else _rows(table, target.kept)
     made, misfits = _columns(table, kept, spec, name, of_file.kinds)
     problems += misfits
@@ -98,6 +100,7 @@ def prepare(
         raise Refused(table.source, problems)
     features = tuple(each for each in made if isinstance(each, Column))
     others = [each for each in made if isinstance(each, LeftOut)]
+    names = {each.feature.name for each in features}
     of_target = () if target is None else target.notes
     of_columns = (
         note for each in made for note in (each.notes if isinstance(each, Column) else (each.note,))
@@ -108,9 +111,49 @@ def prepare(
         target,
         (*spec.ids, *(each.name for each in others if each.role == "id")),
         (*spec.drop, *(each.name for each in others if each.role == "ignored")),
-        (*of_target, *of_columns, *suspects.notes(features, target)),
+        (
+            *of_target,
+            *of_columns,
+            *(_not_nullable(each) for each in spec.nullable if each not in names),
+            *suspects.notes(features, target),
+        ),
         table.rows - kept.rows,
     )
+
+
+def _not_nullable(name: str) -> Note:
+    return Note(
+        name,
+        "is not a feature, and may be missing in requests without --nullable",
+        "are not features, and may be missing in requests without --nullable",
+    )
+
+
+def _unfit(
+    target: Target | None, pipeline: str | None, threshold: str | None, flags: ColumnSpec, file: ColumnSpec
+) -> list[Problem]:
+    """What is wrong with a pipeline that has a name, or is chosen by the target, and with the threshold."""
+    if target is None:
+        return (
+            targets.unfit(None, pipeline, classifies=False, threshold=threshold)
+            if pipeline in targets.WITHOUT_TARGET
+            else []
+        )
+    if pipeline in targets.WITHOUT_TARGET:
+        stated = "--target" if flags.target else file.where("target")
+        message = targets.unwanted(target.name, pipeline, stated)
+        wrong = ("--target", flags.target) if flags.target else ()
+        return [Problem(message, ("--drop", target.name) if wrong else None, wrong)]
+    if pipeline is None and target.mixed:
+        return [Problem(target.mixed)]
+    if pipeline in targets.CLASSIFIERS | targets.REGRESSORS:
+        classifies = pipeline in targets.CLASSIFIERS
+    elif pipeline is None or pipeline in targets.EITHER:
+        classifies = target.classifies
+    else:
+        return []  # it is the user's own, and asked later
+    named = pipeline or ("logistic" if classifies else "linear")
+    return targets.unfit(target, named, classifies=classifies, threshold=threshold)
 
 
 def without_values(dataset: Dataset, rows: np.ndarray) -> Dataset:

@@ -53,27 +53,30 @@ def _note(column: Column, target: Target) -> Note:
 
 
 def _predicted(column: Column, rows: np.ndarray, classes: np.ndarray) -> float:
-    """The share of rows whose class follows from the value; a value or run in few rows says nothing."""
+    """The share of rows whose class is the most frequent one of their value, or of a run of values.
+
+    Of many numbers, those that follow each other make a run where the same class is the most frequent one.
+    A value, or a run, in few rows says nothing.
+    """
     values = column.values[rows]
     if column.feature.kind == "text":
         return 0.0
-    _, groups = np.unique(values.astype(str) if column.feature.is_text else values, return_inverse=True)
-    sizes, most, likeliest = _likeliest(groups, classes)
-    if (
-        not column.feature.is_text and column.distinct > MOST_VALUES
-    ):  # runs of values that go with one class
-        starts = np.flatnonzero(np.r_[True, np.diff(likeliest) != 0])
-        sizes, most = np.add.reduceat(sizes, starts), np.add.reduceat(most, starts)
-    return float(most[sizes >= ROWS_OF_A_VALUE].sum() / len(rows))
-
-
-def _likeliest(groups: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of each group, in order: its rows, those of its most frequent class, and that class."""
-    several = classes.max() + 1
+    if column.feature.is_text:
+        codes = {text: code for code, text in enumerate(("", *column.feature.categories))}
+        groups = np.fromiter(map(codes.__getitem__, values), np.int64, len(values))
+    else:
+        _, groups = np.unique(values, return_inverse=True)
+    several = int(classes.max()) + 1
     pairs, counts = np.unique(groups * several + classes, return_counts=True)
-    order = np.lexsort((counts, pairs // several))
-    last = order[np.flatnonzero(np.diff(pairs[order] // several, append=-1))]
-    return np.bincount(groups), counts[last], pairs[last] % several
+    starts = np.flatnonzero(np.diff(pairs // several, prepend=-1))
+    sizes, most = np.add.reduceat(counts, starts), np.maximum.reduceat(counts, starts)
+    if not column.feature.is_text and column.distinct > MOST_VALUES:
+        is_most = counts == np.repeat(most, np.diff(starts, append=len(pairs)))
+        group, class_of = np.divmod(pairs[is_most], several)
+        class_of = class_of[np.flatnonzero(np.diff(group, prepend=-1))]
+        runs = np.flatnonzero(np.diff(class_of, prepend=-1))
+        sizes, most = np.add.reduceat(sizes, runs), np.add.reduceat(most, runs)
+    return float(most[sizes >= ROWS_OF_A_VALUE].sum() / len(rows))
 
 
 def _follows(column: Column, rows: np.ndarray, quantity: np.ndarray, ranks: np.ndarray) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,11 +11,22 @@ import polars as pl
 from handler.schema import BLANKS
 from training.data import kinds
 from training.data.notes import Note, Problem
+from training.data.texts import Texts, missing
 
 #: Whole numbers are classes, unless the pipeline says otherwise, where there are no more of them than
 #: these, and so many rows of each on average.
 MOST_CLASSES = 20
 ROWS_OF_A_CLASS = 10
+#: The pipelines with names, by what they fit: classes, numbers, whichever the target holds, or no target.
+CLASSIFIERS = frozenset({"logistic", "naive_bayes", "svc"})
+REGRESSORS = frozenset({"linear", "ridge", "lasso"})
+EITHER = frozenset(
+    {
+        "decision_tree", "random_forest", "extra_trees", "gradient_boosting", "hist_gradient_boosting",
+        "mlp",
+    }
+)  # fmt: skip
+WITHOUT_TARGET = frozenset({"isolation_forest", "kmeans"})
 #: With fewer rows than these, because the others have no target, nothing is learnt.
 FEWEST_ROWS = 20
 #: Words for a missing target, in lower case: of numbers, and of texts, where "none" and "-" may be classes.
@@ -43,36 +54,115 @@ class Target:
     notes: tuple[Note, ...] = ()
 
 
-def read(name: str, cells: pl.Series, delimiter: str = ",") -> Target | Problem:
-    """The target of the rows that have one, or why it cannot be learnt."""
+def read(
+    name: str, cells: pl.Series, delimiter: str = ",", pipeline: str | None = None
+) -> Target | Problem:
+    """The target of the rows that have one, or why it cannot be learnt.
+
+    Rows in which a quantity is a text have none, where they are few, unless ``pipeline`` may be one that
+    takes texts and numbers as classes.
+    """
     texts = cells.str.strip_chars(BLANKS)
-    numbers = kinds.Numbers.read(name, texts, delimiter)
+    plain = kinds.Numbers.plain(name, cells, delimiter)
+    numbers = plain or kinds.Numbers.read(name, Texts.of(cells), delimiter)
     quantity = numbers.rows > numbers.rows_of_strays
-    missing = kinds.missing(texts, MISSING_NUMBERS if quantity else MISSING_TEXTS)
+    gone = missing(texts, MISSING_NUMBERS if quantity else MISSING_TEXTS)
     if quantity and numbers.beyond:
-        missing |= texts.is_in(list(numbers.beyond))
+        gone |= texts.is_in(list(numbers.beyond))
+    known = numbers.values[~np.isnan(numbers.values)]
+    mixed = bool(quantity and numbers.strays) and (
+        bool((np.floor(known) != known).any()) or len(np.unique(known)) > MOST_CLASSES
+    )
     notes: list[Note] = []
-    if missing.any():
-        problem, note = _without(name, texts, missing)
+    few = numbers.rows_of_strays <= (1 - kinds.FITTING) * numbers.known
+    emptied = mixed and few and (pipeline is None or pipeline in REGRESSORS | EITHER)
+    if emptied:
+        gone |= texts.is_in(list(numbers.strays))
+        text = f"in {kinds.count(numbers.rows_of_strays)} another text, such as '{_example(numbers)}'"
+        notes.append(Note(name, f"holds numbers, and {text}, which is taken as missing"))
+    if gone.any():
+        problem, note = _without(name, texts, gone)
         if problem is not None:
             return problem
         notes.append(note)
-    kept = np.flatnonzero(~missing.to_numpy())
-    texts, values = texts.filter(~missing), numbers.values[kept]
+    kept = np.flatnonzero(~gone.to_numpy())
+    texts, values = texts.filter(~gone), numbers.values[kept]
     if texts.n_unique() < 2:
         return _constant(name)
-    if quantity and not numbers.strays:
+    if quantity and (emptied or not numbers.strays):
         return _of_numbers(name, texts, kept, values, numbers.format, notes)
-    rows_of_strays = numbers.rows_of_strays
-    known = values[~np.isnan(values)]
-    if quantity and ((known % 1).any() or len(np.unique(known)) > MOST_CLASSES):
-        mixed = (
-            f"the target '{name}' holds numbers, and in {kinds.count(rows_of_strays)} another text, such "
-            f"as '{min(numbers.strays)[:30]}'; correct or empty those cells: rows without a target are "
-            "left out"
+    if mixed:
+        rows_of_strays = kinds.count(numbers.rows_of_strays)
+        message = (
+            f"the target '{name}' holds numbers, and in {rows_of_strays} another text, such as "
+            f"'{_example(numbers)}'; correct or empty those cells: rows without a target are left out"
         )
-        return Target(name, kept, _labels(texts), None, texts.n_unique(), True, mixed, tuple(notes))
+        return Target(name, kept, _labels(texts), None, texts.n_unique(), True, message, tuple(notes))
     return _of_texts(name, texts, kept, notes)
+
+
+def _example(numbers: kinds.Numbers) -> str:
+    return min(numbers.strays)[:30]
+
+
+def unfit(
+    target: Target | None, pipeline: str, *, classifies: bool, threshold: str | None = None
+) -> list[Problem]:
+    """Why the pipeline, which fits classes or else numbers, or has no target, cannot be fitted as asked."""
+    problems = [] if target is None else list(_unfit(target, pipeline, classifies))
+    wrong = ("--threshold", threshold or "")
+    if threshold is not None and not (classifies and target):
+        predicts = "predicts numbers" if target else "has no target"
+        message = f"--threshold is for classes, and pipeline '{pipeline}' {predicts}"
+        problems.append(Problem(message, (), wrong))
+    elif threshold is not None and target and (classes := len(np.unique(target.labels))) != 2:
+        message = f"--threshold is for two classes, and the target has {classes:,}"
+        problems.append(Problem(message, (), wrong))
+    return problems
+
+
+def _unfit(target: Target, pipeline: str, classifies: bool) -> Iterator[Problem]:
+    """What of the target the pipeline cannot learn."""
+    wrong = ("--pipeline", pipeline)
+    if classifies:
+        classes, counts = np.unique(target.labels, return_counts=True)
+        if counts.min() > 1:
+            return
+        if target.numbers is not None and len(classes) > MOST_CLASSES:
+            message = (
+                f"the target '{target.name}' has {len(classes):,} different numbers, and pipeline "
+                f"'{pipeline}' sorts rows into classes; a regressor, such as --pipeline linear, predicts "
+                "numbers"
+            )
+            yield Problem(message, ("--pipeline", "linear"), wrong)
+        else:
+            message = (
+                f"class '{classes[counts.argmin()]}' of the target '{target.name}' has one row only; a "
+                "class needs rows to fit on and rows to hold out"
+            )
+            yield Problem(target.mixed or message)
+    elif target.mixed:
+        yield Problem(target.mixed)
+    elif target.numbers is None:
+        message = (
+            f"the target '{target.name}' holds text, and pipeline '{pipeline}' predicts numbers; a "
+            "classifier, such as --pipeline logistic, sorts rows into classes"
+        )
+        yield Problem(message, ("--pipeline", "logistic"), wrong)
+    elif target.numbers.min() == target.numbers.max():
+        message = (
+            f"the target '{target.name}' has one value in every row, as far as a double tells; nothing can "
+            "be learnt"
+        )
+        yield Problem(message)
+
+
+def unwanted(name: str, pipeline: str, stated: str) -> str:
+    """That the pipeline takes no target; ``stated``: what messages call that which names it."""
+    return (
+        f"pipeline '{pipeline}' learns without a target: leave out {stated}, and every column is a "
+        f"feature; to leave out that column too, write --drop '{name}'"
+    )
 
 
 def _constant(name: str) -> Problem:

@@ -6,6 +6,11 @@ import polars as pl
 import pytest
 
 from training.data.dates import AmbiguousDates, format_of
+from training.data.texts import Counted, Texts
+
+
+def known(texts: list[str]) -> Counted:
+    return Texts.of(pl.Series(texts, dtype=pl.String)).known(())
 
 
 @pytest.mark.parametrize(
@@ -53,19 +58,19 @@ from training.data.dates import AmbiguousDates, format_of
     ],
 )
 def test_a_column_has_one_format_or_no_dates(texts: list[str], format: str | None) -> None:
-    assert format_of(pl.Series(texts, dtype=pl.String)) == format
+    assert format_of(known(texts)) == format
 
 
 def test_a_day_and_a_month_that_no_cell_tells_apart_are_ambiguous() -> None:
     with pytest.raises(AmbiguousDates) as raised:
-        format_of(pl.Series(["03/04/2024", "12/11/2024"] * 30))
+        format_of(known(["03/04/2024", "12/11/2024"] * 30))
     assert set(raised.value.formats) == {"%d/%m/%Y", "%m/%d/%Y"}
 
 
 def test_one_cell_among_many_tells_the_day_from_the_month() -> None:
-    assert format_of(pl.Series(["03/04/24"] * 1000 + ["13/04/24"])) == "%d/%m/%y"
+    assert format_of(known(["03/04/24"] * 1000 + ["13/04/24"])) == "%d/%m/%y"
 
 
 def test_cells_that_contradict_each_other_are_ambiguous() -> None:
     with pytest.raises(AmbiguousDates):
-        format_of(pl.Series(["03/04/2024"] * 100 + ["13/04/2024", "04/13/2024"]))
+        format_of(known(["03/04/2024"] * 100 + ["13/04/2024", "04/13/2024"]))

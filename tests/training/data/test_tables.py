@@ -493,3 +493,108 @@ def test_flags_take_names_as_in_the_file_or_cleaned(given: str) -> None:
         made = reading.prepare(table, spec)
         assert made.ids == ("âge",)
         assert feature(made, "b").kind == "category"
+
+
+@pytest.mark.parametrize("values", [51, 60, 300, 1000, 4000])
+@pytest.mark.parametrize("gaps", [0.0, 0.6])
+def test_random_classes_are_not_predicted_by_numbers_that_repeat(values: int, gaps: float) -> None:
+    random = np.random.default_rng(0)
+    x = [str(each) for each in random.integers(0, values, 6000)]
+    x = ["" if each < gaps else text for each, text in zip(random.random(6000), x, strict=True)]
+    for share in (0.5, 0.07):
+        y = [str(int(each < share)) for each in random.random(6000)]
+        assert "alone predict" not in columns(dataset(x, y))
+
+
+def test_numbers_that_repeat_and_part_the_classes_are_noted() -> None:
+    x = [index * 23 % 80 for index in range(800)]
+    assert "'x' alone predicts 'y'" in columns(
+        dataset([str(each) for each in x], [str(each // 20) for each in x])
+    )
+
+
+@pytest.mark.parametrize(
+    ("texts", "why"),
+    [
+        ([f"id{index}" for index in range(ROWS)], "identifies the row"),
+        (["7"] * ROWS, "has the same value in every row"),
+        ([""] * ROWS, "has no value in any row"),
+    ],
+)
+def test_nullable_is_noted_where_the_column_is_not_a_feature(texts: list[str], why: str) -> None:
+    made = columns(dataset(texts, nullable=("x", "a")))
+    assert f"note: 'x' {why}" in made
+    assert "note: 'x' is not a feature, and may be missing in requests without --nullable" in made
+    assert "'a' is not a feature" not in made
+
+
+@pytest.mark.parametrize("strays", range(1, 6))
+def test_rows_in_which_a_quantity_is_a_text_are_left_out(strays: int) -> None:
+    prices = numbers(100)
+    prices[10 : 10 + strays] = ["sold", "on request", "sold", "sold", "sold"][:strays]
+    prices[50] = "n/a"
+    made = dataset(numbers(100, 2.5), prices)
+    assert (target(made).classifies, made.rows_left_out) == (False, 1 + min(strays, 4))
+    assert target(made).numbers is not None
+    rows = f"{strays} row{'s' if strays > 1 else ''}"
+    assert f"'y' holds numbers, and in {rows} another text, such as '" in columns(made)
+
+
+def test_a_quantity_with_more_texts_is_refused() -> None:
+    prices = numbers(100)
+    prices[10:16] = ["sold"] * 6
+    with pytest.raises(Refused, match=r"in 6 rows another text, such as 'sold'; correct or empty"):
+        dataset(numbers(100, 2.5), prices)
+
+
+def test_a_classifier_takes_the_texts_among_numbers_as_classes() -> None:
+    y = [str(index % 25) for index in range(200)]
+    y[3:9] = ["other"] * 6
+    rows = "".join(f"{index * 7 % 31},{each}\n" for index, each in enumerate(y))
+    table = files.parse(f"x,y\n{rows}".encode(), "rows.csv")
+    for pipeline, classes in (("logistic", 26), ("a.module:build", 26), (None, 25), ("ridge", 25)):
+        made = target(reading.prepare(table, ColumnSpec("y"), pipeline=pipeline))
+        assert (len(set(made.labels.tolist())), made.classifies) == (classes, classes == 26)
+
+
+@pytest.mark.parametrize(
+    ("y", "pipeline", "threshold", "messages", "flags"),
+    [
+        (cells("yes", "no"), "ridge", None, ["'y' holds text, and pipeline 'ridge' predicts"], "logistic"),
+        (numbers(), "svc", None, ["60 different numbers, and pipeline 'svc' sorts rows"], "linear"),
+        (cells("a", "b", "c"), None, "auto", ["--threshold is for two classes, and the target has 3"], ""),
+        (numbers(), "mlp", "0.4", ["--threshold is for classes, and pipeline 'mlp' predicts numbers"], ""),
+        (
+            cells("yes", "no"),
+            "lasso",
+            "0.4",
+            ["'y' holds text, and pipeline 'lasso'", "--threshold is for classes, and pipeline 'lasso'"],
+            "logistic",
+        ),
+    ],
+)
+def test_what_a_pipeline_with_a_name_cannot_fit_is_said_with_all_else(
+    y: list[str], pipeline: str | None, threshold: str | None, messages: list[str], flags: str
+) -> None:
+    rows = "".join(f"{index * 7 % 31},{each}\n" for index, each in enumerate(y))
+    table = files.parse(f"x,y\n{rows}".encode(), "rows.csv")
+    with pytest.raises(Refused) as refused:
+        reading.prepare(table, ColumnSpec("y", drop=("z",)), pipeline=pipeline, threshold=threshold)
+    first, *others = [problem.message for problem in refused.value.problems]
+    assert first.startswith("--drop names 'z'")
+    assert len(others) == len(messages)
+    for message, expected in zip(others, messages, strict=True):
+        assert expected in message
+    stated = [
+        word for flag, value in (("--pipeline", pipeline), ("--threshold", threshold)) if value
+        for word in (flag, value)
+    ]
+    ready = refused.value.lines_after(["train", "--drop", "z", *stated])[-1].split()
+    unchanged = ["--pipeline", pipeline] if pipeline and not flags else []
+    assert ready == ["train", *(["--pipeline", flags] if flags else unchanged)]
+
+
+def test_without_a_target_there_is_no_threshold() -> None:
+    table = files.parse(b"x,z\n" + b"1,2\n3,4\n5,7\n" * 9, "rows.csv")
+    with pytest.raises(Refused, match="--threshold is for classes, and pipeline 'kmeans' has no target"):
+        reading.prepare(table, ColumnSpec(), supervised=False, pipeline="kmeans", threshold="auto")
