@@ -553,7 +553,9 @@ def test_what_a_pipeline_with_a_name_cannot_fit_is_said_with_all_else(
     for message, expected in zip(others, messages, strict=True):
         assert expected in message
     stated = [
-        word for flag, value in (("--pipeline", pipeline), ("--threshold", threshold)) if value
+        word
+        for flag, value in (("--pipeline", pipeline), ("--threshold", threshold))
+        if value
         for word in (flag, value)
     ]
     ready = refused.value.lines_after(["train", "--drop", "z", *stated])[-1].split()
