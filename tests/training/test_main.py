@@ -50,15 +50,15 @@ def _rows(header: str, row: Callable[[int], str], count: int = 200) -> str:
             id="target of texts, with gaps",
         ),
         pytest.param(
-            _rows("a,y", lambda i: f"{i}," + (str(i / 7) if i > 1 else '"12,5"')),
+            _rows("a,y", lambda i: f"{i}," + (str(i / 7) if i > 19 else '"12,5"')),
             [],
-            "'y' holds numbers, and in 2 rows another text, such as '12,5'; correct or empty",
+            "'y' holds numbers, and in 20 rows another text, such as '12,5'; correct or empty",
             id="decimal comma",
         ),
         pytest.param(
-            _rows("a,y", lambda i: f"{i},{i / 7 if i else 'x'}"),
+            _rows("a,y", lambda i: f"{i},{i / 7 if i > 19 else 'x'}"),
             ["--pipeline", "linear"],
-            "'y' holds numbers, and in 1 row another text, such as 'x'",
+            "'y' holds numbers, and in 20 rows another text, such as 'x'",
             id="a text for a regressor",
         ),
         pytest.param(

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from handler.bundle import Feature
 from handler.scoring.checking import differences
 from handler.scoring.model import Model
 from tests.support.bundles import OFFERS, Run, mixed_rows, offers, small
 from training import pipelines
 from training.__main__ import main
+from training.data import targets
 
 
 @pytest.mark.slow
