@@ -591,6 +591,9 @@ def test_a_tampered_bundle(project: Path, tmp_path: Path) -> None:
     name = docker("run", "--detach", *options, CLOUD_RUN)
     try:
         assert docker("wait", name, timeout=PATIENCE) != "0"
-        assert "BundleError" in docker("logs", name, errors=True)
+        told = docker("logs", name, errors=True)
+        assert told.startswith("error: handler/model/model.onnx has sha256 ")
+        assert "the file was changed after training" in told
+        assert "Traceback" not in told
     finally:
         docker("rm", "--force", name)
