@@ -73,12 +73,13 @@ class Column:
 
     @property
     def typical(self) -> Value:
-        """The most frequent text, or the median, rounded down for all but a number."""
+        """The most frequent text, or the median: a number's is one of the column, others are rounded down."""
         if self.feature.is_text:
             (most,) = Counter(self.values[self.values != ""].tolist()).most_common(1)
             return str(most[0])
-        median = float(np.nanmedian(self.values))
-        return median if self.feature.kind == "number" else float(math.floor(median))
+        if self.feature.kind == "number":
+            return float(np.nanquantile(self.values, 0.5, method="lower"))
+        return float(math.floor(np.nanmedian(self.values)))
 
 
 @dataclass(frozen=True, slots=True)
