@@ -218,8 +218,8 @@ def _misfit(
         try:
             kinds.forced(name, inferred.feature.kind, cells)
         except kinds.Misfit:  # it was inferred with a spelling, or with texts that are taken as missing
-            kind = inferred.feature.kind
-            message = f"{error}: leave the kind out, and it is read as {MEANING[kind]}; a note says how"
+            meaning = MEANING[inferred.feature.kind]
+            message = f"{error}: leave the kind out, and it is read as {meaning}; a note says how"
             return Problem(message, None if in_file else (), wrong)
     kind = error.kind or (inferred.feature.kind if isinstance(inferred, Column) else None)
     flags = ("--kind", f"{name}={kind}") if kind else ("--drop", name)
