@@ -73,7 +73,7 @@ class Column:
 
     @property
     def typical(self) -> Value:
-        """The most frequent text, or the median, which of a number is one in the column, else rounded down."""
+        """The most frequent text, or the median: one of the numbers, or rounded down."""
         if self.feature.is_text:
             (most,) = Counter(self.values[self.values != ""].tolist()).most_common(1)
             return str(most[0])
