@@ -34,6 +34,8 @@ T = TypeVar("T")
 PART = 8 * 1024 * 1024
 #: Bytes asked of a stream at once.
 CHUNK = 1024 * 1024
+#: Objects that one answer lists, at most. https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html
+PAGE = 1000
 #: The object's metadata key that says which run wrote it.
 RUN = "run"
 
@@ -104,17 +106,20 @@ class Buckets:
         client = self._client(location)
         return self._ask(location, head)
 
-    def stream(self, location: Location, version: Version) -> Iterator[bytes]:
+    def stream(
+        self, location: Location, version: Version, start: int = 0, end: int | None = None
+    ) -> Iterator[bytes]:
         import obstore
 
-        client, offset, body = self._client(location), 0, None
+        client, offset, body = self._client(location), start, None
+        end = version.size if end is None else min(end, version.size)
 
         async def chunk() -> bytes:
             nonlocal offset, body
             if body is None:  # the first, or again from where a body was cut
                 options: Any = {"if_match": version.etag}
-                if offset:
-                    options["range"] = {"offset": offset}
+                if (offset, end) != (0, version.size):
+                    options["range"] = (offset, end)
                 try:
                     answer = await obstore.get_async(client, location.key, options=options)
                 except FileNotFoundError as error:
@@ -127,8 +132,39 @@ class Buckets:
             offset, body = offset + len(data), reader
             return data
 
-        while offset < version.size and (data := self._ask(location, chunk)):
+        while offset < end and (data := self._ask(location, chunk)):
             yield data
+
+    def list(self, folder: Location) -> Iterator[tuple[Location, Version]]:
+        import obstore
+
+        client, last, listing = self._client(folder), None, None
+        prefix = folder.key.strip("/") or None
+
+        async def page() -> Any:
+            nonlocal listing
+            if listing is None:  # the first, or again from where a listing was cut
+                listing = obstore.list(client, prefix=prefix, offset=last, chunk_size=PAGE)
+            pages, listing = listing, None
+            objects = await anext(pages, [])
+            listing = pages
+            return objects
+
+        while objects := self._ask(folder, page):
+            last = objects[-1]["path"]
+            for each in objects:
+                version = Version(each["e_tag"] or "", each["version"], each["size"])
+                yield Location(folder.scheme, folder.bucket, each["path"]), version
+
+    def delete(self, location: Location) -> None:
+        import obstore
+
+        async def delete() -> None:
+            with contextlib.suppress(FileNotFoundError):
+                await obstore.delete_async(client, location.key)
+
+        client = self._client(location)
+        self._ask(location, delete)
 
     def read(self, location: Location) -> tuple[bytes, Version] | None:
         import obstore

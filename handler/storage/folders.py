@@ -39,12 +39,29 @@ class Folders:
                 f"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}", None, status.st_size
             )
 
-    def stream(self, location: Location, version: Version) -> Iterator[bytes]:
+    def stream(
+        self, location: Location, version: Version, start: int = 0, end: int | None = None
+    ) -> Iterator[bytes]:
+        left = (version.size if end is None else min(end, version.size)) - start
         with _translated(location), Path(str(location)).open("rb", buffering=0) as file:
-            while chunk := file.read(CHUNK):
+            file.seek(start)
+            while left > 0 and (chunk := file.read(min(CHUNK, left))):
+                left -= len(chunk)
                 yield chunk
             if self.version(location) != version:
                 raise Changed(str(location))
+
+    def list(self, folder: Location) -> Iterator[tuple[Location, Version]]:
+        with _translated(folder):
+            for path in sorted(path for path in Path(str(folder)).rglob("*") if path.is_file()):
+                file = Location.parse(str(path))
+                version = self.version(file)
+                if version is not None:
+                    yield file, version
+
+    def delete(self, location: Location) -> None:
+        with _translated(location):
+            Path(str(location)).unlink(missing_ok=True)
 
     def read(self, location: Location) -> tuple[bytes, Version] | None:
         version = self.version(location)

@@ -29,9 +29,21 @@ class Storage:
         """The object's present version; None if there is no such object."""
         return self._at(location).version(location)
 
-    def stream(self, location: Location, version: Version) -> Iterator[bytes]:
-        """The object's bytes in chunks, if it is still of that version; else raises ``Changed``."""
-        return self._at(location).stream(location, version)
+    def stream(
+        self, location: Location, version: Version, start: int = 0, end: int | None = None
+    ) -> Iterator[bytes]:
+        """The object's bytes from ``start`` to before ``end`` (None: all) in chunks, if it is still of that
+        version; else raises ``Changed``."""
+        return self._at(location).stream(location, version, start, end)
+
+    def list(self, folder: Location) -> Iterator[tuple[Location, Version]]:
+        """The objects below ``folder`` and their versions (without the run), in the order of their keys."""
+        folder = Location(folder.scheme, folder.bucket, folder.key.strip("/"))
+        return self._at(folder if folder.key else folder.child("any")).list(folder)
+
+    def delete(self, location: Location) -> None:
+        """Delete an object, if it is there."""
+        self._at(location).delete(location)
 
     def read(self, location: Location) -> tuple[bytes, Version] | None:
         """A small object, whole, with its version; None if there is no such object."""
