@@ -65,7 +65,7 @@ class DirectBatch:
     """A direct invoke that names an object: ``{"input": "s3://...", "output": "s3://..."}``.
 
     A member more asks for a step of a file in parts, as a state machine does: ``plan`` (its parts),
-    ``part`` (score one), ``complete`` (join them), ``failed`` (what stopped the run, as Step Functions says).
+    ``part`` (score one), ``complete`` (join them), ``failed`` (what stopped it, as Step Functions says).
 
     https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html
     """
