@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import copy
 import json
 import time
 import uuid
@@ -114,7 +115,7 @@ class WrittenBlock:
 
 
 class Batch:
-    """Scores objects with one loaded model.
+    """Scores objects with one loaded model; runs side by side share its threads.
 
     ``deadline`` says when a run gives up; ``storage`` must know it too (``Storage.within``). ``progress``
     is called with the totals of bytes read, rows read and rows rejected.
@@ -133,6 +134,13 @@ class Batch:
         self._storage = storage
         self._deadline = deadline
         self._progress = progress
+        self._workers = ThreadPoolExecutor(settings.workers, thread_name_prefix="block")
+
+    def telling(self, progress: Progress) -> Batch:
+        """The same, with the same threads, and with another ``progress``."""
+        other = copy.copy(self)
+        other._progress = progress
+        return other
 
     def run(self, input: Location, output: Location | None = None) -> Scored:
         """Score the object at ``input``, as an event asks; ``output`` None means OUTPUT_URI.
@@ -152,7 +160,7 @@ class Batch:
 
     def score(self, input: Location, folder: Location) -> Scored:
         """Score the object at ``input`` into ``folder``, as a person asks: a later model's result is
-        replaced. Raises ``PassingFault``."""
+        replaced. Raises ``PassingFault``, which is ``NoObject`` where the input is gone."""
         return self._score(input, folder, defers=False)
 
     def _score(self, input: Location, folder: Location, defers: bool) -> Scored:
@@ -165,6 +173,8 @@ class Batch:
         start = time.monotonic()
         run = uuid.uuid4().hex
         version = self._storage.version(input)
+        if version is None and not defers:
+            raise NoObject(str(input))
         if version is None:
             return Scored(skipped="it is not there any more")
         seen = self._storage.read(folder.child(SUMMARY))
@@ -296,19 +306,18 @@ class Batch:
 
         At most one block more than there are workers is under way, so memory stays bounded.
         """
-        workers = self._settings.workers
-        pool = ThreadPoolExecutor(workers, thread_name_prefix="block")
         folds = Folds(self._model, table.layout)
         under_way: collections.deque[Future[WrittenBlock]] = collections.deque()
         try:
             for block in table.blocks:
-                under_way.append(pool.submit(self._written, block, table, folds))
-                if len(under_way) > workers:
+                under_way.append(self._workers.submit(self._written, block, table, folds))
+                if len(under_way) > self._settings.workers:
                     yield self._deadline.result(under_way.popleft(), input)
             while under_way:
                 yield self._deadline.result(under_way.popleft(), input)
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)  # a run that gives up has no time to wait
+            for future in under_way:
+                future.cancel()  # a run that gives up has no time to wait
 
     def _written(self, block: Block, table: Table, folds: Folds) -> WrittenBlock:
         """Read, score and write one block."""
