@@ -14,7 +14,7 @@ from handler.batch.inputs import Input, Inputs
 from handler.batch.progress import Bar
 from handler.batch.run import Batch, Progress, Scored
 from handler.errors import DeadlineNear, FunctionError
-from handler.storage.deadline import Deadline
+from handler.storage.deadline import TICK, Deadline
 from handler.tables.compression import PACKED
 
 #: Tables that are scored at once, at most: a small one in a bucket waits for answers most of the time.
@@ -188,7 +188,8 @@ def score(
 
     def ended() -> Iterator[Outcome]:
         nonlocal near
-        for future in wait(sizes, return_when=FIRST_COMPLETED).done:
+        # The client's library catches Ctrl-C in a way that no wait notices, so that each is to be short.
+        for future in wait(sizes, TICK, FIRST_COMPLETED).done:
             del sizes[future]
             try:
                 yield future.result()
