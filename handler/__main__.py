@@ -155,7 +155,7 @@ def _score(options: argparse.Namespace, settings: Settings, totals: Totals, docu
         batch = Batch(model, settings, storage, deadline)
         try:
             # What is not there is known before the first is scored.
-            inputs = Inputs(options.inputs, output, settings.input_uri, storage)
+            inputs = Inputs(options.inputs, output, settings.input_uri, storage, deadline)
             count = many.Count(inputs)
             quiet = options.quiet and not inputs.only
             with bar(0 if options.quiet else count.size or 1) as shown:

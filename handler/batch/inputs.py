@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from handler.batch.run import OUTPUTS, SUFFIXES, SUMMARY, beside, into, is_output
 from handler.errors import DeadlineNear, FunctionError, NoObject
+from handler.storage.deadline import Deadline
 from handler.storage.locations import Location, Version
 from handler.storage.storage import Storage
 
@@ -46,14 +47,19 @@ class Inputs:
     """
 
     def __init__(
-        self, words: Sequence[str], output: Location | None, prefixes: Sequence[str], storage: Storage
+        self,
+        words: Sequence[str],
+        output: Location | None,
+        prefixes: Sequence[str],
+        storage: Storage,
+        deadline: Deadline,
     ) -> None:
         self._output, self._prefixes, self._storage = output, prefixes, storage
         #: Each input or prefix, and how it was named.
         self._named: dict[Location, str] = {}
         for word in itertools.chain.from_iterable(_named(each, output) for each in words):
             self._named.setdefault(_parsed(word), word)
-        self._sizes = self._checked()
+        self._sizes = self._checked(deadline)
         for location, size in self._sizes.items():
             if size is None and any(self._sizes.get(each, 0) is None for each in _above(location)):
                 del self._named[location]  # it lies below another prefix
@@ -95,15 +101,17 @@ class Inputs:
             return False
         return not is_output(location, self._output or NOWHERE)
 
-    def _checked(self) -> dict[Location, int | None]:
+    def _checked(self, deadline: Deadline) -> dict[Location, int | None]:
         """The size of each input, None for a prefix, once each is known to be there."""
         with ThreadPoolExecutor(ASKED, thread_name_prefix="ask") as pool:
-            remote = [location for location in self._named if location.scheme != "file"]
-            sizes = dict(zip(remote, pool.map(self._size, remote), strict=True))
-            return {
-                location: sizes[location] if location in sizes else self._size(location)
-                for location in self._named
-            }
+            asked = {each: pool.submit(self._size, each) for each in self._named if each.scheme != "file"}
+            try:
+                return {
+                    each: deadline.result(asked[each], each) if each in asked else self._size(each)
+                    for each in self._named
+                }
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
 
     def _size(self, location: Location) -> int | None:
         word = self._named[location]

@@ -19,7 +19,9 @@ from handler.tables.compression import PACKED
 
 #: Tables that are scored at once, at most: a small one in a bucket waits for answers most of the time.
 AT_ONCE = 32
-#: The most bytes of tables that are scored at once: two that are larger than half of it are, side by side.
+#: The same of local ones.
+LOCAL = 4
+#: The most bytes of tables that are scored at once; of those that are larger than half of it, two are.
 ROOM = 64 * 1024 * 1024
 #: What a packed byte counts for.
 UNPACKED = 10
@@ -184,13 +186,13 @@ def score(
             return Outcome(number, input, None, str(error))
 
     near: DeadlineNear | None = None
-    sizes: dict[Future[Outcome], int] = {}
+    shares: dict[Future[Outcome], int] = {}
 
     def ended() -> Iterator[Outcome]:
         nonlocal near
         # The client's library catches Ctrl-C in a way that no wait notices, so that each is to be short.
-        for future in wait(sizes, TICK, FIRST_COMPLETED).done:
-            del sizes[future]
+        for future in wait(shares, TICK, FIRST_COMPLETED).done:
+            del shares[future]
             try:
                 yield future.result()
             except DeadlineNear as error:
@@ -203,14 +205,14 @@ def score(
                 if input.fault is not None:
                     yield Outcome(number, input, None, input.fault)
                     continue
-                size = min(_room(input), ROOM // 2)
-                while sizes and (len(sizes) >= AT_ONCE or sum(sizes.values()) + size > ROOM):
+                share = _share(input)
+                while sum(shares.values()) + share > ROOM:
                     yield from ended()
                 deadline.check(input.location)
-                sizes[pool.submit(one, number, input)] = size
+                shares[pool.submit(one, number, input)] = share
         except DeadlineNear as error:
             near = error
-        while sizes:
+        while shares:
             yield from ended()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
@@ -218,10 +220,12 @@ def score(
         raise near
 
 
-def _room(input: Input) -> int:
-    """The bytes of memory that an input may take, by its size."""
+def _share(input: Input) -> int:
+    """The bytes of ``ROOM`` that an input takes. A file on a disk waits for no answer: few are enough."""
     packed = input.location.name.lower().endswith(tuple(PACKED))
-    return input.size * (UNPACKED if packed else 1)
+    is_local = input.location.scheme == input.folder.scheme == "file"
+    size = max(input.size * (UNPACKED if packed else 1), ROOM // (LOCAL if is_local else AT_ONCE))
+    return min(size, ROOM // 2)
 
 
 def in_words(rows: Mapping[str, int]) -> str:
