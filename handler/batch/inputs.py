@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from handler.batch.run import OUTPUTS, SUFFIXES, SUMMARY, beside, into, is_output
+from handler.batch.naming import OUTPUTS, SUFFIXES, SUMMARY, beside, into, is_output
 from handler.errors import DeadlineNear, FunctionError, NoObject
 from handler.storage.deadline import Deadline
 from handler.storage.locations import Location, Version
