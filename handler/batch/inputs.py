@@ -120,10 +120,11 @@ class Inputs:
                 raise FunctionError(f"there is no table below {word}: {_no_name()}")
             return None
         version = self._storage.version(location)
-        if version is None and location.scheme != "file":
-            raise FunctionError(f"{NoObject(str(location))}; a prefix ends in a slash: {location}/")
         if version is None:
-            raise NoObject(str(location))
+            fault = NoObject(str(location))
+            if location.scheme == "file" or location.name.lower().endswith(SUFFIXES):
+                raise fault
+            raise FunctionError(f"{fault}; a prefix ends in a slash: {location}/")
         return version.size
 
     def _require_apart(self, output: Location) -> None:
@@ -153,6 +154,8 @@ def _parsed(word: str) -> Location:
     location = Location.parse(word)
     if not _is_prefix(location):
         return location
+    if not location.bucket:
+        raise FunctionError(f"{word} names no bucket; a prefix is {location.scheme}://bucket/folder/")
     key = location.key.strip("/")
     return Location(location.scheme, location.bucket, f"{key}/" if key else "")
 

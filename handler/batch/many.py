@@ -177,13 +177,13 @@ def score(
     """
 
     def one(number: int, input: Input) -> Outcome:
-        try:
-            with together.one(input) as progress:
+        with together.one(input) as progress:
+            try:
                 return Outcome(number, input, batch.telling(progress).score(input.location, input.folder))
-        except DeadlineNear:
-            raise
-        except FunctionError as error:
-            return Outcome(number, input, None, str(error))
+            except DeadlineNear:
+                raise
+            except FunctionError as error:
+                return Outcome(number, input, None, str(error))
 
     near: DeadlineNear | None = None
     shares: dict[Future[Outcome], int] = {}

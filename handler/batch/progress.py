@@ -8,6 +8,9 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+#: How the bar is drawn: short, as the files, rows and rejects are to fit beside it.
+FORMAT = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{remaining}, {rate_fmt}{postfix}]"
+
 
 class Bar:
     """A bar over bytes on standard error, none where ``shown`` is None; safe to share between threads."""
@@ -51,5 +54,5 @@ def bar(size: int) -> Iterator[Bar]:
     except ImportError:  # not in the images, which nobody watches
         yield Bar()
         return
-    with tqdm(total=size, unit="B", unit_scale=True, leave=False) as shown:
+    with tqdm(total=size, unit="B", unit_scale=True, leave=False, bar_format=FORMAT) as shown:
         yield Bar(shown)
