@@ -23,10 +23,12 @@ Whoever finds the records of all parts joins them by the same steps: ``rejected.
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -137,7 +139,7 @@ class Goal(NamedTuple):
 
 
 class Batch:
-    """Scores objects with one loaded model.
+    """Scores objects with one loaded model; runs side by side share its threads.
 
     ``deadline`` says when a run gives up; ``storage`` must know it too (``Storage.within``). ``progress``
     is called with the totals of bytes read, rows read and rows rejected.
@@ -156,6 +158,13 @@ class Batch:
         self._storage = storage
         self._deadline = deadline
         self._progress = progress
+        self._pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="block")
+
+    def telling(self, progress: Progress) -> Batch:
+        """The same, with the same threads, and with another ``progress``."""
+        other = copy.copy(self)
+        other._progress = progress
+        return other
 
     def run(self, input: Location, output: Location | None = None, part: Part | None = None) -> Scored:
         """Score the object at ``input``, or a part of it, as an event asks.
@@ -174,7 +183,7 @@ class Batch:
 
     def score(self, input: Location, folder: Location) -> Scored:
         """Score the object at ``input`` into ``folder``, as a person asks: a later model's result is
-        replaced. Raises ``PassingFault``."""
+        replaced. Raises ``PassingFault``, which is ``NoObject`` where the input is gone."""
         return self._score(input, self._whole(input, folder), defers=False)
 
     def score_part(self, input: Location, folder: Location, part: Part, completes: bool = True) -> Scored:
@@ -286,6 +295,8 @@ class Batch:
         start = time.monotonic()
         run = uuid.uuid4().hex
         version = self._storage.version(input)
+        if version is None and not defers:
+            raise NoObject(str(input))
         if version is None:
             return Scored(skipped="it is not there any more")
         target = goal.folder.child(goal.record)
@@ -466,7 +477,8 @@ class Batch:
         rejected.write(writing.lines(REJECT_COLUMNS))
         predictions.write(writing.head(table.layout, outputs.names(self._model.manifest)))
         model = self._model.steady(alone=version.size <= SMALL)
-        written = blocks.written(table, model, self._settings.workers, self._deadline, input)
+        workers = self._settings.workers
+        written = blocks.written(table, model, self._pool, workers, self._deadline, input)
         with contextlib.closing(written):
             for block in written:
                 tally.add(block.total, block.rejects, block.classes, self._model.manifest.classes)
