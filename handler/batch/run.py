@@ -53,6 +53,9 @@ REJECT_COLUMNS = ("line", "column", "code", "reason", "row")
 #: Each time that a run starts again, another run has written, or the input has changed.
 ATTEMPTS = 50
 
+#: Why a run was skipped whose input was deleted, or never was there.
+GONE = "it is not there any more"
+
 Progress = Callable[[int, int, int], None]
 
 
@@ -166,7 +169,7 @@ class Batch:
         run = uuid.uuid4().hex
         version = self._storage.version(input)
         if version is None:
-            return Scored(skipped="it is not there any more")
+            return Scored(skipped=GONE)
         seen = self._storage.read(folder.child(SUMMARY))
         if seen is not None and (scorer := self._is_done(seen[0], input, version, folder, defers)):
             return Scored(skipped=f"{scorer} has scored it already")

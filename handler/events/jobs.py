@@ -65,7 +65,10 @@ class Outcome(NamedTuple):
 
 
 class Envelope(Protocol):
-    """One envelope, by its three verbs."""
+    """One envelope, by its three verbs.
+
+    One with ``answers_bugs = True`` replies to its only job where that met a bug; others let it be raised.
+    """
 
     def matches(self, event: Event) -> bool:
         """Whether the event declares itself to be of this envelope."""

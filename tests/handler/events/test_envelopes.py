@@ -42,7 +42,10 @@ OBJECTS: dict[str, list[Any]] = {
     "cloudevent-binary-gcs": [GCS_OBJECT],
     "cloudevent-structured-gcs": [GCS_OBJECT],
     "pubsub-push-gcs": [GCS_OBJECT],
+    "s3-batch-1": [S3_OBJECT],
+    "s3-batch-2": ["s3://example-input/incoming/more customers.csv"],
     "direct-batch": [S3_OBJECT],
+    "direct-items": [S3_OBJECT, "s3://example-input/incoming/more customers.csv"],
 }
 GOOD = {"age": "45", "new_user": "0", "total_pages_visited": "5"}
 
