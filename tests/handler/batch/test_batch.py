@@ -306,7 +306,8 @@ def test_each_task_of_a_job_has_its_result_code(
         ("no key", "PermanentFailure"),
         (None, "PermanentFailure"),
     ]
-    # A refused file is refused again: it is done, and still fails, so that each report lists it.
+    again = results(app.handle(event))
+    assert [again[key][1] for key in keys[:3]] == ["this model version has scored it already"] * 3
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     away = results(app_on(model, bucket).handle(event))
     assert [away[key][0] for key in keys] == ["TemporaryFailure"] * 4 + ["PermanentFailure"] * 2
