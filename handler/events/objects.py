@@ -33,10 +33,11 @@ from handler.events.jobs import (
     Undecodable,
     keys,
     member,
+    remote,
     text,
 )
 from handler.settings import Settings
-from handler.storage.locations import SCHEMES, Location
+from handler.storage.locations import Location
 from handler.web.messages import Answer, Request, answer_json, problem
 
 GCS_FINALIZED = "google.cloud.storage.object.v1.finalized"
@@ -327,11 +328,7 @@ def _user_output(arguments: object) -> Location | None:
             f"the user argument '{name[:LONGEST_NAME]}' is not known; 'output' is the only one"
         )
     output = arguments.get("output")
-    if output is None:
-        return None
-    if not isinstance(output, str) or not output.startswith(tuple(f"{scheme}://" for scheme in SCHEMES)):
-        raise InvalidBody("the user argument 'output' must be a URI that starts with s3:// or gs://")
-    return Location.parse(output)
+    return remote(output, "the user argument 'output'") if output is not None else None
 
 
 def _task_result(outcome: Outcome) -> tuple[str, str]:

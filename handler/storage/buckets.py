@@ -146,7 +146,10 @@ class Buckets:
             if listing is None:  # the first, or again from where a listing was cut
                 listing = obstore.list(client, prefix, offset=last or None, chunk_size=PAGE)
             pages, listing = listing, None
-            objects: Any = await anext(pages, ())
+            try:
+                objects: Any = await anext(pages)  # a default would meet a fault of Python 3.11's anext
+            except StopAsyncIteration:
+                return ()
             listing = pages
             return objects
 

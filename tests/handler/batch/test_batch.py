@@ -18,7 +18,8 @@ import pytest
 
 from handler.__main__ import main
 from handler.app import App
-from handler.batch.run import Batch, Scored, into, is_output
+from handler.batch.naming import into, is_output
+from handler.batch.run import Batch, Scored
 from handler.errors import Forbidden, PassingFault, StorageDown
 from handler.scoring.model import Model
 from handler.scoring.outputs import names as output_names
@@ -348,6 +349,19 @@ def test_a_batch_of_a_distributed_map(cloud: S3, model: Model) -> None:
     cloud.put(bucket, "any/b.csv", CUSTOMERS + b"1,e,0,1\n")
     assert app.handle(batch)[0] == skipped
     assert app.handle(batch) == [skipped, skipped]
+
+
+def test_the_parts_of_a_file_in_one_batch(cloud: S3, model: Model) -> None:
+    bucket = cloud.bucket()
+    app = app_on(model, bucket)
+    cloud.put(bucket, "incoming/c.csv", CUSTOMERS + b"25,b,1,29\n" * 97)
+    uri = f"s3://{bucket}/incoming/c.csv"
+    plan = app.handle({"input": uri, "plan": {"part_bytes": 300}})["plan"]
+    items = json.loads(cloud.get(plan["bucket"], plan["key"]))
+    assert len(items) == plan["parts"] > 1
+    reply = app.handle({"Items": items})
+    assert [each["complete"] for each in reply] == [False] * (len(items) - 1) + [True]
+    assert json.loads(cloud.get(bucket, "scored/incoming/c.csv/summary.json"))["rows"]["scored"] == 100
 
 
 def test_a_passing_fault_in_a_batch_is_raised_when_all_have_run(cloud: S3, model: Model) -> None:

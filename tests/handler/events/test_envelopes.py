@@ -377,7 +377,7 @@ JOB = {"input": "s3://example-input/a.csv"}
     [
         ({"Items": [JOB, {"inptu": "s3://b/a.csv"}]}, r"Items\[1\] is not a job"),
         ({"Items": [JOB, JOB, None]}, r"Items\[2\] is not a job"),
-        ({"Items": [JOB, {"input": "/etc/passwd"}]}, r"Items\[1\]: 'input' and 'output' must be URIs"),
+        ({"Items": [JOB, {"input": "/etc/passwd"}]}, r"Items\[1\]: 'input' must be a URI"),
         ({"Items": [JOB], "BatchInput": "s3://b"}, "'BatchInput' must be an object"),
         ({"Items": [JOB], "BatchInput": {"x": 1}}, r"Items\[0\] is not a job"),
     ],
