@@ -80,6 +80,9 @@ MOST_JOINED = 4 * 1024**3
 #: The code of a summary that says that the run of a file in parts has failed; such a file is not done.
 RUN_FAILED = "run_failed"
 
+#: Why a run was skipped whose input was deleted, or never was there.
+GONE = "it is not there any more"
+
 Progress = Callable[[int, int, int], None]
 
 
@@ -280,7 +283,7 @@ class Batch:
         """Why the file need not be scored, in words; None if it must be."""
         version = self._storage.version(input)
         if version is None:
-            return "it is not there any more"
+            return GONE
         seen = self._storage.read(folder.child(SUMMARY))
         scorer = seen and self._scorer(seen[0], input, version, self._whole(input, folder), defers)
         return f"{scorer} has scored it already" if scorer else None
@@ -298,7 +301,7 @@ class Batch:
         if version is None and not defers:
             raise NoObject(str(input))
         if version is None:
-            return Scored(skipped="it is not there any more")
+            return Scored(skipped=GONE)
         target = goal.folder.child(goal.record)
         seen = self._storage.read(target)
         if goal.part is not None and goal.part.etag != version.etag:
@@ -505,7 +508,7 @@ class Batch:
             with contextlib.suppress(Changed):
                 version = self._storage.version(input)
                 if version is None:
-                    return Scored(skipped="it is not there any more")
+                    return Scored(skipped=GONE)
                 records = parts.gathered(folder, near, of, self._document, self._fits(input, version))
                 if isinstance(records, int):
                     return records
