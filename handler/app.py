@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import flask
 
     from handler.batch.run import Batch
+    from handler.storage.locations import Location
     from handler.storage.storage import Storage
 
 #: Bytes of an answer that Cloud Run passes on in one piece, less room for its headers.
@@ -92,7 +93,7 @@ class App:
                 result, rows = predict(self._model, job.payload)
             elif isinstance(job, ScoreObject):
                 route, fields["input"] = "batch", str(job.input)
-                scored = self._batch(remaining, most).run(job.input, job.output)
+                scored = self._batch(remaining, most, job.output).run(job.input, job.output)
                 rows = scored.rows
                 fields |= scored.log_fields
                 result = scored.as_json()
@@ -122,14 +123,20 @@ class App:
         )
         return Outcome(job, error=fault)
 
-    def _batch(self, remaining: Remaining, most: float) -> Batch:
+    def _batch(self, remaining: Remaining, most: float, output: Location | None) -> Batch:
         from handler.batch.run import Batch
         from handler.storage.deadline import Deadline
         from handler.storage.storage import Storage
 
         self._storage = self._storage or Storage(self.settings.allow_http)
         deadline = Deadline(remaining, most)
-        return Batch(self._model, self.settings, self._storage.within(deadline), deadline)
+        storage = self._storage.within(deadline)
+        if self.settings.job is None:
+            return Batch(self._model, self.settings, storage, deadline)
+        from handler.batch.job import JobStarter
+
+        starter = JobStarter(self.settings, deadline, output)
+        return Batch(self._model, self.settings, storage, deadline, hand_over=starter.start)
 
     def _log(self, route: str, request_id: str | None, start: float, status: int, **fields: object) -> None:
         """The one line of an invocation's job."""

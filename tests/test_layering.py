@@ -29,7 +29,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "storage": ("locations", "deadline", "buckets", "folders", "storage"),
     "tables": ("compression", "encodings", "rows", "records", "header", "reading", "writing", "formats"),
     "scoring": ("texts", "row_program", "scorers", "outputs", "model", "checking", "table"),
-    "batch": ("progress", "folding", "run", "inputs"),
+    "batch": ("progress", "job", "folding", "run", "inputs"),
     "web": ("messages", "predictions", "openapi", "pages", "api"),
     "events": ("jobs", "objects", "http", "envelopes"),
     "on top": ("app", "server", "__main__"),

@@ -54,14 +54,18 @@ REJECT_COLUMNS = ("line", "column", "code", "reason", "row")
 ATTEMPTS = 50
 
 Progress = Callable[[int, int, int], None]
+#: What has taken an object over, by name, or None where this run must score it.
+HandOver = Callable[[Location, Version], str | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """The result of a run: ``summary`` as written, or ``skipped``, the reason why none was written."""
+    """The result of a run: ``summary`` as written, or ``skipped``, the reason why none was written, or
+    ``started``, the execution of a job that will write it."""
 
     summary: Mapping[str, Any] | None = None
     skipped: str | None = None
+    started: str | None = None
 
     @property
     def rows(self) -> int:
@@ -72,13 +76,15 @@ class Scored:
     def log_fields(self) -> dict[str, object]:
         """The fields of the log line, beside the rows read."""
         if self.summary is None:
-            return {"skipped": self.skipped}
+            return self.as_json()
         fault = self.summary.get("error")
         return {"rejected": self.summary["rows"]["rejected"], "fault": fault["code"] if fault else None}
 
     def as_json(self) -> dict[str, Any]:
         """The summary, or why there is none."""
-        return dict(self.summary) if self.summary is not None else {"skipped": self.skipped}
+        if self.summary is not None:
+            return dict(self.summary)
+        return {"started": self.started} if self.started is not None else {"skipped": self.skipped}
 
 
 @dataclass(slots=True)
@@ -117,7 +123,8 @@ class Batch:
     """Scores objects with one loaded model.
 
     ``deadline`` says when a run gives up; ``storage`` must know it too (``Storage.within``). ``progress``
-    is called with the totals of bytes read, rows read and rows rejected.
+    is called with the totals of bytes read, rows read and rows rejected. ``hand_over`` is asked before an
+    object is scored here.
     """
 
     def __init__(
@@ -127,12 +134,14 @@ class Batch:
         storage: Storage,
         deadline: Deadline = Deadline(),  # noqa: B008
         progress: Progress = lambda *_: None,
+        hand_over: HandOver = lambda *_: None,
     ) -> None:
         self._model = model
         self._settings = settings
         self._storage = storage
         self._deadline = deadline
         self._progress = progress
+        self._hand_over = hand_over
 
     def run(self, input: Location, output: Location | None = None) -> Scored:
         """Score the object at ``input``, as an event asks; ``output`` None means OUTPUT_URI.
@@ -170,6 +179,8 @@ class Batch:
         seen = self._storage.read(folder.child(SUMMARY))
         if seen is not None and (scorer := self._is_done(seen[0], input, version, folder, defers)):
             return Scored(skipped=f"{scorer} has scored it already")
+        if (started := self._hand_over(input, version)) is not None:
+            return Scored(started=started)
         summary: dict[str, Any] = {
             "input": {
                 "uri": str(input),
