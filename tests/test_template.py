@@ -1,4 +1,4 @@
-"""The SAM template, the Cloud Run service and its job: what must hold of them before anything is deployed."""
+"""The SAM template, the Cloud Run service and job: what must hold of them before anything is deployed."""
 
 from __future__ import annotations
 

@@ -22,7 +22,8 @@ PLAIN = (".csv", ".tsv")
 #: Bytes of a part: a task that is killed loses what it had read of one. The largest object of Cloud
 #: Storage, 5 TiB, has 20,480 of these.
 PART_BYTES = 256 * 1024 * 1024
-#: Tasks of an execution, at most: half of what a young project may run side by side with 1 CPU and 2 GiB.
+#: Tasks of an execution, at most. How many run side by side is a quota of the region and of a task's size;
+#: it was 200 at 1 CPU and 2 GiB when Google gave a number, and services share the region's processors.
 #: https://cloud.google.com/run/quotas
 TASKS = 100
 #: The event is delivered again where these do not help.
