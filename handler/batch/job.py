@@ -19,9 +19,10 @@ from handler.storage.locations import Location, Version
 
 #: How the names of tables end that have byte ranges to share out; a packed one has not.
 PLAIN = (".csv", ".tsv")
-#: Bytes of a part: a task that is killed loses what it had read of one. The largest object of Cloud
-#: Storage, 5 TiB, has 20,480 of these.
+#: Bytes of a part, as far as there may be so many parts: a task that is killed loses what it had read of
+#: one, which is some seconds' work, or minutes' with a slow model.
 PART_BYTES = 256 * 1024 * 1024
+MOST_PARTS = 10_000
 #: Tasks of an execution, at most. How many run side by side is a quota of the region and of a task's size;
 #: it was 200 at 1 CPU and 2 GiB when Google gave a number, and services share the region's processors.
 #: https://cloud.google.com/run/quotas
@@ -58,7 +59,7 @@ class JobStarter(NamedTuple):
         large = self.settings.large_bytes
         if large is None or version.size <= large or not input.name.lower().endswith(PLAIN):
             return None
-        parts = -(-version.size // PART_BYTES)
+        parts = min(-(-version.size // PART_BYTES), MOST_PARTS)
         output = str(self.output or self.settings.output_uri)
         arguments = ["score", str(input), "--output", output, "--parts", str(parts)]
         # A folder of outputs depends on INPUT_URI: the job's must be the one that is looked into here.

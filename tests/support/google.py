@@ -1,4 +1,4 @@
-"""Google's metadata server and Cloud Run Admin API, as one real HTTP server on 127.0.0.1.
+"""Google's metadata server and Cloud Run Admin API, as one real HTTP server.
 
 https://cloud.google.com/compute/docs/metadata/overview
 https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.jobs/run
@@ -42,7 +42,7 @@ GIVEN = Reply(body=json.dumps({"access_token": TOKEN, "expires_in": 3599, "token
 class Google:
     """The server. ``replies`` has the next replies of each path, before it answers as Google does."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1") -> None:
         self.calls: list[Call] = []
         self.replies: dict[str, list[Reply]] = {TOKEN_PATH: [], RUN_PATH: []}
         google = self
@@ -70,7 +70,7 @@ class Google:
             def log_message(self, format: str, *args: Any) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer((host, 0), Handler)
 
     def reply(self, call: Call) -> Reply:
         waiting = self.replies.get(call.path)
@@ -88,7 +88,8 @@ class Google:
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self._server.server_address[1]}"
+        host, port = self._server.server_address[:2]
+        return f"{host!s}:{port}"
 
     @property
     def env(self) -> dict[str, str]:

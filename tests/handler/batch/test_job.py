@@ -256,7 +256,7 @@ def test_an_operation_is_named_where_the_execution_is_not(service: Service, goog
         (PART_BYTES, 1, 1),
         (PART_BYTES + 1, 2, 2),
         (PART_BYTES * TASKS, TASKS, TASKS),
-        (5 << 40, 20_480, TASKS),
+        (5 << 40, 10_000, TASKS),  # the largest object of Cloud Storage
     ],
 )
 def test_parts_and_tasks_follow_from_the_size(google: Google, size: int, parts: int, tasks: int) -> None:
