@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 from typing import Any, NamedTuple, Self
 
 TOKEN = "ya29.a-token-that-nobody-may-see"
@@ -28,7 +28,7 @@ class Call(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """What a call gets; ``status`` 0 closes the connection instead."""
+    """What a call gets; ``status`` 0 closes the connection instead, and -1 says nothing until the end."""
 
     status: int = 200
     body: bytes = b""
@@ -44,6 +44,7 @@ class Google:
 
     def __init__(self, host: str = "127.0.0.1") -> None:
         self.calls: list[Call] = []
+        self.ended = Event()
         self.replies: dict[str, list[Reply]] = {TOKEN_PATH: [], RUN_PATH: []}
         google = self
 
@@ -55,7 +56,9 @@ class Google:
                 call = Call(self.command, self.path, {k.lower(): v for k, v in self.headers.items()}, body)
                 google.calls.append(call)
                 reply = google.reply(call)
-                if not reply.status:
+                if reply.status < 0:
+                    google.ended.wait()
+                if reply.status <= 0:
                     self.close_connection = True
                     return
                 self.send_response(reply.status)
@@ -105,5 +108,6 @@ class Google:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.ended.set()
         self._server.shutdown()
         self._server.server_close()

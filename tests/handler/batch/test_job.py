@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -68,9 +69,9 @@ class Service:
 
     def send(self, post: Post, seconds: float = float("inf")) -> Answer:
         headers = {name.lower(): text for name, text in post.headers.items()}
-        answer = self.app.handle(
-            Request("POST", "/", headers=headers, body=post.body), remaining=lambda: seconds
-        )
+        end = time.monotonic() + seconds
+        event = Request("POST", "/", headers=headers, body=post.body)
+        answer = self.app.handle(event, remaining=lambda: end - time.monotonic())
         assert isinstance(answer, Answer)
         return answer
 
@@ -220,6 +221,7 @@ def test_where_the_job_cannot_be_started_the_event_comes_again(
     assert detail.startswith(f"{JOB} could not be started: ")
     assert says in detail
     assert sum(call.path == path for call in google.calls) == 1, "trying again at once would not help"
+    assert {call.path for call in google.calls} <= {TOKEN_PATH, RUN_PATH}
     assert not any(each in f"{answer.body!r}{line}" for each in (TOKEN, "secret", "Evil"))
     assert service.result(post) == {"started": EXECUTION}
 
@@ -243,6 +245,16 @@ def test_the_deadline_ends_the_tries(service: Service, google: Google) -> None:
     google.replies[RUN_PATH] = [Reply(503)] * 4
     assert service.send(service.put("big.csv"), seconds=0.05).status == 503
     assert len(google.starts()) <= 1
+
+
+@pytest.mark.parametrize("path", [TOKEN_PATH, RUN_PATH])
+def test_a_server_that_says_nothing_is_waited_for_until_the_deadline(
+    service: Service, google: Google, path: str
+) -> None:
+    google.replies[path] = [Reply(-1)]
+    post = service.put("big.csv")
+    assert service.send(post, seconds=1).status == 503
+    assert service.result(post) == {"started": EXECUTION}
 
 
 def test_an_operation_is_named_where_the_execution_is_not(service: Service, google: Google) -> None:
