@@ -33,7 +33,7 @@ RETRIES = Retries(tries=4)
 TIMEOUT = 10.0
 #: Bytes of an answer that are read.
 LONGEST = 1024 * 1024
-#: The server keeps a token until five minutes before its end, so that it is not kept here.
+#: The server itself keeps a token until minutes before its end, so that it is not kept here.
 #: https://cloud.google.com/compute/docs/access/authenticate-workloads#applications
 TOKEN = "/computeMetadata/v1/instance/service-accounts/default/token"
 PERMISSIONS = (
