@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from handler import telemetry
 from handler.errors import FunctionError, Unforeseen, status_of
 from handler.events.envelopes import envelope_of, envelopes
-from handler.events.jobs import Acknowledge, Job, Outcome, Predict, ScoreObject
+from handler.events.jobs import Acknowledge, Job, JoinParts, Outcome, PlanObject, Predict, ScoreObject
 from handler.scoring.model import Model
 from handler.settings import Settings
 from handler.web.api import Api
@@ -24,8 +24,7 @@ from handler.web.predictions import predict
 if TYPE_CHECKING:
     import flask
 
-    from handler.batch.run import Batch
-    from handler.storage.locations import Location
+    from handler.batch.run import Batch, HandOver
     from handler.storage.storage import Storage
 
 #: Bytes of an answer that Cloud Run passes on in one piece, less room for its headers.
@@ -93,9 +92,24 @@ class App:
                 result, rows = predict(self._model, job.payload)
             elif isinstance(job, ScoreObject):
                 route, fields["input"] = "batch", str(job.input)
-                scored = self._batch(remaining, most, job.output).run(job.input, job.output)
+                batch = self._batch(remaining, most)
+                scored = batch.run(job.input, job.output, job.part, self._starter(job, remaining, most))
                 rows = scored.rows
-                fields |= scored.log_fields
+                fields |= {"part": job.part and job.part.index, **scored.log_fields}
+                result = scored.as_json()
+            elif isinstance(job, PlanObject):
+                route, fields["input"] = "plan", str(job.input)
+                result = self._batch(remaining, most).write_plan(job.input, job.output, job.size)
+                fields["parts"] = result["plan"]["parts"]
+            elif isinstance(job, JoinParts):
+                route, fields["input"] = "join", str(job.input)
+                batch = self._batch(remaining, most)
+                if job.failed is None:
+                    scored = batch.complete(job.input, job.output)
+                else:
+                    fields["failed"] = job.failed
+                    scored = batch.fail(job.input, job.output, job.failed)
+                fields |= {"skipped": scored.skipped}
                 result = scored.as_json()
             elif isinstance(job, Acknowledge):
                 result = {"skipped": job.reason}
@@ -123,20 +137,23 @@ class App:
         )
         return Outcome(job, error=fault)
 
-    def _batch(self, remaining: Remaining, most: float, output: Location | None) -> Batch:
+    def _batch(self, remaining: Remaining, most: float) -> Batch:
         from handler.batch.run import Batch
         from handler.storage.deadline import Deadline
         from handler.storage.storage import Storage
 
         self._storage = self._storage or Storage(self.settings.allow_http)
         deadline = Deadline(remaining, most)
-        storage = self._storage.within(deadline)
-        if self.settings.job is None:
-            return Batch(self._model, self.settings, storage, deadline)
-        from handler.batch.job import JobStarter
+        return Batch(self._model, self.settings, self._storage.within(deadline), deadline)
 
-        starter = JobStarter(self.settings, deadline, output)
-        return Batch(self._model, self.settings, storage, deadline, hand_over=starter.start)
+    def _starter(self, job: ScoreObject, remaining: Remaining, most: float) -> HandOver | None:
+        """What starts JOB for a large object, where there is one."""
+        if self.settings.job is None:
+            return None
+        from handler.batch.job import JobStarter
+        from handler.storage.deadline import Deadline
+
+        return JobStarter(self.settings, Deadline(remaining, most), job.output).start
 
     def _log(self, route: str, request_id: str | None, start: float, status: int, **fields: object) -> None:
         """The one line of an invocation's job."""

@@ -34,7 +34,8 @@ LOG_LEVELS: tuple[LogLevel, ...] = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
 class Settings(NamedTuple):
-    """The settings; sizes in bytes, ``timeout`` in seconds (of Cloud Run; None: unknown).
+    """The settings; sizes in bytes, ``timeout`` in seconds (of Cloud Run; None: unknown), ``memory`` in
+    megabytes (of Lambda).
 
     ``job`` and ``large_bytes``: the Cloud Run job that scores tables above that size, or neither.
     """
@@ -50,6 +51,7 @@ class Settings(NamedTuple):
     cors_origins: tuple[str, ...] = ()
     allow_http: bool = False
     timeout: float | None = None
+    memory: int | None = None
     read_timeout: float = READ_TIMEOUT
     job: str | None = None
     large_bytes: int | None = None
@@ -83,6 +85,7 @@ class Settings(NamedTuple):
             cors_origins=_words(environ, "CORS_ORIGINS"),
             allow_http=allow_http,
             timeout=_count(environ, "CLOUD_RUN_TIMEOUT_SECONDS", 0) or None,
+            memory=_count(environ, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", 0) or None,
             read_timeout=_count(environ, "READ_TIMEOUT_SECONDS", READ_TIMEOUT),
             job=job,
             large_bytes=large_bytes,

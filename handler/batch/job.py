@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from handler.batch.parts import MOST_PARTS
 from handler.errors import JobDown
 from handler.settings import Settings
 from handler.storage.buckets import Retries
@@ -22,7 +23,6 @@ PLAIN = (".csv", ".tsv")
 #: Bytes of a part, as far as there may be so many parts: a task that is killed loses what it had read of
 #: one, which is some seconds' work, or minutes' with a slow model.
 PART_BYTES = 256 * 1024 * 1024
-MOST_PARTS = 10_000
 #: Tasks of an execution, at most. How many run side by side is a quota of the region and of a task's size;
 #: it was 200 at 1 CPU and 2 GiB when Google gave a number, and services share the region's processors.
 #: https://cloud.google.com/run/quotas
