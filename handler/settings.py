@@ -89,7 +89,7 @@ class Settings(NamedTuple):
             read_timeout=_count(environ, "READ_TIMEOUT_SECONDS", READ_TIMEOUT),
             job=job,
             large_bytes=large_bytes,
-            run_api=_run_api(environ, allow_http),
+            run_api=_run_api(environ, job, allow_http),
             metadata_host=environ.get("GCE_METADATA_HOST") or METADATA_HOST,
             platform=platform,
             function_name=environ.get("AWS_LAMBDA_FUNCTION_NAME", ""),
@@ -137,11 +137,12 @@ def _job(environ: Mapping[str, str]) -> tuple[str | None, int | None]:
     return job, large_bytes
 
 
-def _run_api(environ: Mapping[str, str], allow_http: bool) -> str:
+def _run_api(environ: Mapping[str, str], job: str | None, allow_http: bool) -> str:
     """The base URL of the Cloud Run Admin API, which gcloud takes from the same variable."""
     variable = "CLOUDSDK_API_ENDPOINT_OVERRIDES_RUN"
     url = environ.get(variable) or RUN_API
-    if not re.match(r"https?://[^/]", url) or not (allow_http or url.startswith("https:")):
+    schemes = r"https?://[^/]" if allow_http else r"https://[^/]"
+    if job is not None and not re.match(schemes, url):
         raise SettingError(
             variable, "must be an https:// URL (http:// too, where GOOGLE_ALLOW_HTTP is true)"
         )

@@ -5,6 +5,7 @@ https://cloud.google.com/run/docs/reference/rest/v2/projects.locations.jobs/run
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Mapping
@@ -112,15 +113,14 @@ class JobStarter(NamedTuple):
 
         parts = urlsplit(url)
         client = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-        connection = client(parts.netloc, timeout=max(0.1, min(TIMEOUT, self.deadline.left())))
+        seconds = max(0.1, min(TIMEOUT, self.deadline.left()))
         try:
-            connection.request(method, parts.path, body, dict(headers))
-            answer = connection.getresponse()
-            status, content = answer.status, answer.read(LONGEST)
+            with contextlib.closing(client(parts.netloc, timeout=seconds)) as connection:
+                connection.request(method, parts.path, body, dict(headers))
+                answer = connection.getresponse()
+                status, content = answer.status, answer.read(LONGEST)
         except (OSError, HTTPException) as error:
             raise self._down(f"{who} cannot be reached ({type(error).__name__})", soon=True) from error
-        finally:
-            connection.close()
         if status == 403 and method == "POST":
             raise self._down(PERMISSIONS)
         if status == 404 and method == "POST":

@@ -35,6 +35,8 @@ from tests.support.google import (
 )
 from tests.support.serving import free_port
 
+API = "CLOUDSDK_API_ENDPOINT_OVERRIDES_RUN"
+COMPLETE = {"JOB": JOB, "LARGE_BYTES": "1000"}
 TABLE = b"age,new_user,total_pages_visited\n" + b"45,0,5\n" * 40
 LARGE = 200
 
@@ -226,19 +228,28 @@ def test_where_the_job_cannot_be_started_the_event_comes_again(
     assert service.result(post) == {"started": EXECUTION}
 
 
-@pytest.mark.parametrize("lasting", ["503", "refused"])
-def test_a_fault_that_lasts_is_passing(
-    service: Service, google: Google, model: Model, lasting: str
+def test_a_fault_that_lasts_is_passing(service: Service, google: Google) -> None:
+    google.replies[RUN_PATH] = [Reply(503)] * 4
+    answer = service.send(service.put("big.csv"))
+    assert (answer.status, b"answered 503" in answer.body) == (503, True)
+    assert google.replies[RUN_PATH] == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"run_api": f"http://127.0.0.1:{free_port()}"}, "ConnectionRefusedError"),
+        ({"metadata_host": f"127.0.0.1:{free_port()}"}, "ConnectionRefusedError"),
+        ({"metadata_host": "127.0.0.1:port"}, "InvalidURL"),
+    ],
+)
+def test_a_server_that_is_not_there_is_a_passing_fault(
+    service: Service, model: Model, changes: dict[str, str], says: str
 ) -> None:
-    if lasting == "503":
-        google.replies[RUN_PATH] = [Reply(503)] * 4
-    else:
-        down = f"http://127.0.0.1:{free_port()}"
-        service.app = App(model, service.settings._replace(run_api=down))
+    service.app = App(model, service.settings._replace(**changes))
     answer = service.send(service.put("big.csv"))
     assert answer.status == 503
-    assert ("answered 503" if lasting == "503" else "ConnectionRefused") in answer.body.decode()
-    assert google.replies[RUN_PATH] == []
+    assert f"cannot be reached ({says})" in answer.body.decode()
 
 
 def test_the_deadline_ends_the_tries(service: Service, google: Google) -> None:
@@ -291,11 +302,8 @@ def test_parts_and_tasks_follow_from_the_size(google: Google, size: int, parts: 
         ({"JOB": "projects/p/locations/r/jobs/j?x", "LARGE_BYTES": "1000"}, "JOB"),
         ({"JOB": JOB, "LARGE_BYTES": "1 GB"}, "LARGE_BYTES"),
         ({"JOB": JOB, "LARGE_BYTES": "0"}, "LARGE_BYTES"),
-        (
-            {"CLOUDSDK_API_ENDPOINT_OVERRIDES_RUN": "http://localhost:1/"},
-            "CLOUDSDK_API_ENDPOINT_OVERRIDES_RUN",
-        ),
-        ({"CLOUDSDK_API_ENDPOINT_OVERRIDES_RUN": "localhost:1"}, "CLOUDSDK_API_ENDPOINT_OVERRIDES_RUN"),
+        ({**COMPLETE, API: "http://localhost:1/"}, API),
+        ({**COMPLETE, API: "localhost:1", "GOOGLE_ALLOW_HTTP": "true"}, API),
     ],
 )
 def test_half_a_setting_names_its_variable(env: dict[str, str], variable: str) -> None:
