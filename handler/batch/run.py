@@ -84,11 +84,14 @@ RUN_FAILED = "run_failed"
 GONE = "it is not there any more"
 
 Progress = Callable[[int, int, int], None]
+#: What has taken an object over, by name, or None where this run must score it.
+HandOver = Callable[[Location, Version], str | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """The result of a run: ``summary`` as written, or ``skipped``, the reason why none was written.
+    """The result of a run: ``summary`` as written, or ``skipped``, the reason why none was written, or
+    ``started``, the execution of a job that will write it.
 
     Of a part, ``summary`` is its record, and ``complete`` whether the file's summary stands by now.
     """
@@ -96,6 +99,7 @@ class Scored:
     summary: Mapping[str, Any] | None = None
     skipped: str | None = None
     complete: bool | None = None
+    started: str | None = None
 
     @property
     def rows(self) -> int:
@@ -106,12 +110,14 @@ class Scored:
     def log_fields(self) -> dict[str, object]:
         """The fields of the log line, beside the rows read."""
         if self.summary is None:
-            return {"skipped": self.skipped}
+            return {"skipped": self.skipped, "started": self.started}
         fault = self.summary.get("error")
         return {"rejected": self.summary["rows"]["rejected"], "fault": fault["code"] if fault else None}
 
     def as_json(self) -> dict[str, Any]:
         """The summary, or why there is none."""
+        if self.started is not None:
+            return {"started": self.started}
         document = dict(self.summary) if self.summary is not None else {"skipped": self.skipped}
         return document if self.complete is None else {**document, "complete": self.complete}
 
@@ -121,7 +127,7 @@ class Goal(NamedTuple):
 
     ``tables``: names below ``folder``, in the order in which they are opened. ``fill`` writes them, one
     sink each, and the members of the record that it knows; it may raise ``InvalidCsv``. ``part``: what the
-    goal is a part of, if it is one.
+    goal is a part of, if it is one. ``hand_over`` is asked before it is made here.
     """
 
     folder: Location
@@ -129,6 +135,7 @@ class Goal(NamedTuple):
     tables: tuple[str, ...]
     fill: Callable[[Version, list[Sink], dict[str, Any]], None]
     part: Part | None = None
+    hand_over: HandOver | None = None
 
     def is_of(self, record: Mapping[str, Any]) -> bool:
         """Whether a record is of the same work: of another part's range, or first record, it is not."""
@@ -169,10 +176,17 @@ class Batch:
         other._progress = progress
         return other
 
-    def run(self, input: Location, output: Location | None = None, part: Part | None = None) -> Scored:
+    def run(
+        self,
+        input: Location,
+        output: Location | None = None,
+        part: Part | None = None,
+        hand_over: HandOver | None = None,
+    ) -> Scored:
         """Score the object at ``input``, or a part of it, as an event asks.
 
-        ``output``: the base of outputs; None means OUTPUT_URI.
+        ``output``: the base of outputs; None means OUTPUT_URI. ``hand_over`` is asked before a whole object
+        is scored here.
 
         Raises ``Forbidden`` for an object outside INPUT_URI, and ``PassingFault``. Outputs of
         scoring are skipped, and what a model that was created later has scored.
@@ -182,7 +196,8 @@ class Batch:
             return Scored(skipped="it is an output of scoring")
         if part is not None:
             return self._score_part(input, folder, part, defers=True)
-        return self._score(input, self._whole(input, folder), defers=True)
+        goal = self._whole(input, folder)._replace(hand_over=hand_over)
+        return self._score(input, goal, defers=True)
 
     def score(self, input: Location, folder: Location) -> Scored:
         """Score the object at ``input`` into ``folder``, as a person asks: a later model's result is
@@ -312,6 +327,8 @@ class Batch:
             goal = self._part(input, goal.folder, standing)
         if seen is not None and (scorer := self._scorer(seen[0], input, version, goal, defers)):
             return Scored(skipped=f"{scorer} has scored it already")
+        if goal.hand_over is not None and (started := goal.hand_over(input, version)) is not None:
+            return Scored(started=started)
         record: dict[str, Any] = {
             "input": {
                 "uri": str(input),

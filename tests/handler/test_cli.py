@@ -72,6 +72,19 @@ def test_predict_tells_what_is_wrong_in_one_line(
     assert told in error
 
 
+def test_in_a_cloud_run_job_an_error_has_its_severity(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], customers: Path
+) -> None:
+    monkeypatch.setenv("CLOUD_RUN_JOB", "sklearn-function")
+    customers.write_text("no\nfeature\n")
+    output = str(customers.parent / "scored")
+    assert [run("score", str(customers), "--output", output), run("score", "none.csv")] == [1, 2]
+    refused, absent = map(json.loads, capsys.readouterr().err.splitlines())
+    assert (refused["severity"], absent["severity"]) == ("ERROR", "ERROR")
+    assert "b.csv: the header has" in refused["message"]
+    assert "there is no file" in absent["message"]
+
+
 def test_check(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("check") == 0
     assert "all reproduced" in capsys.readouterr().out
