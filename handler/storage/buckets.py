@@ -138,15 +138,15 @@ class Buckets:
     def list(self, folder: Location) -> Iterator[tuple[Location, Version]]:
         import obstore
 
-        client, last, listing = self._client(folder), None, None
+        client, last, listing = self._client(folder), "", None
         prefix = folder.key.strip("/") or None
 
         async def page() -> Any:
             nonlocal listing
             if listing is None:  # the first, or again from where a listing was cut
-                listing = obstore.list(client, prefix=prefix, offset=last, chunk_size=PAGE)
+                listing = obstore.list(client, prefix, offset=last or None, chunk_size=PAGE)
             pages, listing = listing, None
-            objects = await anext(pages, [])
+            objects: Any = await anext(pages, ())
             listing = pages
             return objects
 
