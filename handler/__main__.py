@@ -162,7 +162,7 @@ def score(options: argparse.Namespace, settings: Settings) -> int:
 
 def _folders(words: Sequence[str], output: Location | None, settings: Settings) -> dict[str, Location]:
     """The folder of each input's outputs; raises ``FunctionError`` where two inputs have one folder."""
-    from handler.batch.run import beside, into
+    from handler.batch.naming import beside, into
 
     folders: dict[str, Location] = {}
     for word in words:

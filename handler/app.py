@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from handler import telemetry
 from handler.errors import FunctionError, Unforeseen, status_of
 from handler.events.envelopes import envelope_of, envelopes
-from handler.events.jobs import Acknowledge, Job, Outcome, Predict, ScoreObject
+from handler.events.jobs import Acknowledge, Job, JoinParts, Outcome, PlanObject, Predict, ScoreObject
 from handler.scoring.model import Model
 from handler.settings import Settings
 from handler.web.api import Api
@@ -92,9 +92,23 @@ class App:
                 result, rows = predict(self._model, job.payload)
             elif isinstance(job, ScoreObject):
                 route, fields["input"] = "batch", str(job.input)
-                scored = self._batch(remaining, most).run(job.input, job.output)
+                scored = self._batch(remaining, most).run(job.input, job.output, job.part)
                 rows = scored.rows
-                fields |= scored.log_fields
+                fields |= {"part": job.part and job.part.index, **scored.log_fields}
+                result = scored.as_json()
+            elif isinstance(job, PlanObject):
+                route, fields["input"] = "plan", str(job.input)
+                result = self._batch(remaining, most).write_plan(job.input, job.output, job.size)
+                fields["parts"] = result["plan"]["parts"]
+            elif isinstance(job, JoinParts):
+                route, fields["input"] = "join", str(job.input)
+                batch = self._batch(remaining, most)
+                if job.failed is None:
+                    scored = batch.complete(job.input, job.output)
+                else:
+                    fields["failed"] = job.failed
+                    scored = batch.fail(job.input, job.output, job.failed)
+                fields |= {"skipped": scored.skipped}
                 result = scored.as_json()
             elif isinstance(job, Acknowledge):
                 result = {"skipped": job.reason}

@@ -18,6 +18,7 @@
         - ``StorageDown``: the object store is unreachable, throttled, or refuses access
         - ``NoObject``: the object, or its bucket, is not there
         - ``Changed``: an object is no longer of the version that was read
+        - ``NotComplete``: parts of a file are not scored yet
         - ``Outranked``: only a run of a model that was created later can mend the outputs
         - ``DeadlineNear``: the platform would stop this run before its end
         - ``ServerBusy``: the bodies that are being read fill the memory meant for them
@@ -232,10 +233,14 @@ class InvalidRecords(RequestError):
 
 
 class InvalidCsv(RequestError):
-    """Bytes that are not a CSV in UTF-8; ``code`` is stable, ``line`` counts from 1."""
+    """Bytes that are not a CSV in UTF-8; ``code`` is stable, ``line`` counts from 1.
+
+    ``rule``: the message without the line.
+    """
 
     def __init__(self, code: str, message: str, line: int | None = None) -> None:
         self.code = code
+        self.rule = message
         self.line = line
         message += f" (line {line})" if line is not None else ""
         super().__init__(message, [Problem("file", code, message, line=line)])
@@ -299,6 +304,17 @@ class Outranked(PassingFault):
             f"{uri} is of a model that was created later than this one, and its tables are not its own any "
             "more. That model mends them when it gets the event; to have this one score the file, delete "
             "the summary, or run 'python -m handler score'"
+        )
+
+
+class NotComplete(PassingFault):
+    """Parts of a file are not scored yet, or not all by this model."""
+
+    def __init__(self, uri: str, part: int) -> None:
+        self.uri = uri
+        super().__init__(
+            f"{uri} is not complete: part {part} is not there, or is of another plan or model. Score the "
+            "parts of one plan by one model; those that are done are skipped"
         )
 
 

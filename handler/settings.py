@@ -29,7 +29,8 @@ LOG_LEVELS: tuple[LogLevel, ...] = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
 class Settings(NamedTuple):
-    """The settings; sizes in bytes, ``timeout`` in seconds (of Cloud Run; None: unknown)."""
+    """The settings; sizes in bytes, ``timeout`` in seconds (of Cloud Run; None: unknown), ``memory`` in
+    megabytes (of Lambda)."""
 
     model_dir: str = MODEL_DIR
     model_public_key: str | None = None
@@ -42,6 +43,7 @@ class Settings(NamedTuple):
     cors_origins: tuple[str, ...] = ()
     allow_http: bool = False
     timeout: float | None = None
+    memory: int | None = None
     read_timeout: float = READ_TIMEOUT
     platform: Platform = "local"
     function_name: str = ""
@@ -69,6 +71,7 @@ class Settings(NamedTuple):
                 for variable in ("AWS_ALLOW_HTTP", "GOOGLE_ALLOW_HTTP")
             ),
             timeout=_count(environ, "CLOUD_RUN_TIMEOUT_SECONDS", 0) or None,
+            memory=_count(environ, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", 0) or None,
             read_timeout=_count(environ, "READ_TIMEOUT_SECONDS", READ_TIMEOUT),
             platform=platform,
             function_name=environ.get("AWS_LAMBDA_FUNCTION_NAME", ""),

@@ -6,7 +6,7 @@ import glob
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from handler.batch.run import OUTPUTS, SUFFIXES, SUMMARY, is_output
+from handler.batch.naming import OUTPUTS, SUFFIXES, SUMMARY, is_output
 from handler.errors import FunctionError
 from handler.storage.locations import Location
 

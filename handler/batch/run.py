@@ -15,53 +15,80 @@ How repeated, late and simultaneous events come to one right result, with no loc
 
 A run that dies between 3's writes leaves a summary that does not match the outputs; its event comes
 again, and step 2 sees the mismatch. ``docs/batch.md`` says what is tested of this, and how.
+
+A part of a file is written by the same steps: two tables, and its record in the place of the summary.
+Whoever finds the records of all parts joins them by the same steps: ``rejected.csv``, and the summary.
 """
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import json
 import time
 import uuid
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from handler.batch.folding import Folds
-from handler.bundle import Label
-from handler.errors import Changed, Forbidden, InvalidCsv, NoObject, Outranked, SettingError
+from handler import telemetry
+from handler.batch import blocks, parts
+from handler.batch.blocks import Tally
+from handler.batch.naming import (
+    PART_PREDICTIONS,
+    PART_RECORDS,
+    PART_REJECTED,
+    PLAN,
+    PREDICTIONS,
+    REJECTED,
+    SUMMARY,
+    into,
+    is_output,
+)
+from handler.batch.parts import Part
+from handler.errors import (
+    Changed,
+    Forbidden,
+    InvalidBody,
+    InvalidCsv,
+    NoObject,
+    NotComplete,
+    Outranked,
+    PassingFault,
+    SettingError,
+)
 from handler.scoring import outputs
 from handler.scoring.model import Model
-from handler.scoring.table import score_block
 from handler.settings import Settings
 from handler.storage.deadline import Deadline
-from handler.storage.locations import Location, Version
+from handler.storage.locations import Location, Sink, Version
 from handler.storage.storage import Storage
 from handler.tables import formats, writing
-from handler.tables.compression import PACKED, inflated
+from handler.tables.compression import inflated
 from handler.tables.encodings import UTF_8
 from handler.tables.formats import Table
-from handler.tables.rows import Block
 
-PREDICTIONS, REJECTED, SUMMARY = "predictions.csv", "rejected.csv", "summary.json"
-OUTPUTS = (PREDICTIONS, REJECTED, SUMMARY)
-SUFFIXES = tuple(f"{kind}{packed}" for kind in (".csv", ".tsv") for packed in ("", *PACKED))
 REJECT_COLUMNS = ("line", "column", "code", "reason", "row")
 #: Each time that a run starts again, another run has written, or the input has changed.
 ATTEMPTS = 50
+#: Bytes of rejects that are joined: what one function copies in its time. More stay in their parts.
+MOST_JOINED = 4 * 1024**3
+#: The code of a summary that says that the run of a file in parts has failed; such a file is not done.
+RUN_FAILED = "run_failed"
 
 Progress = Callable[[int, int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """The result of a run: ``summary`` as written, or ``skipped``, the reason why none was written."""
+    """The result of a run: ``summary`` as written, or ``skipped``, the reason why none was written.
+
+    Of a part, ``summary`` is its record, and ``complete`` whether the file's summary stands by now.
+    """
 
     summary: Mapping[str, Any] | None = None
     skipped: str | None = None
+    complete: bool | None = None
 
     @property
     def rows(self) -> int:
@@ -78,39 +105,33 @@ class Scored:
 
     def as_json(self) -> dict[str, Any]:
         """The summary, or why there is none."""
-        return dict(self.summary) if self.summary is not None else {"skipped": self.skipped}
+        document = dict(self.summary) if self.summary is not None else {"skipped": self.skipped}
+        return document if self.complete is None else {**document, "complete": self.complete}
 
 
-@dataclass(slots=True)
-class Tally:
-    """What a run has counted so far; ``encoding`` is the file's, as far as it has been read."""
+class Goal(NamedTuple):
+    """What a run makes: tables, and the record that vouches for them, written last.
 
-    read: int = 0
-    scored: int = 0
-    rejects: collections.Counter[str] = field(default_factory=collections.Counter)
-    classes: collections.Counter[str] = field(default_factory=collections.Counter)
-    encoding: str = UTF_8
+    ``tables``: names below ``folder``, in the order in which they are opened. ``fill`` writes them, one
+    sink each, and the members of the record that it knows; it may raise ``InvalidCsv``. ``part``: what the
+    goal is a part of, if it is one.
+    """
 
-    def as_json(self) -> dict[str, Any]:
-        """The counts as ``summary.json`` has them; read = scored + rejected. UTF-8 is not mentioned."""
-        rejected = self.rejects.total()
-        return {
-            "rows": {"read": self.read, "scored": self.scored, "rejected": rejected},
-            "rejects": dict(sorted(self.rejects.items())),
-            "predictions": dict(self.classes),
-            **({} if self.encoding == UTF_8 else {"encoding": self.encoding}),
-        }
+    folder: Location
+    record: str
+    tables: tuple[str, ...]
+    fill: Callable[[Version, list[Sink], dict[str, Any]], None]
+    part: Part | None = None
 
-
-@dataclass(frozen=True, slots=True)
-class WrittenBlock:
-    """A block as lines of both tables; its rows are counted, its rejects by code, the others by class."""
-
-    total: int
-    predictions: bytes
-    rejected: bytes
-    rejects: Mapping[str, int]
-    classes: Mapping[str, int]
+    def is_of(self, record: Mapping[str, Any]) -> bool:
+        """Whether a record is of the same work: of another part's range, or first record, it is not."""
+        if self.part is None:
+            return (record.get("error") or {}).get("code") != RUN_FAILED
+        return (
+            record["part"] == self.part.range
+            and self.part.first in (None, record["first"])
+            and (self.part.encoding is None or record["encoding"] in (None, self.part.encoding))
+        )
 
 
 class Batch:
@@ -134,12 +155,106 @@ class Batch:
         self._deadline = deadline
         self._progress = progress
 
-    def run(self, input: Location, output: Location | None = None) -> Scored:
-        """Score the object at ``input``, as an event asks; ``output`` None means OUTPUT_URI.
+    def run(self, input: Location, output: Location | None = None, part: Part | None = None) -> Scored:
+        """Score the object at ``input``, or a part of it, as an event asks.
+
+        ``output``: the base of outputs; None means OUTPUT_URI.
 
         Raises ``Forbidden`` for an object outside INPUT_URI, and ``PassingFault``. Outputs of
         scoring are skipped, and what a model that was created later has scored.
         """
+        folder = self._folder(input, output)
+        if folder is None:
+            return Scored(skipped="it is an output of scoring")
+        if part is not None:
+            return self._score_part(input, folder, part, defers=True)
+        return self._score(input, self._whole(input, folder), defers=True)
+
+    def score(self, input: Location, folder: Location) -> Scored:
+        """Score the object at ``input`` into ``folder``, as a person asks: a later model's result is
+        replaced. Raises ``PassingFault``."""
+        return self._score(input, self._whole(input, folder), defers=False)
+
+    def score_part(self, input: Location, folder: Location, part: Part, completes: bool = True) -> Scored:
+        """Score a part of the object at ``input`` into ``folder``, as a person asks.
+
+        ``completes``: if it is the last one, join the parts. Raises ``PassingFault``.
+        """
+        return self._score_part(input, folder, part, defers=False, completes=completes)
+
+    def plan(self, input: Location, size: int | None = None, count: int | None = None) -> list[Part]:
+        """The parts of the object at ``input``: ``count``, or of ``size`` bytes each, or else as large
+        as a function of this time and memory scores safely. Raises ``PassingFault``."""
+        version = require(self._storage, input)
+        if count is not None:
+            size = -(-version.size // count)
+        if size is None:
+            size = parts.part_bytes(self._deadline.left(), self._settings.memory)
+        return parts.plan(self._storage, input, version, self._model.schema, size)
+
+    def write_plan(self, input: Location, output: Location | None, size: int | None) -> dict[str, Any]:
+        """Plan the object at ``input``, and write the items that a state machine reads as ``plan.json``.
+
+        There are none where it is done. Returns what the reply to the event says. Raises ``PassingFault``.
+        """
+        folder = self._folder(input, output)
+        planned: list[Part] = []
+        if folder is not None and self._done(input, folder, defers=True) is None:
+            planned = self.plan(input, size)
+        names = {"input": str(input), "output": str(output or self._settings.output_uri)}
+        text = json.dumps([{**names, "part": part.as_json()} for part in planned])
+        target = (folder or Location.parse(names["output"])).child(PLAN)
+        for _ in range(ATTEMPTS):
+            with contextlib.suppress(Changed):
+                seen = self._storage.version(target)
+                self._storage.replace(target, text.encode(), seen)
+                break
+        else:
+            raise Changed(str(target))
+        return {**names, "plan": {"bucket": target.bucket, "key": target.key, "parts": len(planned)}}
+
+    def complete(self, input: Location, output: Location | None = None) -> Scored:
+        """Join the parts of the object at ``input``; ``NotComplete`` is raised while one is missing.
+
+        Skipped where it is done, or the input is gone. Raises ``PassingFault``.
+        """
+        folder = self._folder(input, output)
+        if folder is None:
+            return Scored(skipped="it is an output of scoring")
+        return self.join(input, folder, defers=True)
+
+    def join(self, input: Location, folder: Location, defers: bool = False) -> Scored:
+        """The same into ``folder``, as a person asks; ``defers``: see ``complete``."""
+        first = self._storage.read(folder.child(parts.record_name(0)))
+        part = _part_of(first[0] if first else b"")
+        if part is None:
+            done = self._done(input, folder, defers)
+            if done is None:
+                raise NotComplete(str(folder), 0)
+            return Scored(skipped=done)
+        joined = self._joined(input, folder, part.of, defers)
+        if isinstance(joined, int):
+            raise NotComplete(str(folder), joined)
+        return joined
+
+    def fail(self, input: Location, output: Location | None, cause: str) -> Scored:
+        """Write a summary that says that the run of the object at ``input`` failed, unless it is done."""
+        folder = self._folder(input, output)
+        if folder is None:
+            return Scored(skipped="it is an output of scoring")
+
+        def fill(_version: Version, _sinks: list[Sink], record: dict[str, Any]) -> None:
+            message = (
+                f"the run of this file in parts has failed ({cause}): see the run of the state machine, "
+                "mend the cause, and start it again; parts that are done are skipped"
+            )
+            record |= {**Tally().as_json(), "outputs": None}
+            record["error"] = {"code": RUN_FAILED, "message": message, "line": None}
+
+        return self._score(input, Goal(folder, SUMMARY, (), fill), defers=True)
+
+    def _folder(self, input: Location, output: Location | None) -> Location | None:
+        """Where the outputs of an event's input go; None where it is itself an output of scoring."""
         prefixes = [Location.parse(uri) for uri in self._settings.input_uri]
         if prefixes and not any(input.is_under(prefix) for prefix in prefixes):
             raise Forbidden(f"{input} is not under INPUT_URI")
@@ -147,30 +262,41 @@ class Batch:
             raise SettingError("OUTPUT_URI", "must say where predictions go, such as s3://bucket/scored")
         output = output or Location.parse(str(self._settings.output_uri))
         if is_output(input, output):
-            return Scored(skipped="it is an output of scoring")
-        return self._score(input, into(input, output, self._settings.input_uri), defers=True)
+            return None
+        return into(input, output, self._settings.input_uri)
 
-    def score(self, input: Location, folder: Location) -> Scored:
-        """Score the object at ``input`` into ``folder``, as a person asks: a later model's result is
-        replaced. Raises ``PassingFault``."""
-        return self._score(input, folder, defers=False)
+    def _done(self, input: Location, folder: Location, defers: bool) -> str | None:
+        """Why the file need not be scored, in words; None if it must be."""
+        version = self._storage.version(input)
+        if version is None:
+            return "it is not there any more"
+        seen = self._storage.read(folder.child(SUMMARY))
+        scorer = seen and self._scorer(seen[0], input, version, self._whole(input, folder), defers)
+        return f"{scorer} has scored it already" if scorer else None
 
-    def _score(self, input: Location, folder: Location, defers: bool) -> Scored:
+    def _score(self, input: Location, goal: Goal, defers: bool) -> Scored:
         for _ in range(ATTEMPTS - 1):
             with contextlib.suppress(Changed):
-                return self._attempt(input, folder, defers)
-        return self._attempt(input, folder, defers)
+                return self._attempt(input, goal, defers)
+        return self._attempt(input, goal, defers)
 
-    def _attempt(self, input: Location, folder: Location, defers: bool) -> Scored:
+    def _attempt(self, input: Location, goal: Goal, defers: bool) -> Scored:
         start = time.monotonic()
         run = uuid.uuid4().hex
         version = self._storage.version(input)
         if version is None:
             return Scored(skipped="it is not there any more")
-        seen = self._storage.read(folder.child(SUMMARY))
-        if seen is not None and (scorer := self._is_done(seen[0], input, version, folder, defers)):
+        target = goal.folder.child(goal.record)
+        seen = self._storage.read(target)
+        if goal.part is not None and goal.part.etag != version.etag:
+            # A late part; it may have written over one of the version that is there now.
+            standing = _part_of(seen[0] if seen else b"")
+            if standing is None or standing.etag != version.etag:
+                return Scored(skipped="it has changed since it was planned")
+            goal = self._part(input, goal.folder, standing)
+        if seen is not None and (scorer := self._scorer(seen[0], input, version, goal, defers)):
             return Scored(skipped=f"{scorer} has scored it already")
-        summary: dict[str, Any] = {
+        record: dict[str, Any] = {
             "input": {
                 "uri": str(input),
                 "etag": version.etag,
@@ -178,33 +304,37 @@ class Batch:
                 "size": version.size,
             },
             "model": {**self._model.manifest.identity, "created": self._model.manifest.created},
-            # No two summaries are alike, so that an etag made of the content tells one from another.
+            # No two records are alike, so that an etag made of the content tells one from another.
             "run": run,
         }
         old = seen[1] if seen else None
         try:
-            summary |= self._write_outputs(input, version, folder, old, run)
+            self._write_tables(version, goal, old, run, record)
         except InvalidCsv as fault:
             error = {"code": fault.code, "message": str(fault), "line": fault.line}
-            summary |= {**Tally().as_json(), "outputs": None, "error": error}
-        summary["seconds"] = round(time.monotonic() - start, 3)
-        text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
-        self._storage.replace(folder.child(SUMMARY), text.encode(), old)
+            if goal.part is not None:
+                error["rule"] = fault.rule
+            record |= {**Tally().as_json(), "outputs": None, "error": error}
+        record["seconds"] = round(record.get("seconds", 0) + time.monotonic() - start, 3)
+        text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+        self._storage.replace(target, text.encode(), old)
         if _identity(self._storage.version(input)) != version.identity:
             raise Changed(str(input))
-        return Scored(summary)
+        if goal.part is None:
+            self._tidy(goal.folder, seen[0] if seen else b"", record)
+        return Scored(record)
 
-    def _is_done(
-        self, summary: bytes, input: Location, version: Version, folder: Location, defers: bool
+    def _scorer(
+        self, record: bytes, input: Location, version: Version, goal: Goal, defers: bool
     ) -> str | None:
-        """Which model has scored this version already, in words; None if it must be scored.
+        """Which model has reached the goal for this version already, in words; None if it must be scored.
 
-        Raises ``Outranked`` where a later model has, and the outputs are no longer that run's.
+        Raises ``Outranked`` where a later model has, and the tables are no longer that run's.
         """
         manifest = self._model.manifest
         try:
-            document = json.loads(summary)
-            scored, model, outputs = document["input"], document["model"], document["outputs"]
+            document = json.loads(record)
+            scored, model, tables = document["input"], document["model"], document["outputs"]
             if (scored["uri"], scored["etag"], scored["generation"]) != (
                 str(input),
                 version.etag,
@@ -215,150 +345,308 @@ class Batch:
             own = _rank(manifest.created, manifest.version)
             if not same and not (defers and _rank(model.get("created"), model["version"]) > own):
                 return None
-            # Equal bytes may have equal etags, so the run is compared too. Where another run has written
-            # the same bytes, it may have written over a third's, which is about to name its own in a
-            # summary: that is refused only if a new summary stands by then.
-            runs = (document.get("run"), None)
-            whole = outputs is None or all(
-                (present := self._storage.version(folder.child(name))) is not None
-                and present.etag == outputs[name]
-                and (present.run in runs or "run" not in document)
-                for name in (PREDICTIONS, REJECTED)
-            )
+            if same and not goal.is_of(document):
+                return None
+            whole = tables is None or self._stand(goal.folder, tables, document)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            return None  # it is not a summary of ours: scoring writes one
+            return None  # it is not a record of ours: scoring writes one
         if whole:
             return "this model version" if same else "a model that was created later"
         if same:
             return None
-        raise Outranked(str(folder.child(SUMMARY)))
+        raise Outranked(str(goal.folder.child(goal.record)))
 
-    def _write_outputs(
-        self, input: Location, version: Version, folder: Location, old: Version | None, run: str
-    ) -> dict[str, Any]:
-        """Score the version into the two tables; returns the counts and the tables' etags."""
-        tally = Tally()
-        storage = self._storage
-        with (
-            storage.writer(folder.child(REJECTED), run) as rejected,
-            storage.writer(folder.child(PREDICTIONS), run) as predictions,
-        ):
-            rejected.write(writing.lines(REJECT_COLUMNS))
-            with contextlib.closing(self._tables(input, version, tally)) as tables:
-                for text, rejects in tables:
-                    predictions.write(text)
-                    rejected.write(rejects)
+    def _stand(self, folder: Location, tables: Mapping[str, str], document: Mapping[str, Any]) -> bool:
+        """Whether the tables are those that a record names, as its run has written them."""
+        if document.get("parts") is not None:  # by a list, as there may be thousands
+            listed = self._listed(folder)
+            return all(name in listed and listed[name].etag == etag for name, etag in tables.items())
+        # Equal bytes may have equal etags, so the run is compared too. Where another run has written
+        # the same bytes, it may have written over a third's, which is about to name its own in a
+        # summary: that is refused only if a new summary stands by then.
+        runs = (document.get("run"), None)
+        return all(
+            (present := self._storage.version(folder.child(name))) is not None
+            and present.etag == etag
+            and (present.run in runs or "run" not in document)
+            for name, etag in tables.items()
+        )
+
+    def _write_tables(
+        self, version: Version, goal: Goal, old: Version | None, run: str, record: dict[str, Any]
+    ) -> None:
+        """Fill the goal's tables, and add their etags to the record."""
+        storage, folder = self._storage, goal.folder
+        with contextlib.ExitStack() as stack:
+            sinks = [stack.enter_context(storage.writer(folder.child(name), run)) for name in goal.tables]
+            goal.fill(version, sinks, record)
             # All is sent and nothing yet visible: a run that has lost already ends without a trace.
-            present = storage.read(folder.child(SUMMARY))
+            present = storage.read(folder.child(goal.record))
             if _identity(present[1] if present else None) != _identity(old):
                 raise Changed(str(folder))
         etags = {}
-        for name in (PREDICTIONS, REJECTED):
+        for name in reversed(goal.tables):
             written = storage.version(folder.child(name))
             if written is None or written.run not in (run, None):
                 raise Changed(str(folder.child(name)))
             etags[name] = written.etag
-        return {**tally.as_json(), "outputs": etags}
+        if "outputs" not in record:
+            record["outputs"] = etags
+        else:
+            record["outputs"] |= etags
 
-    def _tables(
-        self, input: Location, version: Version, tally: Tally
-    ) -> Generator[tuple[bytes, bytes], None, None]:
-        """The lines of ``predictions.csv``, header first, and of ``rejected.csv``, block by block."""
-        done = 0
+    def _whole(self, input: Location, folder: Location) -> Goal:
+        """A file in one piece."""
 
-        def counted() -> Iterator[bytes]:
-            nonlocal done
-            for chunk in self._storage.stream(input, version):
-                done += len(chunk)
-                yield chunk
+        def fill(version: Version, sinks: list[Sink], record: dict[str, Any]) -> None:
+            done = _Count()
+            # Many packed bytes may hold nothing, and few very much: the time is checked on both sides.
+            chunks = done.counted(self._storage.stream(input, version))
+            chunks = self._in_time(inflated(self._in_time(chunks, input)), input)
+            table = formats.opened(chunks, self._model.schema, self._settings.block_bytes)
+            record |= self._pour(table, input, sinks, done).as_json()
 
-        # Many packed bytes may hold nothing, and few very much: the time is checked on both sides.
-        chunks = self._in_time(inflated(self._in_time(counted(), input)), input)
-        table = formats.opened(chunks, self._model.schema, self._settings.block_bytes)
-        yield writing.head(table.layout, outputs.names(self._model.manifest)), b""
-        for block in self._in_order(table, input):
-            tally.read += block.total
-            tally.scored += block.total - sum(block.rejects.values())
-            tally.rejects.update(block.rejects)
-            tally.classes.update(block.classes)
-            tally.encoding = table.text.encoding
-            self._progress(done, tally.read, tally.rejects.total())
-            yield block.predictions, block.rejected
+        return Goal(folder, SUMMARY, (REJECTED, PREDICTIONS), fill)
 
-    def _in_time(self, chunks: Iterator[bytes], input: Location) -> Iterator[bytes]:
+    def _part(self, input: Location, folder: Location, part: Part) -> Goal:
+        """A part of a file."""
+
+        def fill(version: Version, sinks: list[Sink], record: dict[str, Any]) -> None:
+            record |= {"part": part.range, "first": part.first, "next": None, "encoding": part.encoding}
+            if part.first is not None or part.encoding is not None:
+                record["replanned"] = True
+            done = _Count()
+
+            def chunks(start: int, soon: int) -> Iterator[bytes]:
+                chunks = done.counted(parts.since(self._storage, input, version, start, soon))
+                return self._in_time(chunks, input)
+
+            size = self._settings.block_bytes
+            head = parts.head(self._storage, input, version, self._model.schema, size)
+            if head.whole is not None:
+                record["whole"] = head.whole
+                owns = part.index == 0
+                table = (
+                    head.table
+                    if not owns
+                    else formats.opened(
+                        self._in_time(inflated(chunks(0, version.size)), input), self._model.schema, size
+                    )
+                )
+                table = table if owns else table._replace(blocks=iter(()))
+                record["first"] = 0 if owns else version.size
+                record |= self._pour(table, input, sinks, done).as_json()
+                record |= {"next": version.size, "lines": 0, "encoding": None}
+                if owns:
+                    record["encoding"] = None if table.text.encoding == UTF_8 else table.text.encoding
+                return
+            opened = parts.opened_part(part, head, size, version.size, chunks)
+            record["first"] = opened.first
+            text = opened.table.text
+            try:
+                tally = self._pour(opened.table, input, sinks, done)
+            finally:
+                record["encoding"] = text.encoding if text.known else None
+            record |= {**tally.as_json(), "encoding": record["encoding"]}
+            record |= {"next": opened.owned.next, "lines": opened.owned.line - 1}
+
+        return Goal(folder, parts.record_name(part.index), (part.rejected, part.predictions), fill, part)
+
+    def _pour(self, table: Table, input: Location, sinks: list[Sink], done: _Count) -> Tally:
+        """Score a table into the sinks of rejects and predictions, headers first; returns the counts."""
+        rejected, predictions = sinks
+        tally = Tally()
+        rejected.write(writing.lines(REJECT_COLUMNS))
+        predictions.write(writing.head(table.layout, outputs.names(self._model.manifest)))
+        written = blocks.written(table, self._model, self._settings.workers, self._deadline, input)
+        with contextlib.closing(written):
+            for block in written:
+                tally.add(block.total, block.rejects, block.classes, self._model.manifest.classes)
+                tally.encoding = table.text.encoding
+                self._progress(done.bytes, tally.read, tally.rejects.total())
+                predictions.write(block.predictions)
+                rejected.write(block.rejected)
+        return tally
+
+    def _score_part(
+        self, input: Location, folder: Location, part: Part, defers: bool, completes: bool = True
+    ) -> Scored:
+        scored = self._score(input, self._part(input, folder, part), defers)
+        if not completes:
+            return scored
+        joined = self._joined(input, folder, part.of, defers, near=(part.index + 1) % part.of)
+        return Scored(scored.summary, scored.skipped, complete=not isinstance(joined, int))
+
+    def _joined(
+        self, input: Location, folder: Location, of: int, defers: bool, near: int = 0
+    ) -> Scored | int:
+        """Join the parts; where one is missing, its index. ``near``: see ``parts.gathered``."""
+        for _ in range(ATTEMPTS):
+            with contextlib.suppress(Changed):
+                version = self._storage.version(input)
+                if version is None:
+                    return Scored(skipped="it is not there any more")
+                records = parts.gathered(folder, near, of, self._document, self._fits(input, version))
+                if isinstance(records, int):
+                    return records
+                if (gap := parts.gap(records, version.size)) is not None:
+                    return gap
+                if (done := self._done(input, folder, defers)) is not None:
+                    return Scored(skipped=done)
+                present = self._listed(folder)
+                fault = self._mended(input, folder, records, present)
+                return self._attempt(input, self._join(folder, records, fault, present), defers)
+        raise Changed(str(folder))
+
+    def _fits(self, input: Location, version: Version) -> Callable[[int, Any], bool]:
+        """Whether a record is that of a part with this index, of this version by this model."""
+        wanted = (str(input), version.etag, version.generation, self._model.manifest.version)
+
+        def fits(index: int, document: Any) -> bool:
+            try:
+                scored, part = document["input"], document["part"]
+                made = (scored["uri"], scored["etag"], scored["generation"], document["model"]["version"])
+                return made == wanted and part["index"] == index
+            except (KeyError, TypeError):
+                return False
+
+        return fits
+
+    def _mended(
+        self, input: Location, folder: Location, records: list[Any], present: dict[str, Version]
+    ) -> InvalidCsv | None:
+        """Score again what does not fit together, and update ``records`` and ``present``.
+
+        Returns the fault for which the file is refused, or None. Each part that is mended stays so: where a
+        run has no time for the next one, the run after it goes on.
+        """
+
+        def again(part: Part) -> None:
+            if self._score(input, self._part(input, folder, part), defers=False).summary is None:
+                raise Changed(str(input))
+            records[part.index] = self._document(folder.child(parts.record_name(part.index)))
+            for name in records[part.index]["outputs"] or ():
+                present[name] = require(self._storage, folder.child(name))
+
+        for record in list(records):
+            tables = record["outputs"] or {}
+            if any(name not in present or present[name].etag != etag for name, etag in tables.items()):
+                again(Part.parse(record["part"]))
+        while isinstance(wrong := parts.chained(records), Part):
+            again(wrong)
+        return wrong
+
+    def _join(
+        self, folder: Location, records: list[Any], fault: InvalidCsv | None, present: dict[str, Version]
+    ) -> Goal:
+        """The rejects with the file's own lines, and the summary."""
+        size = sum(
+            version.size for name, version in present.items() if name.startswith(f"{PART_REJECTED}/")
+        )
+        whole = size <= MOST_JOINED
+
+        def fill(_version: Version, sinks: list[Sink], summary: dict[str, Any]) -> None:
+            if fault is not None:
+                raise fault
+            tally, lines = Tally(), 0
+            tables: dict[str, str] = {}
+            listed: list[dict[str, Any]] = []
+            for sink in sinks:
+                sink.write(writing.lines(REJECT_COLUMNS))
+            for record in records:
+                rows, name = record["rows"], Part.parse(record["part"]).rejected
+                tally.add(
+                    rows["read"], record["rejects"], record["predictions"], self._model.manifest.classes
+                )
+                tally.encoding = record["encoding"] or tally.encoding
+                if rows["rejected"]:
+                    for sink in sinks:
+                        chunks = self._storage.stream(folder.child(name), present[name])
+                        for text in parts.renumbered(self._in_time(chunks, folder), lines):
+                            sink.write(text)
+                tables |= {
+                    each: etag for each, etag in record["outputs"].items() if not whole or each != name
+                }
+                part = record["part"]
+                listed.append(
+                    {
+                        **{member: part[member] for member in ("index", "start", "end")},
+                        "lines_before": lines,
+                        "rows": rows,
+                        "seconds": record["seconds"],
+                        **({"replanned": True} if record.get("replanned") else {}),
+                    }
+                )
+                lines += record["lines"]
+            why = next((record["whole"] for record in records if record.get("whole")), None)
+            replanned = any(record.get("replanned") for record in records)
+            summary |= {**tally.as_json(), "outputs": tables}
+            summary["split"] = "whole" if why else "replanned" if replanned else "planned"
+            if why:
+                summary["whole"] = why
+            summary["parts"] = listed
+            summary["seconds"] = sum(record["seconds"] for record in records)
+
+        return Goal(folder, SUMMARY, (REJECTED,) if whole and fault is None else (), fill)
+
+    def _document(self, location: Location) -> Any:
+        """A JSON object of ours; None where there is none."""
+        seen = self._storage.read(location)
+        try:
+            return json.loads(seen[0]) if seen else None
+        except (ValueError, RecursionError):
+            return None
+
+    def _listed(self, folder: Location) -> dict[str, Version]:
+        """The tables that stand below a file's folder, by their names."""
+        present = {}
+        for name in (PART_PREDICTIONS, PART_REJECTED):
+            for location, version in self._storage.list(folder.child(name)):
+                present[_below(folder, location)] = version
+        joined = self._storage.version(folder.child(REJECTED))
+        return {**present, **({REJECTED: joined} if joined else {})}
+
+    def _tidy(self, folder: Location, old: bytes, record: Mapping[str, Any]) -> None:
+        """Delete what a run before this one has left, where the file was in other parts then, or in one."""
+        if record.get("error"):
+            return
+        try:
+            before = json.loads(old)["outputs"] or {}
+        except (ValueError, KeyError, TypeError):
+            before = {}
+        kept = {*record["outputs"], *(parts.record_name(each["index"]) for each in record.get("parts", ()))}
+        kept |= {Part(each["index"], 0, 0, 0, "").rejected for each in record.get("parts", ())}
+        try:
+            gone = [name for name in (PREDICTIONS, REJECTED) if name in before and name not in kept]
+            if "parts" in record or any("/" in name for name in before):
+                for name in (PART_PREDICTIONS, PART_REJECTED, PART_RECORDS):
+                    prefix = folder.key.rstrip("/") + "/"
+                    names = (
+                        each.key.removeprefix(prefix) for each, _ in self._storage.list(folder.child(name))
+                    )
+                    gone += [each for each in names if each not in kept]
+            for name in gone:
+                self._storage.delete(folder.child(name))
+        except PassingFault as fault:  # the result stands, and its summary names what belongs to it
+            telemetry.event("WARNING", "what an earlier run has left was not deleted", problem=str(fault))
+
+    def _in_time(self, chunks: Iterable[bytes], location: Location) -> Iterator[bytes]:
         """The chunks, as long as there is time for the next."""
         for chunk in chunks:
-            self._deadline.check(input)
+            self._deadline.check(location)
             yield chunk
 
-    def _in_order(self, table: Table, input: Location) -> Iterator[WrittenBlock]:
-        """Score blocks on all workers, and give them in their order.
 
-        At most one block more than there are workers is under way, so memory stays bounded.
-        """
-        workers = self._settings.workers
-        pool = ThreadPoolExecutor(workers, thread_name_prefix="block")
-        folds = Folds(self._model, table.layout)
-        under_way: collections.deque[Future[WrittenBlock]] = collections.deque()
-        try:
-            for block in table.blocks:
-                under_way.append(pool.submit(self._written, block, table, folds))
-                if len(under_way) > workers:
-                    yield self._deadline.result(under_way.popleft(), input)
-            while under_way:
-                yield self._deadline.result(under_way.popleft(), input)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)  # a run that gives up has no time to wait
+class _Count:
+    """How many bytes of the input have come."""
 
-    def _written(self, block: Block, table: Table, folds: Folds) -> WrittenBlock:
-        """Read, score and write one block."""
-        model = self._model
-        folded = folds.fold(block)
-        if folded is not None:
-            classes = {str(model.manifest.classes[index]): count for index, count in folded.classes}
-            total, rejects, text = folded.total, folded.rejects, folded.text
-        else:
-            rows, scores = score_block(model, block, table)
-            total, rejects, text, classes = rows.total, rows.rejects, b"", {}
-            if total > len(rejects):
-                text = table.format.write(rows, table.layout, outputs.columns(model.manifest, scores))
-                classes = _by_class(scores.values, model.manifest.classes)
-        rejected = writing.lines(*(reject.cells for reject in rejects))
-        return WrittenBlock(
-            total, text, rejected, collections.Counter(reject.code for reject in rejects), classes
-        )
+    def __init__(self) -> None:
+        self.bytes = 0
 
-
-def is_output(input: Location, output: Location) -> bool:
-    """Whether an object was written by scoring: it lies under ``output``, or is named as outputs are.
-
-    A whole bucket, without a prefix, may hold inputs too: there only the name decides.
-    """
-    folder = input.key.rpartition("/")[0].lower()
-    named = input.name == SUMMARY or (input.name in OUTPUTS and folder.endswith(SUFFIXES))
-    return named or (output.key.strip("/") != "" and input.is_under(output))
-
-
-def beside(input: Location) -> Location:
-    """Where ``python -m handler score`` writes without ``--output``: ``scored/NAME/`` beside the input."""
-    folder, _, name = input.key.rpartition("/")
-    return Location(input.scheme, input.bucket, folder).child("scored", name)
-
-
-def into(input: Location, output: Location, inputs: Sequence[str]) -> Location:
-    """The folder of an input's outputs: its whole key under ``output``; a local one's file name.
-
-    Where ``inputs`` (INPUT_URI) are in more than one bucket, the bucket's name stands before the key, and
-    the scheme before that where an S3 and a GCS bucket have one name. So no two inputs share a folder,
-    as a bucket's name never has a slash.
-    """
-    if input.scheme == "file":
-        return output.child(input.name)
-    buckets = {(prefix.scheme, prefix.bucket) for prefix in map(Location.parse, inputs)}
-    if len(buckets) == 1 or not buckets:
-        return output.child(input.key)
-    alike = len({bucket for _, bucket in buckets}) < len(buckets)
-    return output.child(*([input.scheme] if alike else []), input.bucket, input.key)
+    def counted(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            self.bytes += len(chunk)
+            yield chunk
 
 
 def require(storage: Storage, input: Location) -> Version:
@@ -369,14 +657,20 @@ def require(storage: Storage, input: Location) -> Version:
     return version
 
 
-def _by_class(values: Any, classes: tuple[Label, ...]) -> dict[str, int]:
-    """The number of rows by predicted class; empty for a regression."""
-    if not classes:
-        return {}
-    import numpy as np
+def _below(folder: Location, location: Location) -> str:
+    """The name of an object below a folder."""
+    return location.key.removeprefix(folder.key.rstrip("/") + "/")
 
-    counts = np.bincount(values, minlength=len(classes)).tolist()
-    return {str(label): count for label, count in zip(classes, counts, strict=True)}
+
+def _part_of(record: bytes) -> Part | None:
+    """The part that a record is of; None if it is not a part's record."""
+    try:
+        document = json.loads(record)
+        part = Part.parse(document["part"])
+        known = (document["first"], document["encoding"]) if document.get("replanned") else (None, None)
+        return replace(part, first=known[0], encoding=known[1])
+    except (ValueError, KeyError, TypeError, RecursionError, InvalidBody):
+        return None
 
 
 def _rank(created: object, version: str) -> tuple[datetime, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from handler.errors import InvalidBody, UnknownEvent
+from handler.errors import LONGEST_NAME, InvalidBody, UnknownEvent
 from handler.events.http import (
     Alb,
     AlbMultiValue,
@@ -19,7 +19,17 @@ from handler.events.http import (
     PlainHttp,
     VpcLattice,
 )
-from handler.events.jobs import Envelope, Event, Job, Outcome, Predict, ScoreObject, keys
+from handler.events.jobs import (
+    Envelope,
+    Event,
+    Job,
+    JoinParts,
+    Outcome,
+    PlanObject,
+    Predict,
+    ScoreObject,
+    keys,
+)
 from handler.schema import Schema
 from handler.settings import Settings
 from handler.web.messages import Request
@@ -52,14 +62,27 @@ class Direct:
 
 
 class DirectBatch:
-    """A direct invoke that names an object: ``{"input": "s3://...", "output": "s3://..."}``."""
+    """A direct invoke that names an object: ``{"input": "s3://...", "output": "s3://..."}``.
+
+    A member more asks for a step of a file in parts, as a state machine does: ``plan`` (its parts),
+    ``part`` (score one), ``complete`` (join them), ``failed`` (what stopped it, as Step Functions says).
+
+    https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html
+    """
+
+    STEPS = frozenset(("plan", "part", "complete", "failed"))
 
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
 
     def matches(self, event: Event) -> bool:
-        members = keys(event)
-        return "input" in members and members.keys() <= {"input", "output"} and "input" not in self._schema
+        names = keys(event).keys()
+        return (
+            "input" in names
+            and "input" not in self._schema
+            and names <= {"input", "output", *self.STEPS}
+            and len(names & self.STEPS) <= 1
+        )
 
     def jobs(self, event: Mapping[str, Any]) -> Iterable[Job]:
         input, output = _remote(event["input"]), event.get("output")
@@ -68,7 +91,17 @@ class DirectBatch:
             raise InvalidBody(
                 "'input' must name an object, by a key without //, ., .. and control characters"
             )
-        return [ScoreObject(input, folder)]
+        if "plan" in event:
+            return [PlanObject(input, folder, _part_bytes(event["plan"]))]
+        if "complete" in event:
+            return [JoinParts(input, folder)]
+        if "failed" in event:
+            return [JoinParts(input, folder, _cause(event["failed"]))]
+        if event.get("part") is None:
+            return [ScoreObject(input, folder)]
+        from handler.batch.parts import Part
+
+        return [ScoreObject(input, folder, part=Part.parse(event["part"]))]
 
     def reply(self, outcomes: Sequence[Outcome]) -> Any:
         """The summary only; raises the error, so that the caller sees a function error."""
@@ -106,6 +139,22 @@ def envelope_of(event: object, known: Iterable[Envelope]) -> Envelope:
         if envelope.matches(event):
             return envelope
     raise UnknownEvent(sorted(str(key)[:100] for key in keys(event)))
+
+
+def _part_bytes(plan: object) -> int | None:
+    """The bytes of a part that a plan is asked for; None where it leaves them to the function."""
+    size = plan.get("part_bytes") if isinstance(plan, Mapping) and plan.keys() <= {"part_bytes"} else plan
+    if size is not None and not (type(size) is int and 0 < size < 1 << 63):
+        raise InvalidBody(
+            "'plan' must be an object, with 'part_bytes', a whole number of 1 or more, or none"
+        )
+    return size
+
+
+def _cause(failed: object) -> str:
+    """What stopped a run, in a word: the error's name as Step Functions gives it, never its whole cause."""
+    name = failed.get("Error") if isinstance(failed, Mapping) else None
+    return name[:LONGEST_NAME] if isinstance(name, str) and name else "an unknown error"
 
 
 def _bare(outcomes: Sequence[Outcome]) -> Any:

@@ -9,6 +9,7 @@ from handler.errors import FunctionError, RequestError, UnknownEvent
 from handler.web.messages import Request
 
 if TYPE_CHECKING:
+    from handler.batch.parts import Part
     from handler.storage.locations import Location
 
 Event = Mapping[str, Any] | Request
@@ -21,13 +22,32 @@ class Predict(NamedTuple):
 
 
 class ScoreObject(NamedTuple):
-    """Score the object at ``input``; ``output`` None means the deployment's OUTPUT_URI.
+    """Score the object at ``input``, or a part of it; ``output`` None means the deployment's OUTPUT_URI.
 
     ``id`` is the envelope's name for what it carried the job in, where it replies one by one.
     """
 
     input: Location
     output: Location | None = None
+    id: str = ""
+    part: Part | None = None
+
+
+class PlanObject(NamedTuple):
+    """Write the plan of the parts of an object, of ``size`` bytes each (None: what the function can do)."""
+
+    input: Location
+    output: Location | None = None
+    size: int | None = None
+    id: str = ""
+
+
+class JoinParts(NamedTuple):
+    """Join the parts of an object, which all are scored; or say that their run ``failed``, and why."""
+
+    input: Location
+    output: Location | None = None
+    failed: str | None = None
     id: str = ""
 
 
@@ -45,7 +65,7 @@ class Undecodable(NamedTuple):
     id: str = ""
 
 
-Job = Request | Predict | ScoreObject | Acknowledge | Undecodable
+Job = Request | Predict | ScoreObject | PlanObject | JoinParts | Acknowledge | Undecodable
 
 
 class Outcome(NamedTuple):

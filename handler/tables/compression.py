@@ -21,6 +21,11 @@ BZIP2 = b"BZh"
 XZ = b"\xfd7zXZ\x00"
 
 
+def is_packed(start: bytes) -> bool:
+    """Whether a file that starts with these bytes is packed."""
+    return start.startswith((GZIP, ZSTD, BZIP2, XZ))
+
+
 def inflated(chunks: Iterator[bytes]) -> Iterator[bytes]:
     """The chunks, unpacked if they are packed: any number of gzip members, zstd frames, or streams.
 
@@ -31,22 +36,22 @@ def inflated(chunks: Iterator[bytes]) -> Iterator[bytes]:
     if first.startswith(GZIP):
         import gzip
 
-        return _unpacked(gzip.GzipFile(fileobj=io.BufferedReader(_Stream(whole))), "gzip")
+        return _unpacked(gzip.GzipFile(fileobj=io.BufferedReader(Stream(whole))), "gzip")
     if first.startswith(ZSTD):
-        return _unpacked(_zstd(io.BufferedReader(_Stream(whole))), "zstd")
+        return _unpacked(_zstd(io.BufferedReader(Stream(whole))), "zstd")
     if first.startswith(BZIP2):
         import bz2
 
-        return _unpacked(bz2.BZ2File(io.BufferedReader(_Stream(whole))), "bzip2")
+        return _unpacked(bz2.BZ2File(io.BufferedReader(Stream(whole))), "bzip2")
     if first.startswith(XZ):
         import lzma
 
-        return _unpacked(lzma.LZMAFile(io.BufferedReader(_Stream(whole))), "xz")
+        return _unpacked(lzma.LZMAFile(io.BufferedReader(Stream(whole))), "xz")
     return whole
 
 
-class _Stream(io.RawIOBase):
-    """Chunks as a readable stream."""
+class Stream(io.RawIOBase):
+    """Chunks as a readable stream of bytes."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks

@@ -48,22 +48,47 @@ LONGEST_CHARACTER = 4
 
 
 class Utf8:
-    """A stream of bytes, re-coded as it is read; ``encoding`` is what it came in, as far as it is known."""
+    """A stream of bytes, re-coded as it is read; ``encoding`` is what it came in.
 
-    def __init__(self, chunks: Iterable[bytes]) -> None:
-        self.encoding = UTF_8
+    ``known``: whether that is decided; so far all bytes were ASCII. Both may be given where the stream does
+    not start at the file's start: ``inside``.
+    """
+
+    def __init__(self, chunks: Iterable[bytes], inside: bool = False, encoding: str | None = None) -> None:
+        self.encoding = encoding or UTF_8
+        self.known = encoding is not None
+        self._inside = inside
         self._chunks = iter(chunks)
 
     def __iter__(self) -> Iterator[bytes]:
         """The stream in UTF-8, for once; raises ``InvalidCsv`` for a file that is known not to be text."""
+        if self.known:
+            yield from self._chunks if self.encoding == UTF_8 else self._as_windows(b"")
+            return
+        if self._inside:
+            yield from self._decided(next(self._chunks, b""))
+            return
         start = self._at_least(b"", LONGEST_SIGNATURE)
         what = next((what for signature, what in SIGNATURES.items() if start.startswith(signature)), None)
         if what is not None:
             raise InvalidCsv("not_a_csv", f"the file {what}")
         if start.startswith(MARKS):
-            self.encoding = UTF_16
+            self.encoding, self.known = UTF_16, True
             yield from _recoded(start, self._chunks, "utf-16", "surrogatepass")
             return
+        yield from self._decided(start)
+
+    def length(self, data: bytes) -> int:
+        """The bytes that ``data``, a piece of the stream that came out, had when they went in.
+
+        Not for UTF-16.
+        """
+        if self.encoding != WINDOWS_1252 or data.isascii():
+            return len(data)
+        return len(data.decode("utf-8", "surrogateescape"))
+
+    def _decided(self, start: bytes) -> Iterator[bytes]:
+        """What starts with these bytes, in UTF-8: its first character that is not ASCII decides."""
         while start.isascii():
             yield start
             if (chunk := next(self._chunks, None)) is None:
@@ -72,12 +97,16 @@ class Utf8:
         first = NOT_ASCII.search(start)
         assert first is not None
         start = self._at_least(start, first.start() + LONGEST_CHARACTER)
+        self.known = True
         if _is_utf8(start[first.start() : first.start() + LONGEST_CHARACTER]):
             yield start
             yield from self._chunks
         else:
             self.encoding = WINDOWS_1252
-            yield from _recoded(start, self._chunks, "cp1252", "surrogateescape")
+            yield from self._as_windows(start)
+
+    def _as_windows(self, start: bytes) -> Iterator[bytes]:
+        return _recoded(start, self._chunks, "cp1252", "surrogateescape")
 
     def _at_least(self, start: bytes, length: int) -> bytes:
         """``start`` with what follows, until that many bytes are there or the stream ends."""

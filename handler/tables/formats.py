@@ -24,10 +24,13 @@ class Format(Protocol):
         """Whether a file that begins with these bytes is of this format."""
         ...
 
-    def open(self, chunks: Iterable[bytes], schema: Schema, size: int) -> tuple[Layout, Iterator[Block]]:
-        """Read the header; the rest comes in blocks of whole records, each of about ``size`` bytes.
+    def open(
+        self, chunks: Iterable[bytes], schema: Schema, size: int
+    ) -> tuple[Layout, bytes, Iterator[Block]]:
+        """Read the header, and give it as it stands too, with what is before it.
 
-        Both may raise ``InvalidCsv``.
+        The rest comes in blocks of whole records, each of about ``size`` bytes. Both may raise
+        ``InvalidCsv``.
         """
         ...
 
@@ -49,9 +52,24 @@ class Csv:
     def claims(self, head: bytes) -> bool:  # noqa: ARG002
         return True
 
-    def open(self, chunks: Iterable[bytes], schema: Schema, size: int) -> tuple[Layout, Iterator[Block]]:
-        layout, rest, line = header(chunks, schema)
-        return layout, records.blocks(rest, layout.delimiter, line, size)
+    def open(
+        self, chunks: Iterable[bytes], schema: Schema, size: int
+    ) -> tuple[Layout, bytes, Iterator[Block]]:
+        seen: list[bytes] = []
+        is_read = False
+
+        def noted() -> Iterator[bytes]:
+            for chunk in chunks:
+                if not is_read:
+                    seen.append(chunk)
+                yield chunk
+
+        layout, rest, line = header(noted(), schema)
+        after = next(rest, b"")
+        is_read, read = True, b"".join(seen)
+        seen.clear()
+        blocks = records.blocks(itertools.chain([after], rest), layout.delimiter, line, size)
+        return layout, read[: len(read) - len(after)], blocks
 
 
 #: The first that claims a file reads it.
@@ -61,11 +79,13 @@ FORMATS: tuple[Format, ...] = (Csv(),)
 class Table(NamedTuple):
     """A table of which the header is read: its blocks come as they are asked for.
 
-    ``text``: the bytes that it is made of, which know their encoding.
+    ``head``: the header as it stands, with what is before it, in UTF-8; ``text``: the bytes that the table
+    is made of, which know their encoding.
     """
 
     format: Format
     layout: Layout
+    head: bytes
     blocks: Iterator[Block]
     text: Utf8
 

@@ -84,10 +84,15 @@ def boundary(data: bytes, delimiter: str) -> int:
 
 def records(text: str, delimiter: str, line: int) -> Iterator[tuple[int, str, list[str]]]:
     """Each record's line, its raw text with line end, and its cells; blank lines have no cells."""
+    return records_of(io.StringIO(text, newline=""), delimiter, line)
+
+
+def records_of(lines: Iterable[str], delimiter: str, line: int) -> Iterator[tuple[int, str, list[str]]]:
+    """The same of physical lines with their line ends, as they come."""
     consumed: list[str] = []
 
     def feed() -> Iterator[str]:
-        for physical in io.StringIO(text, newline=""):
+        for physical in lines:
             consumed.append(physical)
             yield physical
 

@@ -23,7 +23,8 @@ from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
-from handler.batch.run import PREDICTIONS, REJECTED, SUMMARY, Batch
+from handler.batch.naming import PREDICTIONS, REJECTED, SUMMARY
+from handler.batch.run import Batch
 from handler.bundle import Feature, Manifest
 from handler.errors import Changed, PassingFault, StorageDown
 from handler.scoring.model import Model

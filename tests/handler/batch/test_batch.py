@@ -18,7 +18,8 @@ import pytest
 
 from handler.__main__ import main
 from handler.app import App
-from handler.batch.run import Batch, Scored, into, is_output
+from handler.batch.naming import into, is_output
+from handler.batch.run import Batch, Scored
 from handler.errors import PassingFault, StorageDown
 from handler.scoring.model import Model
 from handler.scoring.outputs import names as output_names

@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from handler.batch.run import PREDICTIONS, REJECTED, Batch, Scored
+from handler.batch.naming import PREDICTIONS, REJECTED
+from handler.batch.run import Batch, Scored
 from handler.errors import Outranked
 from handler.storage.locations import Location, Version
 from tests.support.schedules import (

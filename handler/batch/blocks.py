@@ -1,0 +1,119 @@
+"""A table becomes lines of predictions and of rejects: its blocks are scored side by side."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Generator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from handler.batch.folding import Folds
+from handler.bundle import Label
+from handler.scoring import outputs
+from handler.scoring.model import Model
+from handler.scoring.table import score_block
+from handler.storage.deadline import Deadline
+from handler.storage.locations import Location
+from handler.tables import writing
+from handler.tables.encodings import UTF_8
+from handler.tables.formats import Table
+from handler.tables.rows import Block
+
+
+@dataclass(slots=True)
+class Tally:
+    """What has been counted so far; ``encoding`` is the file's, as far as it has been read.
+
+    ``classes`` counts rows by predicted class: every class of the model has an entry once a row is scored.
+    """
+
+    read: int = 0
+    scored: int = 0
+    rejects: collections.Counter[str] = field(default_factory=collections.Counter)
+    classes: dict[str, int] = field(default_factory=dict)
+    encoding: str = UTF_8
+
+    def add(
+        self, read: int, rejects: Mapping[str, int], classes: Mapping[str, int], labels: tuple[Label, ...]
+    ) -> None:
+        """Add the counts of some rows; ``labels`` are the model's classes."""
+        scored = read - sum(rejects.values())
+        self.read += read
+        self.scored += scored
+        self.rejects.update(rejects)
+        if scored:
+            self.classes = {
+                str(label): self.classes.get(str(label), 0) + classes.get(str(label), 0) for label in labels
+            }
+
+    def as_json(self) -> dict[str, Any]:
+        """The counts as ``summary.json`` has them; read = scored + rejected. UTF-8 is not mentioned."""
+        rejected = self.rejects.total()
+        return {
+            "rows": {"read": self.read, "scored": self.scored, "rejected": rejected},
+            "rejects": dict(sorted(self.rejects.items())),
+            "predictions": self.classes,
+            **({} if self.encoding == UTF_8 else {"encoding": self.encoding}),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenBlock:
+    """A block as lines of both tables; its rows are counted, its rejects by code, the others by class."""
+
+    total: int
+    predictions: bytes
+    rejected: bytes
+    rejects: Mapping[str, int]
+    classes: Mapping[str, int]
+
+
+def written(
+    table: Table, model: Model, workers: int, deadline: Deadline, input: Location
+) -> Generator[WrittenBlock, None, None]:
+    """Score a table's blocks on as many threads as ``workers``, and give them in their order.
+
+    At most one block more than there are workers is under way, so memory stays bounded. Raises
+    ``InvalidCsv``, and ``DeadlineNear``, which names ``input``.
+    """
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="block")
+    folds = Folds(model, table.layout)
+    under_way: collections.deque[Future[WrittenBlock]] = collections.deque()
+    try:
+        for block in table.blocks:
+            under_way.append(pool.submit(_written, block, table, model, folds))
+            if len(under_way) > workers:
+                yield deadline.result(under_way.popleft(), input)
+        while under_way:
+            yield deadline.result(under_way.popleft(), input)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # a run that gives up has no time to wait
+
+
+def _written(block: Block, table: Table, model: Model, folds: Folds) -> WrittenBlock:
+    """Read, score and write one block."""
+    folded = folds.fold(block)
+    if folded is not None:
+        classes = {str(model.manifest.classes[index]): count for index, count in folded.classes}
+        total, rejects, text = folded.total, folded.rejects, folded.text
+    else:
+        rows, scores = score_block(model, block, table)
+        total, rejects, text, classes = rows.total, rows.rejects, b"", {}
+        if total > len(rejects):
+            text = table.format.write(rows, table.layout, outputs.columns(model.manifest, scores))
+            classes = _by_class(scores.values, model.manifest.classes)
+    rejected = writing.lines(*(reject.cells for reject in rejects))
+    return WrittenBlock(
+        total, text, rejected, collections.Counter(reject.code for reject in rejects), classes
+    )
+
+
+def _by_class(values: Any, classes: tuple[Label, ...]) -> dict[str, int]:
+    """The number of rows by predicted class; empty for a regression."""
+    if not classes:
+        return {}
+    import numpy as np
+
+    counts = np.bincount(values, minlength=len(classes)).tolist()
+    return {str(label): count for label, count in zip(classes, counts, strict=True)}
