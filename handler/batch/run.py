@@ -71,6 +71,8 @@ from handler.tables.formats import Table
 REJECT_COLUMNS = ("line", "column", "code", "reason", "row")
 #: Each time that a run starts again, another run has written, or the input has changed.
 ATTEMPTS = 50
+#: Bytes of a file up to which its rows are scored one by one: onnxruntime would be imported meanwhile.
+SMALL = 32 * 1024
 #: Bytes of rejects that are joined: what one function copies in its time. More stay in their parts.
 MOST_JOINED = 4 * 1024**3
 #: The code of a summary that says that the run of a file in parts has failed; such a file is not done.
@@ -402,7 +404,7 @@ class Batch:
             chunks = done.counted(self._storage.stream(input, version))
             chunks = self._in_time(inflated(self._in_time(chunks, input)), input)
             table = formats.opened(chunks, self._model.schema, self._settings.block_bytes)
-            record |= self._pour(table, input, sinks, done).as_json()
+            record |= self._pour(table, input, version, sinks, done).as_json()
 
         return Goal(folder, SUMMARY, (REJECTED, PREDICTIONS), fill)
 
@@ -433,7 +435,7 @@ class Batch:
                 )
                 table = table if owns else table._replace(blocks=iter(()))
                 record["first"] = 0 if owns else version.size
-                record |= self._pour(table, input, sinks, done).as_json()
+                record |= self._pour(table, input, version, sinks, done).as_json()
                 record |= {"next": version.size, "lines": 0, "encoding": None}
                 if owns:
                     record["encoding"] = None if table.text.encoding == UTF_8 else table.text.encoding
@@ -442,7 +444,7 @@ class Batch:
             record["first"] = opened.first
             text = opened.table.text
             try:
-                tally = self._pour(opened.table, input, sinks, done)
+                tally = self._pour(opened.table, input, version, sinks, done)
             finally:
                 record["encoding"] = text.encoding if text.known else None
             record |= {**tally.as_json(), "encoding": record["encoding"]}
@@ -450,13 +452,19 @@ class Batch:
 
         return Goal(folder, parts.record_name(part.index), (part.rejected, part.predictions), fill, part)
 
-    def _pour(self, table: Table, input: Location, sinks: list[Sink], done: _Count) -> Tally:
-        """Score a table into the sinks of rejects and predictions, headers first; returns the counts."""
+    def _pour(
+        self, table: Table, input: Location, version: Version, sinks: list[Sink], done: _Count
+    ) -> Tally:
+        """Score a table into the sinks of rejects and predictions, headers first; returns the counts.
+
+        What scores depends on the file's size alone, so a row gets the same bytes in any block or part.
+        """
         rejected, predictions = sinks
         tally = Tally()
         rejected.write(writing.lines(REJECT_COLUMNS))
         predictions.write(writing.head(table.layout, outputs.names(self._model.manifest)))
-        written = blocks.written(table, self._model, self._settings.workers, self._deadline, input)
+        model = self._model.steady(alone=version.size <= SMALL)
+        written = blocks.written(table, model, self._settings.workers, self._deadline, input)
         with contextlib.closing(written):
             for block in written:
                 tally.add(block.total, block.rejects, block.classes, self._model.manifest.classes)
