@@ -58,8 +58,8 @@ def first_record(window: bytes, delimiter: str, width: int, ended: bool) -> int 
 
 class _Reading(NamedTuple):
     """A window as it reads under one assumption: the ``start`` of the first record (None: there is none),
-    the ``rows`` from there on, and their ``score``: one for each that is as wide as the header, less one for
-    each that is not, and less two for each that has a quote out of place."""
+    the ``rows`` from there on, and their ``score``: one for each that is as wide as the header, less one
+    for each that is not, and less two for each that has a quote out of place."""
 
     start: int | None
     rows: int
