@@ -24,7 +24,7 @@ from handler.web.predictions import predict
 if TYPE_CHECKING:
     import flask
 
-    from handler.batch.run import Batch
+    from handler.batch.run import Batch, HandOver
     from handler.storage.storage import Storage
 
 #: Bytes of an answer that Cloud Run passes on in one piece, less room for its headers.
@@ -62,7 +62,7 @@ class App:
         envelope = envelope_of(event, envelopes(self._model.schema, self.settings))
         try:
             jobs = list(envelope.jobs(event))
-            alone = len(jobs) == 1
+            alone = len(jobs) == 1 and not getattr(envelope, "answers_bugs", False)
             outcomes = [self._run(job, request_id, remaining, most, alone) for job in jobs]
         except FunctionError as error:
             self._log("event", request_id, time.perf_counter(), status=status_of(error), problem=str(error))
@@ -74,8 +74,9 @@ class App:
     ) -> Outcome:
         """Run one job; the project's own errors become its outcome.
 
-        So does a bug, unless the job is ``alone`` in its envelope: its neighbours must not be delivered
-        again because of it. ``most``: the seconds that remained when the invocation began.
+        So does a bug, unless the job is ``alone`` in its envelope and the platform expects a raised error:
+        its neighbours must not be delivered again because of it. ``most``: the seconds that remained when
+        the invocation began.
         """
         start = time.perf_counter()
         if isinstance(job, Request):
@@ -92,7 +93,8 @@ class App:
                 result, rows = predict(self._model, job.payload)
             elif isinstance(job, ScoreObject):
                 route, fields["input"] = "batch", str(job.input)
-                scored = self._batch(remaining, most).run(job.input, job.output, job.part)
+                batch = self._batch(remaining, most)
+                scored = batch.run(job.input, job.output, job.part, self._starter(job, remaining, most))
                 rows = scored.rows
                 fields |= {"part": job.part and job.part.index, **scored.log_fields}
                 result = scored.as_json()
@@ -144,6 +146,15 @@ class App:
         self._storage = self._storage or Storage(self.settings.allow_http)
         deadline = Deadline(remaining, most)
         return Batch(self._model, self.settings, self._storage.within(deadline), deadline)
+
+    def _starter(self, job: ScoreObject, remaining: Remaining, most: float) -> HandOver | None:
+        """What starts JOB for a large object, where there is one."""
+        if self.settings.job is None:
+            return None
+        from handler.batch.job import JobStarter
+        from handler.storage.deadline import Deadline
+
+        return JobStarter(self.settings, Deadline(remaining, most), job.output).start
 
     def _log(self, route: str, request_id: str | None, start: float, status: int, **fields: object) -> None:
         """The one line of an invocation's job."""

@@ -21,6 +21,7 @@
         - ``NotComplete``: parts of a file are not scored yet
         - ``Outranked``: only a run of a model that was created later can mend the outputs
         - ``DeadlineNear``: the platform would stop this run before its end
+        - ``JobDown``: the job that scores large objects could not be started
         - ``ServerBusy``: the bodies that are being read fill the memory meant for them
 
 Messages never hold a value that a caller sent: they name fields, lines and rules.
@@ -327,6 +328,14 @@ class DeadlineNear(PassingFault):
             f"the time limit is near: the run stopped at {uri} and wrote no summary. Raise the function's "
             "timeout or memory, split the file, or run 'python -m handler score' on a machine"
         )
+
+
+class JobDown(PassingFault):
+    """The job that scores large objects could not be started; ``soon``: another try may succeed at once."""
+
+    def __init__(self, job: str, why: str, soon: bool = False) -> None:
+        self.job, self.soon = job, soon
+        super().__init__(f"{job} could not be started: {why}")
 
 
 class ServerBusy(PassingFault):

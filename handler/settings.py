@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
@@ -24,13 +25,20 @@ MODEL_DIR = os.path.join("handler", "model")
 BLOCK_BYTES = 768 * 1024
 #: Seconds in which a request must come, where our own server reads it: ``handler/server.py``.
 READ_TIMEOUT = 20
+#: The Cloud Run Admin API, and who gives a service's token. https://cloud.google.com/run/docs/reference/rest
+RUN_API = "https://run.googleapis.com"
+METADATA_HOST = "metadata.google.internal"
+_JOB = re.compile(r"projects/[\w.:-]+/locations/[\w-]+/jobs/[\w-]+", re.ASCII)
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 LOG_LEVELS: tuple[LogLevel, ...] = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
 class Settings(NamedTuple):
     """The settings; sizes in bytes, ``timeout`` in seconds (of Cloud Run; None: unknown), ``memory`` in
-    megabytes (of Lambda)."""
+    megabytes (of Lambda).
+
+    ``job`` and ``large_bytes``: the Cloud Run job that scores tables above that size, or neither.
+    """
 
     model_dir: str = MODEL_DIR
     model_public_key: str | None = None
@@ -45,6 +53,10 @@ class Settings(NamedTuple):
     timeout: float | None = None
     memory: int | None = None
     read_timeout: float = READ_TIMEOUT
+    job: str | None = None
+    large_bytes: int | None = None
+    run_api: str = RUN_API
+    metadata_host: str = METADATA_HOST
     platform: Platform = "local"
     function_name: str = ""
 
@@ -56,6 +68,11 @@ class Settings(NamedTuple):
         level = next((each for each in LOG_LEVELS if each == named), None)
         if level is None:
             raise SettingError("LOG_LEVEL", f"must be one of {', '.join(LOG_LEVELS)}")
+        allow_http = any(
+            environ.get(variable, "").lower() in ("1", "true")
+            for variable in ("AWS_ALLOW_HTTP", "GOOGLE_ALLOW_HTTP")
+        )
+        job, large_bytes = _job(environ)
         return cls(
             model_dir=environ.get("MODEL_DIR") or _bundle(),
             model_public_key=environ.get("MODEL_PUBLIC_KEY") or None,
@@ -66,13 +83,14 @@ class Settings(NamedTuple):
             block_bytes=_count(environ, "BLOCK_BYTES", BLOCK_BYTES),
             workers=_count(environ, "WORKERS", 2 * _processors()),
             cors_origins=_words(environ, "CORS_ORIGINS"),
-            allow_http=any(
-                environ.get(variable, "").lower() in ("1", "true")
-                for variable in ("AWS_ALLOW_HTTP", "GOOGLE_ALLOW_HTTP")
-            ),
+            allow_http=allow_http,
             timeout=_count(environ, "CLOUD_RUN_TIMEOUT_SECONDS", 0) or None,
             memory=_count(environ, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", 0) or None,
             read_timeout=_count(environ, "READ_TIMEOUT_SECONDS", READ_TIMEOUT),
+            job=job,
+            large_bytes=large_bytes,
+            run_api=_run_api(environ, job, allow_http),
+            metadata_host=environ.get("GCE_METADATA_HOST") or METADATA_HOST,
             platform=platform,
             function_name=environ.get("AWS_LAMBDA_FUNCTION_NAME", ""),
         )
@@ -99,7 +117,36 @@ def _platform(environ: Mapping[str, str]) -> Platform:
     """Which platform runs this, by the variables that the platforms document."""
     if "AWS_LAMBDA_FUNCTION_NAME" in environ or "AWS_LAMBDA_RUNTIME_API" in environ:
         return "lambda"
-    return "cloud_run" if "K_SERVICE" in environ else "local"
+    # A service of Cloud Run, or a job. https://cloud.google.com/run/docs/container-contract#env-vars
+    return "cloud_run" if "K_SERVICE" in environ or "CLOUD_RUN_JOB" in environ else "local"
+
+
+def _job(environ: Mapping[str, str]) -> tuple[str | None, int | None]:
+    """JOB and LARGE_BYTES: both or neither."""
+    job, large_bytes = environ.get("JOB") or None, _count(environ, "LARGE_BYTES", 0) or None
+    if job is None and large_bytes is None:
+        return None, None
+    if job is None or not _JOB.fullmatch(job):
+        raise SettingError(
+            "JOB",
+            "must be the full name of the Cloud Run job that scores objects above LARGE_BYTES: "
+            "projects/PROJECT/locations/REGION/jobs/NAME",
+        )
+    if large_bytes is None:
+        raise SettingError("LARGE_BYTES", "must be the bytes above which JOB scores an object")
+    return job, large_bytes
+
+
+def _run_api(environ: Mapping[str, str], job: str | None, allow_http: bool) -> str:
+    """The base URL of the Cloud Run Admin API, which gcloud takes from the same variable."""
+    variable = "CLOUDSDK_API_ENDPOINT_OVERRIDES_RUN"
+    url = environ.get(variable) or RUN_API
+    schemes = r"https?://[^/]" if allow_http else r"https://[^/]"
+    if job is not None and not re.match(schemes, url):
+        raise SettingError(
+            variable, "must be an https:// URL (http:// too, where GOOGLE_ALLOW_HTTP is true)"
+        )
+    return url.rstrip("/")
 
 
 def _processors() -> int:

@@ -101,7 +101,15 @@ def painted(text: str, colour: str, stream: TextIO) -> str:
 
 
 def complain(message: str, lines: Sequence[str] = ()) -> None:
-    """Print an error in one line on standard error, and lines that may help below it."""
+    """Print an error in one line on standard error, and lines that may help below it.
+
+    In a Cloud Run job it is a JSON line, since Cloud Logging takes any other for one without a severity.
+    https://cloud.google.com/run/docs/logging#container-logs
+    """
+    if "CLOUD_RUN_JOB" in os.environ:
+        entry = {"severity": "ERROR", "message": " ".join([message, *lines])}
+        print(json.dumps(entry, ensure_ascii=False), file=sys.stderr)
+        return
     print(painted("error:", RED, sys.stderr), " ".join(message.splitlines()), file=sys.stderr)
     for line in lines:
         print(f"  {line}", file=sys.stderr)

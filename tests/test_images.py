@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from sklearn.datasets import load_wine
 
 from tests.support.bundles import resealed, trained
@@ -26,11 +27,13 @@ from tests.support.containers import (
     LOCKED,
     PATIENCE,
     PYTHON,
+    Container,
     Emulated,
     checkout,
     docker,
     emulator,
     faults_of_bill,
+    gateway,
     has_engine,
     missing,
     on_lambda,
@@ -44,6 +47,7 @@ from tests.support.deployed import KEY, Deployment
 from tests.support.events import DIRECT, EVENTS, GOLDEN, HTTP, LATTICE, REFUSED, comparable, event
 from tests.support.faults import FaultyProxy, on
 from tests.support.functions import invoke_api
+from tests.support.google import EXECUTION, JOB, Google
 from tests.support.quoted import quoted_file
 from tests.support.serving import free_port
 from training.data import sample
@@ -380,6 +384,106 @@ def test_sigterm_lets_a_request_in_flight_finish(gcs: GCS) -> None:
         assert (code, seconds < 8) == (0, True)
         assert [status for status, _ in answers] == [200]
     assert gcs.keys(target) == [f"scored/incoming/a.csv/{name}" for name in OUTPUTS]
+
+
+def test_a_cloud_run_job_scores_a_file_in_parts(gcs: GCS) -> None:
+    """As job.yaml has it, started by the service: three tasks side by side, one of them killed in its first
+    attempt and started again; the parts are those of the file scored in one piece."""
+    source, target = gcs.bucket("in"), gcs.bucket("out")
+    content = table_with_long_cells()
+    gcs.put(source, "incoming/big.csv", content)
+    event = gcs.cloudevent(source, "incoming/big.csv")
+    folder = "scored/incoming/big.csv"
+    with reachable(gcs) as proxy, Google(gateway()) as google:
+        env = {**cloud_run_env(gcs, proxy, source, target), **google.env}
+        env |= {"JOB": JOB, "LARGE_BYTES": str(len(content) - 1)}
+
+        def service() -> Any:
+            """The service's result for the event."""
+            with run(CLOUD_RUN, env=env) as container:
+                status, body = container.ask("/", event.body, event.headers)
+                assert status == 200, body
+                (result,) = json.loads(body)["results"]
+                return result
+
+        assert service() == {"started": EXECUTION}
+        (overrides,) = google.starts()
+        (override,) = overrides["containerOverrides"]
+        assert (override["args"][-2:], overrides["taskCount"]) == (["--parts", "1"], 1)
+        words = [*override["args"][:-1], "7"]  # by hand, with more parts than its size asks for
+        given = {**gcs.at(proxy.url).env, **{each["name"]: each["value"] for each in override["env"]}}
+
+        killed = on("PUT", "predictions/part-00001.csv")
+        with contextlib.ExitStack() as stack:
+            with proxy.pause(when=killed) as pause:
+                first = [stack.enter_context(task(words, given, index, 3)) for index in range(3)]
+                pause.wait()
+                docker("kill", first[1].name)
+            assert [ended(each) for each in first] == [0, 137, 0], first[0].logs()
+            assert f"{folder}/summary.json" not in gcs.keys(target)
+            again = stack.enter_context(task(words, given, 1, 3, attempt=1))
+            assert ended(again) == 0, again.logs()
+            for container in (*first, again):
+                logged = container.logs().splitlines()
+                assert all(json.loads(line)["severity"] == "INFO" for line in logged), logged
+        assert len(again.lines()) == 2, "its parts are 1 and 4"
+        assert service() == {"skipped": "this model version has scored it already"}
+
+        whole = [*words[:2], "--output", f"gs://{target}/whole"]
+        with task(whole, given) as container:
+            assert ended(container) == 0, container.logs()
+    parts = [gcs.get(target, key) for key in gcs.keys(target, f"{folder}/predictions/")]
+    assert len(parts) == 7
+    header, _, _ = parts[0].partition(b"\n")
+    unsplit = gcs.get(target, "whole/incoming/big.csv/predictions.csv")
+    assert b"".join([header + b"\n", *(part.removeprefix(header + b"\n") for part in parts)]) == unsplit
+    names = [f"{each}/incoming/big.csv" for each in ("scored", "whole")]
+    assert len({gcs.get(target, f"{each}/rejected.csv") for each in names}) == 1
+    summaries = [json.loads(gcs.get(target, f"{each}/summary.json")) for each in names]
+    for member in ("input", "model", "rows", "rejects", "predictions"):
+        assert summaries[0][member] == summaries[1][member]
+    assert gcs.pending(target) == []
+
+
+def table_with_long_cells() -> bytes:
+    """Rows with line ends in quoted cells, and some that are rejected."""
+    notes = ("", "a", '"two\nlines"', '"1,0,5,\n2,1,6,\n3,0,7,\n4,1,8,"', '"a ""quoted"" word"')
+    rows = (f"{'old' if n % 17 == 0 else n % 60},{n % 2},{n % 31},{notes[n % 5]}" for n in range(3000))
+    return "\n".join(["age,new_user,total_pages_visited,note", *rows, ""]).encode()
+
+
+@contextlib.contextmanager
+def task(
+    words: list[str], env: dict[str, str], index: int | None = None, count: int = 1, attempt: int = 0
+) -> Iterator[Container]:
+    """A container that runs job.yaml's command with these arguments, as a task of so many; None: alone.
+
+    https://cloud.google.com/run/docs/container-contract#jobs-env-vars
+    """
+    job = yaml.safe_load((ROOT / "job.yaml").read_text())
+    (described,) = job["spec"]["template"]["spec"]["template"]["spec"]["containers"]
+    entry, *command = described["command"]
+    tasks = {
+        "CLOUD_RUN_JOB": "sklearn-function",
+        "CLOUD_RUN_EXECUTION": "sklearn-function-x7b2k",
+        "CLOUD_RUN_TASK_INDEX": str(index),
+        "CLOUD_RUN_TASK_ATTEMPT": str(attempt),
+        "CLOUD_RUN_TASK_COUNT": str(count),
+    }
+    given = env if index is None else {**env, **tasks}
+    options = [word for name, value in given.items() for word in ("--env", f"{name}={value}")]
+    name = docker(
+        "run", "--detach", f"--entrypoint={entry}", *LOCKED, *options, CLOUD_RUN, *command, *words
+    )
+    try:
+        yield Container(name, "")
+    finally:
+        docker("rm", "--force", name)
+
+
+def ended(container: Container) -> int:
+    """The exit code of a container, once it has ended."""
+    return int(docker("wait", container.name, timeout=PATIENCE))
 
 
 def cloud_run_env(gcs: GCS, proxy: FaultyProxy, source: str, target: str) -> dict[str, str]:

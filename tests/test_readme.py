@@ -463,6 +463,9 @@ def test_what_the_deployments_set_is_read() -> None:
     service = yaml.load((ROOT / "service.yaml").read_text(encoding="utf-8"), Loader=Plain)
     (container,) = service["spec"]["template"]["spec"]["containers"]
     given |= {each["name"] for each in container["env"]}
+    job = yaml.load((ROOT / "job.yaml").read_text(encoding="utf-8"), Loader=Plain)
+    (container,) = job["spec"]["template"]["spec"]["template"]["spec"]["containers"]
+    given |= {each["name"] for each in container["env"]}
     assert given >= {"INPUT_URI", "OUTPUT_URI"}
     assert given - {"THREADS"} <= environ.names  # functions-framework's own
 

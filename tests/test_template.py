@@ -1,4 +1,4 @@
-"""The SAM template and the Cloud Run service: what must hold of them before anything is deployed."""
+"""The SAM template, the Cloud Run service and job: what must hold of them before anything is deployed."""
 
 from __future__ import annotations
 
@@ -463,6 +463,44 @@ def test_every_parameter_is_used_and_logs_end(template: Any, resources: dict[str
         "DeadLetterQueue",
         "StateMachine",
     }
+
+
+def test_the_cloud_run_job() -> None:
+    """https://cloud.google.com/run/docs/reference/rest/v1/namespaces.jobs#JobSpec"""
+    job = yaml.safe_load((ROOT / "job.yaml").read_text())
+    service = yaml.safe_load((ROOT / "service.yaml").read_text())
+    assert (job["apiVersion"], job["kind"]) == ("run.googleapis.com/v1", "Job")
+    execution = job["spec"]["template"]
+    assert execution["metadata"]["annotations"] == {"run.googleapis.com/execution-environment": "gen2"}
+    assert execution["spec"].keys() == {"taskCount", "parallelism", "template"}
+    assert execution["spec"]["parallelism"] == 0, "a number may not be over an execution's count of tasks"
+    task = execution["spec"]["template"]["spec"]
+    assert task.keys() == {"serviceAccountName", "timeoutSeconds", "maxRetries", "containers"}
+    assert task["maxRetries"] <= 10
+    (container,) = task["containers"]
+    assert container.keys() == {"image", "command", "args", "env", "resources"}
+    serving = service["spec"]["template"]["spec"]
+    (served,) = serving["containers"]
+    assert (container["image"], task["serviceAccountName"]) == (
+        served["image"],
+        serving["serviceAccountName"],
+    )
+    assert all(each in served["env"] for each in container["env"])
+    settings = Settings.from_env({each["name"]: each["value"] for each in container["env"]})
+    assert settings.input_uri
+    assert settings.output_uri in container["args"]
+    (line,) = re.findall(r"^CMD (.*)$", (ROOT / "Dockerfile.cloudrun").read_text(), re.M)
+    assert container["command"] == [*json.loads(line)[:2], "handler"]
+
+
+def test_the_settings_of_a_service_with_a_job() -> None:
+    """Those that service.yaml leaves to be uncommented are ones that are taken."""
+    lines = re.findall(r"^ +# - (\{ name: .*\})$", (ROOT / "service.yaml").read_text(), re.M)
+    env = {each["name"]: each["value"] for each in map(yaml.safe_load, lines)}
+    settings = Settings.from_env(env)
+    assert (settings.job, settings.large_bytes) == (env["JOB"], int(env["LARGE_BYTES"]))
+    job = yaml.safe_load((ROOT / "job.yaml").read_text())
+    assert env["JOB"].endswith(f"/jobs/{job['metadata']['name']}")
 
 
 def test_what_the_definition_names_exists(resources: dict[str, Any]) -> None:

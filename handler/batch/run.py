@@ -23,10 +23,12 @@ Whoever finds the records of all parts joins them by the same steps: ``rejected.
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -78,12 +80,18 @@ MOST_JOINED = 4 * 1024**3
 #: The code of a summary that says that the run of a file in parts has failed; such a file is not done.
 RUN_FAILED = "run_failed"
 
+#: Why a run was skipped whose input was deleted, or never was there.
+GONE = "it is not there any more"
+
 Progress = Callable[[int, int, int], None]
+#: What has taken an object over, by name, or None where this run must score it.
+HandOver = Callable[[Location, Version], str | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """The result of a run: ``summary`` as written, or ``skipped``, the reason why none was written.
+    """The result of a run: ``summary`` as written, or ``skipped``, the reason why none was written, or
+    ``started``, the execution of a job that will write it.
 
     Of a part, ``summary`` is its record, and ``complete`` whether the file's summary stands by now.
     """
@@ -91,6 +99,7 @@ class Scored:
     summary: Mapping[str, Any] | None = None
     skipped: str | None = None
     complete: bool | None = None
+    started: str | None = None
 
     @property
     def rows(self) -> int:
@@ -101,12 +110,14 @@ class Scored:
     def log_fields(self) -> dict[str, object]:
         """The fields of the log line, beside the rows read."""
         if self.summary is None:
-            return {"skipped": self.skipped}
+            return {"skipped": self.skipped, "started": self.started}
         fault = self.summary.get("error")
         return {"rejected": self.summary["rows"]["rejected"], "fault": fault["code"] if fault else None}
 
     def as_json(self) -> dict[str, Any]:
         """The summary, or why there is none."""
+        if self.started is not None:
+            return {"started": self.started}
         document = dict(self.summary) if self.summary is not None else {"skipped": self.skipped}
         return document if self.complete is None else {**document, "complete": self.complete}
 
@@ -116,7 +127,7 @@ class Goal(NamedTuple):
 
     ``tables``: names below ``folder``, in the order in which they are opened. ``fill`` writes them, one
     sink each, and the members of the record that it knows; it may raise ``InvalidCsv``. ``part``: what the
-    goal is a part of, if it is one.
+    goal is a part of, if it is one. ``hand_over`` is asked before it is made here.
     """
 
     folder: Location
@@ -124,6 +135,7 @@ class Goal(NamedTuple):
     tables: tuple[str, ...]
     fill: Callable[[Version, list[Sink], dict[str, Any]], None]
     part: Part | None = None
+    hand_over: HandOver | None = None
 
     def is_of(self, record: Mapping[str, Any]) -> bool:
         """Whether a record is of the same work: of another part's range, or first record, it is not."""
@@ -137,7 +149,7 @@ class Goal(NamedTuple):
 
 
 class Batch:
-    """Scores objects with one loaded model.
+    """Scores objects with one loaded model; runs side by side share its threads.
 
     ``deadline`` says when a run gives up; ``storage`` must know it too (``Storage.within``). ``progress``
     is called with the totals of bytes read, rows read and rows rejected.
@@ -156,11 +168,25 @@ class Batch:
         self._storage = storage
         self._deadline = deadline
         self._progress = progress
+        self._pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="block")
 
-    def run(self, input: Location, output: Location | None = None, part: Part | None = None) -> Scored:
+    def telling(self, progress: Progress) -> Batch:
+        """The same, with the same threads, and with another ``progress``."""
+        other = copy.copy(self)
+        other._progress = progress
+        return other
+
+    def run(
+        self,
+        input: Location,
+        output: Location | None = None,
+        part: Part | None = None,
+        hand_over: HandOver | None = None,
+    ) -> Scored:
         """Score the object at ``input``, or a part of it, as an event asks.
 
-        ``output``: the base of outputs; None means OUTPUT_URI.
+        ``output``: the base of outputs; None means OUTPUT_URI. ``hand_over`` is asked before a whole object
+        is scored here.
 
         Raises ``Forbidden`` for an object outside INPUT_URI, and ``PassingFault``. Outputs of
         scoring are skipped, and what a model that was created later has scored.
@@ -170,11 +196,12 @@ class Batch:
             return Scored(skipped="it is an output of scoring")
         if part is not None:
             return self._score_part(input, folder, part, defers=True)
-        return self._score(input, self._whole(input, folder), defers=True)
+        goal = self._whole(input, folder)._replace(hand_over=hand_over)
+        return self._score(input, goal, defers=True)
 
     def score(self, input: Location, folder: Location) -> Scored:
         """Score the object at ``input`` into ``folder``, as a person asks: a later model's result is
-        replaced. Raises ``PassingFault``."""
+        replaced. Raises ``PassingFault``, which is ``NoObject`` where the input is gone."""
         return self._score(input, self._whole(input, folder), defers=False)
 
     def score_part(self, input: Location, folder: Location, part: Part, completes: bool = True) -> Scored:
@@ -271,7 +298,7 @@ class Batch:
         """Why the file need not be scored, in words; None if it must be."""
         version = self._storage.version(input)
         if version is None:
-            return "it is not there any more"
+            return GONE
         seen = self._storage.read(folder.child(SUMMARY))
         scorer = seen and self._scorer(seen[0], input, version, self._whole(input, folder), defers)
         return f"{scorer} has scored it already" if scorer else None
@@ -286,8 +313,10 @@ class Batch:
         start = time.monotonic()
         run = uuid.uuid4().hex
         version = self._storage.version(input)
+        if version is None and not defers:
+            raise NoObject(str(input))
         if version is None:
-            return Scored(skipped="it is not there any more")
+            return Scored(skipped=GONE)
         target = goal.folder.child(goal.record)
         seen = self._storage.read(target)
         if goal.part is not None and goal.part.etag != version.etag:
@@ -298,6 +327,8 @@ class Batch:
             goal = self._part(input, goal.folder, standing)
         if seen is not None and (scorer := self._scorer(seen[0], input, version, goal, defers)):
             return Scored(skipped=f"{scorer} has scored it already")
+        if goal.hand_over is not None and (started := goal.hand_over(input, version)) is not None:
+            return Scored(started=started)
         record: dict[str, Any] = {
             "input": {
                 "uri": str(input),
@@ -464,7 +495,8 @@ class Batch:
         rejected.write(writing.lines(REJECT_COLUMNS))
         predictions.write(writing.head(table.layout, outputs.names(self._model.manifest)))
         model = self._model.steady(alone=version.size <= SMALL)
-        written = blocks.written(table, model, self._settings.workers, self._deadline, input)
+        workers = self._settings.workers
+        written = blocks.written(table, model, self._pool, workers, self._deadline, input)
         with contextlib.closing(written):
             for block in written:
                 tally.add(block.total, block.rejects, block.classes, self._model.manifest.classes)
@@ -491,7 +523,7 @@ class Batch:
             with contextlib.suppress(Changed):
                 version = self._storage.version(input)
                 if version is None:
-                    return Scored(skipped="it is not there any more")
+                    return Scored(skipped=GONE)
                 records = parts.gathered(folder, near, of, self._document, self._fits(input, version))
                 if isinstance(records, int):
                     return records

@@ -147,7 +147,7 @@ class Buckets:
                 listing = obstore.list(client, prefix, offset=last or None, chunk_size=PAGE)
             pages, listing = listing, None
             try:
-                objects = await anext(pages)
+                objects: Any = await anext(pages)  # a default would meet a fault of Python 3.11's anext
             except StopAsyncIteration:
                 return ()
             listing = pages
