@@ -24,6 +24,8 @@ from tests.support.functions import Function, FunctionFailed, Instances, Throttl
 from tests.support.quoted import quoted_file
 from tests.support.stepfunctions import StateFailed
 
+pytestmark = pytest.mark.slow
+
 SIZE, PART = 400_000, 50_000
 PARTS = 9
 #: What completion answers where the last part has completed the file already.
@@ -110,7 +112,6 @@ def test_a_file_is_scored_in_parts_as_it_is_in_one(deployed: Deployment) -> None
     assert deployed.s3.pending(deployed.bucket) == []
 
 
-@pytest.mark.slow
 def test_moto_carries_the_definition_out(deployed: Deployment) -> None:
     execution = deployed.in_moto(deployed.asked())
     assert execution["status"] == "SUCCEEDED", (execution, deployed.instances.log())
@@ -119,7 +120,6 @@ def test_moto_carries_the_definition_out(deployed: Deployment) -> None:
     deployed.assert_equal_to_unsplit()
 
 
-@pytest.mark.slow
 def test_in_moto_a_part_that_is_killed_comes_again_and_throttles_pass(deployed: Deployment) -> None:
     killer = deployed.kill_part_1()
     deployed.function = failing(deployed.instances, is_part(2), Throttled, times=1)
@@ -130,7 +130,6 @@ def test_in_moto_a_part_that_is_killed_comes_again_and_throttles_pass(deployed: 
     deployed.assert_equal_to_unsplit()
 
 
-@pytest.mark.slow
 def test_moto_has_the_objects_event(deployed: Deployment) -> None:
     """With the default part size, which makes one part of so small a file."""
     event = {"detail": {"bucket": {"name": deployed.bucket}, "object": {"key": KEY, "size": 10**12}}}
@@ -261,6 +260,48 @@ def test_a_failed_run_leaves_a_good_summary(deployed: Deployment) -> None:
         {"input": deployed.uri, "output": f"s3://{deployed.bucket}/scored", "failed": failure}
     )
     assert deployed.outputs() == good
+
+
+def test_a_file_that_is_refused_is_done(deployed: Deployment) -> None:
+    """As one that the queue has: another try would refuse it, too, and nobody need be woken."""
+    lines = b"age,pages\n" + b"45,5\n" * 100_000
+    deployed.s3.put(deployed.bucket, KEY, lines)
+    deployed.run().execute()
+    assert deployed.summary()["error"]["code"] == "missing"
+    assert "failed" not in kinds(deployed.instances.events)
+
+
+def test_a_file_that_is_gone_is_skipped(deployed: Deployment) -> None:
+    deployed.s3.delete(deployed.bucket, KEY)
+    run = deployed.run()
+    run.execute()
+    assert run.states[-1] == "Nothing to score"
+    assert deployed.outputs() == {"plan.json": b"[]"}
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_file_that_is_replaced_or_deleted_in_the_middle_fails_nothing(
+    deployed: Deployment, tmp_path: Path, gone: bool
+) -> None:
+    """A new version has a run of its own, which its own event starts."""
+    path = quoted_file(tmp_path / "newer.csv", SIZE // 2, PART)
+
+    def function(event: Any) -> Any:
+        if is_part(2)(event):
+            if gone:
+                deployed.s3.delete(deployed.bucket, KEY)
+            else:
+                deployed.s3.client("s3").upload_file(str(path), deployed.bucket, KEY)
+        return deployed.instances(event)
+
+    deployed.function = function
+    deployed.run().execute()
+    assert "failed" not in kinds(deployed.instances.events)
+    if not gone:
+        deployed.function = deployed.instances
+        deployed.run().execute()
+        deployed.assert_equal_to_unsplit()
+        assert not any("part-00005" in name for name in deployed.outputs())
 
 
 def test_parts_in_batches(deployed: Deployment) -> None:

@@ -75,6 +75,8 @@ REJECT_COLUMNS = ("line", "column", "code", "reason", "row")
 ATTEMPTS = 50
 #: Bytes of a file up to which its rows are scored one by one: onnxruntime would be imported meanwhile.
 SMALL = 32 * 1024
+#: Why a part, or the parts, of a version that is no more are skipped.
+REPLACED = "it has changed since it was planned"
 #: Bytes of rejects that are joined: what one function copies in its time. More stay in their parts.
 MOST_JOINED = 4 * 1024**3
 #: The code of a summary that says that the run of a file in parts has failed; such a file is not done.
@@ -245,16 +247,24 @@ class Batch:
     def complete(self, input: Location, output: Location | None = None) -> Scored:
         """Join the parts of the object at ``input``; ``NotComplete`` is raised while one is missing.
 
-        Skipped where it is done, or the input is gone. Raises ``PassingFault``.
+        Skipped where it is done, or the input is gone, or of another version than the parts: whatever has
+        written it has a run of its own. Raises ``PassingFault``.
         """
         folder = self._folder(input, output)
         if folder is None:
             return Scored(skipped="it is an output of scoring")
-        return self.join(input, folder, defers=True)
+        try:
+            return self.join(input, folder, defers=True)
+        except NotComplete:
+            version, first = self._storage.version(input), self._storage.read(_first_record(folder))
+            part = _part_of(first[0] if first else b"")
+            if part is None or version is None or part.etag == version.etag:
+                raise
+            return Scored(skipped=REPLACED)
 
     def join(self, input: Location, folder: Location, defers: bool = False) -> Scored:
         """The same into ``folder``, as a person asks; ``defers``: see ``complete``."""
-        first = self._storage.read(folder.child(parts.record_name(0)))
+        first = self._storage.read(_first_record(folder))
         part = _part_of(first[0] if first else b"")
         if part is None:
             done = self._done(input, folder, defers)
@@ -323,7 +333,7 @@ class Batch:
             # A late part; it may have written over one of the version that is there now.
             standing = _part_of(seen[0] if seen else b"")
             if standing is None or standing.etag != version.etag:
-                return Scored(skipped="it has changed since it was planned")
+                return Scored(skipped=REPLACED)
             goal = self._part(input, goal.folder, standing)
         if seen is not None and (scorer := self._scorer(seen[0], input, version, goal, defers)):
             return Scored(skipped=f"{scorer} has scored it already")
@@ -698,6 +708,11 @@ def require(storage: Storage, input: Location) -> Version:
 def _below(folder: Location, location: Location) -> str:
     """The name of an object below a folder."""
     return location.key.removeprefix(folder.key.rstrip("/") + "/")
+
+
+def _first_record(folder: Location) -> Location:
+    """The record of the first of the parts whose outputs are in ``folder``."""
+    return folder.child(parts.record_name(0))
 
 
 def _part_of(record: bytes) -> Part | None:
