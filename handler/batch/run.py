@@ -75,15 +75,16 @@ REJECT_COLUMNS = ("line", "column", "code", "reason", "row")
 ATTEMPTS = 50
 #: Bytes of a file up to which its rows are scored one by one: onnxruntime would be imported meanwhile.
 SMALL = 32 * 1024
-#: Why a part, or the parts, of a version that is no more are skipped.
-REPLACED = "it has changed since it was planned"
 #: Bytes of rejects that are joined: what one function copies in its time. More stay in their parts.
 MOST_JOINED = 4 * 1024**3
 #: The code of a summary that says that the run of a file in parts has failed; such a file is not done.
 RUN_FAILED = "run_failed"
 
-#: Why a run was skipped whose input was deleted, or never was there.
-GONE = "it is not there any more"
+
+#: Why nothing is scored: the input was deleted, or never was there; or it is not one; or its parts are of
+#: an earlier version.
+GONE, OWN = "it is not there any more", "it is an output of scoring"
+REPLACED = "it has changed since it was planned"
 
 Progress = Callable[[int, int, int], None]
 #: What has taken an object over, by name, or None where this run must score it.
@@ -195,7 +196,7 @@ class Batch:
         """
         folder = self._folder(input, output)
         if folder is None:
-            return Scored(skipped="it is an output of scoring")
+            return Scored(skipped=OWN)
         if part is not None:
             return self._score_part(input, folder, part, defers=True)
         goal = self._whole(input, folder)._replace(hand_over=hand_over)
@@ -247,40 +248,41 @@ class Batch:
     def complete(self, input: Location, output: Location | None = None) -> Scored:
         """Join the parts of the object at ``input``; ``NotComplete`` is raised while one is missing.
 
-        Skipped where it is done, or the input is gone, or of another version than the parts: whatever has
-        written it has a run of its own. Raises ``PassingFault``.
+        Where it is done, that is its summary as it stands. Skipped where the input is of another version
+        than plan and parts: whatever has written it has a run of its own. Raises ``PassingFault``.
         """
         folder = self._folder(input, output)
         if folder is None:
-            return Scored(skipped="it is an output of scoring")
+            return Scored(skipped=OWN)
         try:
             return self.join(input, folder, defers=True)
         except NotComplete:
             version, first = self._storage.version(input), self._storage.read(_first_record(folder))
-            part = _part_of(first[0] if first else b"")
-            if part is None or version is None or part.etag == version.etag:
+            part, plan = _part_of(first[0] if first else b""), self._document(folder.child(PLAN))
+            etags = {part and part.etag, plan[0]["part"]["etag"] if plan else None} - {None}
+            if version is None or not etags or version.etag in etags:
                 raise
             return Scored(skipped=REPLACED)
 
     def join(self, input: Location, folder: Location, defers: bool = False) -> Scored:
         """The same into ``folder``, as a person asks; ``defers``: see ``complete``."""
-        first = self._storage.read(_first_record(folder))
-        part = _part_of(first[0] if first else b"")
-        if part is None:
-            done = self._done(input, folder, defers)
-            if done is None:
-                raise NotComplete(str(folder), 0)
-            return Scored(skipped=done)
-        joined = self._joined(input, folder, part.of, defers)
-        if isinstance(joined, int):
-            raise NotComplete(str(folder), joined)
-        return joined
+        done = self._done(input, folder, defers)
+        if done is None:
+            first = self._storage.read(_first_record(folder))
+            part = _part_of(first[0] if first else b"")
+            joined = 0 if part is None else self._joined(input, folder, part.of, defers)
+            if isinstance(joined, int):
+                raise NotComplete(str(folder), joined)
+            if joined.summary is not None:
+                return joined
+            done = joined.skipped
+        return Scored(None if done == GONE else self._document(folder.child(SUMMARY)), done)
 
     def fail(self, input: Location, output: Location | None, cause: str) -> Scored:
         """Write a summary that says that the run of the object at ``input`` failed, unless it is done."""
         folder = self._folder(input, output)
         if folder is None:
-            return Scored(skipped="it is an output of scoring")
+            return Scored(skipped=OWN)
 
         def fill(_version: Version, _sinks: list[Sink], record: dict[str, Any]) -> None:
             message = (
@@ -303,6 +305,10 @@ class Batch:
         if is_output(input, output):
             return None
         return into(input, output, self._settings.input_uri)
+
+    def standing(self, input: Location, folder: Location) -> str | None:
+        """Why a person's run would skip the file, in words; None if it would score it."""
+        return self._done(input, folder, defers=False)
 
     def _done(self, input: Location, folder: Location, defers: bool) -> str | None:
         """Why the file need not be scored, in words; None if it must be."""
