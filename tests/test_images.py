@@ -22,12 +22,13 @@ import yaml
 from sklearn.datasets import load_wine
 
 from tests.support.bundles import resealed, trained
-from tests.support.cloud import GCS, S3
+from tests.support.cloud import GCS, S3, s3_server
 from tests.support.containers import (
     LOCKED,
     PATIENCE,
     PYTHON,
     Container,
+    Emulated,
     checkout,
     docker,
     emulator,
@@ -42,9 +43,12 @@ from tests.support.containers import (
     sam_command,
     sam_env,
 )
+from tests.support.deployed import KEY, Deployment
 from tests.support.events import DIRECT, EVENTS, GOLDEN, HTTP, LATTICE, REFUSED, comparable, event
 from tests.support.faults import FaultyProxy, on
+from tests.support.functions import invoke_api
 from tests.support.google import EXECUTION, JOB, Google
+from tests.support.quoted import quoted_file
 from tests.support.serving import free_port
 from training.data import sample
 
@@ -701,3 +705,35 @@ def test_a_tampered_bundle(project: Path, tmp_path: Path) -> None:
         assert "Traceback" not in told
     finally:
         docker("rm", "--force", name)
+
+
+def test_a_file_in_parts_through_the_state_machine(tmp_path: Path) -> None:
+    """The definition, by moto, on the real image: quoted line ends across each boundary, and a part killed.
+
+    30 MB, or as many bytes as SKLEARN_FUNCTION_SPLIT_BYTES says: with 1000000000, a gigabyte.
+    """
+    size = int(os.environ.get("SKLEARN_FUNCTION_SPLIT_BYTES", "30000000"))
+    part_bytes = size // 8
+    path = quoted_file(tmp_path / "big.csv", size, part_bytes)
+    reached: list[Deployment] = []
+    with (
+        invoke_api(lambda event: reached[0].function(event)) as url,
+        s3_server(url) as s3,
+        reachable(s3) as proxy,
+        Emulated(LAMBDA, s3.at(proxy.url).env) as emulated,
+    ):
+        deployed = Deployment(s3, proxy, emulated, emulated, part_bytes, bucket=s3.bucket())
+        reached.append(deployed)
+        s3.client("s3").upload_file(str(path), deployed.bucket, KEY)
+        killer = deployed.kill_part_1()
+        first = deployed.in_moto(deployed.asked())
+        killer.join()
+        assert first["status"] == "SUCCEEDED", (first, emulated.log())
+        parts = [event["part"]["index"] for event in emulated.events if "part" in event]
+        assert sorted(parts) == sorted([*range(9), 1])
+        deployed.assert_equal_to_unsplit()
+        before = deployed.outputs()
+        second = deployed.in_moto(deployed.asked())
+        assert second["status"] == "SUCCEEDED", (second, emulated.log())
+        after = deployed.outputs()
+        assert all(after[name] == before[name] for name in before if name != "plan.json")

@@ -81,8 +81,10 @@ MOST_JOINED = 4 * 1024**3
 RUN_FAILED = "run_failed"
 
 
-#: Why nothing is scored: the input was deleted, or never was there; or it is not one.
+#: Why nothing is scored: the input was deleted, or never was there; or it is not one; or its parts are of
+#: an earlier version.
 GONE, OWN = "it is not there any more", "it is an output of scoring"
+REPLACED = "it has changed since it was planned"
 
 Progress = Callable[[int, int, int], None]
 #: What has taken an object over, by name, or None where this run must score it.
@@ -246,18 +248,27 @@ class Batch:
     def complete(self, input: Location, output: Location | None = None) -> Scored:
         """Join the parts of the object at ``input``; ``NotComplete`` is raised while one is missing.
 
-        Where it is done, that is its summary as it stands. Raises ``PassingFault``.
+        Where it is done, that is its summary as it stands. Skipped where the input is of another version
+        than plan and parts: whatever has written it has a run of its own. Raises ``PassingFault``.
         """
         folder = self._folder(input, output)
         if folder is None:
             return Scored(skipped=OWN)
-        return self.join(input, folder, defers=True)
+        try:
+            return self.join(input, folder, defers=True)
+        except NotComplete:
+            version, first = self._storage.version(input), self._storage.read(_first_record(folder))
+            part, plan = _part_of(first[0] if first else b""), self._document(folder.child(PLAN))
+            etags = {part and part.etag, plan[0]["part"]["etag"] if plan else None} - {None}
+            if version is None or not etags or version.etag in etags:
+                raise
+            return Scored(skipped=REPLACED)
 
     def join(self, input: Location, folder: Location, defers: bool = False) -> Scored:
         """The same into ``folder``, as a person asks; ``defers``: see ``complete``."""
         done = self._done(input, folder, defers)
         if done is None:
-            first = self._storage.read(folder.child(parts.record_name(0)))
+            first = self._storage.read(_first_record(folder))
             part = _part_of(first[0] if first else b"")
             joined = 0 if part is None else self._joined(input, folder, part.of, defers)
             if isinstance(joined, int):
@@ -328,7 +339,7 @@ class Batch:
             # A late part; it may have written over one of the version that is there now.
             standing = _part_of(seen[0] if seen else b"")
             if standing is None or standing.etag != version.etag:
-                return Scored(skipped="it has changed since it was planned")
+                return Scored(skipped=REPLACED)
             goal = self._part(input, goal.folder, standing)
         if seen is not None and (scorer := self._scorer(seen[0], input, version, goal, defers)):
             return Scored(skipped=f"{scorer} has scored it already")
@@ -703,6 +714,11 @@ def require(storage: Storage, input: Location) -> Version:
 def _below(folder: Location, location: Location) -> str:
     """The name of an object below a folder."""
     return location.key.removeprefix(folder.key.rstrip("/") + "/")
+
+
+def _first_record(folder: Location) -> Location:
+    """The record of the first of the parts whose outputs are in ``folder``."""
+    return folder.child(parts.record_name(0))
 
 
 def _part_of(record: bytes) -> Part | None:
