@@ -12,10 +12,11 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlencode
 
 from handler import telemetry, terminal
@@ -31,10 +32,14 @@ from handler.storage.storage import Storage
 from handler.web.messages import Answer, Request
 
 if TYPE_CHECKING:
-    from handler.batch.run import Scored
+    from handler.batch.inputs import Inputs
+    from handler.batch.many import Count, Outcome, Spool, Totals
 
 #: What exit code 1 means, by command.
-ONE = {"check": "a golden prediction differs", "score": "a file was refused"}
+ONE = {
+    "check": "a golden prediction differs",
+    "score": "a file was refused, or could not be read or written",
+}
 
 
 def main(
@@ -113,106 +118,99 @@ def predict(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def score(options: argparse.Namespace, settings: Settings) -> int:
-    """Score tables into folders; 1 if one was refused, 130 or 143 if it was stopped."""
-    from handler.batch import inputs
+    """Score tables into folders; 1 if one was refused or failed, 130 or 143 if it was stopped."""
+    from handler.batch.many import Spool, Totals
+
+    totals = Totals()
+    with tempfile.TemporaryFile() as file:
+        documents = Spool(file)
+        is_one = _score(options, settings, totals, documents)
+        for outcome in totals.faults:
+            named = "" if str(outcome.input.location) in str(outcome.fault) else f"{outcome.input.word}: "
+            terminal.complain(f"{named}{outcome.fault}")
+        if more := totals.files["failed"] - len(totals.faults):
+            terminal.complain(f"{more:,} more files could not be read or written")
+        if options.json:
+            for index, document in enumerate(documents):
+                print('{"files": [' if index == 0 else ", ", end=document)
+            print(f'], "totals": {json.dumps(totals.as_json())}}}')
+        elif not is_one:
+            print(totals)
+    return 1 if totals.files["refused"] or totals.files["failed"] else 0
+
+
+def _score(options: argparse.Namespace, settings: Settings, totals: Totals, documents: Spool) -> bool:
+    """Score what the options name, and print or keep what comes of each; whether it is one file."""
+    from handler.batch import many
+    from handler.batch.inputs import Inputs
     from handler.batch.progress import bar
-    from handler.batch.run import Batch, require
+    from handler.batch.run import Batch
 
     model, storage = _model(settings), Storage(settings.allow_http)
     output = Location.parse(options.output) if options.output else None
-    folders = _folders(inputs.named(options.inputs, output), output, settings)
-    # What is not there is known before the first is scored.
-    sizes = {word: require(storage, Location.parse(word)).size for word in folders}
-    results = []
+    inputs = count = None
     with Stop() as stop:
         deadline = Deadline(stop.remaining)
         storage = storage.within(deadline)
-        for word, folder in folders.items():
-            try:
-                with bar(0 if options.quiet else sizes[word]) as progress:
-                    batch = Batch(model, settings, storage, deadline, progress)
-                    results.append(batch.score(Location.parse(word), folder))
-            except DeadlineNear:
-                what = f": {word} is not scored; its uploads were withdrawn"
-                if stop.code == 128 + signal.SIGINT:
-                    interrupts.say(what)
-                else:
-                    print(f"stopped{what}", file=sys.stderr, flush=True)
-                if stop.code is None:
-                    return 1
-                # Calls that were cancelled may still run in the client's threads, which abort a process
-                # that ends by the interpreter's way.
-                os._exit(stop.code)
-            if not options.json:
-                _show(word, folder, results[-1], quiet=options.quiet and len(folders) > 1)
-    documents = [
-        {"input": {"uri": str(Location.parse(word))}, "output": str(folder), **result.as_json()}
-        for (word, folder), result in zip(folders.items(), results, strict=True)
-    ]
-    totals = _totals(documents)
-    if options.json:
-        _print({"files": documents, "totals": totals})
-    elif len(documents) > 1:
-        print(
-            f"{totals['files']:,} files: {totals['scored']:,} scored, {totals['skipped']:,} skipped, "
-            f"{totals['refused']:,} refused; {_rows(totals['rows'])}"
+        batch = Batch(model, settings, storage, deadline)
+        try:
+            # What is not there is known before the first is scored.
+            inputs = Inputs(options.inputs, output, settings.input_uri, storage, deadline)
+            count = many.Count(inputs)
+            quiet = options.quiet and not inputs.only
+            with bar(0 if options.quiet else count.size or 1) as shown:
+                for outcome in many.score(inputs, batch, deadline, many.Together(shown, count)):
+                    totals.add(outcome)
+                    if options.json:
+                        documents.put(outcome.number, json.dumps(outcome.as_json(), ensure_ascii=False))
+                    else:
+                        with shown.aside():
+                            _show(outcome, quiet)
+        except DeadlineNear:
+            _stopped(stop, inputs, count, totals)
+    return inputs.only
+
+
+def _stopped(stop: Stop, inputs: Inputs | None, count: Count | None, totals: Totals) -> NoReturn:
+    """Say what is done and what is not, and end the process."""
+    if inputs is None or count is None:
+        what = ": no file is scored"
+    elif inputs.only:
+        what = f": {next(iter(inputs)).word} is not scored; its uploads were withdrawn"
+    else:
+        what = (
+            f": {totals.files['files']:,} of {count} files are done, and the uploads of the others were "
+            "withdrawn; the same command scores the rest"
         )
-    return 1 if totals["refused"] else 0
+    if stop.code == 128 + signal.SIGINT:
+        interrupts.say(what)
+    else:
+        print(f"stopped{what}", file=sys.stderr, flush=True)
+    # Calls that were cancelled may still run in the client's threads, which abort a process that ends by
+    # the interpreter's way.
+    os._exit(stop.code or 1)
 
 
-def _folders(words: Sequence[str], output: Location | None, settings: Settings) -> dict[str, Location]:
-    """The folder of each input's outputs; raises ``FunctionError`` where two inputs have one folder."""
-    from handler.batch.naming import beside, into
+def _show(outcome: Outcome, quiet: bool) -> None:
+    """Print the one line of an input; only that it was refused is shown where ``quiet``."""
+    from handler.batch import many
 
-    folders: dict[str, Location] = {}
-    for word in words:
-        input = Location.parse(word)
-        folder = into(input, output, settings.input_uri) if output else beside(input)
-        if folder in folders.values():
-            other = next(each for each, taken in folders.items() if taken == folder)
-            raise FunctionError(
-                f"{other} and {word} would both be scored into {folder}: score them one by one, each with "
-                "its own --output"
-            )
-        folders[word] = folder
-    return folders
-
-
-def _show(word: str, folder: Location, scored: Scored, quiet: bool) -> None:
-    """Print the one line of an input; only an error is shown where ``quiet``."""
+    word, folder = outcome.input.word, outcome.input.folder
     shown = str(folder)
     if folder.scheme == "file" and not Path(word).is_absolute():
         shown = os.path.relpath(shown)
-    fault = None if scored.summary is None else scored.summary.get("error")
-    if fault:
-        terminal.complain(f"{word}: {fault['message']}")
-    elif quiet:
+    if outcome.refused:
+        terminal.complain(f"{word}: {outcome.refused}")
+    elif quiet or outcome.scored is None:
         pass
-    elif scored.summary is None:
-        print(f"{word}: {scored.skipped}; see {shown}", flush=True)
+    elif outcome.scored.summary is None:
+        print(f"{word}: {outcome.scored.skipped}; see {shown}", flush=True)
     else:
-        rows, seconds = _rows(scored.summary["rows"]), scored.summary["seconds"]
-        print(f"{word}: {rows} in {seconds:.1f} s; see {shown}", flush=True)
-
-
-def _rows(rows: Mapping[str, int]) -> str:
-    return (
-        f"{rows['read']:,} {'row' if rows['read'] == 1 else 'rows'}, {rows['scored']:,} scored, "
-        f"{rows['rejected']:,} rejected"
-    )
-
-
-def _totals(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """How many files were scored, skipped and refused, and the rows of those that this run has read."""
-    read = [each["rows"] for each in documents if "rows" in each]
-    refused = sum(bool(each.get("error")) for each in documents)
-    return {
-        "files": len(documents),
-        "scored": len(read) - refused,
-        "skipped": len(documents) - len(read),
-        "refused": refused,
-        "rows": {name: sum(rows[name] for rows in read) for name in ("read", "scored", "rejected")},
-    }
+        summary = outcome.scored.summary
+        print(
+            f"{word}: {many.in_words(summary['rows'])} in {summary['seconds']:.1f} s; see {shown}",
+            flush=True,
+        )
 
 
 def invoke(options: argparse.Namespace, settings: Settings) -> int:
@@ -312,7 +310,7 @@ def _parsers(program: str, elsewhere: Mapping[str, str]) -> tuple[argparse.Argum
             f"{program} predict age=45 new_user=0 total_pages_visited=5",
             f"{program} score data/*.csv --output scored",
             f"{program} serve --port 8081",
-            one="the check failed, or a file was refused",
+            one="the check failed, or a file was refused, or could not be read or written",
         ),
     )
     terminal.add_version(parser)
@@ -344,14 +342,15 @@ def _parsers(program: str, elsewhere: Mapping[str, str]) -> tuple[argparse.Argum
     )  # fmt: skip
     command.add_argument("values", nargs="+", metavar="NAME=VALUE", help="a value of each feature")
     command = add(
-        score, "score CSV files: local ones, folders of them, s3:// and gs:// objects",
-        "customers.csv", "data/ 'more/*.csv.gz' --output scored", "s3://bucket/in.csv --output s3://bucket/scored",
+        score, "score CSV files: local ones, folders of them, s3:// and gs:// objects and prefixes",
+        "customers.csv", "data/ 'more/*.csv.gz' --output scored", "s3://bucket/in/ --output s3://bucket/scored",
     )  # fmt: skip
     command.add_argument(
         "inputs",
         nargs="+",
         metavar="INPUT",
-        help="a file, a folder (the tables in it), a glob in quotes, s3://bucket/key or gs://bucket/key",
+        help="a file, a folder (the tables in it), a glob in quotes, s3://bucket/key or gs://bucket/key; "
+        "s3://bucket/prefix/, with a slash at its end: every table below it",
     )
     command.add_argument("--output", metavar="DIR_OR_URI", help="default: scored/ beside the input")
     command = add(

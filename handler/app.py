@@ -62,7 +62,7 @@ class App:
         envelope = envelope_of(event, envelopes(self._model.schema, self.settings))
         try:
             jobs = list(envelope.jobs(event))
-            alone = len(jobs) == 1
+            alone = len(jobs) == 1 and not getattr(envelope, "answers_bugs", False)
             outcomes = [self._run(job, request_id, remaining, most, alone) for job in jobs]
         except FunctionError as error:
             self._log("event", request_id, time.perf_counter(), status=status_of(error), problem=str(error))
@@ -74,8 +74,9 @@ class App:
     ) -> Outcome:
         """Run one job; the project's own errors become its outcome.
 
-        So does a bug, unless the job is ``alone`` in its envelope: its neighbours must not be delivered
-        again because of it. ``most``: the seconds that remained when the invocation began.
+        So does a bug, unless the job is ``alone`` in its envelope and the platform expects a raised error:
+        its neighbours must not be delivered again because of it. ``most``: the seconds that remained when
+        the invocation began.
         """
         start = time.perf_counter()
         if isinstance(job, Request):

@@ -69,8 +69,10 @@ def say(what: str = "") -> None:
 def leave(code: int) -> NoReturn:
     """End the process, after Ctrl-C without waiting for threads, and with this code in any case.
 
-    Python ends by the signal itself where a library's C code has seen the KeyboardInterrupt.
+    Python ends by the signal itself where a library's C code has seen the KeyboardInterrupt. The threads of
+    the storage's client may abort a process that ends by the interpreter's way.
     """
-    if code == 130:
+    if code == 130 or "obstore" in sys.modules:
+        sys.stdout.flush()
         os._exit(code)
     sys.exit(code)

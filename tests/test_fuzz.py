@@ -38,6 +38,7 @@ EVENTS = Path(__file__).resolve().parents[1] / "events"
 EVENT = {path.stem: json.loads(path.read_text()) for path in EVENTS.glob("*.json")}
 HTTP = ("apigateway-v1", "apigateway-v2", "function-url", "alb", "alb-multi-value")
 QUEUED = tuple(name for name in EVENT if name.startswith("sqs"))
+OPERATIONS = tuple(name for name in EVENT if name.startswith("s3-batch"))
 GOOGLE = tuple(name for name in EVENT if name.endswith("gcs"))
 
 BOUNDED = settings(
@@ -98,7 +99,8 @@ def assert_handled(app: App, event: Any) -> None:
 MEMBERS = st.sampled_from(
     ["Records", "requestContext", "httpMethod", "path", "version", "source", "detail-type", "detail",
     "input",
-     "output", "instances", "age", "Event", "headers", "x"]
+     "output", "instances", "age", "Event", "headers", "x", "Items", "BatchInput", "tasks", "job",
+     "invocationSchemaVersion"]
 )  # fmt: skip
 
 
@@ -146,6 +148,23 @@ def test_a_mutated_message_fails_alone(app: App, data: st.DataObject, name: str)
     fine = [{**good, "messageId": number, "body": test_event} for number in ("1", "2")]
     reply = app.handle({"Records": [fine[0], changed, fine[1]]})
     assert reply["batchItemFailures"] in ([], [{"itemIdentifier": good["messageId"]}])
+
+
+@BOUNDED
+@given(data=st.data(), name=st.sampled_from(OPERATIONS))
+def test_a_mutated_task_of_a_job_fails_alone(app: App, data: st.DataObject, name: str) -> None:
+    """A folder marker asks for nothing, so its task succeeds."""
+    event = copy.deepcopy(EVENT[name])
+    good = {**event["tasks"][0], "s3Key": "incoming/"}
+    if data.draw(st.booleans()):
+        event["job"] = data.draw(JSON)
+    event["tasks"] = [good, mutated(data, event["tasks"][0]), good]
+    reply = app.handle(event)
+    codes = [each["resultCode"] for each in reply["results"]]
+    assert codes[0] == codes[2]
+    assert codes[0] == "Succeeded" or not isinstance(event["job"], dict) or "userArguments" in event["job"]
+    assert codes[1] in ("Succeeded", "TemporaryFailure", "PermanentFailure")
+    json.dumps(reply)
 
 
 @BOUNDED

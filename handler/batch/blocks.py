@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Generator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,14 +70,13 @@ class WrittenBlock:
 
 
 def written(
-    table: Table, model: Model, workers: int, deadline: Deadline, input: Location
+    table: Table, model: Model, pool: Executor, workers: int, deadline: Deadline, input: Location
 ) -> Generator[WrittenBlock, None, None]:
-    """Score a table's blocks on as many threads as ``workers``, and give them in their order.
+    """Score a table's blocks on a pool of as many threads as ``workers``, and give them in their order.
 
     At most one block more than there are workers is under way, so memory stays bounded. Raises
     ``InvalidCsv``, and ``DeadlineNear``, which names ``input``.
     """
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="block")
     folds = Folds(model, table.layout)
     under_way: collections.deque[Future[WrittenBlock]] = collections.deque()
     try:
@@ -88,7 +87,8 @@ def written(
         while under_way:
             yield deadline.result(under_way.popleft(), input)
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)  # a run that gives up has no time to wait
+        for future in under_way:
+            future.cancel()  # a run that gives up has no time to wait
 
 
 def _written(block: Block, table: Table, model: Model, folds: Folds) -> WrittenBlock:

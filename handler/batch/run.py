@@ -23,10 +23,12 @@ Whoever finds the records of all parts joins them by the same steps: ``rejected.
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -71,10 +73,15 @@ from handler.tables.formats import Table
 REJECT_COLUMNS = ("line", "column", "code", "reason", "row")
 #: Each time that a run starts again, another run has written, or the input has changed.
 ATTEMPTS = 50
+#: Bytes of a file up to which its rows are scored one by one: onnxruntime would be imported meanwhile.
+SMALL = 32 * 1024
 #: Bytes of rejects that are joined: what one function copies in its time. More stay in their parts.
 MOST_JOINED = 4 * 1024**3
 #: The code of a summary that says that the run of a file in parts has failed; such a file is not done.
 RUN_FAILED = "run_failed"
+
+#: Why a run was skipped whose input was deleted, or never was there.
+GONE = "it is not there any more"
 
 Progress = Callable[[int, int, int], None]
 #: What has taken an object over, by name, or None where this run must score it.
@@ -142,7 +149,7 @@ class Goal(NamedTuple):
 
 
 class Batch:
-    """Scores objects with one loaded model.
+    """Scores objects with one loaded model; runs side by side share its threads.
 
     ``deadline`` says when a run gives up; ``storage`` must know it too (``Storage.within``). ``progress``
     is called with the totals of bytes read, rows read and rows rejected.
@@ -161,6 +168,13 @@ class Batch:
         self._storage = storage
         self._deadline = deadline
         self._progress = progress
+        self._pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="block")
+
+    def telling(self, progress: Progress) -> Batch:
+        """The same, with the same threads, and with another ``progress``."""
+        other = copy.copy(self)
+        other._progress = progress
+        return other
 
     def run(
         self,
@@ -187,7 +201,7 @@ class Batch:
 
     def score(self, input: Location, folder: Location) -> Scored:
         """Score the object at ``input`` into ``folder``, as a person asks: a later model's result is
-        replaced. Raises ``PassingFault``."""
+        replaced. Raises ``PassingFault``, which is ``NoObject`` where the input is gone."""
         return self._score(input, self._whole(input, folder), defers=False)
 
     def score_part(self, input: Location, folder: Location, part: Part, completes: bool = True) -> Scored:
@@ -284,7 +298,7 @@ class Batch:
         """Why the file need not be scored, in words; None if it must be."""
         version = self._storage.version(input)
         if version is None:
-            return "it is not there any more"
+            return GONE
         seen = self._storage.read(folder.child(SUMMARY))
         scorer = seen and self._scorer(seen[0], input, version, self._whole(input, folder), defers)
         return f"{scorer} has scored it already" if scorer else None
@@ -299,8 +313,10 @@ class Batch:
         start = time.monotonic()
         run = uuid.uuid4().hex
         version = self._storage.version(input)
+        if version is None and not defers:
+            raise NoObject(str(input))
         if version is None:
-            return Scored(skipped="it is not there any more")
+            return Scored(skipped=GONE)
         target = goal.folder.child(goal.record)
         seen = self._storage.read(target)
         if goal.part is not None and goal.part.etag != version.etag:
@@ -421,7 +437,7 @@ class Batch:
             chunks = done.counted(self._storage.stream(input, version))
             chunks = self._in_time(inflated(self._in_time(chunks, input)), input)
             table = formats.opened(chunks, self._model.schema, self._settings.block_bytes)
-            record |= self._pour(table, input, sinks, done).as_json()
+            record |= self._pour(table, input, version, sinks, done).as_json()
 
         return Goal(folder, SUMMARY, (REJECTED, PREDICTIONS), fill)
 
@@ -452,7 +468,7 @@ class Batch:
                 )
                 table = table if owns else table._replace(blocks=iter(()))
                 record["first"] = 0 if owns else version.size
-                record |= self._pour(table, input, sinks, done).as_json()
+                record |= self._pour(table, input, version, sinks, done).as_json()
                 record |= {"next": version.size, "lines": 0, "encoding": None}
                 if owns:
                     record["encoding"] = None if table.text.encoding == UTF_8 else table.text.encoding
@@ -461,7 +477,7 @@ class Batch:
             record["first"] = opened.first
             text = opened.table.text
             try:
-                tally = self._pour(opened.table, input, sinks, done)
+                tally = self._pour(opened.table, input, version, sinks, done)
             finally:
                 record["encoding"] = text.encoding if text.known else None
             record |= {**tally.as_json(), "encoding": record["encoding"]}
@@ -469,13 +485,20 @@ class Batch:
 
         return Goal(folder, parts.record_name(part.index), (part.rejected, part.predictions), fill, part)
 
-    def _pour(self, table: Table, input: Location, sinks: list[Sink], done: _Count) -> Tally:
-        """Score a table into the sinks of rejects and predictions, headers first; returns the counts."""
+    def _pour(
+        self, table: Table, input: Location, version: Version, sinks: list[Sink], done: _Count
+    ) -> Tally:
+        """Score a table into the sinks of rejects and predictions, headers first; returns the counts.
+
+        What scores depends on the file's size alone, so a row gets the same bytes in any block or part.
+        """
         rejected, predictions = sinks
         tally = Tally()
         rejected.write(writing.lines(REJECT_COLUMNS))
         predictions.write(writing.head(table.layout, outputs.names(self._model.manifest)))
-        written = blocks.written(table, self._model, self._settings.workers, self._deadline, input)
+        model = self._model.steady(alone=version.size <= SMALL)
+        workers = self._settings.workers
+        written = blocks.written(table, model, self._pool, workers, self._deadline, input)
         with contextlib.closing(written):
             for block in written:
                 tally.add(block.total, block.rejects, block.classes, self._model.manifest.classes)
@@ -502,7 +525,7 @@ class Batch:
             with contextlib.suppress(Changed):
                 version = self._storage.version(input)
                 if version is None:
-                    return Scored(skipped="it is not there any more")
+                    return Scored(skipped=GONE)
                 records = parts.gathered(folder, near, of, self._document, self._fits(input, version))
                 if isinstance(records, int):
                     return records

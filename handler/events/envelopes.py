@@ -7,9 +7,9 @@ name in ``envelopes``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from handler.errors import LONGEST_NAME, InvalidBody, UnknownEvent
+from handler.errors import LONGEST_NAME, FunctionError, InvalidBody, UnknownEvent
 from handler.events.http import (
     Alb,
     AlbMultiValue,
@@ -29,13 +29,14 @@ from handler.events.jobs import (
     Predict,
     ScoreObject,
     keys,
+    remote,
 )
 from handler.schema import Schema
 from handler.settings import Settings
 from handler.web.messages import Request
 
-if TYPE_CHECKING:
-    from handler.storage.locations import Location
+#: Members by which other envelopes declare themselves, whatever a model's features are called.
+OTHERS = frozenset({"requestContext", "Records", "detail-type", "invocationSchemaVersion"})
 
 
 class Direct:
@@ -49,7 +50,7 @@ class Direct:
 
     def matches(self, event: Event) -> bool:
         members = keys(event)
-        if not members.keys().isdisjoint({"requestContext", "Records", "detail-type"}):
+        if not members.keys().isdisjoint(OTHERS):
             return False
         return "instances" in members or any(name in self._schema for name in members)
 
@@ -85,8 +86,8 @@ class DirectBatch:
         )
 
     def jobs(self, event: Mapping[str, Any]) -> Iterable[Job]:
-        input, output = _remote(event["input"]), event.get("output")
-        folder = _remote(output) if output is not None else None
+        input, output = remote(event["input"], "'input'"), event.get("output")
+        folder = remote(output, "'output'") if output is not None else None
         if not input.is_nameable or (folder and not folder.child(input.key).is_nameable):
             raise InvalidBody(
                 "'input' must name an object, by a key without //, ., .. and control characters"
@@ -108,6 +109,51 @@ class DirectBatch:
         return _bare(outcomes)
 
 
+class ItemBatch:
+    """What a Distributed Map with an ItemBatcher sends: ``{"Items": [job, ...]}``, each a ``DirectBatch``.
+
+    The members of ``BatchInput``, where there is one, are added to every job that has none of that name.
+
+    https://docs.aws.amazon.com/step-functions/latest/dg/input-output-itembatcher.html
+    """
+
+    def __init__(self, schema: Schema) -> None:
+        self._schema = schema
+        self._single = DirectBatch(schema)
+
+    def matches(self, event: Event) -> bool:
+        members = keys(event)
+        return (
+            isinstance(members.get("Items"), list)
+            and members.keys() <= {"Items", "BatchInput"}
+            and not any(name in self._schema for name in members)
+        )
+
+    def jobs(self, event: Mapping[str, Any]) -> Iterable[Job]:
+        shared = event.get("BatchInput") or {}
+        if not isinstance(shared, dict):
+            raise InvalidBody("'BatchInput' must be an object, whose members every job gets")
+        jobs: list[Job] = []
+        for position, item in enumerate(event["Items"]):
+            job = {**shared, **item} if isinstance(item, dict) else {}
+            if not self._single.matches(job):
+                raise InvalidBody(f'Items[{position}] is not a job, such as {{"input": "s3://..."}}')
+            try:
+                jobs += self._single.jobs(job)
+            except FunctionError as error:
+                raise InvalidBody(f"Items[{position}]: {error}") from error
+        return jobs
+
+    def reply(self, outcomes: Sequence[Outcome]) -> list[Any]:
+        """The result of each job, in their order. Raises a passing fault, or else another error: then the
+        whole batch is tried again, and what is done by then is skipped."""
+        for failed in (True, False):
+            for outcome in outcomes:
+                if outcome.error is not None and outcome.failed is failed:
+                    raise outcome.error
+        return [outcome.result for outcome in outcomes]
+
+
 HTTP: tuple[Envelope, ...] = (
     ApiGatewayV2(),
     ApiGatewayV1(),
@@ -125,10 +171,26 @@ def envelopes(schema: Schema, settings: Settings) -> Iterator[Envelope]:
     The first prediction does not wait for the envelopes of uploads.
     """
     yield from HTTP
-    yield from (DirectBatch(schema), Direct(schema))
-    from handler.events.objects import S3, CloudEvent, EventBridge, PubSubPush, Sns, Sqs
+    yield from (DirectBatch(schema), ItemBatch(schema), Direct(schema))
+    from handler.events.objects import (
+        S3,
+        CloudEvent,
+        EventBridge,
+        PubSubPush,
+        S3BatchOperations,
+        Sns,
+        Sqs,
+    )
 
-    yield from (S3(), Sqs(), Sns(), EventBridge(), CloudEvent(settings), PubSubPush(settings))
+    yield from (
+        S3(),
+        Sqs(),
+        Sns(),
+        EventBridge(),
+        S3BatchOperations(),
+        CloudEvent(settings),
+        PubSubPush(settings),
+    )
 
 
 def envelope_of(event: object, known: Iterable[Envelope]) -> Envelope:
@@ -162,12 +224,3 @@ def _bare(outcomes: Sequence[Outcome]) -> Any:
         if outcome.error is not None:
             raise outcome.error
     return outcomes[0].result
-
-
-def _remote(uri: object) -> Location:
-    """An object's location in a bucket: an event may not name the function's own files."""
-    from handler.storage.locations import SCHEMES, Location
-
-    if not isinstance(uri, str) or not uri.startswith(tuple(f"{scheme}://" for scheme in SCHEMES)):
-        raise InvalidBody("'input' and 'output' must be URIs that start with s3:// or gs://")
-    return Location.parse(uri)

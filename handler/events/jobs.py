@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from handler.errors import FunctionError, RequestError, UnknownEvent
+from handler.errors import FunctionError, InvalidBody, RequestError, UnknownEvent
 from handler.web.messages import Request
 
 if TYPE_CHECKING:
@@ -85,7 +85,10 @@ class Outcome(NamedTuple):
 
 
 class Envelope(Protocol):
-    """One envelope, by its three verbs."""
+    """One envelope, by its three verbs.
+
+    One with ``answers_bugs = True`` replies to its only job where that met a bug; others let it be raised.
+    """
 
     def matches(self, event: Event) -> bool:
         """Whether the event declares itself to be of this envelope."""
@@ -126,3 +129,15 @@ def text(event: object, *path: str, default: str | None = None) -> str:
     if not isinstance(value, str):
         raise UnknownEvent([f"(no text at {'.'.join(path)})"])
     return value
+
+
+def remote(uri: object, name: str) -> Location:
+    """The location of an object or folder in a bucket: an event may not name the function's own files.
+
+    Raises ``InvalidBody``, which calls it by ``name``.
+    """
+    from handler.storage.locations import SCHEMES, Location
+
+    if not isinstance(uri, str) or not uri.startswith(tuple(f"{scheme}://" for scheme in SCHEMES)):
+        raise InvalidBody(f"{name} must be a URI that starts with s3:// or gs://")
+    return Location.parse(uri)

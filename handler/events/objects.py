@@ -1,4 +1,5 @@
-"""The envelopes that name objects: S3 notifications and what carries them, GCS in its three forms.
+"""The envelopes that name objects: S3 notifications and what carries them, S3 Batch Operations, GCS in its
+three forms.
 
 Each inner format has one parser; an envelope around it calls that parser.
 """
@@ -8,11 +9,21 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote_plus
 
-from handler.errors import Forbidden, FunctionError, RefusedEvent, UnknownEvent
+from handler.errors import (
+    LONGEST_NAME,
+    Forbidden,
+    FunctionError,
+    InvalidBody,
+    PassingFault,
+    RefusedEvent,
+    Unforeseen,
+    UnknownEvent,
+)
 from handler.events.jobs import (
     Acknowledge,
     Event,
@@ -22,6 +33,7 @@ from handler.events.jobs import (
     Undecodable,
     keys,
     member,
+    remote,
     text,
 )
 from handler.settings import Settings
@@ -33,6 +45,8 @@ PUBSUB_PUBLISHED = "google.cloud.pubsub.topic.v1.messagePublished"
 STRUCTURED = "application/cloudevents+json"
 #: Characters of an object's URI that an acknowledgement repeats; no object has a longer one.
 LONGEST_SHOWN = 1300
+#: Characters of a task's message in the report of an S3 Batch Operations job; AWS documents no limit.
+LONGEST_RESULT = 1000
 
 
 class S3:
@@ -101,6 +115,43 @@ class Sqs:
     def reply(self, outcomes: Sequence[Outcome]) -> dict[str, Any]:
         failed = dict.fromkeys(getattr(outcome.job, "id", "") for outcome in outcomes if outcome.failed)
         return {"batchItemFailures": [{"itemIdentifier": name} for name in failed]}
+
+
+class S3BatchOperations:
+    """An invocation by an S3 Batch Operations job, of schema version 1.0 or 2.0; each task is answered.
+
+    AWS sends one task per invocation today. The user argument ``output`` of version 2.0 says where the
+    results go, as in a direct invoke.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/batch-ops-invoke-lambda.html
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_control_LambdaInvokeOperation.html
+    """
+
+    #: The text of a raised exception would go into the job's report.
+    answers_bugs = True
+
+    def matches(self, event: Event) -> bool:
+        members = keys(event)
+        tasks = members.get("tasks")
+        return "invocationSchemaVersion" in members and isinstance(tasks, list) and bool(tasks)
+
+    def jobs(self, event: Mapping[str, Any]) -> Iterable[Job]:
+        echoed = [event.get("invocationId"), event["invocationSchemaVersion"]]
+        for task in event["tasks"]:
+            yield _task_job(event, task)._replace(id=json.dumps([*echoed, member(task, "taskId")]))
+
+    def reply(self, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+        results = []
+        for outcome in outcomes:
+            invocation, version, task = json.loads(getattr(outcome.job, "id", ""))
+            code, message = _task_result(outcome)
+            results.append({"taskId": task, "resultCode": code, "resultString": message[:LONGEST_RESULT]})
+        return {
+            "invocationSchemaVersion": version,
+            "treatMissingKeysAs": "PermanentFailure",
+            "invocationId": invocation,
+            "results": results,
+        }
 
 
 class CloudEvent:
@@ -237,6 +288,69 @@ def _eventbridge_jobs(event: Mapping[str, Any]) -> list[Job]:
     return [_job(Location("s3", bucket, key), member(event, "detail", "object", "size"))]
 
 
+def _task_job(event: Mapping[str, Any], task: object) -> ScoreObject | Acknowledge | Undecodable:
+    try:
+        if event["invocationSchemaVersion"] == "1.0":
+            bucket = _bucket_of(text(task, "s3BucketArn"))
+        elif event["invocationSchemaVersion"] == "2.0":
+            bucket = text(task, "s3Bucket")
+        else:
+            raise RefusedEvent("the job's InvocationSchemaVersion is not known; create it with 2.0")
+        # Keys are form-encoded, as in S3's records: powertools' authors saw the manifest's "a%20b.csv"
+        # come as "a+b.csv" (aws-powertools/powertools-lambda-python#3572). Of the samples on AWS's page,
+        # one decodes by unquote_plus, and one by unquote, which would leave that key's "+" as it is.
+        job = _job(Location("s3", bucket, unquote_plus(text(task, "s3Key"))), None)
+        folder = _user_output(member(event, "job", "userArguments"))
+        if folder is None or not isinstance(job, ScoreObject):
+            return job
+        if not folder.child(job.input.key).is_nameable:
+            raise InvalidBody("the user argument 'output' and the key together make no key of an object")
+        return job._replace(output=folder)
+    except FunctionError as error:
+        return Undecodable(error)
+
+
+def _bucket_of(arn: str) -> str:
+    """The bucket's name in its ARN, of any partition (aws, aws-cn, aws-us-gov)."""
+    bucket = re.fullmatch(r"arn:[^:]+:s3:[^:]*:[^:]*:([^:/]+)", arn)
+    if bucket is None:
+        raise RefusedEvent("the task's s3BucketArn is not the ARN of an S3 bucket")
+    return bucket[1]
+
+
+def _user_output(arguments: object) -> Location | None:
+    """Where a job's user arguments let the results go, if they say so; raises ``InvalidBody``."""
+    arguments = arguments or {}
+    if not isinstance(arguments, Mapping):
+        raise InvalidBody("the job's userArguments must be an object")
+    for name in sorted(arguments.keys() - {"output"}):
+        raise InvalidBody(
+            f"the user argument '{name[:LONGEST_NAME]}' is not known; 'output' is the only one"
+        )
+    output = arguments.get("output")
+    return remote(output, "the user argument 'output'") if output is not None else None
+
+
+def _task_result(outcome: Outcome) -> tuple[str, str]:
+    """A task's result code, and what the job's report says of it.
+
+    A file that was refused fails, and so does one that is not there, so that the report names it.
+    """
+    from handler.batch.run import GONE
+
+    if outcome.error is not None:
+        passing = isinstance(outcome.error, PassingFault | Unforeseen)
+        return "TemporaryFailure" if passing else "PermanentFailure", str(outcome.error)
+    result = outcome.result
+    if "skipped" in result:
+        return "PermanentFailure" if result["skipped"] == GONE else "Succeeded", result["skipped"]
+    if "error" in result:
+        return "PermanentFailure", result["error"]["message"]
+    read, scored, rejected = (result["rows"][name] for name in ("read", "scored", "rejected"))
+    rows = "row" if read == 1 else "rows"
+    return "Succeeded", f"{read:,} {rows}, {scored:,} scored, {rejected:,} rejected"
+
+
 def _pubsub_jobs(event: Mapping[str, Any]) -> list[Job]:
     message = event.get("message")
     message = message if isinstance(message, Mapping) else {}
@@ -255,8 +369,8 @@ def _gcs_job(bucket: object, name: object, size: object) -> Job:
     return _job(Location("gs", bucket, name), size)
 
 
-def _job(location: Location, size: object) -> Job:
-    """What a created object asks for; ``size`` in bytes, which GCS gives as text."""
+def _job(location: Location, size: object) -> ScoreObject | Acknowledge:
+    """What an object asks for; ``size`` in bytes, which GCS gives as text; None where it is not known."""
     shown = str(location)[:LONGEST_SHOWN]
     if location.key.endswith("/"):
         return Acknowledge(f"{shown} is a folder marker")

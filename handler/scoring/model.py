@@ -20,8 +20,10 @@ from handler.scoring.row_program import Row, Values
 from handler.scoring.scorers import (
     FEW,
     OneRow,
+    RowByRow,
     Scorer,
     Scores,
+    Steady,
     finite,
     is_models,
     length,
@@ -96,6 +98,15 @@ class Model(NamedTuple):
             dated = Dated(manifest.features, scorer, program)
             scorer, program = dated, None if program is None else dated
         return cls(manifest, Schema.of(manifest), scorer, program)
+
+    def steady(self, alone: bool) -> Model:
+        """The same model for a table: a row's scores do not depend on the rows beside it, to the last bit.
+
+        ``alone``: each row is scored by the one-row program, where there is one, however many they are.
+        """
+        if alone and self.program is not None:
+            return self._replace(scorer=RowByRow(self.program, self.manifest.contract))
+        return self._replace(scorer=Steady(self.scorer), program=None)
 
     def predict_one(self, record: Record) -> dict[str, Any]:
         """The prediction of a record, as JSON has it; raises ``InvalidRecords`` where there is none."""

@@ -31,6 +31,9 @@ CELLS = 8_000_000
 SCORE = "score"
 #: The estimator's method that gives the score of a row, by the task; a clusterer may have none.
 SCORE_METHODS: Mapping[Task, str] = {"anomaly": "decision_function", "cluster": "score_samples"}
+#: Rows of which an array has a multiple where each is to be computed alike: more than ``FEW``, and what the
+#: widest vector units and the kernels of matrix products take at once.
+LANES = 64
 #: Rows up to which each is scored alone, by the one-row program.
 FEW = 16
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else onnxruntime writes a device id, and calls home
@@ -48,8 +51,8 @@ class Scores(NamedTuple):
     probabilities: np.ndarray | None
     score: np.ndarray | None = None
 
-    def at(self, rows: np.ndarray) -> Scores:
-        """Those of some rows, by their indices or by a mask."""
+    def at(self, rows: np.ndarray | slice) -> Scores:
+        """Those of some rows, by their indices, a mask or a slice."""
         others = (None if each is None else each[rows] for each in (self.probabilities, self.score))
         return Scores(self.values[rows], *others)
 
@@ -141,7 +144,7 @@ class OnnxScorer:
         """As many rows at once as ``CELLS`` allows, since a text may become many thousand numbers."""
         import numpy as np
 
-        size = max(1, CELLS // sum(vectorizer.size for _, _, vectorizer in self._texts))
+        size = max(1, CELLS // sum(vectorizer.size for _, _, vectorizer in self._texts) // LANES) * LANES
         parts = []
         for start in range(0, length(columns), size):
             part = {name: values[start : start + size] for name, values in columns.items()}
@@ -153,7 +156,7 @@ class OnnxScorer:
 class RowByRow:
     """The one-row program as a ``Scorer``, which scores the rows one after the other."""
 
-    def __init__(self, program: RowProgram, contract: Contract) -> None:
+    def __init__(self, program: OneRow, contract: Contract) -> None:
         self._program = program
         self._names = [feature.name for feature in contract.features]
         self._classes = contract.classes
@@ -189,6 +192,31 @@ class BySize:
                 if self._load is not None:
                     self._many, self._load = self._load(), None  # what it was loaded from is let go
         return cast("Scorer", self._many).score(columns)
+
+
+class Steady:
+    """A scorer that gives a row the same bits whatever rows it is scored with.
+
+    Libraries compute the last few rows of an array in another way than the others, and one row in another
+    way than many, so that the last digits may differ. So the rows are filled up, with copies of the last
+    one, to a multiple of ``LANES``.
+    """
+
+    def __init__(self, scorer: Scorer) -> None:
+        self._scorer = scorer
+
+    def score(self, columns: Columns) -> Scores:
+        import numpy as np
+
+        rows = length(columns)
+        missing = -rows % LANES
+        if not missing:
+            return self._scorer.score(columns)
+        filled = {
+            name: np.concatenate([values, np.repeat(values[-1:], missing)])
+            for name, values in columns.items()
+        }
+        return self._scorer.score(filled).at(slice(rows))
 
 
 class JoblibScorer:

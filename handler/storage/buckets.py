@@ -146,7 +146,10 @@ class Buckets:
             if listing is None:  # the first, or again from where a listing was cut
                 listing = obstore.list(client, prefix, offset=last or None, chunk_size=PAGE)
             pages, listing = listing, None
-            objects: Any = await anext(pages, ())
+            try:
+                objects: Any = await anext(pages)  # a default would meet a fault of Python 3.11's anext
+            except StopAsyncIteration:
+                return ()
             listing = pages
             return objects
 
@@ -392,4 +395,5 @@ def _translated(location: Location) -> Iterator[None]:
     except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
         raise StorageDown(str(location), "access was refused; check the role's permissions") from error
     except (exceptions.BaseError, OSError) as error:
-        raise StorageDown(str(location), _reason(error)) from error
+        reason = "there is no such bucket" if "status code: 404" in str(error) else _reason(error)
+        raise StorageDown(str(location), reason) from error

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote_plus
 
 EVENTS = Path(__file__).resolve().parents[2] / "events"
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
@@ -31,6 +33,17 @@ REFUSED = {
 
 def event(name: str) -> Any:
     return json.loads((EVENTS / f"{name}.json").read_text())
+
+
+def batch_operation(bucket: str, keys: Iterable[str], version: str = "2.0", **arguments: str) -> Any:
+    """What S3 Batch Operations sends for objects: their keys form-encoded, as "a+b.csv" for "a b.csv"."""
+    named = {"1.0": {"s3BucketArn": f"arn:aws:s3:::{bucket}"}, "2.0": {"s3Bucket": bucket}}[version]
+    tasks = [
+        {"taskId": f"task {key}", "s3Key": quote_plus(key, safe="/"), "s3VersionId": None, **named}
+        for key in keys
+    ]
+    job = {"id": "a job", **({"userArguments": arguments} if version == "2.0" else {})}
+    return {"invocationSchemaVersion": version, "invocationId": "an id", "job": job, "tasks": tasks}
 
 
 def comparable(reply: Any) -> Any:

@@ -20,7 +20,7 @@ from handler.__main__ import main
 from handler.app import App
 from handler.batch.naming import into, is_output
 from handler.batch.run import Batch, Scored
-from handler.errors import PassingFault, StorageDown
+from handler.errors import Forbidden, PassingFault, StorageDown
 from handler.scoring.model import Model
 from handler.scoring.outputs import names as output_names
 from handler.settings import Settings
@@ -30,6 +30,7 @@ from handler.storage.locations import Location
 from handler.storage.storage import Storage
 from handler.web.messages import Request
 from tests.support.cloud import GCS, S3, Post
+from tests.support.events import batch_operation
 from tests.support.faults import FaultyProxy, on
 from tests.support.packing import zstd
 
@@ -236,6 +237,145 @@ def test_a_direct_invoke_names_input_and_output(cloud: S3, model: Model) -> None
     assert summary["rows"]["scored"] == 3
     assert_right(cloud, bucket, "any/c.csv")
     assert "skipped" in app.handle({"input": uri, "output": f"s3://{bucket}/scored"})
+
+
+def results(reply: Any) -> dict[str, tuple[str, str]]:
+    """The result code and the message of each object, by its key."""
+    return {
+        each["taskId"].removeprefix("task "): (each["resultCode"], each["resultString"])
+        for each in reply["results"]
+    }
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+def test_a_job_over_a_whole_bucket(cloud: S3, model: Model, version: str) -> None:
+    bucket = cloud.bucket()
+    app = app_on(model, bucket, input_uri=(f"s3://{bucket}/",))
+    keys = [f"incoming/{key}" for key in AWKWARD]
+    for key in keys:
+        cloud.put(bucket, key, CUSTOMERS)
+    cloud.put(bucket, "incoming/folder/", b"")
+    for key in [*keys, "incoming/folder/"]:  # one at a time, as AWS does today
+        reply = app.handle(batch_operation(bucket, [key], version))
+        assert {name: reply[name] for name in reply if name != "results"} == {
+            "invocationSchemaVersion": version,
+            "treatMissingKeysAs": "PermanentFailure",
+            "invocationId": "an id",
+        }
+        assert results(reply)[key][0] == "Succeeded"
+    for key in keys:
+        assert_right(cloud, bucket, key)
+    # All that is in the bucket, outputs too, in one invocation.
+    again = results(app.handle(batch_operation(bucket, cloud.keys(bucket), version)))
+    assert len(again) == 4 * len(keys) + 1
+    for key, (code, message) in again.items():
+        expected = (
+            "this model version has scored it already" if key in keys else "it is an output of scoring"
+        )
+        if key.endswith("/"):
+            expected = f"s3://{bucket}/incoming/folder/ is a folder marker"
+        assert (code, message) == ("Succeeded", expected)
+    assert len(cloud.keys(bucket, "scored/")) == 3 * len(keys)
+
+
+def test_each_task_of_a_job_has_its_result_code(
+    cloud: S3, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = cloud.bucket()
+    app = app_on(model, bucket)
+    cloud.put(bucket, "incoming/good.csv", CUSTOMERS + b"x,e,0,1\n")
+    cloud.put(bucket, "incoming/one.csv", CUSTOMERS[: CUSTOMERS.index(b"25")])
+    cloud.put(bucket, "incoming/other.csv", b"a,b\n1,2\n")
+    cloud.put(bucket, "elsewhere/c.csv", CUSTOMERS)
+    keys = ["incoming/good.csv", "incoming/one.csv", "incoming/other.csv", "incoming/gone.csv",
+            "elsewhere/c.csv", "incoming//c.csv"]  # fmt: skip
+    event = batch_operation(bucket, keys)
+    odd = [{**event["tasks"][0], "s3Key": None, "taskId": "no key"}, "no task"]
+    reply = app.handle({**event, "tasks": [*odd, *event["tasks"]]})
+    found = results({"results": reply["results"][2:]})
+    assert {key: code for key, (code, _) in found.items()} == {
+        key: "Succeeded" if key in keys[:2] else "PermanentFailure" for key in keys
+    }
+    assert found[keys[0]][1] == "4 rows, 3 scored, 1 rejected"
+    assert found[keys[1]][1] == "1 row, 1 scored, 0 rejected"
+    summary = json.loads(cloud.get(bucket, f"scored/{keys[2]}/summary.json"))
+    assert found[keys[2]][1] == summary["error"]["message"]
+    assert found[keys[3]][1] == "it is not there any more"
+    assert found[keys[4]][1] == f"s3://{bucket}/elsewhere/c.csv is not under INPUT_URI"
+    assert "the object cannot be scored under its key" in found[keys[5]][1]
+    assert [(each["taskId"], each["resultCode"]) for each in reply["results"][:2]] == [
+        ("no key", "PermanentFailure"),
+        (None, "PermanentFailure"),
+    ]
+    again = results(app.handle(event))
+    assert [again[key][1] for key in keys[:3]] == ["this model version has scored it already"] * 3
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    away = results(app_on(model, bucket).handle(event))
+    assert [away[key][0] for key in keys] == ["TemporaryFailure"] * 4 + ["PermanentFailure"] * 2
+
+
+def test_a_job_says_where_its_results_go(cloud: S3, model: Model) -> None:
+    bucket = cloud.bucket()
+    cloud.put(bucket, "incoming/c.csv", CUSTOMERS)
+    app = App(model, Settings(allow_http=True))
+    event = batch_operation(bucket, ["incoming/c.csv"], output=f"s3://{bucket}/scored")
+    assert results(app.handle(event))["incoming/c.csv"][0] == "Succeeded"
+    assert_right(cloud, bucket, "incoming/c.csv")
+
+
+def test_a_job_scores_again_what_an_older_model_scored(cloud: S3, model: Model) -> None:
+    bucket = cloud.bucket()
+    cloud.put(bucket, "incoming/c.csv", CUSTOMERS)
+    event = batch_operation(bucket, ["incoming/c.csv"])
+    old, new = dated(model, "b", "2026-01-01T00:00:00Z"), dated(model, "a", "2026-01-02T00:00:00Z")
+    for each in (old, new, old, new):
+        assert results(app_on(each, bucket).handle(event))["incoming/c.csv"][0] == "Succeeded"
+        version = assert_right(cloud, bucket)["model"]["version"]
+    assert version == "a"
+
+
+def test_a_batch_of_a_distributed_map(cloud: S3, model: Model) -> None:
+    bucket = cloud.bucket()
+    app = App(model, Settings(allow_http=True))
+    for name in "ab":
+        cloud.put(bucket, f"any/{name}.csv", CUSTOMERS)
+    items = [{"input": f"s3://{bucket}/any/{name}.csv"} for name in "ab"]
+    batch = {"Items": items, "BatchInput": {"output": f"s3://{bucket}/scored"}}
+    first, second = app.handle(batch)
+    assert [each["input"]["uri"] for each in (first, second)] == [each["input"] for each in items]
+    for name in "ab":
+        assert_right(cloud, bucket, f"any/{name}.csv")
+    skipped = {"skipped": "this model version has scored it already"}
+    cloud.put(bucket, "any/b.csv", CUSTOMERS + b"1,e,0,1\n")
+    assert app.handle(batch)[0] == skipped
+    assert app.handle(batch) == [skipped, skipped]
+
+
+def test_the_parts_of_a_file_in_one_batch(cloud: S3, model: Model) -> None:
+    bucket = cloud.bucket()
+    app = app_on(model, bucket)
+    cloud.put(bucket, "incoming/c.csv", CUSTOMERS + b"25,b,1,29\n" * 97)
+    uri = f"s3://{bucket}/incoming/c.csv"
+    plan = app.handle({"input": uri, "plan": {"part_bytes": 300}})["plan"]
+    items = json.loads(cloud.get(plan["bucket"], plan["key"]))
+    assert len(items) == plan["parts"] > 1
+    reply = app.handle({"Items": items})
+    assert [each["complete"] for each in reply] == [False] * (len(items) - 1) + [True]
+    assert json.loads(cloud.get(bucket, "scored/incoming/c.csv/summary.json"))["rows"]["scored"] == 100
+
+
+def test_a_passing_fault_in_a_batch_is_raised_when_all_have_run(cloud: S3, model: Model) -> None:
+    bucket = cloud.bucket()
+    app = app_on(model, bucket)
+    cloud.put(bucket, "incoming/c.csv", CUSTOMERS)
+    good = {"input": f"s3://{bucket}/incoming/c.csv"}
+    passing = {**good, "output": f"s3://{bucket}-not/scored"}
+    forbidden = {"input": f"s3://{bucket}/elsewhere/c.csv"}
+    with pytest.raises(PassingFault):
+        app.handle({"Items": [forbidden, passing, good]})
+    assert_right(cloud, bucket)
+    with pytest.raises(Forbidden, match="is not under INPUT_URI"):
+        app.handle({"Items": [good, forbidden]})
 
 
 # Every kind of bad row, and every way to pack a file.

@@ -21,6 +21,7 @@ from handler.settings import Settings
 from handler.storage.deadline import Deadline
 from handler.storage.locations import Location, Version
 from handler.storage.storage import Storage
+from tests.support.events import batch_operation
 from tests.support.packing import zstd
 
 HEADER = b"age,new_user,total_pages_visited\n"
@@ -156,6 +157,14 @@ def test_the_other_records_of_a_notification_are_handled_before_it_is_raised(app
 def test_a_bug_in_the_only_job_is_raised(app: App) -> None:
     with pytest.raises(ZeroDivisionError):
         app.handle({"Records": [message("bug")]})
+
+
+def test_a_bug_in_a_task_of_a_job_is_its_result_though_it_is_the_only_one(app: App) -> None:
+    """Raised, its text would stand in the job's report."""
+    (result,) = app.handle(batch_operation("bucket", ["incoming/bug.csv"]))["results"]
+    assert result["resultCode"] == "TemporaryFailure"
+    assert "ZeroDivisionError" in result["resultString"]
+    assert "secret" not in result["resultString"]
 
 
 def test_the_reserve_is_a_share_of_what_the_invocation_starts_with(model: Model, tmp_path: Path) -> None:

@@ -9,20 +9,34 @@ import base64
 import gzip
 import json
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode
+from urllib.parse import parse_qsl, quote, quote_plus, urlencode
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from handler import telemetry
 from handler.app import App
-from handler.errors import InvalidRecords, RefusedEvent, UnknownEvent
+from handler.errors import InvalidBody, InvalidRecords, RefusedEvent, UnknownEvent
 from handler.events.envelopes import envelopes
 from handler.events.jobs import Acknowledge, Envelope, ScoreObject
+from handler.events.objects import S3BatchOperations
 from handler.schema import Schema
 from handler.scoring.model import Model
 from handler.settings import Settings
+from handler.storage.locations import Location
 from handler.web.messages import Request
-from tests.support.events import DIRECT, EVENTS, GOLDEN, HTTP, LATTICE, REFUSED, comparable, event
+from tests.support.events import (
+    DIRECT,
+    EVENTS,
+    GOLDEN,
+    HTTP,
+    LATTICE,
+    REFUSED,
+    batch_operation,
+    comparable,
+    event,
+)
 
 S3_OBJECT, GCS_OBJECT = (
     "s3://example-input/incoming/customers.csv",
@@ -42,7 +56,10 @@ OBJECTS: dict[str, list[Any]] = {
     "cloudevent-binary-gcs": [GCS_OBJECT],
     "cloudevent-structured-gcs": [GCS_OBJECT],
     "pubsub-push-gcs": [GCS_OBJECT],
+    "s3-batch-1": [S3_OBJECT],
+    "s3-batch-2": ["s3://example-input/incoming/more customers.csv"],
     "direct-batch": [S3_OBJECT],
+    "direct-items": [S3_OBJECT, "s3://example-input/incoming/more customers.csv"],
 }
 GOOD = {"age": "45", "new_user": "0", "total_pages_visited": "5"}
 
@@ -293,3 +310,82 @@ def test_a_query_string_is_read_as_pythons_own_library_reads_it(model: Model, te
     (job,) = envelope.jobs(event)
     assert isinstance(job, Request)
     assert job.query == tuple(parse_qsl(text, keep_blank_values=True))
+
+
+# S3 Batch Operations, and batches of a Distributed Map.
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+@given(
+    key=st.text(st.characters(exclude_categories=["Cs"]), max_size=60).filter(
+        lambda key: not key.endswith("/") and Location("s3", "bucket", key).is_nameable
+    )
+)
+def test_every_key_comes_back_from_a_task_as_it_is(version: str, key: str) -> None:
+    """A plus for a blank, or %20, and slashes as they are, or %2F: all are read the same way."""
+    given = batch_operation("bucket", [key], version)
+    for encoded in (given["tasks"][0]["s3Key"], quote_plus(key), quote(key), quote(key, safe="")):
+        given["tasks"][0]["s3Key"] = encoded
+        (job,) = S3BatchOperations().jobs(given)
+        assert isinstance(job, ScoreObject)
+        assert job.input == Location("s3", "bucket", key)
+
+
+@pytest.mark.parametrize(
+    ("arn", "bucket"),
+    [
+        ("arn:aws:s3:::example-input", "example-input"),
+        ("arn:aws-cn:s3:::example-input", "example-input"),
+        ("arn:aws-us-gov:s3:::my.bucket", "my.bucket"),
+        ("arn:aws:s3:us-east-1:0123456788:awsexamplebucket1", "awsexamplebucket1"),  # AWS's older example
+        ("arn:aws:s3:us-east-1:123456789012:accesspoint/mine", None),
+        ("arn:aws:s3:::", None),
+        ("example-input", None),
+    ],
+)
+def test_the_bucket_of_a_task_is_in_its_arn(app: App, arn: str, bucket: str | None) -> None:
+    given = event("s3-batch-1")
+    given["tasks"][0]["s3BucketArn"] = arn
+    (result,) = app.handle(given)["results"]
+    said = f"s3://{bucket}/incoming/customers.csv is not under INPUT_URI" if bucket else "is not the ARN of"
+    assert result["resultCode"] == "PermanentFailure"
+    assert said in result["resultString"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"invocationSchemaVersion": "3.0"}, "create it with 2.0"),
+        ({"job": {"userArguments": {"output": "/tmp/scored"}}}, "a URI that starts with s3:// or gs://"),
+        ({"job": {"userArguments": {"output": "s3://a b"}}}, "make no key of an object"),
+        ({"job": {"userArguments": {"outptu": "s3://b/scored"}}}, "'outptu' is not known"),
+        ({"job": {"userArguments": ["output"]}}, "must be an object"),
+        ({"tasks": [{"taskId": "1", "s3Bucket": "b"}]}, "no text at s3Key"),
+    ],
+)
+def test_a_job_that_is_not_understood_fails_its_tasks(app: App, change: Any, said: str) -> None:
+    (result,) = app.handle({**event("s3-batch-2"), **change})["results"]
+    assert result["resultCode"] == "PermanentFailure"
+    assert said in result["resultString"]
+
+
+JOB = {"input": "s3://example-input/a.csv"}
+
+
+@pytest.mark.parametrize(
+    ("batch", "said"),
+    [
+        ({"Items": [JOB, {"inptu": "s3://b/a.csv"}]}, r"Items\[1\] is not a job"),
+        ({"Items": [JOB, JOB, None]}, r"Items\[2\] is not a job"),
+        ({"Items": [JOB, {"input": "/etc/passwd"}]}, r"Items\[1\]: 'input' must be a URI"),
+        ({"Items": [JOB], "BatchInput": "s3://b"}, "'BatchInput' must be an object"),
+        ({"Items": [JOB], "BatchInput": {"x": 1}}, r"Items\[0\] is not a job"),
+    ],
+)
+def test_an_item_that_is_no_job_is_named_by_its_position(app: App, batch: Any, said: str) -> None:
+    with pytest.raises(InvalidBody, match=said):
+        app.handle(batch)
+
+
+def test_a_batch_without_items_has_no_results(app: App) -> None:
+    assert app.handle({"Items": []}) == []

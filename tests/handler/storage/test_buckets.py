@@ -152,6 +152,25 @@ def test_a_stream_that_is_cut_does_not_go_on_with_another_version(
         list(chunks)
 
 
+@pytest.mark.parametrize("count", [0, 3])
+def test_a_listing_has_what_lies_below_the_folder(
+    cloud: Any, proxy: FaultyProxy, storage: Storage, place: Location, count: int
+) -> None:
+    keys = sorted(f"in/{number}.csv" for number in range(count))
+    for key in keys:
+        cloud.put(place.bucket, key, b"x")
+    cloud.put(place.bucket, "in.csv", b"x")
+    proxy.fail(1, "drop", when=on("GET"))
+    proxy.fail(2, "status", when=on("GET"))
+    folder = Location(place.scheme, place.bucket, "in")
+    listed = list(storage.list(folder))
+    assert [location.key for location, _ in listed] == keys
+    for location, version in listed:
+        present = storage.version(location)
+        assert present is not None
+        assert (present.etag, present.size) == (version.etag, version.size)
+
+
 @pytest.mark.parametrize("update", [False, True])
 def test_a_write_whose_answer_was_lost_is_known_as_ones_own(
     cloud: Any, proxy: FaultyProxy, storage: Storage, place: Location, update: bool
