@@ -17,6 +17,11 @@ REQUEST = 0.20 / 1e6
 MEGABYTES_A_PROCESSOR = 1769
 SIZES = (128, 512, 1024)
 BATCH_MEGABYTES = 2 * MEGABYTES_A_PROCESSOR
+#: Step Functions (us-east-1): https://aws.amazon.com/step-functions/pricing/
+TRANSITION = 0.025 / 1000
+EXPRESS_EXECUTION, EXPRESS_GIGABYTE_SECOND, EXPRESS_GIGABYTES = 1 / 1e6, 0.00001667, 64 / 1024
+#: State transitions of a part, at most: into its only state, and out of it.
+PART_TRANSITIONS = 2
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "costs.md"
 
 
@@ -75,4 +80,43 @@ def page(store: Mapping[str, Any]) -> str:
     rows = int("".join(letter for letter in part["title"].split("rows")[0] if letter.isdigit()))
     for name, values in part["runs"].items():
         told.append(f"| {name} | ${batch(statistics.median(values), rows):.3f} |")
-    return "\n".join(told) + "\n"
+    return "\n".join(told + parts()) + "\n"
+
+
+def express(seconds: float) -> float:
+    """Dollars of an express execution that waits for a part of so long."""
+    return EXPRESS_EXECUTION + seconds * EXPRESS_GIGABYTES * EXPRESS_GIGABYTE_SECOND
+
+
+def parts() -> list[str]:
+    """The section on the state machine: what its two types cost beside the function."""
+    standard = PART_TRANSITIONS * TRANSITION
+    even = (standard - EXPRESS_EXECUTION) / (EXPRESS_GIGABYTES * EXPRESS_GIGABYTE_SECOND)
+    told = [
+        "",
+        "## A file in parts",
+        "",
+        "A [file larger than one function](batch.md#a-file-larger-than-one-function) costs what its",
+        "parts cost, and a state machine:",
+        "",
+        "    function = parts * (0.20 / 1,000,000 + seconds * MB / 1,024 * price)",
+        f"    standard = (parts * ({PART_TRANSITIONS} + tries again) + 10) * 0.025 / 1,000",
+        "    express  = parts * (1.00 / 1,000,000 + seconds * 64 / 1,024 * 0.00001667)",
+        "",
+        "`seconds` are those of a part. The function has 3,008 MB here, as in the template.",
+        "",
+        "| a thousand parts | the function | standard | express |",
+        "|---|---|---|---|",
+    ]
+    for seconds in (30, 100, 300):
+        function = REQUEST + seconds * 3008 / 1024 * GIGABYTE_SECOND
+        cells = (f"${1000 * each:.2f}" for each in (function, standard, express(seconds)))
+        told.append(f"| of {seconds} s | {' | '.join(cells)} |")
+    return [
+        *told,
+        "",
+        f"Express costs less for parts of under {even:.0f} s, and it ends an execution after 5 minutes,",
+        "while a part may take 15. So the template's state machine is a standard one: it is billed by the",
+        "part and not by the second, and to parts of some minutes it adds less than a hundredth. An upload",
+        "in parts that is not large costs three transitions, $0.00008.",
+    ]

@@ -1,4 +1,4 @@
-"""The commands of docs/first-week.md that need an account: they are read by what they are for, and not run.
+"""The commands of docs/first-week.md, and of others, that need an account: they are read and not run.
 
 Those that need none (make, sam build, sam local, images, uploads to S3) are run by the other tests.
 """
@@ -19,10 +19,16 @@ from tests.support.containers import sam
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "first-week.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.M | re.S)
+BATCH = (ROOT / "docs" / "batch.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```sh\n(.*?)^```$", PAGE + BATCH, re.M | re.S)
 #: The flags of ``aws`` itself, and of its ``s3`` commands, that botocore does not know.
 GLOBAL = {"--query", "--output"}
-S3_FLAGS = {"cp": {"--recursive", "--metadata-directive"}, "ls": {"--recursive"}, "rb": {"--force"}}
+S3_FLAGS = {
+    "cp": {"--recursive", "--metadata-directive"},
+    "ls": {"--recursive"},
+    "rb": {"--force"},
+    "mb": set(),
+}
 
 
 def commands(tool: str) -> list[list[str]]:

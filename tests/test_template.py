@@ -10,11 +10,18 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from handler.settings import Settings
-from tests.support.containers import checkov, sam
+from tests.support.containers import asl_validator, checkov, sam
+from tests.support.stepfunctions import DEFINITION, Run, filled_in
 
 ROOT = Path(__file__).resolve().parents[1]
+FUNCTIONS = ("RequestFunction", "BatchFunction", "PartFunction")
+#: What EventBridge documents of numbers in patterns: those beyond are compared with nothing.
+#: https://github.com/aws/event-ruler#numeric-matching
+GREATEST_NUMBER = 5_000_000_000
 
 
 class Loader(yaml.SafeLoader):
@@ -79,25 +86,116 @@ def test_checkov_finds_nothing() -> None:
         assert all(reason.endswith(".") for reason in reasons)
 
 
-def test_both_functions_are_one_image(template: Any) -> None:
-    request, batch = (template["Resources"][name] for name in ("RequestFunction", "BatchFunction"))
-    assert request["Metadata"] == batch["Metadata"]
-    dockerfile = (ROOT / request["Metadata"]["Dockerfile"]).read_text()
-    assert f" AS {request['Metadata']['DockerBuildTarget']}\n" in dockerfile
-    assert {request["Properties"]["PackageType"], batch["Properties"]["PackageType"]} == {"Image"}
+@pytest.mark.slow
+def test_asl_validator_finds_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "score.asl.json"
+    path.write_text(json.dumps(filled_in()))
+    assert "is valid" in asl_validator(path)
+
+
+def test_all_functions_are_one_image(template: Any) -> None:
+    functions = [template["Resources"][name] for name in FUNCTIONS]
+    (image,) = {json.dumps(each["Metadata"]) for each in functions}
+    dockerfile = (ROOT / json.loads(image)["Dockerfile"]).read_text()
+    assert f" AS {json.loads(image)['DockerBuildTarget']}\n" in dockerfile
+    assert {each["Properties"]["PackageType"] for each in functions} == {"Image"}
 
 
 def test_outputs_cannot_start_a_run(resources: dict[str, Any]) -> None:
-    pattern = resources["UploadRule"]["EventPattern"]
-    assert pattern["detail"]["bucket"]["name"] == [{"Ref": "InputBucket"}]
-    keys = pattern["detail"]["object"]["key"]
-    suffixes = [each["wildcard"]["Fn::Sub"].removeprefix("${InputPrefix}/*") for each in keys]
-    assert suffixes == [".csv", ".csv.gz", ".csv.zst"]
-    assert pattern["detail"]["object"]["size"] == [{"numeric": [">", 0]}]
+    for rule in ("UploadRule", "LargeUploadRule"):
+        assert pattern_of(resources, rule)["detail"]["bucket"]["name"] == ["in"]
     assert "NotificationConfiguration" not in resources["OutputBucket"]
-    variables = resources["BatchFunction"]["Environment"]["Variables"]
-    assert variables["INPUT_URI"] == {"Fn::Sub": "s3://${InputBucket}/${InputPrefix}"}
-    assert variables["OUTPUT_URI"] == {"Fn::Sub": "s3://${OutputBucket}/${OutputPrefix}"}
+    for function in ("BatchFunction", "PartFunction"):
+        assert resources[function]["Environment"]["Variables"] == {
+            "INPUT_URI": {"Fn::Sub": "s3://${InputBucket}/${InputPrefix}"},
+            "OUTPUT_URI": {"Fn::Sub": "s3://${OutputBucket}/${OutputPrefix}"},
+        }
+
+
+LARGE = 500_000_000
+BILLION = 1_000_000_000
+#: S3 takes no more in one request, by which an upload is a PutObject and not a CompleteMultipartUpload.
+MOST_AT_ONCE = 5 * 1024**3
+
+
+@settings(max_examples=300)
+@given(
+    key=st.sampled_from(["day.csv", "a/b.csv", "day.csv.gz", "day.csv.zst", "day.txt", "day.csv/x", "csv"]),
+    prefix=st.sampled_from(["incoming/", "incoming", "other/", ""]),
+    size=st.sampled_from([0, 1, LARGE - 1, LARGE, LARGE + 1, GREATEST_NUMBER, GREATEST_NUMBER + 1])
+    | st.integers(0, 50 * 1000 * BILLION),
+    reason=st.sampled_from(["PutObject", "CopyObject", "POST Object", "CompleteMultipartUpload"]),
+)
+def test_an_upload_is_scored_by_exactly_one_of_the_queue_and_the_state_machine(
+    resources: dict[str, Any], key: str, prefix: str, size: int, reason: str
+) -> None:
+    """Whatever its size: EventBridge compares no number above five billion."""
+    assume(reason == "CompleteMultipartUpload" or size <= GREATEST_NUMBER)
+    event = {
+        "source": "aws.s3",
+        "detail-type": "Object Created",
+        "detail": {
+            "bucket": {"name": "in"},
+            "object": {"key": prefix + key, "size": size},
+            "reason": reason,
+        },
+    }
+    queued, started = (
+        matches(pattern_of(resources, rule), event) for rule in ("UploadRule", "LargeUploadRule")
+    )
+    wanted = (prefix + key).startswith("incoming/") and key.endswith((".csv", ".csv.gz", ".csv.zst"))
+    large = key.endswith(".csv") and size > LARGE
+    assert queued == (wanted and size > 0 and not large)
+    # The state machine's first choice leaves to the queue what the queue has.
+    scored = started and Run(filled_in(LargeBytes=str(LARGE)), event).route() == "Plan"
+    assert scored == (wanted and large)
+
+
+def pattern_of(resources: dict[str, Any], rule: str) -> Any:
+    """A rule's pattern, its text filled in."""
+    values = {"InputBucket": "in", "InputPrefix": "incoming", "LargeBytes": str(LARGE)}
+    text = resources[rule]["EventPattern"]["Fn::Sub"]
+    return json.loads(re.sub(r"\$\{(\w+)\}", lambda name: values[name[1]], text))
+
+
+def matches(pattern: dict[str, Any], event: dict[str, Any]) -> bool:
+    """Whether EventBridge's pattern matches, by what its user guide says of the operators in use here.
+
+    https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-create-pattern-operators.html
+    """
+
+    def one(filters: list[Any], value: Any) -> bool:
+        return any(
+            value == each if not isinstance(each, dict) else operator(each, value) for each in filters
+        )
+
+    def operator(each: dict[str, Any], value: Any) -> bool:
+        ((name, operand),) = each.items()
+        if name == "wildcard":
+            return re.fullmatch(".*".join(map(re.escape, operand.split("*"))), value) is not None
+        if name == "anything-but":
+            return bool(value != operand)
+        assert name == "numeric"
+        if abs(value) > GREATEST_NUMBER:
+            return False
+        compare = {">": value.__gt__, "<=": value.__le__}
+        return all(compare[sign](bound) for sign, bound in zip(operand[::2], operand[1::2], strict=True))
+
+    for name, wanted in pattern.items():
+        if name == "$or":
+            if not any(matches(each, event) for each in wanted):
+                return False
+        elif isinstance(wanted, dict):
+            if not matches(wanted, event[name]):
+                return False
+        elif not one(wanted, event[name]):
+            return False
+    return True
+
+
+def test_the_sizes_that_the_rules_compare_are_numbers_to_them(template: Any) -> None:
+    large = template["Parameters"]["LargeBytes"]
+    assert large["MinValue"] <= large["Default"] <= large["MaxValue"] <= GREATEST_NUMBER
 
 
 def test_the_queue_waits_six_times_as_long_as_a_run(template: Any, resources: dict[str, Any]) -> None:
@@ -114,7 +212,9 @@ def test_the_queue_waits_six_times_as_long_as_a_run(template: Any, resources: di
 def test_a_file_that_keeps_failing_is_kept_and_told(resources: dict[str, Any]) -> None:
     dead = {"Fn::GetAtt": "DeadLetterQueue.Arn"}
     assert resources["UploadQueue"]["RedrivePolicy"]["deadLetterTargetArn"] == dead
-    assert resources["UploadRule"]["Targets"][0]["DeadLetterConfig"] == {"Arn": dead}
+    for rule in ("UploadRule", "LargeUploadRule"):
+        (target,) = resources[rule]["Targets"]
+        assert target["DeadLetterConfig"] == {"Arn": dead}
     upload = resources["BatchFunction"]["Events"]["Upload"]["Properties"]
     assert upload["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     # Else the poller takes more messages than the function may run, and throttling uses up their tries.
@@ -129,20 +229,32 @@ def test_a_file_that_keeps_failing_is_kept_and_told(resources: dict[str, Any]) -
         ("ApproximateNumberOfMessagesVisible", str({"Fn::GetAtt": "DeadLetterQueue.QueueName"})),
         ("Errors", str({"Ref": "RequestFunction"})),
         ("Errors", str({"Ref": "BatchFunction"})),
+        *((f"Executions{end}", str({"Ref": "StateMachine"})) for end in ("Failed", "TimedOut", "Aborted")),
     }
+    told = {str(each["AlarmActions"]) for name, each in resources.items() if name.endswith("Alarm")}
+    assert len(told) == 1
 
 
 def test_no_policy_has_a_wildcard_but_for_keys_below_a_prefix(resources: dict[str, Any]) -> None:
-    for role in ("RequestRole", "BatchRole"):
+    roles = [name for name, each in resources.items() if "AssumeRolePolicyDocument" in each]
+    assert len(roles) == 5
+    for role in roles:
         assert "ManagedPolicyArns" not in resources[role]
         for actions, targets in statements(resources, role):
             assert not [action for action in actions if "*" in action]
+            if targets == ["*"]:  # deliveries of logs have no ARN
+                assert role == "StateMachineRole"
+                assert all(re.fullmatch(r"logs:\w+(Deliver|Polic|LogGroups)\w*", each) for each in actions)
+                continue
             for target in targets:
-                text = target.get("Fn::GetAtt") or target["Fn::Sub"]
-                assert "*" not in text or re.fullmatch(r"\$\{\w+Bucket\.Arn\}/\$\{\w+Prefix\}/\*", text)
-    for name in ("RequestFunction", "BatchFunction"):
+                text = target.get("Fn::GetAtt") or target.get("Ref") or target["Fn::Sub"]
+                assert "*" not in text or re.fullmatch(
+                    r"\$\{\w+Bucket\.Arn\}/(\$\{\w+Prefix\}|_runs)/\*(/plan\.json)?", text
+                )
+    for name in FUNCTIONS:
         assert "Role" in resources[name]
         assert "Policies" not in resources[name]
+    assert "Policies" not in resources["StateMachine"]
 
 
 def test_storage_and_queues_are_closed_to_whoever_comes_without_tls(resources: dict[str, Any]) -> None:
@@ -194,23 +306,30 @@ def test_services_are_trusted_for_this_account_only(resources: dict[str, Any]) -
     ]
     assert sorted(each["Principal"]["Service"] for each in trusting) == [
         "events.amazonaws.com",
+        "events.amazonaws.com",
         "lambda.amazonaws.com",
         "lambda.amazonaws.com",
+        "lambda.amazonaws.com",
+        "states.amazonaws.com",
     ]
+    rules = [{"Fn::GetAtt": f"{rule}.Arn"} for rule in ("UploadRule", "LargeUploadRule")]
     for each in trusting:
         assert each["Condition"] == (
-            {"ArnEquals": {"aws:SourceArn": {"Fn::GetAtt": "UploadRule.Arn"}}}
-            if each["Principal"]["Service"] == "events.amazonaws.com"
+            {"ArnEquals": {"aws:SourceArn": rules}}
+            if each["Action"] == "sqs:SendMessage"
             else {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
         )
     assert "${AWS::AccountId}:${Api}/*" in resources["ApiPermission"]["SourceArn"]["Fn::Sub"]
 
 
-def test_every_object_that_may_be_read_may_be_listed_and_no_other(resources: dict[str, Any]) -> None:
+@pytest.mark.parametrize("role", ["BatchRole", "PartRole"])
+def test_every_object_that_may_be_read_may_be_listed_and_no_other(
+    resources: dict[str, Any], role: str
+) -> None:
     """To those who may not list it, with its key as s3:prefix, a missing object is "forbidden"."""
     listable = set()
     readable = set()
-    for each in policy_of(resources, "BatchRole"):
+    for each in policy_of(resources, role):
         actions = listed(each["Action"])
         if actions == ["s3:ListBucket"]:
             ((operator, condition),) = each["Condition"].items()
@@ -226,21 +345,26 @@ def test_every_object_that_may_be_read_may_be_listed_and_no_other(resources: dic
     )
 
 
-def test_the_batch_function_reads_inputs_and_writes_outputs_only(resources: dict[str, Any]) -> None:
-    allowed = {
-        (action, target["Fn::Sub"])
-        for actions, targets in statements(resources, "BatchRole")
-        for action in actions
-        for target in targets
-        if "Fn::Sub" in target
-    }
+def test_functions_read_inputs_and_write_outputs_only_and_parts_may_go_again(
+    resources: dict[str, Any],
+) -> None:
+    def allowed(role: str) -> set[tuple[str, str]]:
+        return {
+            (action, target["Fn::Sub"])
+            for actions, targets in statements(resources, role)
+            for action in actions
+            for target in targets
+            if "Fn::Sub" in target
+        }
+
     source, target = "${InputBucket.Arn}/${InputPrefix}/*", "${OutputBucket.Arn}/${OutputPrefix}/*"
-    assert allowed == {
+    assert allowed("BatchRole") == {
         ("s3:GetObject", source),
         ("s3:GetObject", target),
         ("s3:PutObject", target),
         ("s3:AbortMultipartUpload", target),
     }
+    assert allowed("PartRole") == {*allowed("BatchRole"), ("s3:DeleteObject", target)}
     everywhere = {action for actions, _ in statements(resources, "RequestRole") for action in actions}
     assert everywhere == {"logs:CreateLogStream", "logs:PutLogEvents"}
 
@@ -253,7 +377,9 @@ def test_buckets_are_private_encrypted_kept_and_tidied(
     assert set(told["PublicAccessBlockConfiguration"].values()) == {True}
     assert len(told["PublicAccessBlockConfiguration"]) == 4
     assert told["BucketEncryption"]["ServerSideEncryptionConfiguration"]
-    (rule,) = told["LifecycleConfiguration"]["Rules"]
+    rule, *others = told["LifecycleConfiguration"]["Rules"]
+    assert [each["Prefix"] for each in others] == (["_runs/"] if bucket == "OutputBucket" else [])
+    assert "Prefix" not in rule
     assert (rule["Status"], rule["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"]) == ("Enabled", 1)
     assert template["Resources"][bucket]["DeletionPolicy"] == "Retain"
 
@@ -320,20 +446,22 @@ def test_every_parameter_is_used_and_logs_end(template: Any, resources: dict[str
     used = (ROOT / "template.yaml").read_text()
     for name in template["Parameters"]:
         assert re.search(rf"!Ref {name}\b|\$\{{{name}\}}", used), name
-    for function, log in (("RequestFunction", "RequestLog"), ("BatchFunction", "BatchLog")):
+    for function in FUNCTIONS:
+        log = function.replace("Function", "Log")
         assert resources[function]["LoggingConfig"] == {"LogGroup": {"Ref": log}}
     logs = [
         each["Properties"]
         for each in template["Resources"].values()
         if each["Type"] == "AWS::Logs::LogGroup"
     ]
-    assert logs == [{"RetentionInDays": {"Ref": "LogRetention"}}] * 3
+    assert [each["RetentionInDays"] for each in logs] == [{"Ref": "LogRetention"}] * 5
     assert set(template["Outputs"]) == {
         "RequestFunction",
         "Url",
         "InputBucket",
         "OutputBucket",
         "DeadLetterQueue",
+        "StateMachine",
     }
 
 
@@ -373,6 +501,75 @@ def test_the_settings_of_a_service_with_a_job() -> None:
     assert (settings.job, settings.large_bytes) == (env["JOB"], int(env["LARGE_BYTES"]))
     job = yaml.safe_load((ROOT / "job.yaml").read_text())
     assert env["JOB"].endswith(f"/jobs/{job['metadata']['name']}")
+
+
+def test_what_the_definition_names_exists(resources: dict[str, Any]) -> None:
+    machine = resources["StateMachine"]
+    assert (ROOT / machine["DefinitionUri"]).samefile(DEFINITION)
+    substituted = set(re.findall(r"\$\{(\w+)\}", DEFINITION.read_text()))
+    assert substituted == set(machine["DefinitionSubstitutions"])
+    states = filled_in()["States"]
+    for name, state in (*states.items(), *states["Parts"]["ItemProcessor"]["States"].items()):
+        following = [each["Next"] for each in (*state.get("Choices", ()), *state.get("Catch", ()))]
+        following += [state[member] for member in ("Next", "Default") if member in state]
+        assert set(following) <= set(states), name
+    assert machine["Type"] == "STANDARD"
+
+
+def test_a_run_may_do_what_its_definition_does_and_no_more(resources: dict[str, Any]) -> None:
+    allowed = {
+        (action, json.dumps(target))
+        for actions, targets in statements(resources, "StateMachineRole")
+        for action in actions
+        for target in targets
+        if target != "*"
+    }
+    function = json.dumps({"Fn::GetAtt": "PartFunction.Arn"})
+    plan = json.dumps({"Fn::Sub": "${OutputBucket.Arn}/${OutputPrefix}/*/plan.json"})
+    results = json.dumps({"Fn::Sub": "${OutputBucket.Arn}/_runs/*"})
+    assert allowed == {
+        ("lambda:InvokeFunction", function),
+        ("s3:GetObject", plan),
+        ("s3:GetObject", results),
+        ("s3:PutObject", results),
+        ("s3:ListMultipartUploadParts", results),
+        ("s3:AbortMultipartUpload", results),
+    }
+    substitutions = resources["StateMachine"]["DefinitionSubstitutions"]
+    assert substitutions["PartFunction"] == {"Fn::GetAtt": "PartFunction.Arn"}
+    assert (substitutions["ResultBucket"], substitutions["ResultPrefix"]) == (
+        {"Ref": "OutputBucket"},
+        "_runs",
+    )
+    assert resources["PartsPolicy"]["RoleName"] == {"Ref": "StateMachineRole"}
+    start, watch = resources["PartsPolicy"]["PolicyDocument"]["Statement"]
+    assert (start["Action"], start["Resource"]) == ("states:StartExecution", {"Ref": "StateMachine"})
+    assert watch["Action"] == ["states:DescribeExecution", "states:StopExecution"]
+    label = filled_in()["States"]["Parts"]["Label"]
+    for each, suffix in zip(watch["Resource"], (":*", f"/{label}:*"), strict=True):
+        text, names = each["Fn::Sub"]
+        assert text.endswith(f":execution:${{Name}}{suffix}")
+        assert names == {"Name": {"Fn::GetAtt": "StateMachine.Name"}}
+    (only,) = policy_of(resources, "LargeUploadRole")
+    assert (only["Action"], only["Resource"]) == ("states:StartExecution", {"Ref": "StateMachine"})
+
+
+def test_the_log_of_runs_has_no_data(resources: dict[str, Any]) -> None:
+    logging = resources["StateMachine"]["Logging"]
+    assert (logging["Level"], logging["IncludeExecutionData"]) == ("ERROR", False)
+
+
+def test_parts_run_as_many_at_a_time_as_their_function_may(
+    template: Any, resources: dict[str, Any]
+) -> None:
+    """And a part has as long as its function, and a minute for the way."""
+    concurrency = {"Ref": "PartConcurrency"}
+    assert resources["PartFunction"]["ReservedConcurrentExecutions"] == concurrency
+    assert resources["StateMachine"]["DefinitionSubstitutions"]["PartConcurrency"] == concurrency
+    longest = max(template["Parameters"]["BatchTimeout"]["AllowedValues"])
+    states = filled_in()["States"]
+    tasks = [*states.values(), *states["Parts"]["ItemProcessor"]["States"].values()]
+    assert {each["TimeoutSeconds"] for each in tasks if each["Type"] == "Task"} == {longest + 60}
 
 
 def test_the_cloud_run_service() -> None:

@@ -423,10 +423,8 @@ class Batch:
             if written is None or written.run not in (run, None):
                 raise Changed(str(folder.child(name)))
             etags[name] = written.etag
-        if "outputs" not in record:
-            record["outputs"] = etags
-        else:
-            record["outputs"] |= etags
+        if etags:
+            record["outputs"] = record.get("outputs", {}) | etags
 
     def _whole(self, input: Location, folder: Location) -> Goal:
         """A file in one piece."""

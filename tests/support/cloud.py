@@ -34,9 +34,9 @@ PATIENCE = 60
 
 
 @contextlib.contextmanager
-def s3_server() -> Iterator[S3]:
-    """S3, SQS, SNS and EventBridge on one address."""
-    with _server("s3") as url:
+def s3_server(functions: str = "") -> Iterator[S3]:
+    """S3, SQS, SNS and EventBridge on one address; and Step Functions, with the URL of an Invoke API."""
+    with _server("s3", *filter(None, [functions])) as url:
         yield S3(url)
 
 
@@ -48,11 +48,11 @@ def gcs_server() -> Iterator[GCS]:
 
 
 @contextlib.contextmanager
-def _server(kind: str) -> Iterator[str]:
+def _server(kind: str, *more: str) -> Iterator[str]:
     """Run ``tests.support.moto`` until the block is left; yields its URL."""
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "tests.support.moto", kind],
+            [sys.executable, "-W", "ignore", "-m", "tests.support.moto", kind, *more],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

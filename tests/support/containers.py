@@ -70,7 +70,7 @@ def checkout(folder: Path, bundle: Path) -> Path:
     """A copy of what images are built from, with ``bundle`` as its model."""
     for name in ("Dockerfile.lambda", "Dockerfile.cloudrun", ".dockerignore", "Makefile", "template.yaml"):
         shutil.copy(ROOT / name, folder / name)
-    for name in ("handler", "requirements", "containers", "events", "tests"):
+    for name in ("handler", "requirements", "containers", "events", "statemachine", "tests"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "model"))
     shutil.copytree(bundle, folder / "handler" / "model")
     return folder
@@ -219,6 +219,16 @@ def checkov(*files: str) -> dict[str, Any]:
     )  # fmt: skip
     assert done.returncode in (0, 1), done.stderr[-4000:]
     return {each["check_type"]: each["results"] for each in json.loads(done.stdout)}
+
+
+def asl_validator(path: Path) -> str:
+    """What asl-validator, which asks nobody, says of a state machine's definition."""
+    package = "npm install asl-validator@4.0.0, with its node_modules/.bin on the path"
+    command = shutil.which("asl-validator")
+    if command is None:
+        missing(f"asl-validator is missing: {package}")
+    done = subprocess.run([str(command), "--json-path", str(path)], capture_output=True, text=True)
+    return f"{done.stdout}{done.stderr}"
 
 
 def faults_of_bill(bill: str) -> str:

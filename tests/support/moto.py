@@ -1,4 +1,7 @@
-"""moto's server, made more like S3 and Cloud Storage: ``python -m tests.support.moto s3`` (or ``gcs``)."""
+"""moto's server, made more like S3 and Cloud Storage: ``python -m tests.support.moto s3`` (or ``gcs``).
+
+``python -m tests.support.moto s3 URL`` has Step Functions, too; its state machines invoke functions at URL.
+"""
 
 from __future__ import annotations
 
@@ -168,7 +171,34 @@ def lean() -> None:
     MultipartChecksumBuilder.build = lambda _: None  # type: ignore[assignment,method-assign]
 
 
-def main(kind: str) -> None:
+def run_state_machines(functions: str, port: int) -> None:
+    """Let Step Functions carry executions out; their tasks invoke functions at another address, once each.
+
+    Of a Distributed Map, moto 5.2.5 leaves out tolerance, Catch and the files of ResultWriter, and refuses
+    ItemBatcher. A failed item is a success to it: ``tests.support.stepfunctions`` tries failures.
+    """
+    import boto3
+    from botocore.config import Config
+    from moto.core.config import default_user_config
+    from moto.stepfunctions.parser.asl.component.state.exec.state_task import lambda_eval_utils
+
+    default_user_config["stepfunctions"]["execute_state_machine"] = True
+    os.environ["MOTO_PORT"] = str(port)  # where the Map reads its items
+
+    def client(region: str, service: str, **_: Any) -> Any:
+        return boto3.client(
+            service,
+            endpoint_url=functions,
+            region_name=region,
+            aws_access_key_id="testing",
+            aws_secret_access_key="testing",
+            config=Config(read_timeout=960, retries={"total_max_attempts": 1}),
+        )
+
+    vars(lambda_eval_utils)["boto_client_for"] = client
+
+
+def main(kind: str, functions: str = "") -> None:
     """Serve on a free port, print it, and end when the input does."""
     from moto.moto_server.werkzeug_app import (
         DomainDispatcherApplication,
@@ -183,6 +213,8 @@ def main(kind: str) -> None:
     app: App = DomainDispatcherApplication(create_backend_app)
     app = one_at_a_time(like_gcs(app), reads=True) if kind == "gcs" else one_at_a_time(app, reads=False)
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=MotoRequestHandler)
+    if functions:
+        run_state_machines(functions, server.port)
     threading.Thread(target=functools.partial(server.serve_forever, 0.1), daemon=True).start()
     print(server.port, flush=True)
     sys.stdin.read()
@@ -190,4 +222,4 @@ def main(kind: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])
