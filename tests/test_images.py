@@ -383,7 +383,7 @@ def test_sigterm_lets_a_request_in_flight_finish(gcs: GCS) -> None:
 
 
 def test_a_cloud_run_job_scores_a_file_in_parts(gcs: GCS) -> None:
-    """As job.yaml has it, started by the service: three tasks side by side, one of them killed within a part,
+    """As job.yaml has it, started by the service: three tasks side by side, one of them killed in a part,
     and again where it joins them all; the parts are those of the file scored in one piece."""
     source, target = gcs.bucket("in"), gcs.bucket("out")
     content = table_with_long_cells()
