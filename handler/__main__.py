@@ -21,6 +21,7 @@ from urllib.parse import urlencode
 
 from handler import telemetry, terminal
 from handler.app import App
+from handler.batch.naming import MOST_PARTS, beside
 from handler.bundle import DOCUMENTS, MANIFEST, SIGNATURE, Bundle
 from handler.errors import DeadlineNear, FunctionError, InvalidRecords, Problem
 from handler.schema import to_text
@@ -32,8 +33,9 @@ from handler.storage.storage import Storage
 from handler.web.messages import Answer, Request
 
 if TYPE_CHECKING:
-    from handler.batch.inputs import Inputs
+    from handler.batch.inputs import Input, Inputs
     from handler.batch.many import Count, Outcome, Spool, Totals
+    from handler.batch.run import Progress, Scored
 
 #: What exit code 1 means, by command.
 ONE = {
@@ -145,6 +147,7 @@ def _score(options: argparse.Namespace, settings: Settings, totals: Totals, docu
     from handler.batch.inputs import Inputs
     from handler.batch.progress import bar
     from handler.batch.run import Batch
+    from handler.batch.split import Split
 
     model, storage = _model(settings), Storage(settings.allow_http)
     output = Location.parse(options.output) if options.output else None
@@ -153,13 +156,20 @@ def _score(options: argparse.Namespace, settings: Settings, totals: Totals, docu
         deadline = Deadline(stop.remaining)
         storage = storage.within(deadline)
         batch = Batch(model, settings, storage, deadline)
+        split = Split(batch, settings, deadline, options.parts) if options.parts else None
+
+        def whole(input: Input, progress: Progress) -> Scored:
+            return batch.telling(progress).score(input.location, input.folder)
+
         try:
             # What is not there is known before the first is scored.
             inputs = Inputs(options.inputs, output, settings.input_uri, storage, deadline)
             count = many.Count(inputs)
             quiet = options.quiet and not inputs.only
             with bar(0 if options.quiet else count.size or 1) as shown:
-                for outcome in many.score(inputs, batch, deadline, many.Together(shown, count)):
+                scorer = split.score if split else whole
+                together = many.Together(shown, count)
+                for outcome in many.score(inputs, scorer, deadline, together, alone=split is not None):
                     totals.add(outcome)
                     if options.json:
                         documents.put(outcome.number, json.dumps(outcome.as_json(), ensure_ascii=False))
@@ -207,10 +217,23 @@ def _show(outcome: Outcome, quiet: bool) -> None:
         print(f"{word}: {outcome.scored.skipped}; see {shown}", flush=True)
     else:
         summary = outcome.scored.summary
-        print(
-            f"{word}: {many.in_words(summary['rows'])} in {summary['seconds']:.1f} s; see {shown}",
-            flush=True,
-        )
+        how = f"{len(summary['parts'])} parts" if "parts" in summary else f"{summary['seconds']:.1f} s"
+        print(f"{word}: {many.in_words(summary['rows'])} in {how}; see {shown}", flush=True)
+
+
+def plan(options: argparse.Namespace, settings: Settings) -> int:
+    """Print the parts of a table, as the items that a state machine reads."""
+    from handler.batch.run import Batch
+
+    input = Location.parse(options.input)
+    batch = Batch(_model(settings), settings, Storage(settings.allow_http))
+    output = options.output or settings.output_uri
+    if output is None and input.scheme == "file":
+        output = str(beside(input)).removesuffix(f"/{input.name}")
+    names = {"input": str(input), **({"output": output} if output else {})}
+    planned = batch.plan(input, options.part_bytes, options.parts)
+    _print([{**names, "part": part.as_json()} for part in planned])
+    return 0
 
 
 def invoke(options: argparse.Namespace, settings: Settings) -> int:
@@ -297,6 +320,17 @@ def serve(options: argparse.Namespace, settings: Settings) -> int:
     os.execv(sys.executable, [sys.executable, "-P", "-m", "handler.server"])
 
 
+def _whole(name: str, most: int) -> Callable[[str], int]:
+    """What reads the value of a flag: a whole number from 1 to ``most``."""
+
+    def read(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and 0 < int(text[:20]) <= most):
+            raise argparse.ArgumentTypeError(f"{name} must be a whole number from 1 to {most:,}")
+        return int(text)
+
+    return read
+
+
 def _parser(program: str, elsewhere: Mapping[str, str]) -> argparse.ArgumentParser:
     return _parsers(program, elsewhere)[0]
 
@@ -353,6 +387,30 @@ def _parsers(program: str, elsewhere: Mapping[str, str]) -> tuple[argparse.Argum
         "s3://bucket/prefix/, with a slash at its end: every table below it",
     )
     command.add_argument("--output", metavar="DIR_OR_URI", help="default: scored/ beside the input")
+    command.add_argument(
+        "--parts",
+        type=_whole("--parts", MOST_PARTS),
+        metavar="N",
+        help="score each table in N parts, side by side in processes (default: in one piece)",
+    )
+    command = add(
+        plan, "split a table into parts, and print them as the JSON that a state machine reads",
+        "big.csv --parts 8", "s3://bucket/in/big.csv --part-bytes 500000000 --output s3://bucket/scored",
+    )  # fmt: skip
+    command.add_argument("input", metavar="INPUT", help="a file, s3://bucket/key or gs://bucket/key")
+    size = command.add_mutually_exclusive_group(required=True)
+    size.add_argument(
+        "--parts", type=_whole("--parts", MOST_PARTS), metavar="N", help="as many parts as this"
+    )
+    size.add_argument(
+        "--part-bytes",
+        type=_whole("--part-bytes", 1 << 62),
+        metavar="B",
+        help="parts of about so many bytes",
+    )
+    command.add_argument(
+        "--output", metavar="DIR_OR_URI", help="where predictions go (default: $OUTPUT_URI, or scored/)"
+    )
     command = add(
         invoke, "send any event through the same dispatch as on Lambda, and print the answer as JSON",
         "events/direct.json", "events/s3-put.json",

@@ -52,6 +52,8 @@ class Settings(NamedTuple):
     allow_http: bool = False
     timeout: float | None = None
     memory: int | None = None
+    processors: int = 1
+    task: tuple[int, int] | None = None
     read_timeout: float = READ_TIMEOUT
     job: str | None = None
     large_bytes: int | None = None
@@ -86,6 +88,8 @@ class Settings(NamedTuple):
             allow_http=allow_http,
             timeout=_count(environ, "CLOUD_RUN_TIMEOUT_SECONDS", 0) or None,
             memory=_count(environ, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE", 0) or None,
+            processors=_processors(),
+            task=_task(environ),
             read_timeout=_count(environ, "READ_TIMEOUT_SECONDS", READ_TIMEOUT),
             job=job,
             large_bytes=large_bytes,
@@ -151,6 +155,20 @@ def _run_api(environ: Mapping[str, str], job: str | None, allow_http: bool) -> s
 
 def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _task(environ: Mapping[str, str]) -> tuple[int, int] | None:
+    """Which of how many tasks of a Cloud Run job this process is; None where it is none.
+
+    https://cloud.google.com/run/docs/container-contract#jobs-env-vars
+    """
+    count = _count(environ, "CLOUD_RUN_TASK_COUNT", 0)
+    if not count:
+        return None
+    text = environ.get("CLOUD_RUN_TASK_INDEX", "")
+    if not (text.isascii() and text.isdigit() and int(text[:10]) < count):
+        raise SettingError("CLOUD_RUN_TASK_INDEX", "must be a whole number below CLOUD_RUN_TASK_COUNT")
+    return int(text), count
 
 
 def _words(environ: Mapping[str, str], variable: str) -> tuple[str, ...]:

@@ -39,7 +39,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "formats",
     ),
     "scoring": ("texts", "row_program", "scorers", "outputs", "model", "checking", "table"),
-    "batch": ("progress", "naming", "parts", "job", "folding", "blocks", "run", "inputs", "many"),
+    "batch": ("progress", "naming", "parts", "job", "folding", "blocks", "run", "inputs", "many", "split"),
     "web": ("messages", "predictions", "openapi", "pages", "api"),
     "events": ("jobs", "objects", "http", "envelopes"),
     "on top": ("app", "server", "__main__"),

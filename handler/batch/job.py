@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from handler.batch.parts import MOST_PARTS
+from handler.batch.naming import MOST_PARTS
 from handler.errors import JobDown
 from handler.settings import Settings
 from handler.storage.buckets import Retries

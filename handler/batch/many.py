@@ -6,13 +6,13 @@ import collections
 import contextlib
 import threading
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import IO, Any, NamedTuple
 
 from handler.batch.inputs import Input, Inputs
 from handler.batch.progress import Bar
-from handler.batch.run import Batch, Progress, Scored
+from handler.batch.run import Progress, Scored
 from handler.errors import DeadlineNear, FunctionError
 from handler.storage.deadline import TICK, Deadline
 from handler.tables.compression import PACKED
@@ -27,6 +27,10 @@ ROOM = 64 * 1024 * 1024
 UNPACKED = 10
 #: Inputs that failed which are named, at most.
 FAULTS = 20
+
+
+#: What scores one input, and says how far it is.
+Scorer = Callable[[Input, Progress], Scored]
 
 
 class Outcome(NamedTuple):
@@ -168,9 +172,11 @@ class Spool:
 
 
 def score(
-    inputs: Iterable[Input], batch: Batch, deadline: Deadline, together: Together
+    inputs: Iterable[Input], scorer: Scorer, deadline: Deadline, together: Together, alone: bool = False
 ) -> Iterator[Outcome]:
-    """Score each input, and give what came of it as soon as that is known.
+    """Score each input with ``scorer``, and give what came of it as soon as that is known.
+
+    They are scored side by side, or with ``alone`` one after the other.
 
     A fault of one input is its outcome, and stops no other. Where ``deadline``, which is that of ``batch``,
     is near, raises ``DeadlineNear`` once those under way have ended: their uploads are withdrawn by then.
@@ -179,7 +185,7 @@ def score(
     def one(number: int, input: Input) -> Outcome:
         with together.one(input) as progress:
             try:
-                return Outcome(number, input, batch.telling(progress).score(input.location, input.folder))
+                return Outcome(number, input, scorer(input, progress))
             except DeadlineNear:
                 raise
             except FunctionError as error:
@@ -205,7 +211,7 @@ def score(
                 if input.fault is not None:
                     yield Outcome(number, input, None, input.fault)
                     continue
-                share = _share(input)
+                share = ROOM if alone else _share(input)
                 while sum(shares.values()) + share > ROOM:
                     yield from ended()
                 deadline.check(input.location)

@@ -14,6 +14,8 @@ OUTPUTS = (PREDICTIONS, REJECTED, SUMMARY)
 PLAN = "plan.json"
 #: The folders of a file's parts: each has an object ``part-00000.csv`` (or ``.json``) and so forth.
 PART_PREDICTIONS, PART_REJECTED, PART_RECORDS = "predictions", "rejected", "parts"
+#: Parts of a file, at most: a list of them all is to stay small, and their names have five digits.
+MOST_PARTS = 10_000
 #: Names of tables, as events and folders have them.
 PLAIN_SUFFIXES = (".csv", ".tsv")
 SUFFIXES = tuple(f"{kind}{packed}" for kind in PLAIN_SUFFIXES for packed in ("", *PACKED))

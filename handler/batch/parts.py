@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, NamedTuple, Self
 
-from handler.batch.naming import PART_PREDICTIONS, PART_RECORDS, PART_REJECTED
+from handler.batch.naming import MOST_PARTS, PART_PREDICTIONS, PART_RECORDS, PART_REJECTED
 from handler.errors import InvalidBody, InvalidCsv
 from handler.schema import Schema
 from handler.storage.locations import Location, Version
@@ -26,8 +26,6 @@ from handler.tables.compression import Stream, inflated, is_packed
 from handler.tables.encodings import UTF_8, UTF_16, WINDOWS_1252, Utf8
 from handler.tables.formats import Table, opened
 
-#: Parts of a file, at most: their names have five digits.
-MOST_PARTS = 10_000
 #: Objects asked for at once.
 AT_ONCE = 16
 #: Bytes after a part's end that are asked for with it: its last record ends there, nearly always.

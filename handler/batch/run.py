@@ -80,8 +80,9 @@ MOST_JOINED = 4 * 1024**3
 #: The code of a summary that says that the run of a file in parts has failed; such a file is not done.
 RUN_FAILED = "run_failed"
 
-#: Why a run was skipped whose input was deleted, or never was there.
-GONE = "it is not there any more"
+
+#: Why nothing is scored: the input was deleted, or never was there; or it is not one.
+GONE, OWN = "it is not there any more", "it is an output of scoring"
 
 Progress = Callable[[int, int, int], None]
 #: What has taken an object over, by name, or None where this run must score it.
@@ -193,7 +194,7 @@ class Batch:
         """
         folder = self._folder(input, output)
         if folder is None:
-            return Scored(skipped="it is an output of scoring")
+            return Scored(skipped=OWN)
         if part is not None:
             return self._score_part(input, folder, part, defers=True)
         goal = self._whole(input, folder)._replace(hand_over=hand_over)
@@ -245,32 +246,32 @@ class Batch:
     def complete(self, input: Location, output: Location | None = None) -> Scored:
         """Join the parts of the object at ``input``; ``NotComplete`` is raised while one is missing.
 
-        Skipped where it is done, or the input is gone. Raises ``PassingFault``.
+        Where it is done, that is its summary as it stands. Raises ``PassingFault``.
         """
         folder = self._folder(input, output)
         if folder is None:
-            return Scored(skipped="it is an output of scoring")
+            return Scored(skipped=OWN)
         return self.join(input, folder, defers=True)
 
     def join(self, input: Location, folder: Location, defers: bool = False) -> Scored:
         """The same into ``folder``, as a person asks; ``defers``: see ``complete``."""
-        first = self._storage.read(folder.child(parts.record_name(0)))
-        part = _part_of(first[0] if first else b"")
-        if part is None:
-            done = self._done(input, folder, defers)
-            if done is None:
-                raise NotComplete(str(folder), 0)
-            return Scored(skipped=done)
-        joined = self._joined(input, folder, part.of, defers)
-        if isinstance(joined, int):
-            raise NotComplete(str(folder), joined)
-        return joined
+        done = self._done(input, folder, defers)
+        if done is None:
+            first = self._storage.read(folder.child(parts.record_name(0)))
+            part = _part_of(first[0] if first else b"")
+            joined = 0 if part is None else self._joined(input, folder, part.of, defers)
+            if isinstance(joined, int):
+                raise NotComplete(str(folder), joined)
+            if joined.summary is not None:
+                return joined
+            done = joined.skipped
+        return Scored(None if done == GONE else self._document(folder.child(SUMMARY)), done)
 
     def fail(self, input: Location, output: Location | None, cause: str) -> Scored:
         """Write a summary that says that the run of the object at ``input`` failed, unless it is done."""
         folder = self._folder(input, output)
         if folder is None:
-            return Scored(skipped="it is an output of scoring")
+            return Scored(skipped=OWN)
 
         def fill(_version: Version, _sinks: list[Sink], record: dict[str, Any]) -> None:
             message = (
@@ -293,6 +294,10 @@ class Batch:
         if is_output(input, output):
             return None
         return into(input, output, self._settings.input_uri)
+
+    def standing(self, input: Location, folder: Location) -> str | None:
+        """Why a person's run would skip the file, in words; None if it would score it."""
+        return self._done(input, folder, defers=False)
 
     def _done(self, input: Location, folder: Location, defers: bool) -> str | None:
         """Why the file need not be scored, in words; None if it must be."""
