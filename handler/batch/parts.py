@@ -280,9 +280,8 @@ def chained(documents: Sequence[Mapping[str, Any]]) -> Part | InvalidCsv | None:
         ):
             return replace(part, first=position, encoding=encoding)
         if document.get("error"):
-            error = document["error"]
-            line = error["line"]
-            return InvalidCsv(error["code"], error["rule"], None if line is None else line + lines)
+            code, rule, line = (document["error"][name] for name in ("code", "rule", "line"))
+            return InvalidCsv(code, rule, None if line is None else line + lines)
         encoding, position = encoding or known, document["next"]
         lines += document["lines"]
     return None

@@ -38,7 +38,7 @@ def first_record(window: bytes, delimiter: str, width: int, ended: bool) -> int 
     end. ``width``: the cells of the header. None if more bytes are needed to say.
 
     The window is read as if the range started outside quotes, and as if inside. Of the two, that is
-    believed under which more of the records have as many cells as the header.
+    believed under which more of the records have as many cells as the header, and all quotes in place.
     """
     data = window[1:].decode("latin-1")  # a character a byte: all that matters here is ASCII
     before = window[:1].decode("latin-1")
@@ -57,8 +57,9 @@ def first_record(window: bytes, delimiter: str, width: int, ended: bool) -> int 
 
 
 class _Reading(NamedTuple):
-    """A window as it reads under one assumption: ``start`` of the first record (None: there is none), the
-    ``rows`` from there on, and how many more of them are as wide as the header than are not."""
+    """A window as it reads under one assumption: the ``start`` of the first record (None: there is none),
+    the ``rows`` from there on, and their ``score``: one for each that is as wide as the header, less one
+    for each that is not, and less two for each that has a quote out of place."""
 
     start: int | None
     rows: int
@@ -66,7 +67,7 @@ class _Reading(NamedTuple):
 
 
 def _read(prefix: str, data: str, delimiter: str, width: int, ended: bool) -> _Reading:
-    text, consumed = prefix + data, 0
+    text, begun, consumed = prefix + data, 0, 0
 
     def feed() -> Iterator[str]:
         nonlocal consumed
@@ -78,6 +79,9 @@ def _read(prefix: str, data: str, delimiter: str, width: int, ended: bool) -> _R
     for cells in csv.reader(feed(), delimiter=delimiter):
         if consumed == len(text) and not ended:
             break  # the window may cut its last record
+        if not _is_proper(text[begun:consumed], cells):
+            score -= 2
+        begun = consumed
         if start is None:
             if text[consumed - 1] == "\n":
                 start = consumed - len(prefix)
@@ -85,6 +89,16 @@ def _read(prefix: str, data: str, delimiter: str, width: int, ended: bool) -> _R
             rows += 1
             score += 1 if len(cells) == width else -1
     return _Reading(start, rows, score)
+
+
+def _is_proper(raw: str, cells: list[str]) -> bool:
+    """Whether every quote of a record opens a cell, closes it, or is one of two within."""
+    quotes = raw.count('"')
+    if not quotes:
+        return True
+    inner = [cell.count('"') for cell in cells]
+    around = quotes - 2 * sum(inner)
+    return around % 2 == 0 and 2 * sum(map(bool, inner)) <= around <= 2 * len(cells)
 
 
 class Owned:
