@@ -387,8 +387,8 @@ def test_sigterm_lets_a_request_in_flight_finish(gcs: GCS) -> None:
 
 
 def test_a_cloud_run_job_scores_a_file_in_parts(gcs: GCS) -> None:
-    """As job.yaml has it, started by the service: three tasks side by side, one of them killed in its first
-    attempt and started again; the parts are those of the file scored in one piece."""
+    """As job.yaml has it, started by the service: three tasks side by side, one of them killed in a part,
+    and again where it joins them all; the parts are those of the file scored in one piece."""
     source, target = gcs.bucket("in"), gcs.bucket("out")
     content = table_with_long_cells()
     gcs.put(source, "incoming/big.csv", content)
@@ -413,20 +413,25 @@ def test_a_cloud_run_job_scores_a_file_in_parts(gcs: GCS) -> None:
         words = [*override["args"][:-1], "7"]  # by hand, with more parts than its size asks for
         given = {**gcs.at(proxy.url).env, **{each["name"]: each["value"] for each in override["env"]}}
 
-        killed = on("PUT", "predictions/part-00001.csv")
         with contextlib.ExitStack() as stack:
-            with proxy.pause(when=killed) as pause:
+            with proxy.pause(when=on("PUT", "predictions/part-00001.csv")) as pause:
                 first = [stack.enter_context(task(words, given, index, 3)) for index in range(3)]
                 pause.wait()
                 docker("kill", first[1].name)
             assert [ended(each) for each in first] == [0, 137, 0], first[0].logs()
             assert f"{folder}/summary.json" not in gcs.keys(target)
-            again = stack.enter_context(task(words, given, 1, 3, attempt=1))
-            assert ended(again) == 0, again.logs()
-            for container in (*first, again):
-                logged = container.logs().splitlines()
-                assert all(json.loads(line)["severity"] == "INFO" for line in logged), logged
-        assert len(again.lines()) == 2, "its parts are 1 and 4"
+            with proxy.pause(when=on("PUT", "summary.json")) as pause:
+                second = stack.enter_context(task(words, given, 1, 3, attempt=1))
+                pause.wait()
+                docker("kill", second.name)
+            assert ended(second) == 137
+            third = stack.enter_context(task(words, given, 1, 3, attempt=2))
+            assert ended(third) == 0, third.logs()
+            told = [[line["part"] for line in each.lines()] for each in (first[0], second, first[2])]
+            assert told == [[0, 3, 6], [1], [2, 5]], "part 4 was scored, and killed where it joined them"
+            assert {line["severity"] for each in (*first, second, third) for line in each.lines()} == {
+                "INFO"
+            }
         assert service() == {"skipped": "this model version has scored it already"}
 
         whole = [*words[:2], "--output", f"gs://{target}/whole"]
