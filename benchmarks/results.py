@@ -17,7 +17,8 @@ FOLDER = Path(__file__).parent
 STORE, PAGE, PICTURE = FOLDER / "results.json", FOLDER / "RESULTS.md", FOLDER / "results.svg"
 ORDER = (
     "start", "limited_128", "limited_512", "image", "speed", "boosters", "boosters_start", "servers",
-    "servers_rate", "others", "others_rate", "cloudrun", "batch", "distinct", "memory",
+    "servers_rate", "others", "others_rate", "cloudrun", "batch", "distinct", "memory", "plan",
+    "parts", "rates", "scaling", "small",
 )  # fmt: skip
 
 Runs = Mapping[str, Sequence[float]]
