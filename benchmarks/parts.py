@@ -25,8 +25,8 @@ LATENCY = 0.02
 #: Bytes of rows around each boundary of a file that is a hole everywhere else.
 BEFORE, AROUND = 16 * 1024, 128 * 1024
 PARTS = 8
-#: Scores a file in one piece and in parts, in turns, in one process: the seconds and processor seconds of
-#: each, as JSON. The first turn does not count.
+#: Scores a file in one piece and, if a number of parts is given, in parts, in turns, in one process: the
+#: seconds and processor seconds of each, as JSON. The first turn does not count.
 IN_TURNS = """
 import json, os, shutil, sys, time
 from handler.batch.run import Batch
@@ -48,9 +48,10 @@ def parts():
         batch.score_part(input, output, part)
     batch.join(input, output)
 
-found = {"whole": [], "parts": []}
+ways = {"whole": whole, "parts": parts} if count else {"whole": whole}
+found = {name: [] for name in ways}
 for turn in range(turns + 1):
-    for name, score in (("whole", whole), ("parts", parts)):
+    for name, score in ways.items():
         shutil.rmtree(folder, ignore_errors=True)
         start, processor = time.perf_counter(), time.process_time()
         score()
@@ -67,7 +68,7 @@ def compare(bundle: Path, forest: Path, pickled: Path, folder: Path, runs: int) 
     batches.write_customers(rows, 20_000_000)
     write_quoted(quoted, 1_500_000)
     overhead(bundle, {"few rows differ": rows, "quoted texts with line ends": quoted}, folder, runs)
-    batches.write_distinct(distinct, 2_000_000)
+    batches.write_distinct(distinct, 1_000_000)
     rates(
         {
             "logistic regression, few rows differ": (bundle, rows),
@@ -78,7 +79,7 @@ def compare(bundle: Path, forest: Path, pickled: Path, folder: Path, runs: int) 
         min(runs, 3),
     )
     few = folder / "few.csv"
-    batches.write_distinct(few, 400_000)
+    batches.write_distinct(few, 200_000)
     scaling(
         {
             "few rows differ": (bundle, rows),
@@ -98,7 +99,7 @@ def plans(bundle: Path, folder: Path, runs: int) -> None:
     """``python -m handler plan`` of files of three sizes, on a disk and behind a server that takes its time."""
     size = part_bytes(SECONDS, MEGABYTES)
     found: dict[str, list[float]] = {}
-    notes = {}
+    notes: dict[str, str] = {}
     for name, length in (("1 GB", 10**9), ("10 GB", 10**10), ("1 TB", 10**12)):
         source = folder / "sparse.csv"
         write_sparse(source, length, size)
@@ -169,7 +170,7 @@ def rates(models: Mapping[str, tuple[Path, Path]], folder: Path, runs: int) -> N
     """Bytes of a file that one processor scores in a second, by model and file."""
     found: dict[str, list[float]] = {}
     for name, (model, source) in models.items():
-        words = (str(source), str(folder / "turns"), "1", str(runs))
+        words = (str(source), str(folder / "turns"), "0", str(runs))
         done = run(Contender(name, (sys.executable, "-c", IN_TURNS, *words), {"MODEL_DIR": str(model)}))
         times = json.loads(done.output.splitlines()[-1])["whole"]
         found[name] = [source.stat().st_size / 1e6 / processor for _, processor in times]
@@ -196,11 +197,9 @@ def scaling(models: Mapping[str, tuple[Path, Path]], folder: Path, runs: int) ->
             for count in (2, 4, 8)
         ]
         done: dict[str, list[Run]] = {each.name: [] for each in contenders}
-        for turn in range(runs + 1):
+        for _ in range(runs):
             for each in contenders:
-                one = run(each)
-                if turn:
-                    done[each.name].append(one)
+                done[each.name].append(run(each))
         first = statistics.median(one.seconds for one in done[contenders[0].name])
         for each, those in done.items():
             found[each] = [one.seconds for one in those]

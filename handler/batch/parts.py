@@ -182,16 +182,19 @@ def _guessed(
     window, enough, ended = b"", ranges.WINDOW, False
     while True:
         parts, length = [window], len(window)
-        while length < enough and not ended:
+        while length <= enough and not ended:
             chunk = next(chunks, None)
             ended = chunk is None
             parts.append(chunk or b"")
             length += len(parts[-1])
         window = b"".join(parts)
-        found = ranges.first_record(window, delimiter, width, ended)
+        # A chunk may be much larger, and a reading of all of it takes as long as scoring some of it.
+        found = ranges.first_record(
+            window[: enough + 1], delimiter, width, ended and len(window) <= enough + 1
+        )
         if found is not None:
             return start + found, itertools.chain([window[found + 1 :]], chunks)
-        enough = 4 * length
+        enough *= 4
 
 
 def part_bytes(seconds: float, megabytes: int | None) -> int:

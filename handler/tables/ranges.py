@@ -121,7 +121,12 @@ class Owned:
         self._end = end
         self._delimiter = delimiter
         self.next = first
-        self.line = line
+        self._last = Block(b"", line)
+
+    @property
+    def line(self) -> int:
+        """The number of the line at ``next``; counted once, as it takes a pass over the last block."""
+        return self._last.line + records.line_ends(self._last.data)
 
     def __iter__(self) -> Iterator[Block]:
         while self.next < self._end and (block := next(self._blocks, None)) is not None:
@@ -129,8 +134,8 @@ class Owned:
             if self.next + self._text.length(data) > self._end:
                 data = data[: self._cut(data, self._end - self.next)]
             self.next += self._text.length(data)
-            self.line = block.line + records.line_ends(data)
-            yield Block(data, block.line)
+            self._last = Block(data, block.line)
+            yield self._last
 
     def _cut(self, data: bytes, at: int) -> int:
         """Where the first record starts at the offset ``at`` of a block or later, or else the block's end.
