@@ -450,9 +450,20 @@ class _Compiler:
             inner = slice(start, end)
             leaves = ~np.concatenate([side[inner][side[inner] < 0] for side in sides])
             first, after = int(leaves.min()), int(leaves.max()) + 1
-            ways = [np.where(side[inner] < 0, side[inner] + first, side[inner] - start) for side in sides]
-            others = missing[inner], set_of[inner], (int(target_of_leaf[first]),), (weights[first:after],)
-            trees.append(_Tree(feature[inner], split[inner], *ways, *others))
+            yes, no = (
+                np.where(side[inner] < 0, side[inner] + first, side[inner] - start) for side in sides
+            )
+            tree = _Tree(
+                feature[inner],
+                split[inner],
+                yes,
+                no,
+                missing[inner],
+                set_of[inner],
+                targets=(int(target_of_leaf[first]),),
+                weights=(weights[first:after],),
+            )
+            trees.append(tree)
         self._sums[node.output[0]] = _Trees(node.input[0], _alike(trees), int(attributes["n_targets"]))
 
     def _sets_of(self, attributes: Mapping[str, Any], tests: np.ndarray) -> np.ndarray:
