@@ -81,7 +81,7 @@ class Deployment:
         pause = self.proxy.pause(when=on("PUT", "predictions/part-00001.csv"))
 
         def kill() -> None:
-            pause.wait()
+            assert pause.reached.wait(PATIENCE), "part 1 has not begun to write"
             self.instances.kill(lambda event: event.get("part", {}).get("index") == 1)
             pause.release()
 
