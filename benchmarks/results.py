@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import costs
+from benchmarks import costs, terabyte
 
 FOLDER = Path(__file__).parent
 STORE, PAGE, PICTURE = FOLDER / "results.json", FOLDER / "RESULTS.md", FOLDER / "results.svg"
@@ -79,6 +79,9 @@ def keep(name: str, part: Mapping[str, Any]) -> None:
     picture(store)
     if {"speed", "batch"} <= store.keys():
         costs.PAGE.write_text(costs.page(store))
+    if {"plan", "rates"} <= store.keys():
+        terabyte.PAGE.write_text(terabyte.page(store))
+        terabyte.PICTURE.write_text(terabyte.picture(store))
 
 
 def page(store: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.costs import GIGABYTE_SECOND, MEGABYTES_A_PROCESSOR, PART_TRANSITIONS, REQUEST, TRANSITION
-from handler.batch.parts import part_bytes
+from handler.batch.parts import AT_ONCE, RATE, part_bytes
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE, PICTURE = ROOT / "docs" / "one-terabyte.md", ROOT / "docs" / "one-terabyte.svg"
@@ -31,10 +31,13 @@ SPREAD = 0.3
 #: Seconds of a function's time for each try that is killed. Assumed, and much worse than is usual.
 KILLED_EVERY = 20_000
 CONCURRENCIES = (20, 100, 1000)
-SIZES = (16, 32, 64, 128, 256, 512, 1024)
+#: Megabytes of a part; a plan has at most 10,000 parts, so that 1 TB has none under 100 MB.
+SIZES = (100, 150, 250, 350, 500, 750, 1000)
+#: Shares of the function's time for which a part may be planned.
+SHARES = (1 / 6, 1 / 3, 1 / 2, 2 / 3)
 #: Requests of a part to S3 and their prices (us-east-1): https://aws.amazon.com/s3/pricing/
 #: Counted by tests/test_benchmarks.py, for parts that are scored in order.
-READS, WRITES = 24, 3
+READS, WRITES = 26, 3
 READ_PRICE, WRITE_PRICE = 0.0004 / 1000, 0.005 / 1000
 #: Bytes of each request of an upload; those of an output are its input's, and some more for each row.
 UPLOADED = 8 * 1024 * 1024
@@ -161,7 +164,7 @@ def page(store: Mapping[str, Any]) -> str:
     """``docs/one-terabyte.md`` from the parts ``plan`` and ``rates``."""
     measured = Measured.of(store)
     models = list(measured.rates)
-    fast, slow = models[0], models[-1]
+    slow = models[-1]
     size = part_bytes(SECONDS, MEGABYTES)
     processors = MEGABYTES / MEGABYTES_A_PROCESSOR
     told = [
@@ -193,7 +196,7 @@ def page(store: Mapping[str, Any]) -> str:
         told.append(f"| rate, {name} | {rate / 1e6:.1f} MB for each second of a processor | measured |")
     told += [
         f"| plan of 1 TB, {-(-TERABYTE // size):,} parts | {measured.plan:.1f} s, and in proportion for other sizes | measured |",
-        f"| completion | as long as the plan: a request for each part, {_at_once()} at once | assumed |",
+        f"| completion | as long as the plan: a request for each part, {AT_ONCE} at once | assumed |",
         f"| seconds beside a part's rows | {FIXED:.0f}: a cold start and its requests | assumed |",
         f"| requests of a part | {READS} reads, {WRITES} writes and lists, and an upload for each 8 MiB of outputs | counted |",
         f"| function | {MEGABYTES:,} MB, which is {processors:.1f} processors, and {SECONDS} s | template |",
@@ -227,19 +230,57 @@ def page(store: Mapping[str, Any]) -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for concurrency in CONCURRENCIES:
-        for megabytes in SIZES[2:]:
-            job = measured.job(slow, megabytes * 1024**2, concurrency)
+        for megabytes in SIZES:
+            job = measured.job(slow, megabytes * 10**6, concurrency)
             result, plain = median(job), formula(job)
             told.append(
-                f"| {megabytes} MiB | {concurrency:,} | {job.parts:,} | {job.seconds:.0f} | {result.retries:,.0f} | "
+                f"| {megabytes:,} MB | {concurrency:,} | {job.parts:,} | {job.seconds:.0f} | {result.retries:,.0f} | "
                 f"{result.failed:,.0f} | {_time(result.wall)} | {result.wall / plain.wall:.2f} | ${result.dollars:.2f} |"
             )
     told += ["", "![Wall time against the size of a part, for three concurrencies](one-terabyte.svg)", ""]
-    return "\n".join(told + _choice(measured, fast, slow, size)) + "\n"
+    return "\n".join(told + _choice(measured, slow)) + "\n"
 
 
-def _choice(measured: Measured, fast: str, slow: str, size: int) -> list[str]:
-    return []
+def _choice(measured: Measured, slow: str) -> list[str]:
+    """What the simulation says of the default size of parts."""
+    size, least = part_bytes(SECONDS, MEGABYTES), SIZES[0] * 10**6
+    ratios = {}
+    for concurrency in CONCURRENCIES:
+        one, small = (measured.job(slow, each, concurrency) for each in (size, least))
+        ratios[concurrency] = median(one).wall / median(small).wall
+    many = CONCURRENCIES[-1]
+    told = [
+        "",
+        "## The default size",
+        "",
+        f"Without `part_bytes`, a part has what a model of {RATE / 1e6:.0f} MB for each second of a processor scores in a third of",
+        f"the function's time: {size / 1e6:.0f} MB here. Its wall time beside that of parts of {SIZES[0]} MB, the smallest of 1 TB, is",
+        f"{', '.join(f'{ratio:.2f} at {concurrency:,} at a time' for concurrency, ratio in ratios.items())}.",
+        "A small part costs more dollars, as each has its seconds beside its rows; a large one leaves the others idle at the",
+        f"end. So the default stands for the template's 20 at a time, and up to some hundreds. For {many:,} at a time, start the",
+        'execution with `"plan": {"part_bytes": 100000000}`.',
+        "",
+        f"Why a third: a model of just that rate, {CONCURRENCIES[1]} at a time, where a part is planned to take another share of the",
+        "function's time:",
+        "",
+        "| share | part | tries again | parts that failed | wall time | dollars |",
+        "|---|---|---|---|---|---|",
+    ]
+    processors = MEGABYTES / MEGABYTES_A_PROCESSOR
+    for share in SHARES:
+        part = int(SECONDS * share * processors * RATE)
+        job = measured.job(slow, part, CONCURRENCIES[1])._replace(rate=processors * RATE)
+        result = median(job)
+        told.append(
+            f"| 1/{1 / share:.2g} | {part / 1e6:.0f} MB | {result.retries:,.0f} | {result.failed:,.0f} | "
+            f"{_time(result.wall)} | ${result.dollars:.2f} |"
+        )
+    return [
+        *told,
+        "",
+        "Up to a half, parts are tried again for the kills alone; at two thirds, some take more than the function has, and all",
+        "of their time is lost. A third leaves room for a model that is twice as slow.",
+    ]
 
 
 def picture(store: Mapping[str, Any]) -> str:
@@ -252,37 +293,23 @@ def picture(store: Mapping[str, Any]) -> str:
     for concurrency in CONCURRENCIES:
         heights = []
         for megabytes in SIZES:
-            job = measured.job(slow, megabytes * 1024**2, concurrency)
+            job = measured.job(slow, megabytes * 10**6, concurrency)
             ideal = job.bytes / job.rate / concurrency
             heights.append(median(job).wall / ideal)
         lines.append(heights)
     top = max(max(heights) for heights in lines)
     plane = Plane(
-        Axis.of_names("bytes of a part", [f"{size} MiB" if size < 1024 else "1 GiB" for size in SIZES]),
+        Axis.of_names("bytes of a part", [f"{size:,} MB" for size in SIZES]),
         Axis.over("wall time / (work / concurrency)", 1.0, top),
     )
     for colour, (concurrency, heights) in enumerate(zip(CONCURRENCIES, lines, strict=True)):
         plane.line(range(len(SIZES)), heights, colour, f"{concurrency:,} at a time")
     svg = plane.svg("Wall time of 1 TB against the size of a part, for three concurrencies")
     root = ":root { --ink: #1b1f24; --soft: #57606a; --line: #d0d7de; --paper: #fff; }"
-    rules = "\n".join(
-        line for line in f"{root}{STYLE}".splitlines() if not line.startswith("@media")
-    )
+    rules = "\n".join(line for line in f"{root}{STYLE}".splitlines() if not line.startswith("@media"))
     first, rest = svg.split(">", 1)
     name = first.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
     return f"{name}><style>{rules}</style><rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>{rest}\n"
-
-
-def write(store: Mapping[str, Any]) -> None:
-    """Write the page and its picture."""
-    PAGE.write_text(page(store))
-    PICTURE.write_text(picture(store))
-
-
-def _at_once() -> int:
-    from handler.batch.parts import AT_ONCE
-
-    return AT_ONCE
 
 
 def _time(seconds: float) -> str:
