@@ -1,4 +1,4 @@
-"""A file in parts: what its plan reads, what parts cost beside one piece, and what processes gain; small files."""
+"""A file in parts: what its plan reads, what parts cost, what processes gain; and small files."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def compare(bundle: Path, forest: Path, pickled: Path, folder: Path, runs: int) 
 
 
 def plans(bundle: Path, folder: Path, runs: int) -> None:
-    """``python -m handler plan`` of files of three sizes, on a disk and behind a server that takes its time."""
+    """``python -m handler plan`` of three sizes, of a file on a disk and behind a slow server."""
     size = part_bytes(SECONDS, MEGABYTES)
     found: dict[str, list[float]] = {}
     notes: dict[str, str] = {}
@@ -105,7 +105,16 @@ def plans(bundle: Path, folder: Path, runs: int) -> None:
         write_sparse(source, length, size)
         with serving(source) as server:
             for where, uri in (("on a disk", str(source)), ("in S3", "s3://benchmarks/sparse.csv")):
-                words = ("-m", "handler", "plan", uri, "--part-bytes", str(size), "--output", "s3://out/put")
+                words = (
+                    "-m",
+                    "handler",
+                    "plan",
+                    uri,
+                    "--part-bytes",
+                    str(size),
+                    "--output",
+                    "s3://out/put",
+                )
                 env = {"MODEL_DIR": str(bundle), **server.env}
                 contender = Contender(f"{name} {where}", (sys.executable, *words), env)
                 done = []
@@ -127,7 +136,7 @@ def plans(bundle: Path, folder: Path, runs: int) -> None:
             found,
             notes=notes,
             more=f"Whole processes, medians of {runs}. Parts of {size / 1e6:.0f} MB, as of a function of "
-            f"{MEGABYTES:,} MB and {SECONDS} s. The files hold rows at their head and their boundaries, and "
+            f"{MEGABYTES:,} MB and {SECONDS} s. The files hold rows at their head and boundaries, and "
             f"nothing between; S3 is a stand-in that waits {LATENCY * 1000:.0f} ms before each answer.",
         ),
     )
@@ -167,22 +176,24 @@ def overhead(bundle: Path, sources: Mapping[str, Path], folder: Path, runs: int)
 
 
 def rates(models: Mapping[str, tuple[Path, Path]], folder: Path, runs: int) -> None:
-    """Bytes of a file that one processor scores in a second, by model and file."""
+    """Bytes of a file that one processor scores in a second, and bytes of predictions for each."""
     found: dict[str, list[float]] = {}
+    growth = {}
     for name, (model, source) in models.items():
         words = (str(source), str(folder / "turns"), "0", str(runs))
         done = run(Contender(name, (sys.executable, "-c", IN_TURNS, *words), {"MODEL_DIR": str(model)}))
         times = json.loads(done.output.splitlines()[-1])["whole"]
-        found[name] = [source.stat().st_size / 1e6 / processor for _, processor in times]
-    results.keep(
-        "rates",
-        results.table(
-            "Megabytes of a table for each second of a processor",
-            found,
-            unit="MB/s",
-            more=f"In one piece, in a warm process, medians of {runs}.",
-        ),
+        size = source.stat().st_size
+        found[name] = [size / 1e6 / processor for _, processor in times]
+        growth[name] = (folder / "turns" / "predictions.csv").stat().st_size / size
+    part = results.table(
+        "Megabytes of a table for each second of a processor",
+        found,
+        unit="MB/s",
+        notes={name: f"{times:.1f} MB of predictions for each" for name, times in growth.items()},
+        more=f"In one piece, in a warm process, medians of {runs}.",
     )
+    results.keep("rates", {**part, "growth": growth})
 
 
 def scaling(models: Mapping[str, tuple[Path, Path]], folder: Path, runs: int) -> None:
@@ -193,7 +204,9 @@ def scaling(models: Mapping[str, tuple[Path, Path]], folder: Path, runs: int) ->
         env = {"MODEL_DIR": str(model)}
         contenders = [batches.scoring(f"{name}, in one piece", source, folder / "split", env)]
         contenders += [
-            batches.scoring(f"{name}, --parts {count}", source, folder / "split", env, "--parts", str(count))
+            batches.scoring(
+                f"{name}, --parts {count}", source, folder / "split", env, "--parts", str(count)
+            )
             for count in (2, 4, 8)
         ]
         done: dict[str, list[Run]] = {each.name: [] for each in contenders}
@@ -201,11 +214,11 @@ def scaling(models: Mapping[str, tuple[Path, Path]], folder: Path, runs: int) ->
             for each in contenders:
                 done[each.name].append(run(each))
         first = statistics.median(one.seconds for one in done[contenders[0].name])
-        for each, those in done.items():
-            found[each] = [one.seconds for one in those]
-            middle = statistics.median(found[each])
+        for way, those in done.items():
+            found[way] = [one.seconds for one in those]
+            middle = statistics.median(found[way])
             busy = statistics.median(one.processor / one.seconds for one in those)
-            notes[each] = f"{first / middle:.2f} x as fast as one piece; {busy:.1f} processors busy"
+            notes[way] = f"{first / middle:.2f} x as fast as one piece; {busy:.1f} processors busy"
     results.keep(
         "scaling",
         results.table(
@@ -225,7 +238,9 @@ def small(bundle: Path, folder: Path, runs: int) -> None:
     text = (source / "0000.csv").read_text()
     for index in range(1, 1000):
         (source / f"{index:04}.csv").write_text(text)
-    contender = batches.scoring("1,000 files of 100 rows", source, output, {"MODEL_DIR": str(bundle)}, "--quiet")
+    contender = batches.scoring(
+        "1,000 files of 100 rows", source, output, {"MODEL_DIR": str(bundle)}, "--quiet"
+    )
     done = [run(contender) for _ in range(runs)]
     results.keep(
         "small",

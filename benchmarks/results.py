@@ -81,7 +81,7 @@ def keep(name: str, part: Mapping[str, Any]) -> None:
         costs.PAGE.write_text(costs.page(store))
     if {"plan", "rates"} <= store.keys():
         terabyte.PAGE.write_text(terabyte.page(store))
-        terabyte.PICTURE.write_text(terabyte.picture(store))
+        terabyte.picture(store, terabyte.PICTURE)
 
 
 def page(store: Mapping[str, Any]) -> str:

@@ -27,7 +27,7 @@ from handler.tables.rows import Block
 WINDOW = 64 * 1024
 #: Bytes from which on one reading that finds a record is enough.
 ENOUGH = 1024 * 1024
-#: Records that are read to judge by: more make nothing surer, and a thousand boundaries are planned in seconds.
+#: Records of a window by which is judged: more make nothing surer, and a plan may have 10,000 windows.
 JUDGED = 1000
 #: Bytes in which a record must have started: one that is longer is refused by whoever reads it.
 MOST = 2 * records.LONGEST_RECORD
@@ -45,7 +45,8 @@ def first_record(window: bytes, delimiter: str, width: int, ended: bool) -> int 
     data = window[1:].decode("latin-1")  # a character a byte: all that matters here is ASCII
     before = window[:1].decode("latin-1")
     outside = _read('"x"' if before == '"' else f"x{before}", data, delimiter, width, ended)
-    inside = _read('"x', data, delimiter, width, ended)
+    closes = '"' in data or ended  # else it is one cell, as far as the window goes
+    inside = _read('"x', data, delimiter, width, ended) if closes else _Reading(None, 0, 0)
     length = len(data)
     if outside.start is None and inside.start is None:
         return length if ended or length >= MOST else None
