@@ -37,13 +37,13 @@ from handler.storage.storage import Storage
 
 source, folder, count, turns = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 settings = Settings.from_env(os.environ)
-batch = Batch(Model.load(settings.model_dir, None), settings, Storage())
+model, storage = Model.load(settings.model_dir, None), Storage()
 input, output = Location.parse(source), Location.parse(folder)
 
-def whole():
+def whole(batch):
     batch.score(input, output)
 
-def parts():
+def parts(batch):
     for part in batch.plan(input, count=count):
         batch.score_part(input, output, part)
     batch.join(input, output)
@@ -53,8 +53,9 @@ found = {name: [] for name in ways}
 for turn in range(turns + 1):
     for name, score in ways.items():
         shutil.rmtree(folder, ignore_errors=True)
+        batch = Batch(model, settings, storage)  # which knows nothing of the file
         start, processor = time.perf_counter(), time.process_time()
-        score()
+        score(batch)
         if turn:
             found[name].append((time.perf_counter() - start, time.process_time() - processor))
 print(json.dumps(found))
