@@ -335,7 +335,7 @@ def _default(measured: Measured) -> list[str]:
             "default "
             f"suits the template's 20 at a time, and {some}; for {many:,} at a time, start the "
             "execution with "
-            '`"plan": {"part_bytes": 100000000}`.'
+            '`"plan": {"part_bytes": 150000000}`.'
         ),
         *_wrapped(
             f"Why a third: a model of just that rate, {some} at a time, with parts that take another "

@@ -32,9 +32,10 @@ AT_ONCE = 16
 BEYOND = 64 * 1024
 #: Characters of rejects that are written at once, unless one row has more.
 AT_A_TIME = 256 * 1024
-#: Bytes that one processor scores in a second, of a slow model: 100 deep trees (benchmarks/RESULTS.md).
+#: Bytes that one processor scores in a second, of a slow model: half of those of 100 trees of depth 8.
 RATE = 1_000_000
-#: A part is planned to take this share of the function's time, so that a slow one still ends.
+#: A part is planned to take this share of the function's time, so that a slow one still ends. What other
+#: shares, and other sizes, would do is simulated in docs/one-terabyte.md.
 SHARE = 1 / 3
 #: Megabytes of a Lambda function for each processor. https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
 MEGABYTES = 1769
