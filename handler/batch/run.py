@@ -621,7 +621,7 @@ class Batch:
         if lost and not mends:
             return int(lost[0]["part"]["index"])
         fault = self._mended(input, folder, records, lost, present, defers)
-        return self._attempt(input, self._join(folder, records, fault, present), defers)
+        return self._attempt(input, self._join(folder, version, records, fault, present), defers)
 
     def _restored(self, input: Location, folder: Location, version: Version, defers: bool) -> Scored | None:
         """Score a version of which a summary stands whose tables do not; None where there is none.
@@ -684,15 +684,22 @@ class Batch:
         return wrong
 
     def _join(
-        self, folder: Location, records: list[Any], fault: InvalidCsv | None, present: dict[str, Version]
+        self,
+        folder: Location,
+        version: Version,
+        records: list[Any],
+        fault: InvalidCsv | None,
+        present: dict[str, Version],
     ) -> Goal:
-        """The rejects with the file's own lines, and the summary."""
+        """The rejects with the file's own lines, and the summary, of the version that the records are of."""
         size = sum(
             version.size for name, version in present.items() if name.startswith(f"{PART_REJECTED}/")
         )
         whole = size <= MOST_JOINED
 
-        def fill(_version: Version, sinks: list[Sink], summary: dict[str, Any]) -> None:
+        def fill(now: Version, sinks: list[Sink], summary: dict[str, Any]) -> None:
+            if now.identity != version.identity:
+                raise Changed(str(folder))
             if fault is not None:
                 raise fault
             tally, lines = Tally(), 0

@@ -31,7 +31,7 @@ FOLDER = OUTPUT.child(SOURCE.key)
 #: Versions of the input: of each, some rows are rejected, so that ``rejected.csv`` tells them apart.
 FILES = tuple(
     "".join(["value\n", *(f"{'x' if row % 5 == seed else ''}{row * seed}\n" for row in range(20))]).encode()
-    for seed in (1, 2)
+    for seed in (1, 2, 3)
 )
 SETTINGS = Settings(output_uri=str(OUTPUT), workers=1)
 
@@ -83,6 +83,12 @@ class World:
         planned = batch_on(aside, by).plan(SOURCE, count=count)
         assert len(planned) == count
         return [Event("part", by, after, part) for part in planned]
+
+    def planned(self, events: list[Event]) -> list[Event]:
+        """The same events, of which ``plan.json`` has the parts."""
+        items = [{"part": event.part.as_json()} for event in events if event.part]
+        self.bucket.put(FOLDER.child("plan.json"), json.dumps(items).encode())
+        return events
 
     def invoke(self, event: Event) -> None:
         def work(runner: Runner) -> Any:
@@ -212,7 +218,7 @@ SCENARIOS: dict[str, tuple[int, Callable[[World], list[Event]], str]] = {
         "A",
     ),
     "two models": (1, lambda w: [*w.plan(3), *w.plan(3, "B")], "B"),
-    "two models, the newer in fewer parts": (1, lambda w: [*w.plan(4), *w.plan(2, "B")], "B"),
+    "two models, the newer in fewer parts": (1, lambda w: [*w.plan(4), *w.planned(w.plan(2, "B"))], "B"),
     "two models and two versions": (
         2,
         lambda w: [*w.plan(3), *w.plan(2, "B", after=2)],
@@ -227,6 +233,27 @@ SCENARIOS: dict[str, tuple[int, Callable[[World], list[Event]], str]] = {
         1,
         lambda w: [*w.plan(2), replace(WHOLE, by="B")],
         "B",
+    ),
+    "two models, the newer in more parts": (1, lambda w: [*w.plan(2), *w.planned(w.plan(4, "B"))], "B"),
+    "two plans of one version, the later in fewer parts": (
+        1,
+        lambda w: [*w.plan(4), *w.planned(w.plan(2))],
+        "A",
+    ),
+    "two plans of one version, the later in more parts": (
+        1,
+        lambda w: [*w.plan(2), *w.planned(w.plan(4)), COMPLETE],
+        "A",
+    ),
+    "in one piece, in parts, in one piece": (
+        3,
+        lambda w: [WHOLE, *w.plan(3, after=2), replace(WHOLE, after=3)],
+        "A",
+    ),
+    "in parts, in one piece, in parts": (
+        3,
+        lambda w: [*w.plan(3), replace(WHOLE, after=2), *w.plan(2, after=3)],
+        "A",
     ),
     "a failed run beside a good one": (1, lambda w: [*twice(w.plan(2)), Event("failed")], "A"),
 }
