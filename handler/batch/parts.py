@@ -240,13 +240,13 @@ def gathered(
     read: Callable[[Location], Any],
     fits: Callable[[int, Any], bool],
 ) -> list[Mapping[str, Any]] | int:
-    """The records of all parts of ``own``'s plan, in order; else the index of one that is not there, or does
-    not fit.
+    """The records of all parts of ``own``'s plan, in order; else the index of one that is not there, or
+    does not fit.
 
     They are read from ``own`` on to both sides, its neighbours first: parts are mostly scored in order, so
     a part that looks whether it is the last one finds soon that it is not.
     """
-    index, of = own["part"]["index"], own["part"]["of"]
+    index, of = int(own["part"]["index"]), int(own["part"]["of"])
     others = sorted(
         {*range(of)} - {index}, key=lambda other: min((other - index) % of, (index - other) % of)
     )
@@ -259,7 +259,7 @@ def gathered(
                 if document is None or not fits(other, document):
                     return other
                 found[other] = document
-    return [found[index] for index in range(of)]
+    return [found[each] for each in range(of)]
 
 
 def renumbered(chunks: Iterator[bytes], lines: int) -> Iterator[bytes]:

@@ -38,7 +38,6 @@ from handler.batch import blocks, parts
 from handler.batch.blocks import Tally
 from handler.batch.naming import (
     PART_PREDICTIONS,
-    PART_RECORDS,
     PART_REJECTED,
     PLAN,
     PREDICTIONS,
@@ -356,7 +355,7 @@ class Batch:
         self._storage.replace(target, text.encode(), old)
         # What is deleted may be a newer run's by now, and a part may have been scored again since its
         # record was read: so the last look comes after both.
-        tidied = goal.part is None and self._tidy(goal.folder, seen[0] if seen else b"", record)
+        tidied = goal.part is None and self._tidy(input, goal, version, seen[0] if seen else b"", record)
         if _identity(self._storage.version(input)) != version.identity:
             raise Changed(str(input))
         if (tidied or "parts" in record) and not (
@@ -405,6 +404,17 @@ class Batch:
         summary = self._document(folder.child(SUMMARY))
         return isinstance(summary, dict) and summary.get("run") == run
 
+    def _is_later(self, record: Any, input: Location, version: Version) -> bool:
+        """Whether a record is of this version, by a model that was created later than this one."""
+        try:
+            model, manifest = record["model"], self._model.manifest
+            later = _rank(model.get("created"), model["version"]) > _rank(
+                manifest.created, manifest.version
+            )
+            return later and _is_of(record, input, version)
+        except (KeyError, TypeError, AttributeError):
+            return False
+
     def _is_split(self, summary: bytes, input: Location, version: Version) -> bool:
         """Whether a summary says that this model has scored this version in parts."""
         document = json.loads(summary)
@@ -420,12 +430,8 @@ class Batch:
         manifest = self._model.manifest
         try:
             document = json.loads(record)
-            scored, model, tables = document["input"], document["model"], document["outputs"]
-            if (scored["uri"], scored["etag"], scored["generation"]) != (
-                str(input),
-                version.etag,
-                version.generation,
-            ):
+            model, tables = document["model"], document["outputs"]
+            if not _is_of(document, input, version):
                 return None
             if (document.get("error") or {}).get("code") == RUN_FAILED:
                 return None
@@ -597,8 +603,9 @@ class Batch:
                 if (done := self._done(input, folder, version, defers)) is not None:
                     return Scored(skipped=done)
                 missing = self._join_all(input, folder, index, version, defers, mends)
-                if isinstance(missing, int) and etag not in (None, version.etag):
-                    return self._restored(input, folder, version, defers) or missing
+                late = etag not in (None, version.etag)
+                if isinstance(missing, int) and (late or mends):
+                    return self._restored(input, folder, version, defers, late) or missing
                 return missing
             mends = True  # this run has written, perhaps over what another has
         raise Changed(str(folder))
@@ -623,19 +630,18 @@ class Batch:
         fault = self._mended(input, folder, records, lost, present, defers)
         return self._attempt(input, self._join(folder, version, records, fault, present), defers)
 
-    def _restored(self, input: Location, folder: Location, version: Version, defers: bool) -> Scored | None:
+    def _restored(
+        self, input: Location, folder: Location, version: Version, defers: bool, late: bool
+    ) -> Scored | None:
         """Score a version of which a summary stands whose tables do not; None where there is none.
 
-        Only a late run asks for this: it may have written over them.
+        A run for another version (``late``) may have written over them, or one by another model.
         """
         summary = self._document(folder.child(SUMMARY))
         try:
-            scored, error = summary["input"], summary.get("error")
-            if error or (scored["uri"], scored["etag"], scored["generation"]) != (
-                str(input),
-                version.etag,
-                version.generation,
-            ):
+            if summary.get("error") or not _is_of(summary, input, version):
+                return None
+            if not late and not self._fits(input, version)(None, summary):
                 return None
         except (KeyError, TypeError, AttributeError):
             return None
@@ -643,13 +649,14 @@ class Batch:
 
     def _fits(self, input: Location, version: Version) -> Callable[[int | None, Any], bool]:
         """Whether a record is of this version by this model, and of a part with this index (None: any)."""
-        wanted = (str(input), version.etag, version.generation, self._model.manifest.version)
 
         def fits(index: int | None, document: Any) -> bool:
             try:
-                scored = document["input"]
-                made = (scored["uri"], scored["etag"], scored["generation"], document["model"]["version"])
-                return made == wanted and index in (None, document.get("part", {}).get("index"))
+                return (
+                    _is_of(document, input, version)
+                    and document["model"]["version"] == self._model.manifest.version
+                    and (index is None or document["part"]["index"] == index)
+                )
             except (KeyError, TypeError):
                 return False
 
@@ -691,7 +698,7 @@ class Batch:
         fault: InvalidCsv | None,
         present: dict[str, Version],
     ) -> Goal:
-        """The rejects with the file's own lines, and the summary, of the version that the records are of."""
+        """The rejects with the file's own lines, and the summary, of the version that was read in parts."""
         size = sum(
             version.size for name, version in present.items() if name.startswith(f"{PART_REJECTED}/")
         )
@@ -760,12 +767,16 @@ class Batch:
         joined = self._storage.version(folder.child(REJECTED))
         return {**present, **({REJECTED: joined} if joined else {})}
 
-    def _tidy(self, folder: Location, old: bytes, record: Mapping[str, Any]) -> bool:
+    def _tidy(
+        self, input: Location, goal: Goal, version: Version, old: bytes, record: Mapping[str, Any]
+    ) -> bool:
         """Delete tables that a run before this one has left, where the file was in other parts then, or in
         one. Returns whether there were any.
 
-        Records of parts stay: by them, whoever wrote a table that is deleted here notices, and mends it.
+        Nothing is deleted that a newer version's run, or a later model's, may have written. Records of
+        parts stay: by them, the completion notices where that was too late, and mends it.
         """
+        folder = goal.folder
         if record.get("error"):
             return False
         try:
@@ -781,7 +792,13 @@ class Batch:
         gone = [name for name in (PREDICTIONS, REJECTED) if name in before and name not in kept]
 
         def delete(name: str) -> None:
-            if self._is_last(folder, record["run"]):
+            index = int(name[-9:-4]) if "/" in name else None
+            of = None if index is None else self._document(folder.child(parts.record_name(index)))
+            if (
+                not self._is_later(of, input, version)
+                and self._is_last(folder, record["run"])
+                and _identity(self._storage.version(input)) == version.identity
+            ):
                 self._storage.delete(folder.child(name))
 
         try:
@@ -827,6 +844,13 @@ def require(storage: Storage, input: Location) -> Version:
 def _below(folder: Location, location: Location) -> str:
     """The name of an object below a folder."""
     return location.key.removeprefix(folder.key.rstrip("/") + "/")
+
+
+def _is_of(record: Mapping[str, Any], input: Location, version: Version) -> bool:
+    """Whether a record is of this version of the input; raises ``KeyError`` where it does not say."""
+    scored = record["input"]
+    made: tuple[str, str, str | None] = scored["uri"], scored["etag"], scored["generation"]
+    return made == (str(input), version.etag, version.generation)
 
 
 def _are_in(tables: Mapping[str, str] | None, present: Mapping[str, Version]) -> bool:

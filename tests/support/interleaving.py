@@ -55,7 +55,7 @@ class Runner:
             pass
         except PassingFault as fault:
             self.fault = fault
-        except Exception as bug:
+        except Exception as bug:  # noqa: BLE001
             self.bug = bug
         self.over = True
         self.done.release()
@@ -90,7 +90,7 @@ class Runner:
 
 @dataclass
 class Bucket:
-    """What the storage holds: content, version and the run that wrote it, by key; ``log`` has its writes."""
+    """What the storage holds, by key: content and version, with the run that wrote it. ``log``: its writes."""
 
     etags: Etags = "write"
     objects: dict[str, tuple[bytes, Version]] = field(default_factory=dict)

@@ -1,8 +1,8 @@
 """However the parts of a file interleave, and wherever they are killed, the outputs end right.
 
-Each test plays some hundred schedules of the real code, chosen at random by a seed: which run makes its next
-call of storage, which one is killed (and its event delivered again), when the next version of the input
-arrives. docs/batch.md says what they cover.
+Each test plays schedules of the real code, chosen at random by a seed: which run makes its next call of
+storage, which one is killed (and its event delivered again), when the next version of the input arrives.
+docs/batch.md says what they cover.
 """
 
 from __future__ import annotations
@@ -231,10 +231,14 @@ SCENARIOS: dict[str, tuple[int, Callable[[World], list[Event]], str]] = {
     "parts by the newer model, one piece by the older": (1, lambda w: [*w.plan(2, "B"), WHOLE], "B"),
     "one piece by the newer model, parts by the older": (
         1,
-        lambda w: [*w.plan(2), replace(WHOLE, by="B")],
+        lambda w: [*w.plan(2), replace(WHOLE, by="B"), COMPLETE],
         "B",
     ),
-    "two models, the newer in more parts": (1, lambda w: [*w.plan(2), *w.planned(w.plan(4, "B"))], "B"),
+    "two models, the newer in more parts": (
+        1,
+        lambda w: [*w.plan(2), *w.planned(w.plan(4, "B")), replace(COMPLETE, by="B")],
+        "B",
+    ),
     "two plans of one version, the later in fewer parts": (
         1,
         lambda w: [*w.plan(4), *w.planned(w.plan(2))],
