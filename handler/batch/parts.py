@@ -247,10 +247,10 @@ def gathered(
     a part that looks whether it is the last one finds soon that it is not.
     """
     index, of = int(own["part"]["index"]), int(own["part"]["of"])
-    others = sorted(
+    others: list[int] = sorted(
         {*range(of)} - {index}, key=lambda other: min((other - index) % of, (index - other) % of)
     )
-    found = {index: own}
+    found: dict[int, Mapping[str, Any]] = {index: own}
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="records") as pool:
         for start in (0, *range(2, len(others), AT_ONCE)):
             some = others[start : start + (AT_ONCE if start else 2)]

@@ -326,8 +326,8 @@ class Batch:
         if seen is not None and (scorer := self._scorer(seen[0], input, version, goal, defers)):
             return Scored(skipped=f"{scorer} has scored it already")
         if PREDICTIONS in goal.tables and seen is not None and self._is_split(seen[0], input, version):
-            joined = self._joined(input, goal.folder, 0, defers, mends=True)
-            if not isinstance(joined, int):  # else some of its parts are lost
+            joined = self._join_all(input, goal.folder, 0, version, defers, mends=True)
+            if not isinstance(joined, int):  # else some of its records are lost
                 return joined
         if goal.hand_over is not None and (started := goal.hand_over(input, version)) is not None:
             return Scored(started=started)

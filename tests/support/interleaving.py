@@ -90,7 +90,7 @@ class Runner:
 
 @dataclass
 class Bucket:
-    """What the storage holds, by key: content and version, with the run that wrote it. ``log``: its writes."""
+    """What the storage holds, by key: content and version, with the run that wrote it; ``log``: writes."""
 
     etags: Etags = "write"
     objects: dict[str, tuple[bytes, Version]] = field(default_factory=dict)
