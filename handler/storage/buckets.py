@@ -124,8 +124,9 @@ class Buckets:
                     answer = await obstore.get_async(client, location.key, options=options)
                 except FileNotFoundError as error:
                     raise Changed(str(location)) from error
-                if _version(answer).identity != version.identity:
-                    raise Changed(str(location))
+                present = _version(answer)
+                if (present.generation if version.generation else present.etag) != version.identity:
+                    raise Changed(str(location))  # a version that was listed has no generation
                 body = answer.stream(min_chunk_size=CHUNK)
             reader, body = body, None
             data = bytes(await anext(reader, b""))
