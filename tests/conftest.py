@@ -6,11 +6,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import settings
 
 from handler.scoring.model import Model
-from tests.support.bundles import measurements, mixed_rows, trained
+from tests.support.bundles import measurements, mixed_rows, reviews, trained
 from tests.support.cloud import GCS, S3, gcs_server, s3_server
 from tests.support.serving import serve
 from training.data import sample
@@ -80,6 +82,22 @@ def cluster_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A mixture of two clusters, with probabilities and a score; served by ONNX."""
     folder = tmp_path_factory.mktemp("cluster")
     return trained(folder, measurements(), "machines", pipeline="tests.support.pipelines:mixture")
+
+
+@pytest.fixture(scope="session")
+def text_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes from a free text, a number and a category."""
+    folder = tmp_path_factory.mktemp("texts")
+    return trained(folder, reviews(), "reviews", target="y", kinds={"comment": "text"})
+
+
+@pytest.fixture(scope="session")
+def date_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes from a date and a number."""
+    start = pd.Timestamp("2024-01-01")
+    dates = [str((start + pd.Timedelta(days=day)).date()) for day in range(600)]
+    frame = pd.DataFrame({"when": dates, "amount": np.arange(600) % 7, "y": np.arange(600) % 7 > 3})
+    return trained(tmp_path_factory.mktemp("dates"), frame.astype({"y": int}), "visits", target="y")
 
 
 @pytest.fixture(scope="session")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from typing import Any
 
 from handler.batch.folding import Folds
 from handler.bundle import Label
+from handler.errors import InvalidCsv
 from handler.scoring import outputs
 from handler.scoring.model import Model
 from handler.scoring.table import score_block
@@ -79,16 +80,27 @@ def written(
     """
     folds = Folds(model, table.layout)
     under_way: collections.deque[Future[WrittenBlock]] = collections.deque()
+    faults: list[InvalidCsv] = []
     try:
-        for block in table.blocks:
+        for block in _before(faults, table.blocks):
             under_way.append(pool.submit(_written, block, table, model, folds))
             if len(under_way) > workers:
                 yield deadline.result(under_way.popleft(), input)
         while under_way:
             yield deadline.result(under_way.popleft(), input)
+        for fault in faults:
+            raise fault
     finally:
         for future in under_way:
             future.cancel()  # a run that gives up has no time to wait
+
+
+def _before(faults: list[InvalidCsv], blocks: Iterator[Block]) -> Iterator[Block]:
+    """The blocks before a fault of the table, which is put aside: their own faults come first."""
+    try:
+        yield from blocks
+    except InvalidCsv as fault:
+        faults.append(fault)
 
 
 def _written(block: Block, table: Table, model: Model, folds: Folds) -> WrittenBlock:

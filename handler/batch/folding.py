@@ -92,7 +92,11 @@ class Folds:
         if records:
             added = list(self._model.added(records))
             indices = [each[0] for each in added if each is not None]
-            rows = ([*row, *each[1]] for row, each in zip(cells, added, strict=True) if each is not None)
+            rows = (
+                [*row, *map(writing.cell, each[1])]
+                for row, each in zip(cells, added, strict=True)
+                if each is not None
+            )
             written = (f"{line}\n" for line in writing.line_texts(rows))
             scored = zip(written, indices, strict=True)
             for line, each in zip(sound, added, strict=True):

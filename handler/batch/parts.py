@@ -30,6 +30,8 @@ from handler.tables.formats import Table, opened
 AT_ONCE = 16
 #: Bytes after a part's end that are asked for with it: its last record ends there, nearly always.
 BEYOND = 64 * 1024
+#: Characters of rejects that are written at once, unless one row has more.
+AT_A_TIME = 256 * 1024
 #: Bytes that one processor scores in a second, of a slow model: 100 deep trees (benchmarks/RESULTS.md).
 RATE = 1_000_000
 #: A part is planned to take this share of the function's time, so that a slow one still ends.
@@ -267,9 +269,14 @@ def renumbered(chunks: Iterator[bytes], lines: int) -> Iterator[bytes]:
     text = io.TextIOWrapper(io.BufferedReader(Stream(chunks)), encoding="utf-8", newline="")
     rows = records.records_of(text, ",", 1)
     next(rows, None)
-    while some := list(itertools.islice(rows, 1000)):
-        cut = (raw.partition(",") for _, raw, _ in some)
-        yield "".join(f"{int(line) + lines},{rest}" for line, _, rest in cut).encode()
+    written = io.StringIO()
+    for _, raw, _ in rows:
+        line, _, rest = raw.partition(",")
+        written.write(f"{int(line) + lines},{rest}")
+        if written.tell() >= AT_A_TIME:
+            yield written.getvalue().encode()
+            written = io.StringIO()
+    yield written.getvalue().encode()
 
 
 def chained(documents: Sequence[Mapping[str, Any]]) -> Part | InvalidCsv | None:
@@ -287,9 +294,8 @@ def chained(documents: Sequence[Mapping[str, Any]]) -> Part | InvalidCsv | None:
         ):
             return replace(part, first=position, encoding=encoding)
         if document.get("error"):
-            error = document["error"]
-            line = error["line"]
-            return InvalidCsv(error["code"], error["rule"], None if line is None else line + lines)
+            code, rule, line = (document["error"][name] for name in ("code", "rule", "line"))
+            return InvalidCsv(code, rule, None if line is None else line + lines)
         encoding, position = encoding or known, document["next"]
         lines += document["lines"]
     return None

@@ -80,9 +80,10 @@ MOST_JOINED = 4 * 1024**3
 RUN_FAILED = "run_failed"
 
 
-#: Why nothing is scored: the input was deleted, or never was there; or it is not one.
+#: Why nothing is scored: the input was deleted, or never was there; or it is not one; or its parts are of
+#: an earlier version.
 GONE, OWN = "it is not there any more", "it is an output of scoring"
-CHANGED = "it has changed since it was planned"
+REPLACED = "it has changed since it was planned"
 
 Progress = Callable[[int, int, int], None]
 #: What has taken an object over, by name, or None where this run must score it.
@@ -247,12 +248,21 @@ class Batch:
     def complete(self, input: Location, output: Location | None = None) -> Scored:
         """Join the parts of the object at ``input``; ``NotComplete`` is raised while one is missing.
 
-        Where it is done, that is its summary as it stands. Raises ``PassingFault``.
+        Where it is done, that is its summary as it stands. Skipped where the input is of another version
+        than plan and parts: whatever has written it has a run of its own. Raises ``PassingFault``.
         """
         folder = self._folder(input, output)
         if folder is None:
             return Scored(skipped=OWN)
-        return self.join(input, folder, defers=True)
+        try:
+            return self.join(input, folder, defers=True)
+        except NotComplete:
+            version, first = self._storage.version(input), self._storage.read(_first_record(folder))
+            part, plan = _part_of(first[0] if first else b""), self._document(folder.child(PLAN))
+            etags = {part and part.etag, plan[0]["part"]["etag"] if plan else None} - {None}
+            if version is None or not etags or version.etag in etags:
+                raise
+            return Scored(skipped=REPLACED)
 
     def join(self, input: Location, folder: Location, defers: bool = False) -> Scored:
         """The same into ``folder``, as a person asks; ``defers``: see ``complete``."""
@@ -378,10 +388,10 @@ class Batch:
         document = json.loads(record) if standing is not None else {}
         if part.etag != version.etag:
             if standing is None or standing.etag != version.etag:
-                return CHANGED
+                return REPLACED
             own = document["model"]["version"] == self._model.manifest.version
             whole = not own and self._stand(folder, document["outputs"] or {}, document)
-            return CHANGED if whole else standing
+            return REPLACED if whole else standing
         if (
             defers
             and standing is not None
@@ -856,6 +866,11 @@ def _is_of(record: Mapping[str, Any], input: Location, version: Version) -> bool
 def _are_in(tables: Mapping[str, str] | None, present: Mapping[str, Version]) -> bool:
     """Whether all tables that a record names are present, as it names them."""
     return all(name in present and present[name].etag == etag for name, etag in (tables or {}).items())
+
+
+def _first_record(folder: Location) -> Location:
+    """The record of the first of the parts whose outputs are in ``folder``."""
+    return folder.child(parts.record_name(0))
 
 
 def _part_of(record: bytes) -> Part | None:

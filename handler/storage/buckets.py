@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import functools
 import os
 import re
@@ -125,8 +126,10 @@ class Buckets:
                 except FileNotFoundError as error:
                     raise Changed(str(location)) from error
                 present = _version(answer)
-                if (present.generation if version.generation else present.etag) != version.identity:
-                    raise Changed(str(location))  # a version that was listed has no generation
+                if version.generation is None:  # as in a listing, whatever the bucket has
+                    present = dataclasses.replace(present, generation=None)
+                if present.identity != version.identity:
+                    raise Changed(str(location))
                 body = answer.stream(min_chunk_size=CHUNK)
             reader, body = body, None
             data = bytes(await anext(reader, b""))

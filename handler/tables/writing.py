@@ -1,6 +1,7 @@
 """Rows become CSV again, each with its outputs at the end.
 
-Cells keep their text; doubles are written so that they read back to the same double.
+Cells keep their text; doubles are written so that they read back to the same double. A row has the same
+bytes whether Python or polars writes it.
 """
 
 from __future__ import annotations
@@ -39,10 +40,23 @@ def write(rows: Rows, layout: Layout, outputs: Outputs, every_row: bool = False)
     written: list[list[Any]] = []
     for index, cells in enumerate(rows.text):
         if index not in rejected:
-            written.append([*cells, *next(added)])
+            written.append([*cells, *map(cell, next(added))])
         elif every_row:
             written.append([*cells, *[""] * (len(layout.header) - len(cells)), *empty])
     return lines(*written)
+
+
+def cell(value: object) -> object:
+    """An output as ``line_texts`` takes it: a small double as polars writes it, 0.00001 and 1e-6."""
+    if not isinstance(value, float):
+        return value
+    text = repr(value)
+    digits, small, exponent = text.partition("e-0")
+    if not small:
+        return text
+    if exponent != "5":
+        return f"{digits}e-{exponent}"
+    return ("-" if value < 0 else "") + "0.0000" + digits.lstrip("-").replace(".", "")
 
 
 def lines(*rows: Iterable[object]) -> bytes:
@@ -83,6 +97,8 @@ def _sweep(table: pl.DataFrame, outputs: Outputs) -> bytes:
     ]
     sink = io.BytesIO()
     written = table.with_columns(series)
+    if not as_lines:  # polars writes quotes for an empty text, and nothing for none
+        written = written.with_columns(pl.when(pl.col(pl.String) != "").then(pl.col(pl.String)))
     written.write_csv(sink, include_header=False, quote_style="never" if as_lines else "necessary")
     return sink.getvalue()
 
