@@ -615,6 +615,9 @@ class Batch:
                 missing = self._join_all(input, folder, index, version, defers, mends)
                 late = etag not in (None, version.etag)
                 if isinstance(missing, int) and (late or mends):
+                    record = self._document(folder.child(parts.record_name(missing)))
+                    if self._is_later(record, input, version):
+                        return missing  # that model's run is under way
                     return self._restored(input, folder, version, defers, late) or missing
                 return missing
             mends = True  # this run has written, perhaps over what another has

@@ -185,7 +185,7 @@ def test_a_part_that_fails_at_any_call_is_repeated(
         while reached:
             call += 1
             deployment = Deployment(model, s3)
-            deployment.put(table(20))
+            deployment.put(table(30))
             first, last = deployment.plan(300)
             deployment.app.handle(first)
             proxy.clear()

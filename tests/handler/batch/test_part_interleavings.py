@@ -194,6 +194,7 @@ class World:
 
 TABLES = ("predictions.csv", "rejected.csv")
 COMPLETE = Event("complete")
+BY_B = Event("complete", "B")
 WHOLE = Event("whole")
 
 
@@ -217,8 +218,12 @@ SCENARIOS: dict[str, tuple[int, Callable[[World], list[Event]], str]] = {
         lambda w: [*both(w, 3, 2), COMPLETE, replace(COMPLETE, after=2)],
         "A",
     ),
-    "two models": (1, lambda w: [*w.plan(3), *w.plan(3, "B")], "B"),
-    "two models, the newer in fewer parts": (1, lambda w: [*w.plan(4), *w.planned(w.plan(2, "B"))], "B"),
+    "two models": (1, lambda w: [*w.plan(3), *w.plan(3, "B"), BY_B], "B"),
+    "two models, the newer in fewer parts": (
+        1,
+        lambda w: [*w.plan(4), *w.planned(w.plan(2, "B")), BY_B],
+        "B",
+    ),
     "two models and two versions": (
         2,
         lambda w: [*w.plan(3), *w.plan(2, "B", after=2)],
@@ -236,7 +241,7 @@ SCENARIOS: dict[str, tuple[int, Callable[[World], list[Event]], str]] = {
     ),
     "two models, the newer in more parts": (
         1,
-        lambda w: [*w.plan(2), *w.planned(w.plan(4, "B")), replace(COMPLETE, by="B")],
+        lambda w: [*w.plan(2), *w.planned(w.plan(4, "B")), BY_B],
         "B",
     ),
     "two plans of one version, the later in fewer parts": (
