@@ -33,6 +33,8 @@ FILES = tuple(
     "".join(["value\n", *(f"{'x' if row % 5 == seed else ''}{row * seed}\n" for row in range(20))]).encode()
     for seed in (1, 2, 3)
 )
+#: Schedules of each scenario and kind of etags.
+SEEDS = 60
 SETTINGS = Settings(output_uri=str(OUTPUT), workers=1)
 
 
@@ -280,6 +282,3 @@ def test_any_interleaving_ends_right(name: str, etags: Etags) -> None:
             world.assert_right(by)
         except Exception as error:
             raise AssertionError("\n".join([repr(error), f"seed {seed}", *world.bucket.log])) from error
-
-
-SEEDS = 40
