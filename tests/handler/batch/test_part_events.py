@@ -173,6 +173,7 @@ def test_parts_that_do_not_cover_the_file_are_never_complete(deployed: Deploymen
     deployed.assert_right()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["status", "late"])
 def test_a_part_that_fails_at_any_call_is_repeated(
     s3: S3, model: Model, monkeypatch: pytest.MonkeyPatch, mode: Any
