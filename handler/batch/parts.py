@@ -32,9 +32,10 @@ AT_ONCE = 16
 BEYOND = 64 * 1024
 #: Characters of rejects that are written at once, unless one row has more.
 AT_A_TIME = 256 * 1024
-#: Bytes that one processor scores in a second, of a slow model: 100 deep trees (benchmarks/RESULTS.md).
+#: Bytes that one processor scores in a second, of a slow model: half of those of 100 trees of depth 8.
 RATE = 1_000_000
-#: A part is planned to take this share of the function's time, so that a slow one still ends.
+#: A part is planned to take this share of the function's time, so that a slow one still ends. What other
+#: shares, and other sizes, would do is simulated in docs/one-terabyte.md.
 SHARE = 1 / 3
 #: Megabytes of a Lambda function for each processor. https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
 MEGABYTES = 1769
@@ -184,16 +185,19 @@ def _guessed(
     window, enough, ended = b"", ranges.WINDOW, False
     while True:
         parts, length = [window], len(window)
-        while length < enough and not ended:
+        while length <= enough and not ended:
             chunk = next(chunks, None)
             ended = chunk is None
             parts.append(chunk or b"")
             length += len(parts[-1])
         window = b"".join(parts)
-        found = ranges.first_record(window, delimiter, width, ended)
+        # A chunk may be much larger, and a reading of all of it takes as long as scoring some of it.
+        found = ranges.first_record(
+            window[: enough + 1], delimiter, width, ended and len(window) <= enough + 1
+        )
         if found is not None:
             return start + found, itertools.chain([window[found + 1 :]], chunks)
-        enough = 4 * length
+        enough *= 4
 
 
 def part_bytes(seconds: float, megabytes: int | None) -> int:

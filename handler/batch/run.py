@@ -36,6 +36,7 @@ from typing import Any, NamedTuple
 from handler import telemetry
 from handler.batch import blocks, parts
 from handler.batch.blocks import Tally
+from handler.batch.folding import Folds
 from handler.batch.naming import (
     PART_PREDICTIONS,
     PART_REJECTED,
@@ -171,6 +172,8 @@ class Batch:
         self._deadline = deadline
         self._progress = progress
         self._pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="block")
+        #: What was learnt of the lines of the file that was scored last: its next part needs it again.
+        self._folds: dict[tuple[str, str], Folds] = {}
 
     def telling(self, progress: Progress) -> Batch:
         """The same, with the same threads, and with another ``progress``."""
@@ -571,7 +574,13 @@ class Batch:
         predictions.write(writing.head(table.layout, outputs.names(self._model.manifest)))
         model = self._model.steady(alone=version.size <= SMALL)
         workers = self._settings.workers
-        written = blocks.written(table, model, self._pool, workers, self._deadline, input)
+        file = str(input), version.identity
+        folds = self._folds.get(file)
+        if folds is None:
+            folds = Folds(model, table.layout)
+            self._folds.clear()
+            self._folds[file] = folds
+        written = blocks.written(table, model, folds, self._pool, workers, self._deadline, input)
         with contextlib.closing(written):
             for block in written:
                 tally.add(block.total, block.rejects, block.classes, self._model.manifest.classes)

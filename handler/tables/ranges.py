@@ -27,6 +27,8 @@ from handler.tables.rows import Block
 WINDOW = 64 * 1024
 #: Bytes from which on one reading that finds a record is enough.
 ENOUGH = 1024 * 1024
+#: Records of a window by which is judged: more make nothing surer, and a plan may have 10,000 windows.
+JUDGED = 1000
 #: Bytes in which a record must have started: one that is longer is refused by whoever reads it.
 MOST = 2 * records.LONGEST_RECORD
 
@@ -43,15 +45,15 @@ def first_record(window: bytes, delimiter: str, width: int, ended: bool) -> int 
     data = window[1:].decode("latin-1")  # a character a byte: all that matters here is ASCII
     before = window[:1].decode("latin-1")
     outside = _read('"x"' if before == '"' else f"x{before}", data, delimiter, width, ended)
-    inside = _read('"x', data, delimiter, width, ended)
+    closes = '"' in data or ended  # else it is one cell, as far as the window goes
+    inside = _read('"x', data, delimiter, width, ended) if closes else _Reading(None, 0, 0)
     length = len(data)
     if outside.start is None and inside.start is None:
         return length if ended or length >= MOST else None
     if outside.start == inside.start:
         return outside.start
-    likely = inside if inside.start is not None and inside.score > outside.score else outside
-    if likely.start is None:
-        likely = inside if likely is outside else outside
+    readings = [each for each in (outside, inside) if each.start is not None]
+    likely = max(readings, key=lambda each: (each.score, -each.rows))
     sure = likely.score > 0 and likely.score >= min(likely.rows, 3)
     return likely.start if sure or ended or length >= ENOUGH else None
 
@@ -59,7 +61,7 @@ def first_record(window: bytes, delimiter: str, width: int, ended: bool) -> int 
 class _Reading(NamedTuple):
     """A window as it reads under one assumption: the ``start`` of the first record (None: there is none),
     the ``rows`` from there on, and their ``score``: one for each that is as wide as the header, less one
-    for each that is not, and less two for each that has a quote out of place."""
+    for each that is not, and less four for each that has a quote out of place."""
 
     start: int | None
     rows: int
@@ -80,7 +82,7 @@ def _read(prefix: str, data: str, delimiter: str, width: int, ended: bool) -> _R
         if consumed == len(text) and not ended:
             break  # the window may cut its last record
         if not _is_proper(text[begun:consumed], cells):
-            score -= 2
+            score -= 4
         begun = consumed
         if start is None:
             if text[consumed - 1] == "\n":
@@ -88,17 +90,23 @@ def _read(prefix: str, data: str, delimiter: str, width: int, ended: bool) -> _R
         elif cells:
             rows += 1
             score += 1 if len(cells) == width else -1
+            if rows == JUDGED:
+                break
     return _Reading(start, rows, score)
 
 
 def _is_proper(raw: str, cells: list[str]) -> bool:
     """Whether every quote of a record opens a cell, closes it, or is one of two within."""
-    quotes = raw.count('"')
-    if not quotes:
+    if '"' not in raw:
         return True
-    inner = [cell.count('"') for cell in cells]
-    around = quotes - 2 * sum(inner)
-    return around % 2 == 0 and 2 * sum(map(bool, inner)) <= around <= 2 * len(cells)
+    at = 0
+    for cell in cells:
+        is_quoted = raw.startswith('"', at)
+        spelt = '"' + cell.replace('"', '""') + '"' if is_quoted else cell
+        if not raw.startswith(spelt, at) or ('"' in cell and not is_quoted):
+            return False
+        at += len(spelt) + 1
+    return True
 
 
 class Owned:
@@ -117,7 +125,12 @@ class Owned:
         self._end = end
         self._delimiter = delimiter
         self.next = first
-        self.line = line
+        self._last = Block(b"", line)
+
+    @property
+    def line(self) -> int:
+        """The number of the line at ``next``; counted once, as it takes a pass over the last block."""
+        return self._last.line + records.line_ends(self._last.data)
 
     def __iter__(self) -> Iterator[Block]:
         while self.next < self._end and (block := next(self._blocks, None)) is not None:
@@ -125,8 +138,8 @@ class Owned:
             if self.next + self._text.length(data) > self._end:
                 data = data[: self._cut(data, self._end - self.next)]
             self.next += self._text.length(data)
-            self.line = block.line + records.line_ends(data)
-            yield Block(data, block.line)
+            self._last = Block(data, block.line)
+            yield self._last
 
     def _cut(self, data: bytes, at: int) -> int:
         """Where the first record starts at the offset ``at`` of a block or later, or else the block's end.
