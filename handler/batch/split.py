@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from handler import telemetry
+from handler.batch.goals import Progress
 from handler.batch.inputs import Input
 from handler.batch.parts import Part
-from handler.batch.run import Batch, Progress, Scored
+from handler.batch.run import Batch, Scored
 from handler.errors import FunctionError
 from handler.scoring.model import Model
 from handler.settings import Settings
