@@ -54,7 +54,7 @@ test: ## run every test, or some: T=tests/handler, T="--fast"; with CI=true none
 	$(install) dev
 	@$(python) -m pytest $(T)
 
-bench: ## measure side by side: first answer, speed, servers, batch, memory; PARTS="start batch" for some
+bench: ## measure side by side: first answer, speed, servers, batch, memory, parts; PARTS="start batch" for some
 	$(install) dev
 	@$(python) -m benchmarks $(PARTS)
 

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import batches, boosters, containers, lambdas, results, servers
+from benchmarks import batches, boosters, containers, lambdas, parts, results, servers
 from benchmarks.answers import predicted, same_answers
 from benchmarks.environments import CONTENDERS, ROOT, environment, versions
 from benchmarks.processes import Contender, run
@@ -119,7 +119,7 @@ def pickled_copy(bundle: Path, folder: Path) -> Path:
 
 
 ROWS = 9_500_000
-QUICK = ("start", "speed", "boosters", "servers", "cloudrun", "batch", "memory")
+QUICK = ("start", "speed", "boosters", "servers", "cloudrun", "batch", "memory", "parts")
 ALL = (*QUICK, "distinct", "others", "containers")
 
 
@@ -144,7 +144,7 @@ def main() -> None:
         run(Contender("training", (*trained, str(forest), *of_trees), {}))
         pickled = pickled_copy(bundle, folder / "pickled")
         few, many = options.runs, max(9, options.runs)
-        parts: dict[str, Callable[[], None]] = {
+        measured: dict[str, Callable[[], None]] = {
             "start": lambda: start(bundle, forest, pickled, folder, many),
             "speed": lambda: speed(bundle, forest, pickled, many),
             "boosters": lambda: boosters.compare(folder, compiled_handler(folder), many),
@@ -153,13 +153,14 @@ def main() -> None:
             "batch": lambda: batches.batch(bundle, folder, options.rows, few),
             "distinct": lambda: batches.batch(bundle, folder, options.rows // 3, few, distinct=True),
             "memory": lambda: batches.memory(bundle, folder, options.rows),
+            "parts": lambda: parts.compare(bundle, forest, pickled, folder, few),
             "others": lambda: servers.compare_others(bundle, compiled_handler(folder), folder, many),
             "containers": lambda: containers.compare_lambda(bundle, forest, pickled, folder, many),
             "choices": lambda: batches.choices(bundle, folder, options.rows, few),
         }
         print(f"Python {sys.version.split()[0]}, {os.cpu_count()} processors", flush=True)
         for part in asked:
-            parts[part]()
+            measured[part]()
 
 
 if __name__ == "__main__":

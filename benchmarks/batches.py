@@ -126,14 +126,14 @@ def side_by_side(
     results.keep(name, results.table(title, seconds, notes=notes, more=told, settings=settings))
 
 
-def scoring(name: str, source: Path, output: Path, env: Mapping[str, str]) -> Contender:
-    """Score with the handler, anew each time."""
+def scoring(name: str, source: Path, output: Path, env: Mapping[str, str], *options: str) -> Contender:
+    """Score with the handler, anew each time; ``options``: more of the command line."""
     script = (
         "import shutil, sys; from handler.__main__ import main; "
         "shutil.rmtree(sys.argv[2], ignore_errors=True); "
-        "sys.exit(main(['score', sys.argv[1], '--output', sys.argv[2]]))"
+        "sys.exit(main(['score', sys.argv[1], '--output', *sys.argv[2:]]))"
     )
-    return Contender(name, (sys.executable, "-c", script, str(source), str(output)), env)
+    return Contender(name, (sys.executable, "-c", script, str(source), str(output), *options), env)
 
 
 def write_customers(path: Path, rows: int) -> None:

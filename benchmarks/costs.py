@@ -119,4 +119,6 @@ def parts() -> list[str]:
         "while a part may take 15. So the template's state machine is a standard one: it is billed by the",
         "part and not by the second, and to parts of some minutes it adds less than a hundredth. An upload",
         "in parts that is not large costs three transitions, $0.00008.",
+        "",
+        "[A table of 1 TB](one-terabyte.md) has the requests to S3, and what stragglers and retries add.",
     ]

@@ -11,13 +11,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import costs
+from benchmarks import costs, terabyte
 
 FOLDER = Path(__file__).parent
 STORE, PAGE, PICTURE = FOLDER / "results.json", FOLDER / "RESULTS.md", FOLDER / "results.svg"
 ORDER = (
     "start", "limited_128", "limited_512", "image", "speed", "boosters", "boosters_start", "servers",
-    "servers_rate", "others", "others_rate", "cloudrun", "batch", "distinct", "memory",
+    "servers_rate", "others", "others_rate", "cloudrun", "batch", "distinct", "memory", "plan",
+    "parts", "rates", "scaling", "small",
 )  # fmt: skip
 
 Runs = Mapping[str, Sequence[float]]
@@ -78,6 +79,9 @@ def keep(name: str, part: Mapping[str, Any]) -> None:
     picture(store)
     if {"speed", "batch"} <= store.keys():
         costs.PAGE.write_text(costs.page(store))
+    if {"plan", "rates"} <= store.keys():
+        terabyte.PAGE.write_text(terabyte.page(store))
+        terabyte.picture(store, terabyte.PICTURE)
 
 
 def page(store: Mapping[str, Any]) -> str:

@@ -162,10 +162,9 @@ def _task(environ: Mapping[str, str]) -> tuple[int, int] | None:
 
     https://cloud.google.com/run/docs/container-contract#jobs-env-vars
     """
-    count = _count(environ, "CLOUD_RUN_TASK_COUNT", 0)
+    count, text = _count(environ, "CLOUD_RUN_TASK_COUNT", 0), environ.get("CLOUD_RUN_TASK_INDEX", "")
     if not count:
         return None
-    text = environ.get("CLOUD_RUN_TASK_INDEX", "")
     if not (text.isascii() and text.isdigit() and int(text[:10]) < count):
         raise SettingError("CLOUD_RUN_TASK_INDEX", "must be a whole number below CLOUD_RUN_TASK_COUNT")
     return int(text), count

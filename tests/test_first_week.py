@@ -85,7 +85,8 @@ def test_what_the_page_asks_the_stack_for_is_there() -> None:
     assert given <= set(template["Parameters"])
     assert f"alias `{template['Resources']['RequestFunction']['Properties']['AutoPublishAlias']}`" in PAGE
     defaults = {name: each.get("Default") for name, each in template["Parameters"].items()}
-    assert f"the stack reserves {defaults['RequestConcurrency'] + defaults['BatchConcurrency']}" in PAGE
+    reserved = sum(value for name, value in defaults.items() if name.endswith("Concurrency"))
+    assert f"the stack reserves {reserved}." in PAGE
 
 
 def test_the_costs_add_up() -> None:

@@ -22,12 +22,13 @@ import yaml
 from sklearn.datasets import load_wine
 
 from tests.support.bundles import resealed, trained
-from tests.support.cloud import GCS, S3
+from tests.support.cloud import GCS, S3, s3_server
 from tests.support.containers import (
     LOCKED,
     PATIENCE,
     PYTHON,
     Container,
+    Emulated,
     checkout,
     docker,
     emulator,
@@ -42,9 +43,12 @@ from tests.support.containers import (
     sam_command,
     sam_env,
 )
+from tests.support.deployed import KEY, Deployment
 from tests.support.events import DIRECT, EVENTS, GOLDEN, HTTP, LATTICE, REFUSED, comparable, event
 from tests.support.faults import FaultyProxy, on
+from tests.support.functions import invoke_api
 from tests.support.google import EXECUTION, JOB, Google
+from tests.support.quoted import quoted_file
 from tests.support.serving import free_port
 from training.data import sample
 
@@ -383,8 +387,8 @@ def test_sigterm_lets_a_request_in_flight_finish(gcs: GCS) -> None:
 
 
 def test_a_cloud_run_job_scores_a_file_in_parts(gcs: GCS) -> None:
-    """As job.yaml has it, started by the service: three tasks side by side, one of them killed in its first
-    attempt and started again; the parts are those of the file scored in one piece."""
+    """As job.yaml has it, started by the service: three tasks side by side, one of them killed in a part,
+    and again where it joins them all; the parts are those of the file scored in one piece."""
     source, target = gcs.bucket("in"), gcs.bucket("out")
     content = table_with_long_cells()
     gcs.put(source, "incoming/big.csv", content)
@@ -409,20 +413,25 @@ def test_a_cloud_run_job_scores_a_file_in_parts(gcs: GCS) -> None:
         words = [*override["args"][:-1], "7"]  # by hand, with more parts than its size asks for
         given = {**gcs.at(proxy.url).env, **{each["name"]: each["value"] for each in override["env"]}}
 
-        killed = on("PUT", "predictions/part-00001.csv")
         with contextlib.ExitStack() as stack:
-            with proxy.pause(when=killed) as pause:
+            with proxy.pause(when=on("PUT", "predictions/part-00001.csv")) as pause:
                 first = [stack.enter_context(task(words, given, index, 3)) for index in range(3)]
                 pause.wait()
                 docker("kill", first[1].name)
             assert [ended(each) for each in first] == [0, 137, 0], first[0].logs()
             assert f"{folder}/summary.json" not in gcs.keys(target)
-            again = stack.enter_context(task(words, given, 1, 3, attempt=1))
-            assert ended(again) == 0, again.logs()
-            for container in (*first, again):
-                logged = container.logs().splitlines()
-                assert all(json.loads(line)["severity"] == "INFO" for line in logged), logged
-        assert len(again.lines()) == 2, "its parts are 1 and 4"
+            with proxy.pause(when=on("PUT", "summary.json")) as pause:
+                second = stack.enter_context(task(words, given, 1, 3, attempt=1))
+                pause.wait()
+                docker("kill", second.name)
+            assert ended(second) == 137
+            third = stack.enter_context(task(words, given, 1, 3, attempt=2))
+            assert ended(third) == 0, third.logs()
+            told = [[line["part"] for line in each.lines()] for each in (first[0], second, first[2])]
+            assert told == [[0, 3, 6], [1], [2, 5]], "part 4 was scored, and killed where it joined them"
+            assert {line["severity"] for each in (*first, second, third) for line in each.lines()} == {
+                "INFO"
+            }
         assert service() == {"skipped": "this model version has scored it already"}
 
         whole = [*words[:2], "--output", f"gs://{target}/whole"]
@@ -701,3 +710,35 @@ def test_a_tampered_bundle(project: Path, tmp_path: Path) -> None:
         assert "Traceback" not in told
     finally:
         docker("rm", "--force", name)
+
+
+def test_a_file_in_parts_through_the_state_machine(tmp_path: Path) -> None:
+    """The definition, by moto, on the real image: quoted line ends across each boundary, and a part killed.
+
+    30 MB, or as many bytes as SKLEARN_FUNCTION_SPLIT_BYTES says: with 1000000000, a gigabyte.
+    """
+    size = int(os.environ.get("SKLEARN_FUNCTION_SPLIT_BYTES", "30000000"))
+    part_bytes = size // 8
+    path = quoted_file(tmp_path / "big.csv", size, part_bytes)
+    reached: list[Deployment] = []
+    with (
+        invoke_api(lambda event: reached[0].function(event)) as url,
+        s3_server(url) as s3,
+        reachable(s3) as proxy,
+        Emulated(LAMBDA, s3.at(proxy.url).env) as emulated,
+    ):
+        deployed = Deployment(s3, proxy, emulated, emulated, part_bytes, bucket=s3.bucket())
+        reached.append(deployed)
+        s3.client("s3").upload_file(str(path), deployed.bucket, KEY)
+        killer = deployed.kill_part_1()
+        first = deployed.in_moto(deployed.asked())
+        killer.join()
+        assert first["status"] == "SUCCEEDED", (first, emulated.log())
+        parts = [event["part"]["index"] for event in emulated.events if "part" in event]
+        assert sorted(parts) == sorted([*range(9), 1])
+        deployed.assert_equal_to_unsplit()
+        before = deployed.outputs()
+        second = deployed.in_moto(deployed.asked())
+        assert second["status"] == "SUCCEEDED", (second, emulated.log())
+        after = deployed.outputs()
+        assert all(after[name] == before[name] for name in before if name != "plan.json")

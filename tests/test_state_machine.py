@@ -10,127 +10,24 @@ of failures is tried with ``tests.support.stepfunctions``, which follows Amazon'
 from __future__ import annotations
 
 import json
-import threading
-import time
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.cloud import PATIENCE, S3, s3_server
-from tests.support.faults import FaultyProxy, on
+from tests.support.cloud import s3_server
+from tests.support.deployed import KEY, Deployment
+from tests.support.faults import FaultyProxy
 from tests.support.functions import Function, FunctionFailed, Instances, Throttled, invoke_api
 from tests.support.quoted import quoted_file
-from tests.support.stepfunctions import Run, StateFailed, filled_in
+from tests.support.stepfunctions import StateFailed
+
+pytestmark = pytest.mark.slow
 
 SIZE, PART = 400_000, 50_000
-KEY = "incoming/big.csv"
 PARTS = 9
-#: What completion answers where the last part has completed the file already.
-DONE = {"skipped": "this model version has scored it already"}
-#: A file that part 1 writes early, by which it is caught at work.
-PART_1 = on("PUT", "predictions/part-00001.csv")
-
-
-@dataclass
-class Deployment:
-    """What the template deploys. Invokes reach ``function``; a test may put another before the real one."""
-
-    s3: S3
-    proxy: FaultyProxy
-    instances: Instances
-    function: Function
-    bucket: str = ""
-
-    @property
-    def uri(self) -> str:
-        return f"s3://{self.bucket}/{KEY}"
-
-    def definition(self) -> Any:
-        values = {"OutputUri": f"s3://{self.bucket}/scored", "ResultBucket": self.bucket}
-        return filled_in(PartConcurrency="3", **values)
-
-    def run(self, event: Any = None, definition: Any = None) -> Run:
-        """An execution by the driver; it has not begun."""
-
-        def invoke(_: str, payload: Any) -> Any:
-            try:
-                return self.function(payload)
-            except Throttled:
-                raise StateFailed("Lambda.TooManyRequestsException", "Rate Exceeded.") from None
-            except FunctionFailed as failed:
-                cause = {"errorMessage": failed.message, "errorType": failed.error, "stackTrace": []}
-                raise StateFailed(failed.error, json.dumps(cause)) from None
-
-        return Run(definition or self.definition(), event or self.asked(), invoke, self.s3.get)
-
-    def asked(self, part_bytes: int = PART) -> Any:
-        """The input of an execution that is started by hand."""
-        return {"input": self.uri, "plan": {"part_bytes": part_bytes}}
-
-    def in_moto(self, event: Any) -> Any:
-        """An execution by moto, to its end: what DescribeExecution says of it."""
-        client = self.s3.client("stepfunctions")
-        machine = client.create_state_machine(
-            name=f"score-{uuid.uuid4().hex}",
-            definition=json.dumps(self.definition()),
-            roleArn="arn:aws:iam::123456789012:role/score",
-        )
-        name = uuid.uuid4().hex  # moto gives none
-        begun = client.start_execution(
-            stateMachineArn=machine["stateMachineArn"], name=name, input=json.dumps(event)
-        )
-        deadline = time.monotonic() + 10 * PATIENCE
-        while (execution := client.describe_execution(executionArn=begun["executionArn"]))[
-            "status"
-        ] == "RUNNING":
-            assert time.monotonic() < deadline, self.instances.log()
-            time.sleep(0.1)
-        return execution
-
-    def kill_part_1(self) -> threading.Thread:
-        """Kill the instance that has part 1 as soon as it writes, once."""
-        pause = self.proxy.pause(when=PART_1)
-
-        def kill() -> None:
-            pause.wait()
-            self.instances.kill(lambda event: event.get("part", {}).get("index") == 1)
-            pause.release()
-
-        thread = threading.Thread(target=kill, daemon=True)
-        thread.start()
-        return thread
-
-    def outputs(self, base: str = "scored") -> dict[str, bytes]:
-        """Every output of the file by its name; the parts' predictions joined as ``predictions.csv``."""
-        folder = f"{base}/{KEY}/"
-        names = [key.removeprefix(folder) for key in self.s3.keys(self.bucket, folder)]
-        found = {name: self.s3.get(self.bucket, folder + name) for name in names}
-        parts = [found[name] for name in names if name.startswith("predictions/")]
-        if parts:
-            header = parts[0].split(b"\n", 1)[0] + b"\n"
-            assert all(each.startswith(header) for each in parts)
-            found["predictions.csv"] = header + b"".join(each.removeprefix(header) for each in parts)
-        return found
-
-    def summary(self, base: str = "scored") -> Any:
-        return json.loads(self.outputs(base)["summary.json"])
-
-    def assert_equal_to_unsplit(self) -> None:
-        """The outputs of the parts are those of the file that one function scored."""
-        self.instances({"input": self.uri, "output": f"s3://{self.bucket}/unsplit"})
-        parts, whole = self.outputs(), self.outputs("unsplit")
-        for name in ("predictions.csv", "rejected.csv"):
-            assert parts[name] == whole[name]
-        one, other = json.loads(parts["summary.json"]), json.loads(whole["summary.json"])
-        for member in ("input", "model", "rows", "rejects", "predictions", "drift", "outside"):
-            assert one.get(member) == other.get(member), member
-        assert one["rows"]["rejected"] > 0
-        assert self.s3.pending(self.bucket) == []
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +46,7 @@ def cloud(bundle_dir: Path) -> Iterator[Deployment]:
             most=8,
         ) as instances,
     ):
-        reached.append(Deployment(s3, proxy, instances, instances))
+        reached.append(Deployment(s3, proxy, instances, instances, PART))
         yield reached[0]
 
 
@@ -205,23 +102,22 @@ def kinds(events: list[Any]) -> Counter[str]:
 
 def test_a_file_is_scored_in_parts_as_it_is_in_one(deployed: Deployment) -> None:
     run = deployed.run()
-    assert run.execute() == DONE
+    assert run.execute() == deployed.summary()
     assert kinds(deployed.instances.events) == {"plan": 1, "part": PARTS, "complete": 1}
     assert run.states[-1] == "Complete"
     assert run.waits == []
     deployed.assert_equal_to_unsplit()
+    assert deployed.s3.pending(deployed.bucket) == []
 
 
-@pytest.mark.slow
 def test_moto_carries_the_definition_out(deployed: Deployment) -> None:
     execution = deployed.in_moto(deployed.asked())
     assert execution["status"] == "SUCCEEDED", (execution, deployed.instances.log())
-    assert json.loads(execution["output"]) == DONE
+    assert json.loads(execution["output"]) == deployed.summary()
     assert any(key.startswith("_runs/") for key in deployed.s3.keys(deployed.bucket))
     deployed.assert_equal_to_unsplit()
 
 
-@pytest.mark.slow
 def test_in_moto_a_part_that_is_killed_comes_again_and_throttles_pass(deployed: Deployment) -> None:
     killer = deployed.kill_part_1()
     deployed.function = failing(deployed.instances, is_part(2), Throttled, times=1)
@@ -232,7 +128,6 @@ def test_in_moto_a_part_that_is_killed_comes_again_and_throttles_pass(deployed: 
     deployed.assert_equal_to_unsplit()
 
 
-@pytest.mark.slow
 def test_moto_has_the_objects_event(deployed: Deployment) -> None:
     """With the default part size, which makes one part of so small a file."""
     event = {"detail": {"bucket": {"name": deployed.bucket}, "object": {"key": KEY, "size": 10**12}}}
@@ -363,6 +258,48 @@ def test_a_failed_run_leaves_a_good_summary(deployed: Deployment) -> None:
         {"input": deployed.uri, "output": f"s3://{deployed.bucket}/scored", "failed": failure}
     )
     assert deployed.outputs() == good
+
+
+def test_a_file_that_is_refused_is_done(deployed: Deployment) -> None:
+    """As one that the queue has: another try would refuse it, too, and nobody need be woken."""
+    lines = b"age,pages\n" + b"45,5\n" * 100_000
+    deployed.s3.put(deployed.bucket, KEY, lines)
+    deployed.run().execute()
+    assert deployed.summary()["error"]["code"] == "missing"
+    assert "failed" not in kinds(deployed.instances.events)
+
+
+def test_a_file_that_is_gone_is_skipped(deployed: Deployment) -> None:
+    deployed.s3.delete(deployed.bucket, KEY)
+    run = deployed.run()
+    run.execute()
+    assert run.states[-1] == "Nothing to score"
+    assert deployed.outputs() == {"plan.json": b"[]"}
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_file_that_is_replaced_or_deleted_in_the_middle_fails_nothing(
+    deployed: Deployment, tmp_path: Path, gone: bool
+) -> None:
+    """A new version has a run of its own, which its own event starts."""
+    path = quoted_file(tmp_path / "newer.csv", SIZE // 2, PART)
+
+    def function(event: Any) -> Any:
+        if is_part(2)(event):
+            if gone:
+                deployed.s3.delete(deployed.bucket, KEY)
+            else:
+                deployed.s3.client("s3").upload_file(str(path), deployed.bucket, KEY)
+        return deployed.instances(event)
+
+    deployed.function = function
+    deployed.run().execute()
+    assert "failed" not in kinds(deployed.instances.events)
+    if not gone:
+        deployed.function = deployed.instances
+        deployed.run().execute()
+        deployed.assert_equal_to_unsplit()
+        assert not any("part-00005" in name for name in deployed.outputs())
 
 
 def test_parts_in_batches(deployed: Deployment) -> None:

@@ -71,14 +71,19 @@ class WrittenBlock:
 
 
 def written(
-    table: Table, model: Model, pool: Executor, workers: int, deadline: Deadline, input: Location
+    table: Table,
+    model: Model,
+    folds: Folds,
+    pool: Executor,
+    workers: int,
+    deadline: Deadline,
+    input: Location,
 ) -> Generator[WrittenBlock, None, None]:
     """Score a table's blocks on a pool of as many threads as ``workers``, and give them in their order.
 
-    At most one block more than there are workers is under way, so memory stays bounded. Raises
-    ``InvalidCsv``, and ``DeadlineNear``, which names ``input``.
+    ``folds``: what is known of the lines of this table. At most one block more than there are workers is
+    under way, so memory stays bounded. Raises ``InvalidCsv``, and ``DeadlineNear``, which names ``input``.
     """
-    folds = Folds(model, table.layout)
     under_way: collections.deque[Future[WrittenBlock]] = collections.deque()
     faults: list[InvalidCsv] = []
     try:

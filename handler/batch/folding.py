@@ -36,7 +36,7 @@ class Folded:
 
 
 class Folds:
-    """What one run has learnt of its distinct lines; safe to use from several threads."""
+    """What is known of the distinct lines of a file; safe to use from several threads."""
 
     def __init__(self, model: Model, layout: Layout) -> None:
         self._model = model

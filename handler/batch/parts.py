@@ -32,9 +32,10 @@ AT_ONCE = 16
 BEYOND = 64 * 1024
 #: Characters of rejects that are written at once, unless one row has more.
 AT_A_TIME = 256 * 1024
-#: Bytes that one processor scores in a second, of a slow model: 100 deep trees (benchmarks/RESULTS.md).
+#: Bytes that one processor scores in a second, of a slow model: half of those of 100 trees of depth 8.
 RATE = 1_000_000
-#: A part is planned to take this share of the function's time, so that a slow one still ends.
+#: A part is planned to take this share of the function's time, so that a slow one still ends. What other
+#: shares, and other sizes, would do is simulated in docs/one-terabyte.md.
 SHARE = 1 / 3
 #: Megabytes of a Lambda function for each processor. https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
 MEGABYTES = 1769
@@ -184,16 +185,19 @@ def _guessed(
     window, enough, ended = b"", ranges.WINDOW, False
     while True:
         parts, length = [window], len(window)
-        while length < enough and not ended:
+        while length <= enough and not ended:
             chunk = next(chunks, None)
             ended = chunk is None
             parts.append(chunk or b"")
             length += len(parts[-1])
         window = b"".join(parts)
-        found = ranges.first_record(window, delimiter, width, ended)
+        # A chunk may be much larger, and a reading of all of it takes as long as scoring some of it.
+        found = ranges.first_record(
+            window[: enough + 1], delimiter, width, ended and len(window) <= enough + 1
+        )
         if found is not None:
             return start + found, itertools.chain([window[found + 1 :]], chunks)
-        enough = 4 * length
+        enough *= 4
 
 
 def part_bytes(seconds: float, megabytes: int | None) -> int:
@@ -237,24 +241,31 @@ def plan(storage: Storage, input: Location, version: Version, schema: Schema, si
 
 
 def gathered(
-    folder: Location, first: int, of: int, read: Callable[[Location], Any], fits: Callable[[int, Any], bool]
+    folder: Location,
+    own: Mapping[str, Any],
+    read: Callable[[Location], Any],
+    fits: Callable[[int, Any], bool],
 ) -> list[Mapping[str, Any]] | int:
-    """The records of all parts, in order; else the index of one that is not there, or does not fit.
+    """The records of all parts of ``own``'s plan, in order; else the index of one that is not there, or
+    does not fit.
 
-    They are read ``AT_ONCE`` from ``first`` on and round: parts are mostly scored in order, so a part that
-    looks whether it is the last one finds soon that it is not.
+    They are read from ``own`` on to both sides, its neighbours first: parts are mostly scored in order, so
+    a part that looks whether it is the last one finds soon that it is not.
     """
-    order = [(first + step) % of for step in range(of)]
-    found: dict[int, Mapping[str, Any]] = {}
+    index, of = int(own["part"]["index"]), int(own["part"]["of"])
+    others: list[int] = sorted(
+        {*range(of)} - {index}, key=lambda other: min((other - index) % of, (index - other) % of)
+    )
+    found: dict[int, Mapping[str, Any]] = {index: own}
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="records") as pool:
-        for start in range(0, of, AT_ONCE):
-            some = order[start : start + AT_ONCE]
-            documents = pool.map(read, [folder.child(record_name(index)) for index in some])
-            for index, document in zip(some, documents, strict=True):
-                if document is None or not fits(index, document):
-                    return index
-                found[index] = document
-    return [found[index] for index in range(of)]
+        for start in (0, *range(2, len(others), AT_ONCE)):
+            some = others[start : start + (AT_ONCE if start else 2)]
+            documents = pool.map(read, [folder.child(record_name(other)) for other in some])
+            for other, document in zip(some, documents, strict=True):
+                if document is None or not fits(other, document):
+                    return other
+                found[other] = document
+    return [found[each] for each in range(of)]
 
 
 def renumbered(chunks: Iterator[bytes], lines: int) -> Iterator[bytes]:
@@ -287,9 +298,8 @@ def chained(documents: Sequence[Mapping[str, Any]]) -> Part | InvalidCsv | None:
         ):
             return replace(part, first=position, encoding=encoding)
         if document.get("error"):
-            error = document["error"]
-            line = error["line"]
-            return InvalidCsv(error["code"], error["rule"], None if line is None else line + lines)
+            code, rule, line = (document["error"][name] for name in ("code", "rule", "line"))
+            return InvalidCsv(code, rule, None if line is None else line + lines)
         encoding, position = encoding or known, document["next"]
         lines += document["lines"]
     return None

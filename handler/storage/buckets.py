@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import functools
 import os
 import re
@@ -124,7 +125,10 @@ class Buckets:
                     answer = await obstore.get_async(client, location.key, options=options)
                 except FileNotFoundError as error:
                     raise Changed(str(location)) from error
-                if _version(answer).identity != version.identity:
+                present = _version(answer)
+                if version.generation is None:  # as in a listing, whatever the bucket has
+                    present = dataclasses.replace(present, generation=None)
+                if present.identity != version.identity:
                     raise Changed(str(location))
                 body = answer.stream(min_chunk_size=CHUNK)
             reader, body = body, None

@@ -27,6 +27,8 @@ from handler.tables.rows import Block
 WINDOW = 64 * 1024
 #: Bytes from which on one reading that finds a record is enough.
 ENOUGH = 1024 * 1024
+#: Records of a window by which is judged: more make nothing surer, and a plan may have 10,000 windows.
+JUDGED = 1000
 #: Bytes in which a record must have started: one that is longer is refused by whoever reads it.
 MOST = 2 * records.LONGEST_RECORD
 
@@ -43,7 +45,8 @@ def first_record(window: bytes, delimiter: str, width: int, ended: bool) -> int 
     data = window[1:].decode("latin-1")  # a character a byte: all that matters here is ASCII
     before = window[:1].decode("latin-1")
     outside = _read('"x"' if before == '"' else f"x{before}", data, delimiter, width, ended)
-    inside = _read('"x', data, delimiter, width, ended)
+    closes = '"' in data or ended  # else it is one cell, as far as the window goes
+    inside = _read('"x', data, delimiter, width, ended) if closes else _Reading(None, 0, 0)
     length = len(data)
     if outside.start is None and inside.start is None:
         return length if ended or length >= MOST else None
@@ -87,6 +90,8 @@ def _read(prefix: str, data: str, delimiter: str, width: int, ended: bool) -> _R
         elif cells:
             rows += 1
             score += 1 if len(cells) == width else -1
+            if rows == JUDGED:
+                break
     return _Reading(start, rows, score)
 
 
@@ -120,7 +125,12 @@ class Owned:
         self._end = end
         self._delimiter = delimiter
         self.next = first
-        self.line = line
+        self._last = Block(b"", line)
+
+    @property
+    def line(self) -> int:
+        """The number of the line at ``next``; counted once, as it takes a pass over the last block."""
+        return self._last.line + records.line_ends(self._last.data)
 
     def __iter__(self) -> Iterator[Block]:
         while self.next < self._end and (block := next(self._blocks, None)) is not None:
@@ -128,8 +138,8 @@ class Owned:
             if self.next + self._text.length(data) > self._end:
                 data = data[: self._cut(data, self._end - self.next)]
             self.next += self._text.length(data)
-            self.line = block.line + records.line_ends(data)
-            yield Block(data, block.line)
+            self._last = Block(data, block.line)
+            yield self._last
 
     def _cut(self, data: bytes, at: int) -> int:
         """Where the first record starts at the offset ``at`` of a block or later, or else the block's end.

@@ -13,10 +13,12 @@ import os
 import platform
 import shutil
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ import pytest
 
 from tests.support.cloud import KEYS, REGION, Storage
 from tests.support.faults import FaultyProxy
+from tests.support.functions import FunctionFailed
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Seconds after which a container has surely gone wrong.
@@ -129,12 +132,16 @@ class Container:
                 return
 
     def ask(
-        self, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+        self,
+        path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        patience: float = PATIENCE,
     ) -> tuple[int, bytes]:
         """Status and body."""
         request = urllib.request.Request(self.base + path, data=body, headers=dict(headers or {}))
         try:
-            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+            with urllib.request.urlopen(request, timeout=patience) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             return error.code, error.read()
@@ -169,6 +176,50 @@ def on_lambda(
     """Run a Lambda image under the runtime interface emulator."""
     emulated = (*options, f"--volume={emulator()}:/emulator:ro", "--entrypoint=/emulator")
     return run(image, PYTHON, "-m", "awslambdaric", "handler.app.lambda_handler", env=env, options=emulated)
+
+
+class Emulated:
+    """A Lambda image under the emulator as a function, started anew where it was killed; a context manager.
+
+    The emulator panics on concurrent requests, so events are handled one after the other.
+    """
+
+    def __init__(self, image: str, env: Mapping[str, str]) -> None:
+        self.events: list[Any] = []
+        self._image, self._env = image, {**env, "AWS_LAMBDA_FUNCTION_TIMEOUT": "900"}
+        self._running = contextlib.ExitStack()
+        self._container: Container | None = None
+        self._lock = threading.Lock()
+
+    def __call__(self, event: Any) -> Any:
+        with self._lock:
+            self.events.append(event)
+            self._container = self._container or self._running.enter_context(
+                on_lambda(self._image, self._env)
+            )
+            try:
+                _, body = self._container.ask(INVOKE, json.dumps(event).encode(), patience=900)
+            except (OSError, HTTPException):
+                self._container = None
+                raise FunctionFailed("Runtime.ExitError", "the container was killed") from None
+        answer = json.loads(body)
+        if isinstance(answer, dict) and "errorType" in answer:
+            raise FunctionFailed(answer["errorType"], answer["errorMessage"])
+        return answer
+
+    def kill(self, which: Callable[[Any], bool]) -> None:
+        assert which(self.events[-1])
+        assert self._container is not None
+        docker("kill", self._container.name)
+
+    def log(self) -> str:
+        return self._container.logs()[-4000:] if self._container else ""
+
+    def __enter__(self) -> Emulated:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._running.close()
 
 
 def emulator() -> str:

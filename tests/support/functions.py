@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Reads an event a line, writes an answer a line; what is printed goes to the log.
@@ -56,11 +56,24 @@ class Throttled(Exception):
 Function = Callable[[Any], Any]
 
 
-class Instances:
-    """The function's instances, at most ``most`` at a time; a context manager that ends them.
+class Running(Protocol):
+    """A function that runs in real processes; ``events`` has what they were given, in order."""
 
-    ``events`` has what they were given, in order.
-    """
+    events: list[Any]
+
+    def __call__(self, event: Any) -> Any: ...
+
+    def kill(self, which: Callable[[Any], bool]) -> None:
+        """Kill the processes whose event meets ``which``."""
+        ...
+
+    def log(self) -> str:
+        """The end of what they have printed."""
+        ...
+
+
+class Instances:
+    """The function's instances, at most ``most`` at a time; a context manager that ends them."""
 
     def __init__(self, env: Mapping[str, str], most: int) -> None:
         self.events: list[Any] = []
@@ -98,14 +111,12 @@ class Instances:
         return answer["answer"]
 
     def kill(self, which: Callable[[Any], bool]) -> None:
-        """Kill the instances whose event meets ``which``."""
         with self._lock:
             for instance, event in self._busy.items():
                 if which(event):
                     instance.kill()
 
     def log(self) -> str:
-        """The end of what the instances have printed."""
         self._log.seek(0)
         return self._log.read()[-4000:]
 

@@ -40,8 +40,6 @@ EXACT = (
     *SHAPING, "Abs", "ArrayFeatureExtractor", "Cast", "Concat", "Gather", "LabelEncoder", "OneHotEncoder",
     "Transpose", "Where",
 )  # fmt: skip
-#: The first branch, the one after the last, the first leaf and the one after the last.
-Tree = tuple[int, int, int, int]
 
 
 class NotCompilable(Exception):
@@ -65,6 +63,35 @@ def compile_program(graph: bytes, contract: Contract, rows: Columns) -> Program:
         raise NotCompilable(f"{type(error).__name__} {error}") from error
 
 
+class _Tree(NamedTuple):
+    """A tree whose leaves have weights for one target or several; arrays over its branches.
+
+    ``yes`` and ``no``: the next branch, or the complement of a leaf's number. ``set_of``: the index of a
+    branch's set, or -1. ``weights``: for each of ``targets`` an array over the leaves.
+    """
+
+    feature: np.ndarray
+    split: np.ndarray
+    yes: np.ndarray
+    no: np.ndarray
+    missing: np.ndarray
+    set_of: np.ndarray
+    targets: tuple[int, ...]
+    weights: tuple[np.ndarray, ...]
+
+    def form(self) -> bytes:
+        """What trees have in common that differ only in the weights of their leaves."""
+        return b"".join(each.tobytes() for each in self[:6])
+
+
+class _Trees(NamedTuple):
+    """The sums of trees that read the same tensor, shape (1, width)."""
+
+    given: str
+    trees: list[_Tree]
+    width: int
+
+
 class _Compiler:
     def __init__(self, model: onnx.ModelProto, contract: Contract, rows: Columns) -> None:
         self._graph = model.graph
@@ -76,6 +103,11 @@ class _Compiler:
         self._arrays: list[array[Any]] = []
         self._next = 1
         self._work = 0
+        #: What trees give, and the leaves' numbers that others give, until something else reads them: terms
+        #: of one sum become one step.
+        self._sums: dict[str, _Trees] = {}
+        self._leaves: dict[str, str] = {}
+        self._sets: dict[tuple[float, ...], int] = {}
         #: Tensors that are columns of the record, as the columns' indices.
         self._columns = {name: [index] for index, name in enumerate(input_names(contract).values())}
         self._width = len(self._columns)
@@ -84,8 +116,6 @@ class _Compiler:
     def content(self) -> bytes:
         for node in self._graph.node:
             self._node(node)
-        if self._work > MOST_WORK:
-            raise NotCompilable(f"a model so large ({self._work:,} operations per row)")
         label, *others = (each.name for each in self._graph.output)
         score = self._slot(others.pop()) if SCORE in others else None
         outputs = {
@@ -93,6 +123,8 @@ class _Compiler:
             "probabilities": self._slot(others[0]) if others else None,
             "score": score,
         }
+        if self._work > MOST_WORK:
+            raise NotCompilable(f"a model so large ({self._work:,} operations per row)")
         document = {
             "format": FORMAT,
             "slots": self._next,  # after the outputs, which may be constants that nothing has read yet
@@ -119,6 +151,10 @@ class _Compiler:
                 self._start[self._slots[name]] = _plain(self._constants[name])
             elif name in self._texts:
                 self._text(name)
+            elif name in self._sums:
+                self._emit_trees(name)
+            elif name in self._leaves:
+                self._emit("unary", name, [self._slot(self._leaves[name])], name="int")
             else:
                 self._emit("pick", name, [0], places=self._columns[name])
         return self._slots[name]
@@ -211,6 +247,8 @@ class _Compiler:
 
     def _binary(self, node: onnx.NodeProto, _: dict[str, Any]) -> None:
         (output,), (first, *others) = node.output, node.input
+        if node.op_type in ("Add", "Sum") and self._join(output, node.input):
+            return
         if self._tensors[output].dtype.kind in "iu" and node.op_type in ("Div", "Mod", "Pow"):
             raise NotCompilable(f"{node.op_type} of whole numbers")
         if not others:
@@ -288,6 +326,8 @@ class _Compiler:
     def _gather(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
         source, where = node.input
         (output,) = node.output
+        if where in self._leaves and self._look_up_leaves(output, self._constants.get(source), where):
+            return
         shape = self._shape(source)
         last = len(shape) - 1
         axis = last if node.op_type == "ArrayFeatureExtractor" else attributes.get("axis", 0) % len(shape)
@@ -308,6 +348,8 @@ class _Compiler:
         before, after = self._tensors[source].dtype, self._tensors[output].dtype
         if before == after or (before == np.float32 and after == np.float64):
             self._same(output, source)
+        elif source in self._sums and after == np.int64:
+            self._leaves[output] = source
         elif before.kind in "OU" or after.kind in "OU":
             raise NotCompilable("Cast of texts")
         elif after == np.float32:
@@ -322,6 +364,8 @@ class _Compiler:
             self._columns[output] = [index for name in node.input for index in self._columns[name]]
             if self._columns[output] == list(range(self._width)):
                 self._slots[output] = 0
+            return
+        if self._join(output, node.input, side_by_side=True):
             return
         shapes = [self._shape(name) for name in node.input]
         axis = attributes["axis"] % len(shapes[0])
@@ -384,13 +428,12 @@ class _Compiler:
         self._emit_for(node, "where", maps=maps)
 
     def _trees(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
-        """Branches and leaves are numbered anew; a leaf stands as its number's complement."""
         if attributes.get("post_transform", 0) or attributes.get("aggregate_function", 1) != 1:
             raise NotCompilable("TreeEnsemble with another end than a sum")
         modes = numpy_helper.to_array(attributes["nodes_modes"])
         if not np.isin(modes, (0, MEMBER)).all():
             raise NotCompilable("TreeEnsemble with other branches than 'at most' and 'member'")
-        sets, set_of = _sets(attributes, modes == MEMBER)
+        set_of = self._sets_of(attributes, modes == MEMBER)
         feature = np.array(attributes["nodes_featureids"])
         split = numpy_helper.to_array(attributes["nodes_splits"]).astype(np.float64)
         missing = np.array(
@@ -402,84 +445,133 @@ class _Compiler:
             sides.append(np.where(leaf == 1, ~ids, ids))
         weights = numpy_helper.to_array(attributes["leaf_weights"]).astype(np.float64)
         target_of_leaf = np.array(attributes["leaf_targetids"])
-        roots = [*attributes["tree_roots"], len(feature)]
         trees = []
-        for start, end in itertools.pairwise(roots):
-            leaves = np.concatenate([side[start:end][side[start:end] < 0] for side in sides])
-            trees.append((start, end, int((~leaves).min()), int((~leaves).max()) + 1))
-        groups = _alike(trees, feature, split, *sides, missing, set_of)
-        kept = [group[0] for group in groups]
-        self._work += sum(2 * (end - start).bit_length() for start, end, _, _ in kept)
-        if len(feature) > MOST_BRANCHES:
-            raise NotCompilable(f"a model so large ({len(feature):,} branches)")
-        branches = np.concatenate([np.arange(start, end) for start, end, _, _ in kept])
-        # New numbers, as the trees that are alike drop out.
-        moved_branch, moved_leaf, new_roots = np.zeros(len(feature), int), np.zeros(len(weights), int), []
-        next_branch = next_leaf = 0
-        for start, end, first, last in kept:
-            new_roots.append(next_branch)
-            moved_branch[start:end] = np.arange(next_branch, next_branch + end - start)
-            moved_leaf[first:last] = np.arange(next_leaf, next_leaf + last - first)
-            next_branch += end - start
-            next_leaf += last - first
-        for ways in sides:
-            ends = ways < 0
-            ways[ends] = ~moved_leaf[~ways[ends]]
-            ways[~ends] = moved_branch[ways[~ends]]
-        yes, no = (ways[branches] for ways in sides)
+        for start, end in itertools.pairwise([*attributes["tree_roots"], len(feature)]):
+            inner = slice(start, end)
+            leaves = ~np.concatenate([side[inner][side[inner] < 0] for side in sides])
+            first, after = int(leaves.min()), int(leaves.max()) + 1
+            yes, no = (
+                np.where(side[inner] < 0, side[inner] + first, side[inner] - start) for side in sides
+            )
+            tree = _Tree(
+                feature[inner],
+                split[inner],
+                yes,
+                no,
+                missing[inner],
+                set_of[inner],
+                targets=(int(target_of_leaf[first]),),
+                weights=(weights[first:after],),
+            )
+            trees.append(tree)
+        self._sums[node.output[0]] = _Trees(node.input[0], _alike(trees), int(attributes["n_targets"]))
+
+    def _sets_of(self, attributes: Mapping[str, Any], tests: np.ndarray) -> np.ndarray:
+        """The index of each branch's set, or -1.
+
+        ``tests``: whether a branch has one, whose members the attribute has in order, NaN after each.
+        """
+        set_of = np.full(len(tests), -1)
+        if tests.any():
+            values = numpy_helper.to_array(attributes["membership_values"]).astype(np.float64)
+            ends = np.flatnonzero(np.isnan(values))
+            lists = [tuple(each[~np.isnan(each)].tolist()) for each in np.split(values, ends)]
+            set_of[tests] = [
+                self._sets.setdefault(each, len(self._sets)) for each in lists[: int(tests.sum())]
+            ]
+        return set_of
+
+    def _join(self, output: str, names: Sequence[str], *, side_by_side: bool = False) -> bool:
+        """Make one sum of several that trees of the same tensor give; whether they are."""
+        known = [self._sums[name] for name in names if name in self._sums]
+        widths = [each.width for each in known]
+        if len(known) < len(names) or len({each.given for each in known}) > 1:
+            return False
+        if not side_by_side and len(set(widths)) > 1:
+            return False
+        shifts = itertools.accumulate([0, *widths[:-1]]) if side_by_side else itertools.repeat(0)
+        trees = [
+            tree._replace(targets=tuple(target + shift for target in tree.targets)) if shift else tree
+            for each, shift in zip(known, shifts, strict=False)
+            for tree in each.trees
+        ]
+        width = sum(widths) if side_by_side else widths[0]
+        self._sums[output] = _Trees(known[0].given, trees, width)
+        return True
+
+    def _look_up_leaves(self, output: str, table: np.ndarray | None, leaves: str) -> bool:
+        """Take the rows of a table as a tree's weights, if its leaves' numbers are their indices."""
+        given, trees, width = self._sums[self._leaves[leaves]]
+        if table is None or table.ndim != 2 or width != 1 or len(trees) != 1:
+            return False
+        (tree,) = trees
+        weights = tuple(table[tree.weights[0].astype(np.int64)].T)
+        targets = tuple(range(len(weights)))
+        self._sums[output] = _Trees(given, [tree._replace(targets=targets, weights=weights)], len(targets))
+        return True
+
+    def _emit_trees(self, name: str) -> None:
+        """Branches and leaves are numbered through; a leaf stands as its number's complement."""
+        given, trees, width = self._sums[name]
+        if len({len(tree.targets) for tree in trees}) > 1:
+            trees = [
+                tree._replace(targets=(target,), weights=(weights,))
+                for tree in trees
+                for target, weights in zip(tree.targets, tree.weights, strict=True)
+            ]
+        sizes = [len(tree.feature) for tree in trees]
+        self._work += sum(2 * size.bit_length() for size in sizes)
+        if sum(sizes) > MOST_BRANCHES:
+            raise NotCompilable(f"a model so large ({sum(sizes):,} branches)")
+        roots = [0, *itertools.accumulate(sizes)][:-1]
+        leaves = [0, *itertools.accumulate(len(tree.weights[0]) for tree in trees)][:-1]
+        yes, no = (
+            np.concatenate(
+                [
+                    np.where(side < 0, side - leaf, side + root)
+                    for side, root, leaf in zip(sides, roots, leaves, strict=True)
+                ]
+            ).tolist()
+            for sides in ([tree.yes for tree in trees], [tree.no for tree in trees])
+        )
+        feature, split, missing, set_of = (
+            np.concatenate(each)
+            for each in zip(
+                *((tree.feature, tree.split, tree.missing, tree.set_of) for tree in trees), strict=True
+            )
+        )
+        weights = [tree.weights for tree in trees]
+        sets = {"sets": [list(each) for each in self._sets], "set_of": set_of.tolist()}
         self._emit(
             "trees",
-            node.output[0],
-            [self._slot(node.input[0])],
-            roots=new_roots,
-            feature=feature[branches].tolist(),
-            split=split[branches].tolist(),
-            yes=yes.tolist(),
-            no=no.tolist(),
-            missing=missing[branches].tolist() if missing.any() else None,
-            targets=[[int(target_of_leaf[group[k][2]]) for group in groups] for k in range(len(groups[0]))],
-            weights=[
-                np.concatenate([weights[group[k][2] : group[k][3]] for group in groups]).tolist()
-                for k in range(len(groups[0]))
-            ],
-            size=int(attributes["n_targets"]),
-            **({"sets": sets, "set_of": set_of[branches].tolist()} if sets else {}),
+            name,
+            [self._slot(given)],
+            roots=roots,
+            feature=feature.tolist(),
+            split=split.tolist(),
+            yes=yes,
+            no=no,
+            missing=missing.tolist() if missing.any() else None,
+            targets=[list(each) for each in zip(*(tree.targets for tree in trees), strict=True)],
+            weights=[np.concatenate(each).tolist() for each in zip(*weights, strict=True)],
+            size=width,
+            **(sets if (set_of >= 0).any() else {}),
         )
 
 
-def _sets(attributes: Mapping[str, Any], tests: np.ndarray) -> tuple[list[list[float]], np.ndarray]:
-    """The different sets that branches look into, and the index of each branch's own, or -1.
-
-    ``tests``: whether a branch is one of those, whose members the attribute has in order, NaN after each.
-    """
-    set_of, sets = np.full(len(tests), -1), dict[tuple[float, ...], int]()
-    if tests.any():
-        values = numpy_helper.to_array(attributes["membership_values"]).astype(np.float64)
-        ends = np.flatnonzero(np.isnan(values))
-        lists = [tuple(each[~np.isnan(each)].tolist()) for each in np.split(values, ends)]
-        set_of[tests] = [sets.setdefault(each, len(sets)) for each in lists[: int(tests.sum())]]
-    return [list(each) for each in sets], set_of
-
-
-def _alike(trees: Sequence[Tree], *parts: np.ndarray) -> list[list[Tree]]:
-    """Runs of trees, all of the same length, that differ only in the weights of their leaves."""
-    feature, split, yes, no, missing, set_of = parts
-
-    def form(tree: Tree) -> bytes:
-        start, end, first, _ = tree
-        inner = slice(start, end)
-        sides = [np.where(side[inner] < 0, side[inner] + first, side[inner] - start) for side in (yes, no)]
-        others = [each[inner] for each in (feature, split, missing, set_of)]
-        return b"".join(each.tobytes() for each in (*others, *sides))
-
-    forms = [form(tree) for tree in trees]
-    length = 1
-    while length < len(trees) and forms[length] == forms[0]:
-        length += 1
-    starts = range(0, len(trees), length)
-    if len(trees) % length or any(len(set(forms[start : start + length])) > 1 for start in starts):
-        length, starts = 1, range(len(trees))
-    return [list(trees[start : start + length]) for start in starts]
+def _alike(trees: Sequence[_Tree]) -> list[_Tree]:
+    """Neighbours that differ only in the targets and weights of their leaves as one tree."""
+    kept: list[_Tree] = []
+    last = b""
+    for tree in trees:
+        form = tree.form()
+        if kept and form == last and tree.targets[0] not in kept[-1].targets:
+            targets, weights = kept[-1].targets + tree.targets, kept[-1].weights + tree.weights
+            kept[-1] = kept[-1]._replace(targets=targets, weights=weights)
+        else:
+            kept.append(tree)
+        last = form
+    return kept
 
 
 def _recipes(model: onnx.ModelProto) -> dict[str, dict[str, Any]]:

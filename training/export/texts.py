@@ -206,21 +206,34 @@ def _narrow_trees(graph: onnx.GraphProto, widths: Mapping[str, int]) -> None:
     """Let trees take only the columns that they look at, of many thousand words."""
     makers = {name: node for node in graph.node for name in node.output}
     scalars = {each.name for each in graph.initializer if np.prod(each.dims) == 1}
-    nodes: list[onnx.NodeProto] = []
-    for count, node in enumerate(graph.node):
+    used: dict[str, np.ndarray] = {}  # by the table that trees are given, which several nodes of them share
+    for node in graph.node:
         if node.op_type == "TreeEnsemble":
-            (ids,) = (each for each in node.attribute if each.name == "nodes_featureids")
-            used, places = np.unique(np.array(ids.ints), return_inverse=True)
-            ids.ints[:] = places.tolist()
-            mark = f"trees {count} "
-            graph.initializer.append(numpy_helper.from_array(used, mark))
-            made: dict[str, onnx.NodeProto] = {}
-            _narrow(node.input[0], mark, makers, widths, scalars, made)
-            nodes += made.values()
-            node.input[0] = mark + node.input[0]
+            before = used.get(node.input[0], np.empty(0, np.int64))
+            used[node.input[0]] = np.union1d(before, np.array(_features(node).ints))
+    nodes: list[onnx.NodeProto] = []
+    narrowed: dict[str, str] = {}
+    for node in graph.node:
+        if node.op_type == "TreeEnsemble":
+            wide, ids = node.input[0], _features(node)
+            if wide not in narrowed:
+                mark = f"trees {len(narrowed)} "
+                graph.initializer.append(numpy_helper.from_array(used[wide], mark))
+                made: dict[str, onnx.NodeProto] = {}
+                _narrow(wide, mark, makers, widths, scalars, made)
+                nodes += made.values()
+                narrowed[wide] = mark + wide
+            ids.ints[:] = np.searchsorted(used[wide], np.array(ids.ints)).tolist()
+            node.input[0] = narrowed[wide]
         nodes.append(node)
     del graph.node[:]
     graph.node.extend(nodes)
+
+
+def _features(node: onnx.NodeProto) -> onnx.AttributeProto:
+    """The columns that the branches of a ``TreeEnsemble`` look at."""
+    found: onnx.AttributeProto = next(each for each in node.attribute if each.name == "nodes_featureids")
+    return found
 
 
 def _narrow(

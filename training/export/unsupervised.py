@@ -77,7 +77,8 @@ def _isolation_forest(scope: Any, operator: Any, container: Any) -> None:
     offset = float(forest.offset_)
     if expected == 0 or not -1 < offset < 0:
         raise NotImplementedError("an isolation forest to which every row is the same")
-    depth = nodes.flat(ensemble(nodes, as_single(nodes, nodes.double(operator)), trees, 1))
+    total = ensemble(nodes, as_single(nodes, nodes.double(operator)), trees, 1, in_order=True)
+    depth = nodes.flat(total)
     share = nodes.add("Neg", nodes.add("Div", depth, nodes.number(expected)))
     power = nodes.add("Pow", nodes.number(2.0), share)
     label, score = operator.output_full_names

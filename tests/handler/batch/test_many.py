@@ -23,7 +23,7 @@ from handler.batch.inputs import Input, Inputs
 from handler.batch.many import AT_ONCE, FAULTS, ROOM, Count, Spool, Together, score
 from handler.batch.naming import SUMMARY
 from handler.batch.progress import Bar
-from handler.batch.run import Batch, Scored
+from handler.batch.run import Scored
 from handler.errors import FunctionError
 from handler.storage.deadline import Deadline
 from handler.storage.locations import Location
@@ -306,9 +306,6 @@ class Counting:
         self.now = self.most = 0
         self.lock = threading.Lock()
 
-    def telling(self, _: object) -> Counting:
-        return self
-
     def score(self, *_: object) -> Scored:
         with self.lock:
             self.now += 1
@@ -335,7 +332,7 @@ def test_as_many_files_are_under_way_as_fit_into_memory(name: str, size: int, mo
     named = [Location.parse(name.format(number)) for number in range(2 * AT_ONCE)]
     inputs = Listed(Input(str(each), each, size, each.child("out")) for each in named)
     together = Together(Bar(), Count(cast("Inputs", inputs)))
-    outcomes = list(score(inputs, cast("Batch", batch), Deadline(), together))
+    outcomes = list(score(inputs, batch.score, Deadline(), together))
     assert sorted(outcome.number for outcome in outcomes) == list(range(len(inputs)))
     assert 1 < batch.most <= most
 

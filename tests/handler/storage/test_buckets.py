@@ -277,6 +277,24 @@ def test_a_completion_that_comes_within_the_reserve_counts(
 
 
 @pytest.mark.usefixtures("proxy")
+@pytest.mark.parametrize("versioned", [False, True])
+def test_what_is_listed_is_read_as_long_as_it_is_of_that_version(
+    cloud: Any, storage: Storage, place: Location, versioned: bool
+) -> None:
+    """A listing has no generation, and no version's name."""
+    if versioned and isinstance(cloud, S3):
+        cloud.client("s3").put_bucket_versioning(
+            Bucket=place.bucket, VersioningConfiguration={"Status": "Enabled"}
+        )
+    cloud.put(place.bucket, place.key, b"content")
+    ((location, version),) = storage.list(Location(place.scheme, place.bucket, ""))
+    assert b"".join(storage.stream(location, version)) == b"content"
+    cloud.put(place.bucket, place.key, b"another")
+    with pytest.raises(Changed):
+        b"".join(storage.stream(location, version))
+
+
+@pytest.mark.usefixtures("proxy")
 def test_an_upload_is_not_completed_after_the_time(cloud: Any, storage: Storage, place: Location) -> None:
     clock = Clock()
 
