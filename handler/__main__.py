@@ -33,9 +33,10 @@ from handler.storage.storage import Storage
 from handler.web.messages import Answer, Request
 
 if TYPE_CHECKING:
+    from handler.batch.goals import Progress
     from handler.batch.inputs import Input, Inputs
     from handler.batch.many import Count, Outcome, Spool, Totals
-    from handler.batch.run import Progress, Scored
+    from handler.batch.run import Scored
 
 #: What exit code 1 means, by command.
 ONE = {

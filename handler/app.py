@@ -24,7 +24,8 @@ from handler.web.predictions import predict
 if TYPE_CHECKING:
     import flask
 
-    from handler.batch.run import Batch, HandOver
+    from handler.batch.goals import HandOver
+    from handler.batch.run import Batch
     from handler.storage.storage import Storage
 
 #: Bytes of an answer that Cloud Run passes on in one piece, less room for its headers.

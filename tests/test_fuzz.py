@@ -337,6 +337,30 @@ def test_every_member_of_every_event_may_be_missing_or_wrong(app: App, cloud_run
         assert_handled(app, event)
 
 
+STEPS = (
+    {"plan": {"part_bytes": 100}},
+    {"part": {"index": 0, "of": 2, "start": 0, "end": 9, "etag": "e", "first": 1, "encoding": "UTF-8"}},
+    {"complete": True},
+    {"failed": {"Error": "States.TaskFailed", "Cause": "{}"}},
+)
+
+
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: next(iter(step)))
+def test_every_member_of_every_step_of_a_file_in_parts_may_be_missing_or_wrong(app: App, step: Any) -> None:
+    secret = "a value that was sent"
+    for event in variants({**EVENT["direct-batch"], **step}):
+        assert_handled(app, event)
+    for member, value in step.items():
+        wrong = [secret, {secret: 1}, [secret]]
+        if isinstance(value, dict):
+            wrong += [{**value, name: each} for name in value for each in (secret, {secret: 1}, 10**400)]
+        for each in wrong:
+            try:
+                app.handle({**EVENT["direct-batch"], member: each})
+            except FunctionError as error:
+                assert "that was sent" not in str(error).replace(f"no member '{secret}'", "")  # noqa: PT017
+
+
 @pytest.mark.parametrize(
     "key", ["a//b.csv", "/a.csv", "a/./b.csv", "a/../b.csv", "a%01b.csv", "a%0Ab.csv", ""]
 )

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import IO, Any, NamedTuple
 
+from handler.batch.goals import Progress
 from handler.batch.inputs import Input, Inputs
 from handler.batch.progress import Bar
-from handler.batch.run import Progress, Scored
+from handler.batch.run import Scored
 from handler.errors import DeadlineNear, FunctionError
 from handler.storage.deadline import TICK, Deadline
 from handler.tables.compression import PACKED

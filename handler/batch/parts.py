@@ -241,24 +241,31 @@ def plan(storage: Storage, input: Location, version: Version, schema: Schema, si
 
 
 def gathered(
-    folder: Location, first: int, of: int, read: Callable[[Location], Any], fits: Callable[[int, Any], bool]
+    folder: Location,
+    own: Mapping[str, Any],
+    read: Callable[[Location], Any],
+    fits: Callable[[int, Any], bool],
 ) -> list[Mapping[str, Any]] | int:
-    """The records of all parts, in order; else the index of one that is not there, or does not fit.
+    """The records of all parts of ``own``'s plan, in order; else the index of one that is not there, or
+    does not fit.
 
-    They are read ``AT_ONCE`` from ``first`` on and round: parts are mostly scored in order, so a part that
-    looks whether it is the last one finds soon that it is not.
+    They are read from ``own`` on to both sides, its neighbours first: parts are mostly scored in order, so
+    a part that looks whether it is the last one finds soon that it is not.
     """
-    order = [(first + step) % of for step in range(of)]
-    found: dict[int, Mapping[str, Any]] = {}
+    index, of = int(own["part"]["index"]), int(own["part"]["of"])
+    others: list[int] = sorted(
+        {*range(of)} - {index}, key=lambda other: min((other - index) % of, (index - other) % of)
+    )
+    found: dict[int, Mapping[str, Any]] = {index: own}
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="records") as pool:
-        for start in range(0, of, AT_ONCE):
-            some = order[start : start + AT_ONCE]
-            documents = pool.map(read, [folder.child(record_name(index)) for index in some])
-            for index, document in zip(some, documents, strict=True):
-                if document is None or not fits(index, document):
-                    return index
-                found[index] = document
-    return [found[index] for index in range(of)]
+        for start in (0, *range(2, len(others), AT_ONCE)):
+            some = others[start : start + (AT_ONCE if start else 2)]
+            documents = pool.map(read, [folder.child(record_name(other)) for other in some])
+            for other, document in zip(some, documents, strict=True):
+                if document is None or not fits(other, document):
+                    return other
+                found[other] = document
+    return [found[each] for each in range(of)]
 
 
 def renumbered(chunks: Iterator[bytes], lines: int) -> Iterator[bytes]:

@@ -27,19 +27,18 @@ import copy
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from handler import telemetry
-from handler.batch import blocks, parts
+from handler.batch import parts
 from handler.batch.blocks import Tally
-from handler.batch.folding import Folds
+from handler.batch.goals import Goal, Goals, HandOver, Progress
 from handler.batch.naming import (
     PART_PREDICTIONS,
-    PART_RECORDS,
     PART_REJECTED,
     PLAN,
     PREDICTIONS,
@@ -60,24 +59,14 @@ from handler.errors import (
     PassingFault,
     SettingError,
 )
-from handler.scoring import outputs
 from handler.scoring.model import Model
 from handler.settings import Settings
 from handler.storage.deadline import Deadline
 from handler.storage.locations import Location, Sink, Version
 from handler.storage.storage import Storage
-from handler.tables import formats, writing
-from handler.tables.compression import inflated
-from handler.tables.encodings import UTF_8
-from handler.tables.formats import Table
 
-REJECT_COLUMNS = ("line", "column", "code", "reason", "row")
 #: Each time that a run starts again, another run has written, or the input has changed.
 ATTEMPTS = 50
-#: Bytes of a file up to which its rows are scored one by one: onnxruntime would be imported meanwhile.
-SMALL = 32 * 1024
-#: Bytes of rejects that are joined: what one function copies in its time. More stay in their parts.
-MOST_JOINED = 4 * 1024**3
 #: The code of a summary that says that the run of a file in parts has failed; such a file is not done.
 RUN_FAILED = "run_failed"
 
@@ -86,10 +75,6 @@ RUN_FAILED = "run_failed"
 #: an earlier version.
 GONE, OWN = "it is not there any more", "it is an output of scoring"
 REPLACED = "it has changed since it was planned"
-
-Progress = Callable[[int, int, int], None]
-#: What has taken an object over, by name, or None where this run must score it.
-HandOver = Callable[[Location, Version], str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,32 +111,6 @@ class Scored:
         return document if self.complete is None else {**document, "complete": self.complete}
 
 
-class Goal(NamedTuple):
-    """What a run makes: tables, and the record that vouches for them, written last.
-
-    ``tables``: names below ``folder``, in the order in which they are opened. ``fill`` writes them, one
-    sink each, and the members of the record that it knows; it may raise ``InvalidCsv``. ``part``: what the
-    goal is a part of, if it is one. ``hand_over`` is asked before it is made here.
-    """
-
-    folder: Location
-    record: str
-    tables: tuple[str, ...]
-    fill: Callable[[Version, list[Sink], dict[str, Any]], None]
-    part: Part | None = None
-    hand_over: HandOver | None = None
-
-    def is_of(self, record: Mapping[str, Any]) -> bool:
-        """Whether a record is of the same work: of another part's range, or first record, it is not."""
-        if self.part is None:
-            return (record.get("error") or {}).get("code") != RUN_FAILED
-        return (
-            record["part"] == self.part.range
-            and self.part.first in (None, record["first"])
-            and (self.part.encoding is None or record["encoding"] in (None, self.part.encoding))
-        )
-
-
 class Batch:
     """Scores objects with one loaded model; runs side by side share its threads.
 
@@ -171,15 +130,12 @@ class Batch:
         self._settings = settings
         self._storage = storage
         self._deadline = deadline
-        self._progress = progress
-        self._pool = ThreadPoolExecutor(settings.workers, thread_name_prefix="block")
-        #: What was learnt of the lines of the file that was scored last: its next part needs it again.
-        self._folds: dict[tuple[str, str], Folds] = {}
+        self._goals = Goals(model, settings, storage, deadline, progress)
 
     def telling(self, progress: Progress) -> Batch:
         """The same, with the same threads, and with another ``progress``."""
         other = copy.copy(self)
-        other._progress = progress
+        other._goals = self._goals.telling(progress)
         return other
 
     def run(
@@ -202,13 +158,13 @@ class Batch:
             return Scored(skipped=OWN)
         if part is not None:
             return self._score_part(input, folder, part, defers=True)
-        goal = self._whole(input, folder)._replace(hand_over=hand_over)
+        goal = self._goals.whole(input, folder)._replace(hand_over=hand_over)
         return self._score(input, goal, defers=True)
 
     def score(self, input: Location, folder: Location) -> Scored:
         """Score the object at ``input`` into ``folder``, as a person asks: a later model's result is
         replaced. Raises ``PassingFault``, which is ``NoObject`` where the input is gone."""
-        return self._score(input, self._whole(input, folder), defers=False)
+        return self._score(input, self._goals.whole(input, folder), defers=False)
 
     def score_part(self, input: Location, folder: Location, part: Part, completes: bool = True) -> Scored:
         """Score a part of the object at ``input`` into ``folder``, as a person asks.
@@ -234,7 +190,8 @@ class Batch:
         """
         folder = self._folder(input, output)
         planned: list[Part] = []
-        if folder is not None and self._done(input, folder, defers=True) is None:
+        version = self._storage.version(input)
+        if folder is not None and version is not None and not self._done(input, folder, version, True):
             planned = self.plan(input, size)
         names = {"input": str(input), "output": str(output or self._settings.output_uri)}
         text = json.dumps([{**names, "part": part.as_json()} for part in planned])
@@ -269,17 +226,12 @@ class Batch:
 
     def join(self, input: Location, folder: Location, defers: bool = False) -> Scored:
         """The same into ``folder``, as a person asks; ``defers``: see ``complete``."""
-        done = self._done(input, folder, defers)
-        if done is None:
-            first = self._storage.read(_first_record(folder))
-            part = _part_of(first[0] if first else b"")
-            joined = 0 if part is None else self._joined(input, folder, part.of, defers)
-            if isinstance(joined, int):
-                raise NotComplete(str(folder), joined)
-            if joined.summary is not None:
-                return joined
-            done = joined.skipped
-        return Scored(None if done == GONE else self._document(folder.child(SUMMARY)), done)
+        joined = self._joined(input, folder, 0, defers, mends=True)
+        if isinstance(joined, int):
+            raise NotComplete(str(folder), joined)
+        if joined.summary is not None or joined.skipped == GONE:
+            return joined
+        return Scored(self._document(folder.child(SUMMARY)), joined.skipped)
 
     def fail(self, input: Location, output: Location | None, cause: str) -> Scored:
         """Write a summary that says that the run of the object at ``input`` failed, unless it is done."""
@@ -295,7 +247,7 @@ class Batch:
             record |= {**Tally().as_json(), "outputs": None}
             record["error"] = {"code": RUN_FAILED, "message": message, "line": None}
 
-        return self._score(input, Goal(folder, SUMMARY, (), fill), defers=True)
+        return self._score(input, Goal(folder, SUMMARY, (), fill, yields=True), defers=True)
 
     def _folder(self, input: Location, output: Location | None) -> Location | None:
         """Where the outputs of an event's input go; None where it is itself an output of scoring."""
@@ -311,15 +263,13 @@ class Batch:
 
     def standing(self, input: Location, folder: Location) -> str | None:
         """Why a person's run would skip the file, in words; None if it would score it."""
-        return self._done(input, folder, defers=False)
-
-    def _done(self, input: Location, folder: Location, defers: bool) -> str | None:
-        """Why the file need not be scored, in words; None if it must be."""
         version = self._storage.version(input)
-        if version is None:
-            return GONE
+        return GONE if version is None else self._done(input, folder, version, defers=False)
+
+    def _done(self, input: Location, folder: Location, version: Version, defers: bool) -> str | None:
+        """Which model has scored the whole file already, in words; None if none has."""
         seen = self._storage.read(folder.child(SUMMARY))
-        scorer = seen and self._scorer(seen[0], input, version, self._whole(input, folder), defers)
+        scorer = seen and self._scorer(seen[0], input, version, self._goals.whole(input, folder), defers)
         return f"{scorer} has scored it already" if scorer else None
 
     def _score(self, input: Location, goal: Goal, defers: bool) -> Scored:
@@ -338,14 +288,17 @@ class Batch:
             return Scored(skipped=GONE)
         target = goal.folder.child(goal.record)
         seen = self._storage.read(target)
-        if goal.part is not None and goal.part.etag != version.etag:
-            # A late part; it may have written over one of the version that is there now.
-            standing = _part_of(seen[0] if seen else b"")
-            if standing is None or standing.etag != version.etag:
-                return Scored(skipped=REPLACED)
-            goal = self._part(input, goal.folder, standing)
+        if goal.part is not None:
+            due = self._due(input, goal.folder, goal.part, version, seen[0] if seen else b"", defers)
+            if isinstance(due, str):
+                return Scored(skipped=due)
+            goal = self._goals.part(input, goal.folder, due)
         if seen is not None and (scorer := self._scorer(seen[0], input, version, goal, defers)):
             return Scored(skipped=f"{scorer} has scored it already")
+        if PREDICTIONS in goal.tables and seen is not None and self._is_split(seen[0], input, version):
+            joined = self._join_all(input, goal.folder, 0, version, defers, mends=True)
+            if not isinstance(joined, int):  # else some of its records are lost
+                return joined
         if goal.hand_over is not None and (started := goal.hand_over(input, version)) is not None:
             return Scored(started=started)
         record: dict[str, Any] = {
@@ -370,11 +323,72 @@ class Batch:
         record["seconds"] = round(record.get("seconds", 0) + time.monotonic() - start, 3)
         text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
         self._storage.replace(target, text.encode(), old)
+        # What is deleted may be a newer run's by now, and a part may have been scored again since its
+        # record was read: so the last look comes after both.
+        tidied = goal.part is None and self._tidy(input, goal, version, seen[0] if seen else b"", record)
         if _identity(self._storage.version(input)) != version.identity:
             raise Changed(str(input))
-        if goal.part is None:
-            self._tidy(goal.folder, seen[0] if seen else b"", record)
+        if (tidied or "parts" in record) and not (
+            self._is_last(goal.folder, run) and self._stand(goal.folder, record["outputs"], record)
+        ):
+            raise Changed(str(target))
         return Scored(record)
+
+    def _due(
+        self, input: Location, folder: Location, part: Part, version: Version, record: bytes, defers: bool
+    ) -> Part | str:
+        """The part that a run of ``part`` has to score; or why there is none, in words.
+
+        Where the record that stands is of a newer version, or of the plan that was made last, it is that
+        record's part: the run may have written over its tables.
+        """
+        if defers and (done := self._done(input, folder, version, defers)):
+            return done
+        standing = _part_of(record)
+        document = json.loads(record) if standing is not None else {}
+        if part.etag != version.etag:
+            if standing is None or standing.etag != version.etag:
+                return REPLACED
+            own = document["model"]["version"] == self._model.manifest.version
+            whole = not own and self._stand(folder, document["outputs"] or {}, document)
+            return REPLACED if whole else standing
+        if (
+            defers
+            and standing is not None
+            and standing.range != part.range
+            and self._fits(input, version)(part.index, document)
+            and self._is_planned(folder, standing)
+        ):
+            return standing
+        return part
+
+    def _is_planned(self, folder: Location, part: Part) -> bool:
+        """Whether the part is one of the plan that a state machine has made last."""
+        try:
+            return bool(self._document(folder.child(PLAN))[part.index]["part"] == part.range)
+        except (IndexError, KeyError, TypeError):
+            return False
+
+    def _is_last(self, folder: Location, run: str) -> bool:
+        """Whether the summary that stands is this run's."""
+        summary = self._document(folder.child(SUMMARY))
+        return isinstance(summary, dict) and summary.get("run") == run
+
+    def _is_later(self, record: Any, input: Location, version: Version) -> bool:
+        """Whether a record is of this version, by a model that was created later than this one."""
+        try:
+            model, manifest = record["model"], self._model.manifest
+            later = _rank(model.get("created"), model["version"]) > _rank(
+                manifest.created, manifest.version
+            )
+            return later and _is_of(record, input, version)
+        except (KeyError, TypeError, AttributeError):
+            return False
+
+    def _is_split(self, summary: bytes, input: Location, version: Version) -> bool:
+        """Whether a summary says that this model has scored this version in parts."""
+        document = json.loads(summary)
+        return document.get("parts") is not None and self._fits(input, version)(None, document)
 
     def _scorer(
         self, record: bytes, input: Location, version: Version, goal: Goal, defers: bool
@@ -386,33 +400,35 @@ class Batch:
         manifest = self._model.manifest
         try:
             document = json.loads(record)
-            scored, model, tables = document["input"], document["model"], document["outputs"]
-            if (scored["uri"], scored["etag"], scored["generation"]) != (
-                str(input),
-                version.etag,
-                version.generation,
-            ):
+            model, tables = document["model"], document["outputs"]
+            if not _is_of(document, input, version):
+                return None
+            if (document.get("error") or {}).get("code") == RUN_FAILED:
                 return None
             same = model["version"] == manifest.version
             own = _rank(manifest.created, manifest.version)
-            if not same and not (defers and _rank(model.get("created"), model["version"]) > own):
-                return None
-            if same and not goal.is_of(document):
+            later = defers and _rank(model.get("created"), model["version"]) > own
+            if not (goal.is_of(document) if same else later or goal.yields):
                 return None
             whole = tables is None or self._stand(goal.folder, tables, document)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None  # it is not a record of ours: scoring writes one
         if whole:
-            return "this model version" if same else "a model that was created later"
-        if same:
+            return (
+                "this model version"
+                if same
+                else "a model that was created later"
+                if later
+                else "another model"
+            )
+        if same or not later:
             return None
         raise Outranked(str(goal.folder.child(goal.record)))
 
     def _stand(self, folder: Location, tables: Mapping[str, str], document: Mapping[str, Any]) -> bool:
         """Whether the tables are those that a record names, as its run has written them."""
         if document.get("parts") is not None:  # by a list, as there may be thousands
-            listed = self._listed(folder)
-            return all(name in listed and listed[name].etag == etag for name, etag in tables.items())
+            return _are_in(tables, self._listed(folder))
         # Equal bytes may have equal etags, so the run is compared too. Where another run has written
         # the same bytes, it may have written over a third's, which is about to name its own in a
         # summary: that is refused only if a new summary stands by then.
@@ -445,212 +461,127 @@ class Batch:
         if etags:
             record["outputs"] = record.get("outputs", {}) | etags
 
-    def _whole(self, input: Location, folder: Location) -> Goal:
-        """A file in one piece."""
-
-        def fill(version: Version, sinks: list[Sink], record: dict[str, Any]) -> None:
-            done = _Count()
-            # Many packed bytes may hold nothing, and few very much: the time is checked on both sides.
-            chunks = done.counted(self._storage.stream(input, version))
-            chunks = self._in_time(inflated(self._in_time(chunks, input)), input)
-            table = formats.opened(chunks, self._model.schema, self._settings.block_bytes)
-            record |= self._pour(table, input, version, sinks, done).as_json()
-
-        return Goal(folder, SUMMARY, (REJECTED, PREDICTIONS), fill)
-
-    def _part(self, input: Location, folder: Location, part: Part) -> Goal:
-        """A part of a file."""
-
-        def fill(version: Version, sinks: list[Sink], record: dict[str, Any]) -> None:
-            record |= {"part": part.range, "first": part.first, "next": None, "encoding": part.encoding}
-            if part.first is not None or part.encoding is not None:
-                record["replanned"] = True
-            done = _Count()
-
-            def chunks(start: int, soon: int) -> Iterator[bytes]:
-                chunks = done.counted(parts.since(self._storage, input, version, start, soon))
-                return self._in_time(chunks, input)
-
-            size = self._settings.block_bytes
-            head = parts.head(self._storage, input, version, self._model.schema, size)
-            if head.whole is not None:
-                record["whole"] = head.whole
-                owns = part.index == 0
-                table = (
-                    head.table
-                    if not owns
-                    else formats.opened(
-                        self._in_time(inflated(chunks(0, version.size)), input), self._model.schema, size
-                    )
-                )
-                table = table if owns else table._replace(blocks=iter(()))
-                record["first"] = 0 if owns else version.size
-                record |= self._pour(table, input, version, sinks, done).as_json()
-                record |= {"next": version.size, "lines": 0, "encoding": None}
-                if owns:
-                    record["encoding"] = None if table.text.encoding == UTF_8 else table.text.encoding
-                return
-            opened = parts.opened_part(part, head, size, version.size, chunks)
-            record["first"] = opened.first
-            text = opened.table.text
-            try:
-                tally = self._pour(opened.table, input, version, sinks, done)
-            finally:
-                record["encoding"] = text.encoding if text.known else None
-            record |= {**tally.as_json(), "encoding": record["encoding"]}
-            record |= {"next": opened.owned.next, "lines": opened.owned.line - 1}
-
-        return Goal(folder, parts.record_name(part.index), (part.rejected, part.predictions), fill, part)
-
-    def _pour(
-        self, table: Table, input: Location, version: Version, sinks: list[Sink], done: _Count
-    ) -> Tally:
-        """Score a table into the sinks of rejects and predictions, headers first; returns the counts.
-
-        What scores depends on the file's size alone, so a row gets the same bytes in any block or part.
-        """
-        rejected, predictions = sinks
-        tally = Tally()
-        rejected.write(writing.lines(REJECT_COLUMNS))
-        predictions.write(writing.head(table.layout, outputs.names(self._model.manifest)))
-        model = self._model.steady(alone=version.size <= SMALL)
-        workers = self._settings.workers
-        file = str(input), version.identity
-        folds = self._folds.get(file)
-        if folds is None:
-            folds = Folds(model, table.layout)
-            self._folds.clear()
-            self._folds[file] = folds
-        written = blocks.written(table, model, folds, self._pool, workers, self._deadline, input)
-        with contextlib.closing(written):
-            for block in written:
-                tally.add(block.total, block.rejects, block.classes, self._model.manifest.classes)
-                tally.encoding = table.text.encoding
-                self._progress(done.bytes, tally.read, tally.rejects.total())
-                predictions.write(block.predictions)
-                rejected.write(block.rejected)
-        return tally
-
     def _score_part(
         self, input: Location, folder: Location, part: Part, defers: bool, completes: bool = True
     ) -> Scored:
-        scored = self._score(input, self._part(input, folder, part), defers)
+        scored = self._score(input, self._goals.part(input, folder, part), defers)
         if not completes:
             return scored
-        joined = self._joined(input, folder, part.of, defers, near=(part.index + 1) % part.of)
+        joined = self._joined(input, folder, part.index, defers, mends=False, etag=part.etag)
         return Scored(scored.summary, scored.skipped, complete=not isinstance(joined, int))
 
     def _joined(
-        self, input: Location, folder: Location, of: int, defers: bool, near: int = 0
+        self,
+        input: Location,
+        folder: Location,
+        index: int,
+        defers: bool,
+        mends: bool,
+        etag: str | None = None,
     ) -> Scored | int:
-        """Join the parts; where one is missing, its index. ``near``: see ``parts.gathered``."""
+        """Join the parts of the plan that the part ``index`` is of; where one is missing, its index.
+
+        ``mends``: score parts again of which the tables are lost; without it they count as missing, as
+        their own run comes again. ``etag``: the version that a part's run was for: where it is not the
+        present one, it mends what stands.
+        """
         for _ in range(ATTEMPTS):
             with contextlib.suppress(Changed):
                 version = self._storage.version(input)
                 if version is None:
                     return Scored(skipped=GONE)
-                records = parts.gathered(folder, near, of, self._document, self._fits(input, version))
-                if isinstance(records, int):
-                    return records
-                if (gap := parts.gap(records, version.size)) is not None:
-                    return gap
-                if (done := self._done(input, folder, defers)) is not None:
+                if (done := self._done(input, folder, version, defers)) is not None:
                     return Scored(skipped=done)
-                present = self._listed(folder)
-                fault = self._mended(input, folder, records, present)
-                return self._attempt(input, self._join(folder, records, fault, present), defers)
+                missing = self._join_all(input, folder, index, version, defers, mends)
+                late = etag not in (None, version.etag)
+                if isinstance(missing, int) and (late or mends):
+                    record = self._document(folder.child(parts.record_name(missing)))
+                    if self._is_later(record, input, version):
+                        return missing  # that model's run is under way
+                    return self._restored(input, folder, version, defers, late) or missing
+                return missing
+            mends = True  # this run has written, perhaps over what another has
         raise Changed(str(folder))
 
-    def _fits(self, input: Location, version: Version) -> Callable[[int, Any], bool]:
-        """Whether a record is that of a part with this index, of this version by this model."""
-        wanted = (str(input), version.etag, version.generation, self._model.manifest.version)
+    def _join_all(
+        self, input: Location, folder: Location, index: int, version: Version, defers: bool, mends: bool
+    ) -> Scored | int:
+        """One attempt at ``_joined``; raises ``Changed``."""
+        fits = self._fits(input, version)
+        own = self._document(folder.child(parts.record_name(index)))
+        if not fits(index, own):
+            return index
+        records = parts.gathered(folder, own, self._document, fits)
+        if isinstance(records, int):
+            return records
+        if (gap := parts.gap(records, version.size)) is not None:
+            return gap
+        present = self._listed(folder)
+        lost = [record for record in records if not _are_in(record["outputs"], present)]
+        if lost and not mends:
+            return int(lost[0]["part"]["index"])
+        fault = self._mended(input, folder, records, lost, present, defers)
+        return self._attempt(input, self._goals.joined(folder, version, records, fault, present), defers)
 
-        def fits(index: int, document: Any) -> bool:
+    def _restored(
+        self, input: Location, folder: Location, version: Version, defers: bool, late: bool
+    ) -> Scored | None:
+        """Score a version of which a summary stands whose tables do not; None where there is none.
+
+        A run for another version (``late``) may have written over them, or one by another model.
+        """
+        summary = self._document(folder.child(SUMMARY))
+        try:
+            if summary.get("error") or not _is_of(summary, input, version):
+                return None
+            if not late and not self._fits(input, version)(None, summary):
+                return None
+        except (KeyError, TypeError, AttributeError):
+            return None
+        return self._score(input, self._goals.whole(input, folder), defers)
+
+    def _fits(self, input: Location, version: Version) -> Callable[[int | None, Any], bool]:
+        """Whether a record is of this version by this model, and of a part with this index (None: any)."""
+
+        def fits(index: int | None, document: Any) -> bool:
             try:
-                scored, part = document["input"], document["part"]
-                made = (scored["uri"], scored["etag"], scored["generation"], document["model"]["version"])
-                return made == wanted and part["index"] == index
+                return (
+                    _is_of(document, input, version)
+                    and document["model"]["version"] == self._model.manifest.version
+                    and (index is None or document["part"]["index"] == index)
+                )
             except (KeyError, TypeError):
                 return False
 
         return fits
 
     def _mended(
-        self, input: Location, folder: Location, records: list[Any], present: dict[str, Version]
+        self,
+        input: Location,
+        folder: Location,
+        records: list[Any],
+        lost: list[Any],
+        present: dict[str, Version],
+        defers: bool,
     ) -> InvalidCsv | None:
-        """Score again what does not fit together, and update ``records`` and ``present``.
+        """Score again what is ``lost`` or does not fit together, and update ``records`` and ``present``.
 
         Returns the fault for which the file is refused, or None. Each part that is mended stays so: where a
         run has no time for the next one, the run after it goes on.
         """
 
         def again(part: Part) -> None:
-            if self._score(input, self._part(input, folder, part), defers=False).summary is None:
+            if self._score(input, self._goals.part(input, folder, part), defers).summary is None:
                 raise Changed(str(input))
             records[part.index] = self._document(folder.child(parts.record_name(part.index)))
             for name in records[part.index]["outputs"] or ():
                 present[name] = require(self._storage, folder.child(name))
 
-        for record in list(records):
-            tables = record["outputs"] or {}
-            if any(name not in present or present[name].etag != etag for name, etag in tables.items()):
-                again(Part.parse(record["part"]))
+        for record in lost:
+            again(Part.parse(record["part"]))
         while isinstance(wrong := parts.chained(records), Part):
             again(wrong)
         return wrong
-
-    def _join(
-        self, folder: Location, records: list[Any], fault: InvalidCsv | None, present: dict[str, Version]
-    ) -> Goal:
-        """The rejects with the file's own lines, and the summary."""
-        size = sum(
-            version.size for name, version in present.items() if name.startswith(f"{PART_REJECTED}/")
-        )
-        whole = size <= MOST_JOINED
-
-        def fill(_version: Version, sinks: list[Sink], summary: dict[str, Any]) -> None:
-            if fault is not None:
-                raise fault
-            tally, lines = Tally(), 0
-            tables: dict[str, str] = {}
-            listed: list[dict[str, Any]] = []
-            for sink in sinks:
-                sink.write(writing.lines(REJECT_COLUMNS))
-            for record in records:
-                rows, name = record["rows"], Part.parse(record["part"]).rejected
-                tally.add(
-                    rows["read"], record["rejects"], record["predictions"], self._model.manifest.classes
-                )
-                tally.encoding = record["encoding"] or tally.encoding
-                if rows["rejected"]:
-                    for sink in sinks:
-                        chunks = self._storage.stream(folder.child(name), present[name])
-                        for text in parts.renumbered(self._in_time(chunks, folder), lines):
-                            sink.write(text)
-                tables |= {
-                    each: etag for each, etag in record["outputs"].items() if not whole or each != name
-                }
-                part = record["part"]
-                listed.append(
-                    {
-                        **{member: part[member] for member in ("index", "start", "end")},
-                        "lines_before": lines,
-                        "rows": rows,
-                        "seconds": record["seconds"],
-                        **({"replanned": True} if record.get("replanned") else {}),
-                    }
-                )
-                lines += record["lines"]
-            why = next((record["whole"] for record in records if record.get("whole")), None)
-            replanned = any(record.get("replanned") for record in records)
-            summary |= {**tally.as_json(), "outputs": tables}
-            summary["split"] = "whole" if why else "replanned" if replanned else "planned"
-            if why:
-                summary["whole"] = why
-            summary["parts"] = listed
-            summary["seconds"] = sum(record["seconds"] for record in records)
-
-        return Goal(folder, SUMMARY, (REJECTED,) if whole and fault is None else (), fill)
 
     def _document(self, location: Location) -> Any:
         """A JSON object of ours; None where there is none."""
@@ -669,47 +600,52 @@ class Batch:
         joined = self._storage.version(folder.child(REJECTED))
         return {**present, **({REJECTED: joined} if joined else {})}
 
-    def _tidy(self, folder: Location, old: bytes, record: Mapping[str, Any]) -> None:
-        """Delete what a run before this one has left, where the file was in other parts then, or in one."""
+    def _tidy(
+        self, input: Location, goal: Goal, version: Version, old: bytes, record: Mapping[str, Any]
+    ) -> bool:
+        """Delete tables that a run before this one has left, where the file was in other parts then, or in
+        one. Returns whether there were any.
+
+        Nothing is deleted that a newer version's run, or a later model's, may have written. Records of
+        parts stay: by them, the completion notices where that was too late, and mends it.
+        """
+        folder = goal.folder
         if record.get("error"):
-            return
+            return False
         try:
-            before = json.loads(old)["outputs"] or {}
-        except (ValueError, KeyError, TypeError):
-            before = {}
-        kept = {*record["outputs"], *(parts.record_name(each["index"]) for each in record.get("parts", ()))}
-        kept |= {Part(each["index"], 0, 0, 0, "").rejected for each in record.get("parts", ())}
-        try:
-            gone = [name for name in (PREDICTIONS, REJECTED) if name in before and name not in kept]
-            if "parts" in record or any("/" in name for name in before):
-                for name in (PART_PREDICTIONS, PART_REJECTED, PART_RECORDS):
-                    prefix = folder.key.rstrip("/") + "/"
-                    names = (
-                        each.key.removeprefix(prefix) for each, _ in self._storage.list(folder.child(name))
-                    )
-                    gone += [each for each in names if each not in kept]
-            for name in gone:
+            summary = json.loads(old)
+            before = summary["outputs"] or {}
+            failed = (summary.get("error") or {}).get("code") == RUN_FAILED
+        except (ValueError, KeyError, TypeError, AttributeError):
+            before, failed = {}, False
+        kept = {
+            *record["outputs"],
+            *(Part(each["index"], 0, 0, 0, "").rejected for each in record.get("parts", ())),
+        }
+        gone = [name for name in (PREDICTIONS, REJECTED) if name in before and name not in kept]
+
+        def delete(name: str) -> None:
+            index = int(name[-9:-4]) if "/" in name else None
+            of = None if index is None else self._document(folder.child(parts.record_name(index)))
+            if (
+                not self._is_later(of, input, version)
+                and self._is_last(folder, record["run"])
+                and _identity(self._storage.version(input)) == version.identity
+            ):
                 self._storage.delete(folder.child(name))
+
+        try:
+            if "parts" in record or failed or any("/" in name for name in before):
+                for name in (PART_PREDICTIONS, PART_REJECTED):
+                    listed = self._storage.list(folder.child(name))
+                    names = (_below(folder, location) for location, _ in listed)
+                    gone += [each for each in names if each not in kept]
+            if gone:
+                with ThreadPoolExecutor(parts.AT_ONCE, thread_name_prefix="tidy") as pool:
+                    list(pool.map(delete, gone))
         except PassingFault as fault:  # the result stands, and its summary names what belongs to it
             telemetry.event("WARNING", "what an earlier run has left was not deleted", problem=str(fault))
-
-    def _in_time(self, chunks: Iterable[bytes], location: Location) -> Iterator[bytes]:
-        """The chunks, as long as there is time for the next."""
-        for chunk in chunks:
-            self._deadline.check(location)
-            yield chunk
-
-
-class _Count:
-    """How many bytes of the input have come."""
-
-    def __init__(self) -> None:
-        self.bytes = 0
-
-    def counted(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        for chunk in chunks:
-            self.bytes += len(chunk)
-            yield chunk
+        return bool(gone)
 
 
 def require(storage: Storage, input: Location) -> Version:
@@ -723,6 +659,18 @@ def require(storage: Storage, input: Location) -> Version:
 def _below(folder: Location, location: Location) -> str:
     """The name of an object below a folder."""
     return location.key.removeprefix(folder.key.rstrip("/") + "/")
+
+
+def _is_of(record: Mapping[str, Any], input: Location, version: Version) -> bool:
+    """Whether a record is of this version of the input; raises ``KeyError`` where it does not say."""
+    scored = record["input"]
+    made: tuple[str, str, str | None] = scored["uri"], scored["etag"], scored["generation"]
+    return made == (str(input), version.etag, version.generation)
+
+
+def _are_in(tables: Mapping[str, str] | None, present: Mapping[str, Version]) -> bool:
+    """Whether all tables that a record names are present, as it names them."""
+    return all(name in present and present[name].etag == etag for name, etag in (tables or {}).items())
 
 
 def _first_record(folder: Location) -> Location:

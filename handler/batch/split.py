@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
+import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Any
 
 from handler import telemetry
+from handler.batch.goals import Progress
 from handler.batch.inputs import Input
 from handler.batch.parts import Part
-from handler.batch.run import Batch, Progress, Scored
+from handler.batch.run import Batch, Scored
 from handler.errors import FunctionError
 from handler.scoring.model import Model
 from handler.settings import Settings
 from handler.storage.deadline import RESERVE, TICK, Deadline
 from handler.storage.storage import Storage
-
-#: Seconds between two words of a process about how far it is.
-SAY = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +70,13 @@ class Split:
         return Scored(skipped=f"task {index} of {count} has scored its parts, and others are not done yet")
 
     def _side_by_side(self, input: Input, planned: list[Part], progress: Progress) -> None:
-        total = _Sum(progress)
         processes = min(len(planned), self.settings.processors)
         settings = self.settings._replace(workers=max(1, self.settings.workers // processes))
         context = multiprocessing.get_context("spawn")  # a fork would lack the client's and polars' threads
+        # Neither has a lock, which a process that is killed would keep.
         end = context.Value("d", float("inf"), lock=False)
-        words = context.SimpleQueue()
-        pool = ProcessPoolExecutor(processes, context, _begin, (settings, end, words))
-        listener = threading.Thread(target=_listen, args=(words, total), name="parts", daemon=True)
-        listener.start()
+        counts = context.Array("q", 3 * len(planned), lock=False)
+        pool = ProcessPoolExecutor(processes, context, _begin, (settings, end, counts))
         waiting: dict[Future[None], Part] = {pool.submit(_score, input, part): part for part in planned}
         try:
             while waiting:
@@ -94,16 +89,18 @@ class Split:
                     part = waiting.pop(future)
                     if not future.cancelled():
                         future.result()
-                        total.end(part)
+                        counts[3 * part.index] = part.end - part.start  # however many were read
+                progress(*(sum(counts[column::3]) for column in range(3)))
             self.deadline.check(input.location)
         except BrokenProcessPool as error:
+            self.deadline.check(input.location)  # Ctrl-C ends a process that has not begun yet
             raise FunctionError(
                 f"a process that scored parts of {input.word} was killed, perhaps for its memory: lower "
                 "WORKERS, or start the same command again; parts that are done are skipped"
             ) from error
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-            words.put(None)
+            end.value = time.monotonic() + RESERVE  # those that still score withdraw their uploads
+            pool.shutdown(cancel_futures=True)
 
 
 class _Sum:
@@ -126,45 +123,37 @@ class _Sum:
         self.tell(part.index, part.end - part.start, rows, rejected)
 
 
-def _listen(words: Any, total: _Sum) -> None:
-    while (word := words.get()) is not None:
-        total.tell(*word)
-
-
-#: What a process that scores parts has: its batch, and where it says how far it is.
+#: What a process that scores parts has: its batch, and the counts of all parts, three of each.
 _process: tuple[Batch, Any] | None = None
 
 
-def _begin(settings: Settings, end: Any, words: Any) -> None:
+def _begin(settings: Settings, end: Any, counts: Any) -> None:
     """A process begins, and loads the model. ``end``: when its time is over, on the machine's clock."""
     global _process
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that has started this one
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     telemetry.configure(settings)
     deadline = Deadline(lambda: end.value - time.monotonic())
     model = Model.load(settings.model_dir, settings.model_public_key)
     storage = Storage(settings.allow_http).within(deadline)
-    _process = Batch(model, settings, storage, deadline), words
+    _process = Batch(model, settings, storage, deadline), counts
+
+
+def _end_with_parent() -> None:
+    """End this process if the one that has started it is killed: nothing else would tell it."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _score(input: Input, part: Part) -> None:
     """Score a part in this process."""
     assert _process is not None
-    batch, words = _process
-    with _saying(words, part.index) as progress:
-        batch.telling(progress).score_part(input.location, input.folder, part, completes=False)
-
-
-@contextlib.contextmanager
-def _saying(words: Any, index: int) -> Iterator[Progress]:
-    """The progress of a part, said now and then, and at its end."""
-    last, told = 0.0, (0, 0, 0)
+    batch, counts = _process
 
     def tell(done: int, rows: int, rejected: int) -> None:
-        nonlocal last, told
-        told = (done, rows, rejected)
-        if time.monotonic() - last >= SAY:
-            last = time.monotonic()
-            words.put((index, *told))
+        start = 3 * part.index
+        counts[start : start + 3] = [min(done, part.end - part.start), rows, rejected]
 
-    yield tell
-    words.put((index, *told))
+    batch.telling(tell).score_part(input.location, input.folder, part, completes=False)

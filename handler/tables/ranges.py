@@ -52,9 +52,8 @@ def first_record(window: bytes, delimiter: str, width: int, ended: bool) -> int 
         return length if ended or length >= MOST else None
     if outside.start == inside.start:
         return outside.start
-    likely = inside if inside.start is not None and inside.score > outside.score else outside
-    if likely.start is None:
-        likely = inside if likely is outside else outside
+    readings = [each for each in (outside, inside) if each.start is not None]
+    likely = max(readings, key=lambda each: (each.score, -each.rows))
     sure = likely.score > 0 and likely.score >= min(likely.rows, 3)
     return likely.start if sure or ended or length >= ENOUGH else None
 
@@ -62,7 +61,7 @@ def first_record(window: bytes, delimiter: str, width: int, ended: bool) -> int 
 class _Reading(NamedTuple):
     """A window as it reads under one assumption: the ``start`` of the first record (None: there is none),
     the ``rows`` from there on, and their ``score``: one for each that is as wide as the header, less one
-    for each that is not, and less two for each that has a quote out of place."""
+    for each that is not, and less four for each that has a quote out of place."""
 
     start: int | None
     rows: int
@@ -83,7 +82,7 @@ def _read(prefix: str, data: str, delimiter: str, width: int, ended: bool) -> _R
         if consumed == len(text) and not ended:
             break  # the window may cut its last record
         if not _is_proper(text[begun:consumed], cells):
-            score -= 2
+            score -= 4
         begun = consumed
         if start is None:
             if text[consumed - 1] == "\n":
@@ -98,12 +97,16 @@ def _read(prefix: str, data: str, delimiter: str, width: int, ended: bool) -> _R
 
 def _is_proper(raw: str, cells: list[str]) -> bool:
     """Whether every quote of a record opens a cell, closes it, or is one of two within."""
-    quotes = raw.count('"')
-    if not quotes:
+    if '"' not in raw:
         return True
-    inner = [cell.count('"') for cell in cells]
-    around = quotes - 2 * sum(inner)
-    return around % 2 == 0 and 2 * sum(map(bool, inner)) <= around <= 2 * len(cells)
+    at = 0
+    for cell in cells:
+        is_quoted = raw.startswith('"', at)
+        spelt = '"' + cell.replace('"', '""') + '"' if is_quoted else cell
+        if not raw.startswith(spelt, at) or ('"' in cell and not is_quoted):
+            return False
+        at += len(spelt) + 1
+    return True
 
 
 class Owned:

@@ -110,7 +110,8 @@ LOOKS = ("plain", "repeating", "quoted", "semicolons")
 
 
 def large(features: Sequence[Feature], size: int, look: str, seed: int = 0) -> bytes:
-    """A table of about ``size`` bytes, with an ``id``, a ``note`` and a bad row here and there.
+    """A table of about ``size`` bytes, with an ``id``, a ``note`` and a bad row here and there, and some of
+    another width among the first.
 
     Values lie far beyond those of the training data too, so that probabilities are close to 0 and 1.
     """
@@ -126,8 +127,10 @@ def large(features: Sequence[Feature], size: int, look: str, seed: int = 0) -> b
         values = random.choice(pool) if look == "repeating" else _values(random, features)
         number = "7" if look == "repeating" else str(len(lines))
         row = [number, *(spelt(each, delimiter) for each in values), random.choice(notes)]
-        if random.random() < 0.01:
-            row = random.choice([row[:-2], [*row, ""], [number, *("?" * len(features)), "bad"], [""]])
+        if random.random() < 0.02:
+            row = [number, *("?" * len(features)), random.choice(notes)]
+        if length < 2000 and random.random() < 0.2:  # elsewhere the rows are regular, and so read by polars
+            row = random.choice([row[:-2], [*row, ""], [""]])
         lines.append(delimiter.join(row))
         length += len(lines[-1].encode()) + 1
     return "\n".join(lines).encode()

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from handler.batch.run import SMALL, Batch
+from handler.batch.goals import SMALL
+from handler.batch.run import Batch
 from handler.scoring.model import Model
 from handler.settings import Settings
 from handler.storage.locations import Location
