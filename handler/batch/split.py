@@ -77,7 +77,10 @@ class Split:
         end = context.Value("d", float("inf"), lock=False)
         counts = context.Array("q", 3 * len(planned), lock=False)
         pool = ProcessPoolExecutor(processes, context, _begin, (settings, end, counts))
+        # Processes begin here, and with this thread's mask: Ctrl-C is for the one that has started them.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         waiting: dict[Future[None], Part] = {pool.submit(_score, input, part): part for part in planned}
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         try:
             while waiting:
                 if (left := self.deadline.left()) < float("inf"):
@@ -93,7 +96,7 @@ class Split:
                 progress(*(sum(counts[column::3]) for column in range(3)))
             self.deadline.check(input.location)
         except BrokenProcessPool as error:
-            self.deadline.check(input.location)  # Ctrl-C ends a process that has not begun yet
+            self.deadline.check(input.location)  # a signal to all processes ends those that score at once
             raise FunctionError(
                 f"a process that scored parts of {input.word} was killed, perhaps for its memory: lower "
                 "WORKERS, or start the same command again; parts that are done are skipped"
@@ -130,7 +133,6 @@ _process: tuple[Batch, Any] | None = None
 def _begin(settings: Settings, end: Any, counts: Any) -> None:
     """A process begins, and loads the model. ``end``: when its time is over, on the machine's clock."""
     global _process
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that has started this one
     threading.Thread(target=_end_with_parent, daemon=True).start()
     telemetry.configure(settings)
     deadline = Deadline(lambda: end.value - time.monotonic())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Sequence
 from random import Random
 from typing import Any
@@ -161,3 +163,11 @@ def _value(random: Random, feature: Feature) -> str:
     low, high = feature.minimum or 0.0, feature.maximum or 1.0
     value = random.uniform(low - far * (high - low) / 2, high + far * (high - low) / 2)
     return str(round(value)) if feature.kind == "integer" else str(round(value, 3))
+
+
+def header_of(table: bytes) -> bytes:
+    """The first record of a table, as it stands."""
+    lines = list(io.StringIO(table.decode(), newline=""))
+    reader = csv.reader(lines)
+    next(reader)
+    return "".join(lines[: reader.line_num]).encode()

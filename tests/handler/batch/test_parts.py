@@ -28,7 +28,7 @@ from handler.storage.locations import Location
 from handler.storage.storage import Storage
 from tests.support.packing import zstd
 from tests.support.quoted import quoted_file
-from tests.support.tables import LOOKS, NASTY, PLAIN, SOUND, files, large, spelt
+from tests.support.tables import LOOKS, NASTY, PLAIN, SOUND, files, header_of, large, spelt
 
 pytestmark = pytest.mark.slow
 
@@ -100,14 +100,6 @@ class Scoring:
         assert all(table.startswith(head) for table in tables)
         joined = b"".join([head, *(table[len(head) :] for table in tables)])
         return Outputs(joined, (out / "rejected.csv").read_bytes(), counts)
-
-
-def header_of(table: bytes) -> bytes:
-    """The first record of a table, as it stands."""
-    lines = list(io.StringIO(table.decode(), newline=""))
-    reader = csv.reader(lines)
-    next(reader)
-    return "".join(lines[: reader.line_num]).encode()
 
 
 @cache

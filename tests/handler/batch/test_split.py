@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.handler.batch.test_parts import header_of
 from tests.support.quoted import quoted_file
+from tests.support.tables import header_of
 from tests.support.terminal import ROOT, drawn_by, on_terminal
 
 pytestmark = pytest.mark.slow
