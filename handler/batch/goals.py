@@ -169,10 +169,10 @@ class Goals:
         with contextlib.closing(written):
             for block in written:
                 tally.add(block.total, block.rejects, block.classes, self._model.manifest.classes)
-                tally.encoding = table.text.encoding
                 self._progress(done.bytes, tally.read, tally.rejects.total())
                 predictions.write(block.predictions)
                 rejected.write(block.rejected)
+        tally.encoding = table.text.encoding  # of a table without rows, too: its header may say
         return tally
 
     def joined(

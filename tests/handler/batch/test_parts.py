@@ -149,6 +149,13 @@ def test_any_file_in_any_parts_in_any_order(served: Model, data: Any, block_byte
         assert scoring.in_parts([parts[index] for index in order]) == scoring.whole()
 
 
+def test_a_header_alone_says_what_the_file_is_encoded_in(model: Model, tmp_path: Path) -> None:
+    scoring = Scoring(model, "age;new_user;total_pages_visited;año\n".encode("cp1252"), tmp_path)
+    whole = scoring.whole()
+    assert whole.counts["encoding"] == "Windows-1252"
+    assert scoring.in_parts(scoring.cut([10])) == whole
+
+
 @pytest.mark.parametrize(
     ("text", "encoding"),
     [
