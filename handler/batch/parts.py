@@ -32,6 +32,9 @@ AT_ONCE = 16
 BEYOND = 64 * 1024
 #: Characters of rejects that are written at once, unless one row has more.
 AT_A_TIME = 256 * 1024
+#: Bytes in which a plan seeks a record at each boundary, of which it reads ``AT_ONCE``. Where there is
+#: none, the part's own run seeks on.
+SOUGHT = 1024 * 1024
 #: Bytes that one processor scores in a second, of a slow model: half of those of 100 trees of depth 8.
 RATE = 1_000_000
 #: A part is planned to take this share of the function's time, so that a slow one still ends. What other
@@ -176,11 +179,12 @@ def opened_part(
 
 
 def _guessed(
-    start: int, chunks: Iterator[bytes], delimiter: str, width: int
+    start: int, chunks: Iterator[bytes], delimiter: str, width: int, most: int = ranges.MOST
 ) -> tuple[int, Iterator[bytes]]:
     """The offset of the first record from ``start`` on, and the bytes from there on.
 
-    ``chunks`` begin with the byte before ``start``.
+    ``chunks`` begin with the byte before ``start``. Where no record starts in ``most`` bytes, the offset is
+    that after them.
     """
     window, enough, ended = b"", ranges.WINDOW, False
     while True:
@@ -195,6 +199,8 @@ def _guessed(
         found = ranges.first_record(
             window[: enough + 1], delimiter, width, ended and len(window) <= enough + 1
         )
+        if found is None and enough >= most:
+            found = min(enough, len(window) - 1)
         if found is not None:
             return start + found, itertools.chain([window[found + 1 :]], chunks)
         enough *= 4
@@ -226,7 +232,7 @@ def plan(storage: Storage, input: Location, version: Version, schema: Schema, si
 
             def boundary(start: int) -> int:
                 chunks = since(storage, input, version, start - 1, start + ranges.WINDOW)
-                return _guessed(start, chunks, layout.delimiter, len(layout.header))[0]
+                return _guessed(start, chunks, layout.delimiter, len(layout.header), SOUGHT)[0]
 
             wanted = range(size, version.size, size)
             with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="plan") as pool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -17,7 +18,7 @@ from handler.batch.goals import Progress
 from handler.batch.inputs import Input
 from handler.batch.parts import Part
 from handler.batch.run import Batch, Scored
-from handler.errors import FunctionError
+from handler.errors import FunctionError, NotComplete
 from handler.scoring.model import Model
 from handler.settings import Settings
 from handler.storage.deadline import RESERVE, TICK, Deadline
@@ -52,7 +53,7 @@ class Split:
         return self.batch.join(input.location, input.folder)
 
     def _share(self, input: Input, planned: list[Part], progress: Progress) -> Scored:
-        """Score the parts of this task one after the other; the last one that is scored joins all."""
+        """Score the parts of this task one after the other; the task that ends last joins all."""
         assert self.settings.task is not None
         index, count = self.settings.task
         mine = [part for part in planned if part.index % count == index]
@@ -60,13 +61,13 @@ class Split:
         for part in mine:
             start = time.monotonic()
             batch = self.batch.telling(lambda *told, part=part: total.tell(part.index, *told))
-            scored = batch.score_part(input.location, input.folder, part)
+            scored = batch.score_part(input.location, input.folder, part, completes=False)
             total.end(part)
             seconds = round(time.monotonic() - start, 3)
             fields = {"input": str(input.location), "part": part.index, "of": part.of, "rows": scored.rows}
             telemetry.event("INFO", "part", **fields, seconds=seconds, **scored.log_fields)
-            if scored.complete:
-                return self.batch.join(input.location, input.folder)
+        with contextlib.suppress(NotComplete):
+            return self.batch.join(input.location, input.folder)
         return Scored(skipped=f"task {index} of {count} has scored its parts, and others are not done yet")
 
     def _side_by_side(self, input: Input, planned: list[Part], progress: Progress) -> None:
