@@ -13,6 +13,9 @@ import termios
 from collections.abc import Sequence
 from pathlib import Path
 
+#: The size of the terminal.
+LINES, COLUMNS = 24, 100
+
 ROOT = Path(__file__).resolve().parents[2]
 #: The whole message of a process that Ctrl-C has ended.
 INTERRUPTED = "interrupted\n"
@@ -26,7 +29,7 @@ def on_terminal(words: Sequence[str], cwd: Path, **env: str) -> tuple[int, str]:
 def drawn_by(command: Sequence[str], cwd: Path, moment: str = "", **env: str) -> tuple[int, str]:
     """The same for any command; Ctrl-C is typed once ``moment`` is drawn, if one is given."""
     leader, follower = pty.openpty()
-    termios.tcsetwinsize(follower, (24, 100))
+    termios.tcsetwinsize(follower, (LINES, COLUMNS))
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", **env}
     process = subprocess.Popen(
         command, cwd=cwd, env=environ, stdin=follower, stdout=follower, stderr=follower,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.terminal import on_terminal
+from tests.support.terminal import COLUMNS, on_terminal
 from training.report.progress import Progress, step
 
 #: Two steps that last, the first without a length and the second with one, and a note within the second.
@@ -93,7 +93,7 @@ def test_on_a_terminal_a_step_is_drawn_in_place(tmp_path: Path, env: dict[str, s
         "and more",
         "2/2 countin",
     ]
-    assert all(len(each) <= 80 for each in drawn.split("\x1b[K") if "%" in each)
+    assert all(len(each) <= COLUMNS for each in drawn.split("\x1b[K") if "%" in each)
 
 
 def test_a_terminal_that_cannot_draw_over_is_a_log(tmp_path: Path) -> None:
