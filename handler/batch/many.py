@@ -143,7 +143,8 @@ class Together:
                 self._rejected += rejected - last[2]
                 last = (min(done, input.size), rows, rejected)
                 self._bar.grow(self._count.size)
-                files_done = f"{self._files:,} of {self._count} files, "
+                alone = self._count.known and self._count.files == 1
+                files_done = "" if alone else f"{self._files:,} of {self._count} files, "
                 self._bar(self._done, self._rows, self._rejected, files_done)
 
         yield tell

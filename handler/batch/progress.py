@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 #: How the bar is drawn: short, as the files, rows and rejects are to fit beside it.
-FORMAT = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{remaining}, {rate_fmt}{postfix}]"
+FORMAT = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]"
 
 
 class Bar:

