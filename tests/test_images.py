@@ -428,7 +428,7 @@ def test_a_cloud_run_job_scores_a_file_in_parts(gcs: GCS) -> None:
             third = stack.enter_context(task(words, given, 1, 3, attempt=2))
             assert ended(third) == 0, third.logs()
             told = [[line["part"] for line in each.lines()] for each in (first[0], second, first[2])]
-            assert told == [[0, 3, 6], [1], [2, 5]], "part 4 was scored, and killed where it joined them"
+            assert told == [[0, 3, 6], [1, 4], [2, 5]], "the second was killed where it joined them"
             assert {line["severity"] for each in (*first, second, third) for line in each.lines()} == {
                 "INFO"
             }
