@@ -145,8 +145,9 @@ def _run_api(environ: Mapping[str, str], job: str | None, allow_http: bool) -> s
     """The base URL of the Cloud Run Admin API, which gcloud takes from the same variable."""
     variable = "CLOUDSDK_API_ENDPOINT_OVERRIDES_RUN"
     url = environ.get(variable) or RUN_API
-    schemes = r"https?://[^/]" if allow_http else r"https://[^/]"
-    if job is not None and not re.match(schemes, url):
+    schemes = ("https://", "http://") if allow_http else ("https://",)
+    host = next((url.removeprefix(scheme) for scheme in schemes if url.startswith(scheme)), "")
+    if job is not None and (not host or host.startswith("/")):
         raise SettingError(
             variable, "must be an https:// URL (http:// too, where GOOGLE_ALLOW_HTTP is true)"
         )
