@@ -20,7 +20,9 @@ MOST_PARTS = 10_000
 PLAIN_SUFFIXES = (".csv", ".tsv")
 SUFFIXES = tuple(f"{kind}{packed}" for kind in PLAIN_SUFFIXES for packed in ("", *PACKED))
 
-_PART = re.compile(rf"(.*)/(?:{PART_PREDICTIONS}|{PART_REJECTED}|{PART_RECORDS})/part-\d+\.(?:csv|json)")
+_PART = re.compile(
+    rf"(.*)/(?:{PART_PREDICTIONS}|{PART_REJECTED}|{PART_RECORDS})/part-\d{{5}}\.(?:csv|json)"
+)
 
 
 def is_output(input: Location, output: Location) -> bool:
@@ -34,6 +36,11 @@ def is_output(input: Location, output: Location) -> bool:
         (part is not None or input.name in OUTPUTS) and folder.lower().endswith(SUFFIXES)
     )
     return named or (output.key.strip("/") != "" and input.is_under(output))
+
+
+def is_part(location: Location) -> bool:
+    """Whether an object is named as a part's are, whatever else lies in its folder."""
+    return _PART.fullmatch(location.key) is not None
 
 
 def beside(input: Location) -> Location:

@@ -46,6 +46,7 @@ from handler.batch.naming import (
     SUMMARY,
     into,
     is_output,
+    is_part,
 )
 from handler.batch.parts import Part
 from handler.errors import (
@@ -638,7 +639,7 @@ class Batch:
             if "parts" in record or failed or any("/" in name for name in before):
                 for name in (PART_PREDICTIONS, PART_REJECTED):
                     listed = self._storage.list(folder.child(name))
-                    names = (_below(folder, location) for location, _ in listed)
+                    names = (_below(folder, each) for each, _ in listed if is_part(each))
                     gone += [each for each in names if each not in kept]
             if gone:
                 with ThreadPoolExecutor(parts.AT_ONCE, thread_name_prefix="tidy") as pool:

@@ -1,17 +1,11 @@
 """However runs interleave and wherever they are killed, the outputs end as those of the newest version.
 
-The store is a fake at the seam that ``Batch`` takes: each of its calls is atomic, as S3's are, and waits
-until the test lets it happen. Hypothesis chooses who goes next, who is killed, and when a new version or
-a new model arrives.
+Hypothesis chooses who goes next, who is killed, and when a new version or a new model arrives.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,21 +15,16 @@ from hypothesis import strategies as st
 
 from handler.batch.run import Batch
 from handler.bundle import Feature
-from handler.errors import Changed
 from handler.scoring.model import Model
 from handler.scoring.scorers import Scores
 from handler.settings import Settings
-from handler.storage.locations import Location, Version
+from handler.storage.locations import Location
+from tests.support.interleaving import Bucket, Runner, View
 
 pytestmark = pytest.mark.slow
 
 SOURCE = Location("s3", "bucket", "incoming/c.csv")
 FOLDER = Location("s3", "bucket", "scored/incoming/c.csv")
-PATIENCE = 30
-
-
-class Killed(BaseException):
-    """The process is gone: nothing that it would still have done is done."""
 
 
 class Sums:
@@ -43,100 +32,6 @@ class Sums:
 
     def score(self, columns: Any) -> Scores:
         return Scores(np.asarray(columns["value"]), None)
-
-
-@dataclass(eq=False)
-class Runner:
-    """One invocation in a thread of its own, which moves only when it is told to."""
-
-    work: Callable[[Runner], None]
-    model: str
-    turn: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
-    done: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
-    kill: bool = False
-    over: bool = False
-
-    def __post_init__(self) -> None:
-        self.thread = threading.Thread(target=self._main, daemon=True)
-        self.thread.start()
-
-    def _main(self) -> None:
-        with contextlib.suppress(Killed):
-            self.wait()
-            self.work(self)
-        self.over = True
-        self.done.release()
-
-    def wait(self) -> None:
-        """Called in the runner's thread: until its next turn."""
-        if not self.turn.acquire(timeout=PATIENCE) or self.kill:
-            raise Killed
-
-    def pause(self) -> None:
-        self.done.release()
-        self.wait()
-
-    def step(self, kill: bool = False) -> None:
-        """Called by the test: let it make one storage call, or die instead of it."""
-        self.kill = kill
-        self.turn.release()
-        assert self.done.acquire(timeout=PATIENCE)
-
-
-@dataclass
-class Bucket:
-    """What the storage holds: content, version and the run that wrote it, by key."""
-
-    objects: dict[str, tuple[bytes, Version]] = field(default_factory=dict)
-    writes: int = 0
-
-    def put(self, location: Location, content: bytes, run: str | None = None) -> None:
-        self.writes += 1
-        version = Version(etag=f'"{self.writes}"', generation=None, size=len(content), run=run)
-        self.objects[location.key] = content, version
-
-
-class View:
-    """The storage as one runner sees it."""
-
-    def __init__(self, bucket: Bucket, runner: Runner) -> None:
-        self._bucket = bucket
-        self._runner = runner
-
-    def version(self, location: Location) -> Version | None:
-        self._runner.pause()
-        found = self._bucket.objects.get(location.key)
-        return found[1] if found else None
-
-    def stream(self, location: Location, version: Version) -> Iterator[bytes]:
-        self._runner.pause()
-        content, present = self._bucket.objects[location.key]
-        if present.etag != version.etag:
-            raise Changed(str(location))
-        yield content
-
-    def read(self, location: Location) -> tuple[bytes, Version] | None:
-        self._runner.pause()
-        return self._bucket.objects.get(location.key)
-
-    def replace(self, location: Location, content: bytes, old: Version | None) -> None:
-        self._runner.pause()
-        found = self._bucket.objects.get(location.key)
-        if (found[1].etag if found else None) != (old.etag if old else None):
-            raise Changed(str(location))
-        self._bucket.put(location, content)
-
-    @contextlib.contextmanager
-    def writer(self, location: Location, run: str) -> Iterator[Any]:
-        parts: list[bytes] = []
-
-        class Sink:
-            def write(self, data: bytes) -> None:
-                parts.append(data)
-
-        yield Sink()
-        self._runner.pause()
-        self._bucket.put(location, b"".join(parts), run)
 
 
 def echo(base: Model, version: str) -> Model:
@@ -155,6 +50,7 @@ def test_any_interleaving_ends_with_the_newest_version(data: Any, model: Model) 
     versions = [1]
     models = {name: echo(model, name) for name in ("m1", "m2")}
     newest = "m1"
+    model_of: dict[Runner, str] = {}
 
     def upload() -> None:
         bucket.put(SOURCE, f"value\n{versions[-1]}\n".encode())
@@ -164,7 +60,9 @@ def test_any_interleaving_ends_with_the_newest_version(data: Any, model: Model) 
             view: Any = View(bucket, runner)
             Batch(models[name], Settings(workers=1), view).score(SOURCE, FOLDER)
 
-        return Runner(work, name)
+        runner = Runner(work)
+        model_of[runner] = name
+        return runner
 
     upload()
     running = [invoke(newest)]
@@ -180,7 +78,9 @@ def test_any_interleaving_ends_with_the_newest_version(data: Any, model: Model) 
                 running.append(invoke(newest))
             elif move == "again" and len(running) < 6:
                 running.append(invoke(newest))
-            elif move == "deploy" and newest == "m1" and not any(each.model == "m1" for each in running):
+            elif (
+                move == "deploy" and newest == "m1" and not any(model_of[each] == "m1" for each in running)
+            ):
                 newest = "m2"
                 running.append(invoke(newest))
             elif running:
@@ -197,9 +97,7 @@ def test_any_interleaving_ends_with_the_newest_version(data: Any, model: Model) 
                 running.remove(runner)
     finally:  # Hypothesis may leave in the middle
         for runner in running:
-            runner.kill = True
-            runner.turn.release()
-            runner.thread.join(PATIENCE)
+            runner.end()
 
     predictions, made = bucket.objects[f"{FOLDER.key}/predictions.csv"]
     rejected, refused = bucket.objects[f"{FOLDER.key}/rejected.csv"]

@@ -271,12 +271,17 @@ def test_what_was_scored_otherwise_before_leaves_no_table_behind(deployed: Deplo
         (lambda: deployed.step(), 0),
         (lambda: in_parts(1000), 1),
     ]
+    notes = [f"{FOLDER}/predictions/{name}" for name in ("notes.txt", "part-1.csv")]
+    for name in notes:  # of a person, who looked at the predictions
+        deployed.cloud.put(deployed.bucket, name, b"mine")
     for shift, (score, split) in enumerate(steps):
         deployed.put(table(200, shift))
         score()
         count = len(deployed.assert_right().get("parts", ()))
         wanted = {"predictions": count, "rejected": count, "rejected.csv": 1}
-        assert kinds(deployed.names()) == (wanted if split else {"predictions.csv": 1, "rejected.csv": 1})
+        names = [name for name in deployed.names() if f"{FOLDER}/{name}" not in notes]
+        assert kinds(names) == (wanted if split else {"predictions.csv": 1, "rejected.csv": 1})
+    assert all(deployed.cloud.get(deployed.bucket, name) == b"mine" for name in notes)
 
 
 def test_a_role_that_may_not_delete(
