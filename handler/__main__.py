@@ -321,12 +321,12 @@ def serve(options: argparse.Namespace, settings: Settings) -> int:
     os.execv(sys.executable, [sys.executable, "-P", "-m", "handler.server"])
 
 
-def _whole(name: str, most: int) -> Callable[[str], int]:
-    """What reads the value of a flag: a whole number from 1 to ``most``."""
+def _whole(most: int) -> Callable[[str], int]:
+    """What reads the value of a flag, a whole number from 1 to ``most``."""
 
     def read(text: str) -> int:
         if not (text.isascii() and text.isdigit() and 0 < int(text[:20]) <= most):
-            raise argparse.ArgumentTypeError(f"{name} must be a whole number from 1 to {most:,}")
+            raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {most:,}")
         return int(text)
 
     return read
@@ -390,7 +390,7 @@ def _parsers(program: str, elsewhere: Mapping[str, str]) -> tuple[argparse.Argum
     command.add_argument("--output", metavar="DIR_OR_URI", help="default: scored/ beside the input")
     command.add_argument(
         "--parts",
-        type=_whole("--parts", MOST_PARTS),
+        type=_whole(MOST_PARTS),
         metavar="N",
         help="score each table in N parts, side by side in processes (default: in one piece)",
     )
@@ -400,12 +400,10 @@ def _parsers(program: str, elsewhere: Mapping[str, str]) -> tuple[argparse.Argum
     )  # fmt: skip
     command.add_argument("input", metavar="INPUT", help="a file, s3://bucket/key or gs://bucket/key")
     size = command.add_mutually_exclusive_group(required=True)
-    size.add_argument(
-        "--parts", type=_whole("--parts", MOST_PARTS), metavar="N", help="as many parts as this"
-    )
+    size.add_argument("--parts", type=_whole(MOST_PARTS), metavar="N", help="as many parts as this")
     size.add_argument(
         "--part-bytes",
-        type=_whole("--part-bytes", 1 << 62),
+        type=_whole(1 << 62),
         metavar="B",
         help="parts of about so many bytes",
     )

@@ -185,8 +185,8 @@ def test_plan_prints_parts_from_the_start_to_the_end(size: list[object], big: Pa
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["score", "x.csv", "--parts", "0"], "--parts must be a whole number from 1 to 10,000"),
-        (["score", "x.csv", "--parts", "x"], "--parts must be a whole number from 1 to 10,000"),
+        (["score", "x.csv", "--parts", "0"], "--parts: must be a whole number from 1 to 10,000"),
+        (["score", "x.csv", "--parts", "x"], "--parts: must be a whole number from 1 to 10,000"),
         (["plan", "x.csv"], "one of the arguments --parts --part-bytes is required"),
         (["plan", "no-such.csv", "--parts", "3"], "there is no file "),
     ],
