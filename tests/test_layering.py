@@ -44,6 +44,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "naming",
         "parts",
         "job",
+        "drift",
         "folding",
         "blocks",
         "goals",
