@@ -8,12 +8,12 @@ option = $(if $(filter command,$(firstword $(origin $1))),$${$1:+$2 "$$$1"})
 
 # MODEL=build/x, like MODEL_DIR, names the bundle; in the environment MODEL_DIR comes first.
 ifeq ($(origin MODEL),command line)
-serve train check images: export MODEL_DIR := $(value MODEL)
+serve train check images zip: export MODEL_DIR := $(value MODEL)
 else ifeq ($(MODEL_DIR),)
-serve train check images: export MODEL_DIR := $(value MODEL)
+serve train check images zip: export MODEL_DIR := $(value MODEL)
 endif
 
-.PHONY: help serve train package check images invoke test bench bench-all estimators lint lock clean
+.PHONY: help serve train package check images zip invoke test bench bench-all estimators lint lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -46,6 +46,10 @@ check: ## check that the model [MODEL=build/x] reproduces the predictions that i
 images: ## build sklearn-function:lambda and sklearn-function:cloudrun, with the model [MODEL=build/x]; SYNTHETIC=1 allows the sample's
 	@test "$(SYNTHETIC)" != 1 -o -n "$$MODEL_DIR" -o -f handler/model/model.json || $(MAKE) train
 	@containers/build.sh
+
+zip: ## build the request function as a zip for Lambda's own Python, without libraries [MODEL=build/x RUNTIME=python3.13]
+	$(install) train dev
+	@$(python) -m containers.request_zip "$(model)" $(call option,RUNTIME,)
 
 invoke: ## send EVENT=events/x.json to the Lambda image under the runtime interface emulator
 	@containers/invoke.sh "$(EVENT)"

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from handler import telemetry
-from handler.errors import FunctionError, Unforeseen, status_of
+from handler.errors import FunctionError, RequestsOnly, Unforeseen, status_of
 from handler.events.envelopes import envelope_of, envelopes
 from handler.events.jobs import Acknowledge, Job, JoinParts, Outcome, PlanObject, Predict, ScoreObject
 from handler.scoring.model import Model
@@ -140,7 +140,10 @@ class App:
         return Outcome(job, error=fault)
 
     def _batch(self, remaining: Remaining, most: float) -> Batch:
-        from handler.batch.run import Batch
+        try:
+            from handler.batch.run import Batch
+        except ModuleNotFoundError as error:  # the zip of the request function, which has no library
+            raise RequestsOnly from error
         from handler.storage.deadline import Deadline
         from handler.storage.storage import Storage
 

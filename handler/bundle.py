@@ -263,6 +263,10 @@ class Bundle(NamedTuple):
         except (OSError, ValueError, RecursionError) as error:
             raise BundleError(f"{path} cannot be read: {type(error).__name__}") from error
 
+    def has(self, name: str) -> bool:
+        """Whether the folder has a file of that name."""
+        return os.path.exists(os.path.join(self.folder, name))
+
     def read(self, name: str) -> bytes:
         """A model file's bytes, only if their sha256 is the manifest's; raises ``BundleError``."""
         expected = self.manifest.files.get(name)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -69,9 +70,9 @@ class Dated:
 class Model(NamedTuple):
     """A loaded bundle: the manifest, what the model takes, and what scores.
 
-    ``program`` scores one row; where there is none, ``scorer`` does. ``documents`` are the report and the
-    card as they were in the folder at the start. No file of the bundle is read later, so that training
-    into the folder changes no answer.
+    ``program`` scores up to ``few`` rows; where there is none, ``scorer`` does. ``documents`` are the
+    report and the card as they were in the folder at the start. No file of the bundle is read later, so
+    that training into the folder changes no answer.
     """
 
     manifest: Manifest
@@ -79,6 +80,7 @@ class Model(NamedTuple):
     scorer: Scorer
     program: OneRow | None = None
     documents: Mapping[str, bytes] = {}
+    few: int = FEW
 
     @classmethod
     def load(cls, folder: str | Path, public_key: str | None = None) -> Model:
@@ -88,8 +90,9 @@ class Model(NamedTuple):
         """
         bundle = Bundle.open(folder, public_key)
         program = load_program(bundle)
-        model = cls.of(bundle.manifest, load_scorer(bundle, program), program)
-        return model._replace(documents=bundle.documents())
+        scorer = load_scorer(bundle, program)
+        few = sys.maxsize if isinstance(scorer, RowByRow) else FEW
+        return cls.of(bundle.manifest, scorer, program)._replace(documents=bundle.documents(), few=few)
 
     @classmethod
     def of(cls, manifest: Manifest, scorer: Scorer, program: OneRow | None = None) -> Model:
@@ -116,7 +119,7 @@ class Model(NamedTuple):
         return prediction
 
     def predict(self, records: Sequence[Record]) -> list[dict[str, Any]]:
-        """One prediction per record, as JSON has it; up to ``FEW`` of them without onnxruntime.
+        """One prediction per record, as JSON has it; up to ``few`` of them without onnxruntime.
 
         Raises ``InvalidRecords`` with the records that are not predictable.
         """
@@ -132,7 +135,7 @@ class Model(NamedTuple):
 
     def _predict(self, records: Sequence[Record]) -> list[dict[str, Any] | None]:
         """One prediction per record, None where it is not predictable."""
-        if self.program is None or len(records) > FEW:
+        if self.program is None or len(records) > self.few:
             scores, sound = self.attempt(self.schema.columns(records))
             predictions = iter(self.answers(itertools.compress(records, sound.tolist()), scores))
             return [next(predictions) if is_sound else None for is_sound in sound.tolist()]
