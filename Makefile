@@ -58,11 +58,11 @@ test: ## run every test, or some: T=tests/handler, T="--fast"; with CI=true none
 	$(install) dev
 	@$(python) -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal $(T)
 
-bench: ## measure side by side: first answer, speed, servers, batch, memory, parts; PARTS="start batch" for some
+bench: ## measure side by side: first answer, speed, servers, batch, shapes, memory, parts; PARTS="start batch" for some
 	$(install) dev
 	@$(python) -m benchmarks $(PARTS)
 
-bench-all: ## measure everything: five more servers, rows that all differ, images of small functions too
+bench-all: ## measure everything: five more servers, images of small functions too
 	$(install) dev
 	@$(python) -m benchmarks all
 
