@@ -134,6 +134,11 @@ class OnnxScorer:
         probabilities = outputs[1] if len(outputs) > 1 else None
         return Scores(self._index(outputs[0].reshape(-1)), probabilities, score)
 
+    def table(self, columns: Columns) -> np.ndarray:
+        """The graph's only output, shape (n, k), where it is not a prediction."""
+        (output,) = self._run_in_parts(columns) if self._texts else self._run(columns, {})
+        return output
+
     def _run(self, columns: Columns, made: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         feed = {name: columns[feature].reshape(-1, 1) for name, feature in self._inputs}
         with models_code():
