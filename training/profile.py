@@ -1,7 +1,7 @@
 """What drift is measured against: each feature's values, and the predictions, in a few bins.
 
 No single row's value can be read from it: every bin has ``LEAST`` rows or more, an edge is the roundest
-number that lies within the values of ``LEAST`` rows, and shares and means are rounded. ``docs/drift.md``
+number that lies within the values of ``LEAST`` rows, and shares are rounded. ``docs/drift.md``
 states the rule.
 """
 
@@ -18,13 +18,14 @@ from handler.schema import Columns
 from handler.scoring import outputs
 from handler.scoring.scorers import Scores
 
-#: Rows of the smallest bin. https://wayback.archive-it.org/12090/*/https://ec.europa.eu/eurostat/cros/
+#: Rows of the smallest bin, as in the rule of 10 of statistical offices.
+#: https://www.abs.gov.au/statistics/microdata-tablebuilder/datalab/input-and-output-clearance
 LEAST = 10
 #: Bins of a number, if each has ``ROWS`` rows; of numbers that repeat, there may be more.
 BINS, ROWS = 10, 40
 #: Levels of a category, the most frequent ones, as far as they fit into ``BYTES``.
 LEVELS, BYTES = 20, 3000
-#: Digits of shares, and of means.
+#: Digits of shares.
 DIGITS = 4
 
 
@@ -59,13 +60,7 @@ def _numbers(values: np.ndarray) -> dict[str, Any]:
     edges = _edges(present)
     cuts = np.searchsorted(present, edges, side="left")
     counts = np.diff([0, *cuts, len(present)])
-    bins = {"edges": edges, **_shares(counts, len(values))}
-    if len(present) >= LEAST:
-        mean = float(np.mean(present))
-        spread = float(np.std(present)) or abs(mean)
-        if math.isfinite(spread):
-            bins["mean"] = round(mean, _decimals(spread) + DIGITS) if spread else mean
-    return bins
+    return {"edges": edges, **_shares(counts, len(values))}
 
 
 def _edges(ordered: np.ndarray) -> list[float]:
