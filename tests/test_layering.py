@@ -25,6 +25,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "bundle",
         "dates",
         "schema",
+        "charts",
+        "rendering",
     ),
     "storage": ("locations", "deadline", "buckets", "folders", "storage"),
     "tables": (
@@ -49,6 +51,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "blocks",
         "goals",
         "run",
+        "history",
         "inputs",
         "many",
         "split",
@@ -75,7 +78,7 @@ HEAVY = {
 #: What training may use of the handler: what it proves, and the tables, so that a file has one reading.
 FROM_HANDLER = (
     "handler.bundle", "handler.dates", "handler.schema", "handler.spelling", "handler.errors",
-    "handler.scoring", "handler.tables", "handler.terminal",
+    "handler.scoring", "handler.tables", "handler.terminal", "handler.charts", "handler.rendering",
 )  # fmt: skip
 #: The installed script has the commands of both packages, and the handler must not import training.
 JOINS = {"__main__": ("handler.__main__", "handler.__version__", "handler.interrupts")}

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from handler.schema import Columns
     from handler.scoring.scorers import Scores
 
+#: Indexes from which a shift is moderate, and above which it is significant: docs/drift.md has the source.
+MODERATE, SIGNIFICANT = 0.1, 0.25
 #: A share below this one counts as this one, so that an empty bin has a logarithm.
 LEAST_SHARE = 0.0001
 #: An index is judged from so many rows on, and from so many for each bin: by then, chance alone makes it
