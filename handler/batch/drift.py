@@ -104,7 +104,7 @@ class Gauge:
         counts = self.none()
         rows = len(predicted) if times is None else int(times.sum())
         if self._numbers:
-            table = np.array([columns[name] for name in self._numbers])
+            table = np.concatenate([columns[name] for name in self._numbers]).reshape(len(self._numbers), -1)
             below = np.array([_sums(table < edges[:, None], times) for edges in self._edges.T]).T
             beyond = _sums(table < self._low, times) + _sums(table > self._high, times)
             bins = np.diff(below, axis=1, prepend=0)
