@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from handler.schema import LONGEST_VALUE, Record, Schema
+from handler.schema import LONGEST_VALUE, Columns, Record, Schema
 from handler.tables import records
 from handler.tables.rows import Block, Layout, Reject, Rows, judge
 
@@ -140,7 +140,7 @@ def _sweep(block: Block, layout: Layout, schema: Schema) -> Rows | None:
         return None
     if delimiters != cells.height * (len(texts) - 1) or text.height != cells.height:
         return None
-    columns: dict[str, np.ndarray] = {}
+    columns: dict[str, Any] = {}
     doubts = np.zeros(cells.height, dtype=bool)
     for position, feature in wanted.items():
         columns[feature.name], doubt = schema.parse_series(feature, cells[f"column {position}"])
@@ -165,13 +165,16 @@ def _settle(
     block: Block,
     layout: Layout,
     schema: Schema,
-    columns: Mapping[str, np.ndarray],
+    columns: Columns,
     text: pl.DataFrame,
 ) -> Rows:
     """Ask ``schema`` about each doubtful row of a regular block."""
     import numpy as np
 
-    columns = {name: values.copy() for name, values in columns.items()}
+    # The code of a category that is sound is right already.
+    mended: dict[str, Any] = {
+        name: each.copy() for name, each in columns.items() if isinstance(each, np.ndarray)
+    }
     rejects = []
     for index, line, row, cells in _rows_at(doubts, block, layout, text):
         judged = judge(index, line, row, cells, layout, schema)
@@ -179,10 +182,11 @@ def _settle(
             rejects.append(judged)
         else:
             for name, value in zip(schema.names, judged, strict=True):
-                columns[name][index] = value
+                if name in mended:
+                    mended[name][index] = value
     sound = np.ones(text.height, dtype=bool)
     sound[[reject.index for reject in rejects]] = False
-    kept = {name: values[sound] for name, values in columns.items()}
+    kept = {name: each[sound] for name, each in {**columns, **mended}.items()}
     again = partial(records.row_texts, block, layout.delimiter)
     return Rows(text.height, kept, tuple(rejects), text.filter(sound), again)
 

@@ -21,7 +21,7 @@ from training.compat import FixedThresholdClassifier, TunedThresholdClassifierCV
 from training.errors import one_line
 from training.export import converters, encoders, texts, trees
 from training.export.layout import Layout, NotExportable, rename
-from training.export.nodes import REAL, TEXT, WHOLE, Part
+from training.export.nodes import REAL, TEXT, WHOLE, Part, prune
 
 __all__ = ["NotExportable", "decision_threshold", "to_onnx"]
 
@@ -103,7 +103,7 @@ def _laid_out(estimator: Any, contract: Contract, *, guarded: bool) -> bytes:
         [value(name, kind, None) for name, kind in zip(outputs, (label, REAL, REAL), strict=False)],
         layout.graph.constants,
     )
-    _prune(graph)
+    prune(graph)
     names = {"": "", **{part.name: name for part, name in zip(table, inputs.values(), strict=True)}}
     if scored:
         names[outputs[-1]] = SCORE
@@ -115,21 +115,7 @@ def _laid_out(estimator: Any, contract: Contract, *, guarded: bool) -> bytes:
         graph, opset_imports=[onnx.helper.make_opsetid(*each) for each in sorted(versions.items())]
     )
     if texts.lift(model, contract):
-        _prune(model.graph)
+        prune(model.graph)
     model.ir_version = onnx.helper.find_min_ir_version_for(model.opset_import)
     content: bytes = model.SerializeToString(deterministic=True)
     return content
-
-
-def _prune(graph: onnx.GraphProto) -> None:
-    """Drop the nodes and constants that no output needs."""
-    needed = {output.name for output in graph.output}
-    nodes: list[onnx.NodeProto] = []
-    for node in reversed(graph.node):
-        if needed.intersection(node.output):
-            needed.update(node.input)
-            nodes.insert(0, node)
-    constants = [each for each in graph.initializer if each.name in needed]
-    del graph.node[:], graph.initializer[:]
-    graph.node.extend(nodes)
-    graph.initializer.extend(constants)
