@@ -35,9 +35,10 @@ SIGNATURE = "model.json.sig"
 ONNX = "model.onnx"
 SCALAR = "model.scalar"
 JOBLIB = "model.joblib"
+EXPLANATION = "model.explain"
 CARD = "MODEL_CARD.md"
 REPORT = "report.html"
-FILES = frozenset({MANIFEST, SIGNATURE, ONNX, SCALAR, JOBLIB, CARD, REPORT})
+FILES = frozenset({MANIFEST, SIGNATURE, ONNX, SCALAR, JOBLIB, EXPLANATION, CARD, REPORT})
 #: What to do with a model that is put in the place of the bundle's.
 SWAPPED = ", or package the model that it is: python -m training package MODEL --sample CSV --trust"
 #: What is written about the model, and names its version.
@@ -46,7 +47,7 @@ DOCUMENTS = frozenset({CARD, REPORT})
 #: in order to predict or to check. Their edits are found by a signature only.
 DESCRIPTION = frozenset({"version", "created", "metrics", "training"})
 #: Keys that are written only where they say something: releases from before them refuse them.
-LEFT_OUT = ("rows_as", "needs", "ignored")
+LEFT_OUT = ("rows_as", "needs", "ignored", "explanation")
 LARGEST_DOUBLE = 1.7976931348623157e308
 
 #: A pickle of a fitted estimator is read only under these libraries' very versions.
@@ -136,7 +137,8 @@ class Manifest(NamedTuple):
     one reads.
     ``engines``: what serves ``one`` row and ``many`` (``scalar``, ``onnx`` or ``joblib``).
     ``needs``: of a model that is served from its pickle, the ``libraries`` beside scikit-learn, and the
-    ``modules`` of the user's own, that the pickle imports.
+    ``modules`` of the user's own, that the pickle imports. ``explanation``: the scale of explanations in
+    ``of``, or in ``reason`` why there are none; empty in an older bundle.
     """
 
     name: str
@@ -159,6 +161,7 @@ class Manifest(NamedTuple):
     rows_as: RowsAs = "frame"
     needs: Mapping[str, Sequence[str]] = {}
     ignored: tuple[str, ...] = ()
+    explanation: Mapping[str, str] = {}
     format: int = FORMAT
 
     def as_json(self) -> dict[str, Any]:
@@ -263,6 +266,10 @@ class Bundle(NamedTuple):
         except (OSError, ValueError, RecursionError) as error:
             raise BundleError(f"{path} cannot be read: {type(error).__name__}") from error
 
+    def has(self, name: str) -> bool:
+        """Whether the folder has a file of that name."""
+        return os.path.exists(os.path.join(self.folder, name))
+
     def read(self, name: str) -> bytes:
         """A model file's bytes, only if their sha256 is the manifest's; raises ``BundleError``."""
         expected = self.manifest.files.get(name)
@@ -281,12 +288,13 @@ class Bundle(NamedTuple):
         return content
 
     def documents(self) -> dict[str, bytes]:
-        """The report and the card as they lie in the folder now, unverified: ask ``Manifest.vouches``.
+        """The files that no prediction needs, as they lie in the folder now: ask ``Manifest.vouches``.
 
-        Hashing them takes over a millisecond, which a first prediction does not wait for.
+        They are the report, the card and what explains predictions. Hashing them takes over a
+        millisecond, which a first prediction does not wait for.
         """
         contents = {}
-        for name in sorted(DOCUMENTS & self.manifest.files.keys()):
+        for name in sorted((DOCUMENTS | {EXPLANATION}) & self.manifest.files.keys()):
             try:
                 contents[name] = _content(os.path.join(self.folder, name))
             except OSError:  # a bundle may be served without them
@@ -407,6 +415,7 @@ RULES: Mapping[str, Rule] = {
     "rows_as": _one_of(get_args(RowsAs)),
     "needs": OBJECT,
     "ignored": TEXTS,
+    "explanation": TEXT_BY_NAME,
 }
 NEEDS_RULES: Mapping[str, Rule] = {"libraries": TEXTS, "modules": TEXTS}
 FEATURE_RULES: Mapping[str, Rule] = {

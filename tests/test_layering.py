@@ -39,7 +39,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "writing",
         "formats",
     ),
-    "scoring": ("texts", "row_program", "scorers", "outputs", "model", "checking", "table"),
+    "scoring": ("texts", "row_program", "explaining", "scorers", "outputs", "model", "checking", "table"),
     "batch": (
         "progress",
         "naming",

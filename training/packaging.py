@@ -10,7 +10,7 @@ import importlib.metadata
 import io
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -19,6 +19,7 @@ import numpy as np
 
 from handler import dates
 from handler.bundle import (
+    EXPLANATION,
     JOBLIB,
     ONNX,
     PICKLE_LIBRARIES,
@@ -46,6 +47,7 @@ from handler.scoring.scorers import (
 from training import bundling
 from training.errors import Say, TrainingError, one_line, users_code
 from training.export.codes import coded
+from training.export.explanation import NotExplainable, explanation
 from training.export.graph import NotExportable, decision_threshold, to_onnx
 from training.export.labels import renamed
 from training.export.program import NotCompilable, compile_program
@@ -130,6 +132,7 @@ class Proven:
     graph: Finding
     program: Finding | None
     needs: Needs | None = None
+    explanation: Mapping[str, str] = field(default_factory=dict)
 
 
 class Package(NamedTuple):
@@ -244,8 +247,21 @@ def prove(
     if graph is None:
         needs = needs_of(fitted.estimator)
         say(console.needs(needs))
+    explaining, described = _explained(fitted)
+    files[EXPLANATION] = explaining
     made = {name: content for name, content in files.items() if content is not None}
-    return Proven(made, scorer, finding, program_finding, needs)
+    return Proven(made, scorer, finding, program_finding, needs, described)
+
+
+def _explained(fitted: Fitted) -> tuple[bytes | None, Mapping[str, str]]:
+    """What explains predictions, and the manifest's ``explanation``."""
+    try:
+        content, of = explanation(
+            fitted.estimator, fitted.contract, fitted.requested.features, fitted.given
+        )
+    except NotExplainable as error:
+        return None, {"reason": str(error)}
+    return content, {"of": of}
 
 
 def _scale(fitted: Fitted, estimator: Scorer, some: Columns) -> Scale | None:
@@ -359,6 +375,7 @@ def _described(
         ignored=fitted.ignored,
         engines={"one": "scalar" if SCALAR in proven.files else runtime, "many": runtime},
         needs=proven.needs.as_json() if proven.needs and any(proven.needs) else {},
+        explanation=proven.explanation,
     )
     manifest = unversioned._replace(version=content_version(unversioned.as_json()))
     evidence = Evidence(

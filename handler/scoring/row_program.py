@@ -46,13 +46,13 @@ class RowProgram:
                 raise BundleError(
                     f"model.scalar has format {document['format']}, and this code reads {FORMAT}"
                 )
-            arrays = _arrays(document["arrays"], rest)
+            large = arrays(document["arrays"], rest)
             self._start: list[Any] = [None] * document["slots"]
             for slot, values in document["constants"].items():
                 self._start[int(slot)] = values
             self._steps = [
                 OPERATORS[kind](
-                    out, given, **{name: _stored(value, arrays) for name, value in parameters.items()}
+                    out, given, **{name: stored(value, large) for name, value in parameters.items()}
                 )
                 for kind, out, given, parameters in document["steps"]
             ]
@@ -75,13 +75,23 @@ class RowProgram:
             None if score is None else slots[score][0],
         )
 
+    def values(self, record: Values) -> Values:
+        """All members of the first output for a record: what a program of transformers makes of it."""
+        slots = self._start.copy()
+        slots[0] = record
+        for step in self._steps:
+            step(slots)
+        values: Values = slots[self._label]
+        return values
 
-def _arrays(layout: Sequence[tuple[str, int]], content: bytes) -> list[list[Any]]:
+
+def arrays(layout: Sequence[tuple[str, int]], content: bytes) -> list[list[Any]]:
+    """The arrays at the beginning of ``content``; ``layout`` has the type and the length of each."""
     if not layout:
         return []
     from array import array
 
-    arrays, start = [], 0
+    made, start = [], 0
     for kind, count in layout:
         values = array(kind)
         end = start + count * values.itemsize
@@ -90,17 +100,17 @@ def _arrays(layout: Sequence[tuple[str, int]], content: bytes) -> list[list[Any]
         values.frombytes(content[start:end])
         if sys.byteorder == "big":
             values.byteswap()
-        arrays.append(values.tolist())
+        made.append(values.tolist())
         start = end
-    return arrays
+    return made
 
 
-def _stored(value: Any, arrays: Sequence[Any]) -> Any:
+def stored(value: Any, large: Sequence[Any]) -> Any:
     """A parameter with the arrays that it names, itself or in a list."""
     if isinstance(value, dict):
-        return arrays[value["array"]]
+        return large[value["array"]]
     if isinstance(value, list) and value and isinstance(value[0], dict):
-        return [_stored(each, arrays) for each in value]
+        return [stored(each, large) for each in value]
     return value
 
 

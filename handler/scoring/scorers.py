@@ -149,6 +149,11 @@ class OnnxScorer:
         probabilities = outputs[1] if len(outputs) > 1 else None
         return Scores(self._index(outputs[0].reshape(-1)), probabilities, score)
 
+    def table(self, columns: Columns) -> np.ndarray:
+        """The graph's only output, shape (n, k), where it is not a prediction."""
+        (output,) = self._run_in_parts(columns) if self._texts else self._run(columns, {})
+        return output
+
     def _run(self, columns: Columns, made: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         feed = {name: self._given(name, columns[feature]) for name, feature in self._inputs}
         with models_code():
@@ -405,10 +410,13 @@ def served_contract(manifest: Manifest) -> Contract:
 def load_scorer(bundle: Bundle, program: RowProgram | None = None) -> Scorer:
     """The scorer that the manifest names, from verified files; raises ``BundleError``.
 
-    ``program`` scores few rows in its place.
+    ``program`` scores few rows in its place, and all rows in the zip of the request function, which has
+    neither the graph nor onnxruntime.
     """
     contract = served_contract(bundle.manifest)
     if bundle.manifest.runtime == "onnx":
+        if program is not None and not bundle.has(bundles.ONNX) and not _can_run_graphs():
+            return RowByRow(program, contract)
         graph = bundle.read(bundles.ONNX)
         if program is None:
             return OnnxScorer(graph, contract)
@@ -417,6 +425,14 @@ def load_scorer(bundle: Bundle, program: RowProgram | None = None) -> Scorer:
     content = bundle.read(bundles.JOBLIB)
     bundle.check_libraries()
     return JoblibScorer(unpickle(content), contract)
+
+
+def _can_run_graphs() -> bool:
+    try:
+        import onnxruntime  # noqa: F401
+    except ImportError:
+        return False
+    return True
 
 
 def load_program(bundle: Bundle) -> RowProgram | None:
