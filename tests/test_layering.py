@@ -23,6 +23,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "signing",
         "spelling",
         "bundle",
+        "categories",
         "dates",
         "schema",
     ),
@@ -73,8 +74,8 @@ HEAVY = {
 }
 #: What training may use of the handler: what it proves, and the tables, so that a file has one reading.
 FROM_HANDLER = (
-    "handler.bundle", "handler.dates", "handler.schema", "handler.spelling", "handler.errors",
-    "handler.scoring", "handler.tables", "handler.terminal",
+    "handler.bundle", "handler.categories", "handler.dates", "handler.schema", "handler.spelling",
+    "handler.errors", "handler.scoring", "handler.tables", "handler.terminal",
 )  # fmt: skip
 #: The installed script has the commands of both packages, and the handler must not import training.
 JOINS = {"__main__": ("handler.__main__", "handler.__version__", "handler.interrupts")}
