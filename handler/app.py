@@ -132,7 +132,7 @@ class App:
                 else:
                     fields["failed"] = job.failed
                     scored = batch.fail(job.input, job.output, job.failed)
-                fields |= {"skipped": scored.skipped}
+                fields |= {"skipped": scored.skipped, "drift": scored.drift}
                 result = scored.as_json()
             elif isinstance(job, Acknowledge):
                 result = {"skipped": job.reason}

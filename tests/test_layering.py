@@ -45,6 +45,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "naming",
         "parts",
         "job",
+        "drift",
         "folding",
         "blocks",
         "goals",

@@ -52,6 +52,7 @@ from training.export.graph import NotExportable, decision_threshold, to_onnx
 from training.export.labels import renamed
 from training.export.program import NotCompilable, compile_program
 from training.needs import Needs, needs_of
+from training.profile import profile
 from training.proof import parity, rows
 from training.proof.breakpoints import breakpoints
 from training.proof.parity import Finding, Gate, Scale
@@ -373,6 +374,7 @@ def _described(
         threshold=fitted.threshold,
         ids=fitted.ids,
         ignored=fitted.ignored,
+        profile=profile(fitted.requested, fitted.rows, scores),
         engines={"one": "scalar" if SCALAR in proven.files else runtime, "many": runtime},
         needs=proven.needs.as_json() if proven.needs and any(proven.needs) else {},
         explanation=proven.explanation,
