@@ -10,7 +10,6 @@ import itertools
 import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from handler import telemetry
 from handler.bundle import Bundle, Feature, Manifest
@@ -31,6 +30,7 @@ from handler.scoring.scorers import (
     load_program,
     load_scorer,
 )
+from handler.typed import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from pathlib import Path
