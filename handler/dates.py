@@ -16,9 +16,9 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
 
 from handler.bundle import Feature
+from handler.typed import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np

@@ -14,19 +14,21 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
 
 from handler.bundle import Feature, Kind, Manifest
 from handler.errors import LONGEST_NAME, InvalidRecords, Problems
+from handler.typed import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from typing import TypeVar
+
     import numpy as np
     import polars as pl
 
     from handler.categories import Reader
     from handler.spelling import Spelling
 
-_T = TypeVar("_T")
+    _T = TypeVar("_T")
 Value = float | str
 Record = tuple[Value, ...]
 #: One column per feature, by name: a float64 array with NaN where missing, ``categories.Coded``, or an

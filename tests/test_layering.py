@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 #: The rooms of the handler, each with its modules, both lowest first: imports point to what stands before.
 ROOMS: dict[str, tuple[str, ...]] = {
     "": (
+        "typed",
         "errors",
         "interrupts",
         "terminal",

@@ -10,13 +10,13 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from handler import bundle as bundles
 from handler.bundle import UNSUPERVISED, Bundle, Contract, Feature, Label, Manifest, RowsAs, Task
 from handler.errors import BundleError
 from handler.schema import Columns
 from handler.scoring.row_program import Row, RowProgram, Values
+from handler.typed import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
