@@ -9,7 +9,6 @@ import functools
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
 
 from handler import telemetry
 from handler.errors import FunctionError, RequestsOnly, Unforeseen, status_of
@@ -18,6 +17,7 @@ from handler.events.http import pairs
 from handler.events.jobs import Acknowledge, Job, JoinParts, Outcome, PlanObject, Predict, ScoreObject
 from handler.scoring.model import Model
 from handler.settings import Settings
+from handler.typed import TYPE_CHECKING, Any
 from handler.web.api import Api
 from handler.web.messages import Answer, Request
 from handler.web.predictions import predict

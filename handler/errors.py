@@ -32,7 +32,8 @@ Messages never hold a value that a caller sent: they name fields, lines and rule
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+
+from handler.typed import NamedTuple
 
 #: Problems that an error lists; the others are counted.
 MOST_PROBLEMS = 100

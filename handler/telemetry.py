@@ -16,9 +16,12 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping
-from typing import Any, NamedTuple, TextIO
 
 from handler.settings import LOG_LEVELS, LogLevel, Settings
+from handler.typed import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from typing import TextIO
 
 REQUEST = "request"
 NAMESPACE = "SklearnFunction"

@@ -262,7 +262,9 @@ def _over_time(made: History, name: str) -> Picture:
     numbers = [period.number for period in made.periods]
     indexes = [float(period.every[name]["index"]) for period in made.periods]
     every = -(-max(numbers[-1], 1) // 4)
-    at = [*range(0, numbers[-1] + every, every)] if numbers[-1] else [0, 1]  # the last is not before a point
+    at = (
+        [*range(0, numbers[-1] + every, every)] if numbers[-1] else [0, 1]
+    )  # the last is not before a point
     x = Axis("", at, [made.start(number) for number in at])
     plane = Plane(x, Axis.over("index", 0, max(*indexes, 0.3)), 200)
     plane.horizontal(MODERATE).horizontal(SIGNIFICANT, f"{MODERATE} and {SIGNIFICANT}")

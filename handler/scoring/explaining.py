@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from handler.bundle import EXPLANATION, Manifest
 from handler.errors import BundleError, NotExplainable
-from handler.scoring.row_program import RowProgram, Values, arrays, stored
+from handler.scoring.row_program import RowProgram, Values, arrays, listed, stored
 
 FORMAT = 1
 #: Why an older bundle has no explanations.
@@ -71,9 +71,8 @@ class Explainer:
             self.of: str = document["of"]
             self.groups: list[int] = document["groups"]
             self.base: list[float] = document["base"]
-            self.model = Linear(
-                **{name: stored(value, large) for name, value in document["linear"].items()}
-            )
+            linear = {name: stored(value, large) for name, value in document["linear"].items()}
+            self.model = Linear(**listed(linear))
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise BundleError(f"{EXPLANATION} does not follow its format; train again") from error
 

@@ -11,7 +11,6 @@ import math
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from handler import telemetry
 from handler.bundle import EXPLANATION, Bundle, Feature, Manifest
@@ -32,6 +31,7 @@ from handler.scoring.scorers import (
     load_program,
     load_scorer,
 )
+from handler.typed import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from pathlib import Path

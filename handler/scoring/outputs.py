@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
 
 from handler.bundle import Label, Manifest, Task
+from handler.typed import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,12 +7,12 @@ belongs to the platform. Errors answer as RFC 9457 problem documents.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
 from handler import telemetry
 from handler.errors import AnswerTooLarge, BodyTooLarge, FunctionError, MethodNotAllowed, NotFound
 from handler.scoring.model import Model
 from handler.settings import Settings
+from handler.typed import NamedTuple
 from handler.web.messages import Answer, Request, length_in_json, problem, unpacked
 from handler.web.predictions import (
     get_explain,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
 
 from handler.errors import (
     LONGEST_NAME,
@@ -18,6 +17,7 @@ from handler.schema import Record
 from handler.scoring import outputs
 from handler.scoring.model import Model
 from handler.settings import Settings
+from handler.typed import TYPE_CHECKING, Any, cast
 from handler.web.messages import (
     CSV,
     CSV_TYPES,
