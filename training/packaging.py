@@ -48,6 +48,7 @@ from training.errors import Say, TrainingError, one_line, users_code
 from training.export.graph import NotExportable, decision_threshold, to_onnx
 from training.export.labels import renamed
 from training.export.program import NotCompilable, compile_program
+from training.export.words import lifted
 from training.needs import Needs, needs_of
 from training.proof import parity, rows
 from training.proof.breakpoints import breakpoints
@@ -233,12 +234,12 @@ def prove(
             at_least=rows_compared - length(some),
         )
         gate = Gate(estimator, contract.task, some, adversarial, _scale(fitted, estimator, some), exact)
-        graph, scorer, finding = _exported(fitted, gate, export, tick)
+        graph, served, scorer, finding = _exported(fitted, gate, export, tick)
         program, program_finding = (None, None) if graph is None else _compiled(graph, contract, gate, tick)
     say(console.parity(finding, program_finding, imported=fitted.imported))
     if graph is None:
         finding = _steady(gate, finding, say)
-    files = {JOBLIB: _pickled(fitted.estimator), ONNX: graph, SCALAR: program}
+    files = {JOBLIB: _pickled(fitted.estimator), ONNX: served, SCALAR: program}
     needs = None
     if graph is None:
         needs = needs_of(fitted.estimator)
@@ -261,21 +262,27 @@ def _scale(fitted: Fitted, estimator: Scorer, some: Columns) -> Scale | None:
 
 def _exported(
     fitted: Fitted, gate: Gate, export: Export, tick: Tick
-) -> tuple[bytes | None, Scorer, Finding]:
-    """The graph, if it was found equal; one that only answers too much is exported again with a guard."""
+) -> tuple[bytes | None, bytes | None, Scorer, Finding]:
+    """The graph and how it is served, if that was found equal.
+
+    A graph that only answers too much is exported again with a guard.
+    """
     classes, own = fitted.contract.classes, own_labels(fitted.estimator, fitted.contract)
     try:
         for guarded in (False, True):
             graph = export(fitted.estimator, fitted.contract._replace(classes=own), guarded=guarded)
             if own != classes:
                 graph = renamed(graph, own, classes)
-            scorer = OnnxScorer(graph, fitted.contract)
+            served = lifted(graph)
+            scorer = OnnxScorer(served, fitted.contract)
             finding = gate.compare(scorer, tick=tick)
             if not finding.answers_too_much:
                 break
     except NotExportable as error:
-        return None, gate.estimator, parity.untried(str(error), gate.tolerance, gate.scale)
-    return (graph, scorer, finding) if finding.reason is None else (None, gate.estimator, finding)
+        return None, None, gate.estimator, parity.untried(str(error), gate.tolerance, gate.scale)
+    if finding.reason is not None:
+        return None, None, gate.estimator, finding
+    return graph, served, scorer, finding
 
 
 def _compiled(graph: bytes, contract: Contract, gate: Gate, tick: Tick) -> tuple[bytes | None, Finding]:
