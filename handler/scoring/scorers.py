@@ -137,9 +137,12 @@ class OnnxScorer:
                 (name, features[recipe.pop("feature")], Vectorizer(**recipe))
                 for name, recipe in stated.items()
             ]
+        label = self._session.get_outputs()[0]
         self._outputs = [node.name for node in self._session.get_outputs()]
         self._has_score = SCORE in self._outputs
         self._index = class_index(contract.classes)
+        if isinstance(next(iter(contract.classes), 0), str) and label.type == "tensor(int64)":
+            self._index = lambda indices: indices  # the graph has texts, if at all
 
     def score(self, columns: Columns) -> Scores:
         outputs = self._run_in_parts(columns) if self._texts else self._run(columns, {})
