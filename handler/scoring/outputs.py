@@ -66,7 +66,7 @@ def columns(manifest: Manifest, scores: Scores) -> list[np.ndarray | list[str]]:
     if all(isinstance(label, int) for label in manifest.classes):
         predicted = np.array(manifest.classes)[scores.values]
     else:
-        predicted = [str(label) for label in labels(manifest.classes, scores)]
+        predicted = np.array(list(map(str, manifest.classes)), dtype=object)[scores.values].tolist()
     given = () if scores.probabilities is None else np.ascontiguousarray(scores.probabilities.T)
     return [predicted, *given[shown(manifest)], *(() if scores.score is None else (scores.score,))]
 

@@ -149,9 +149,12 @@ class OnnxScorer:
             self._sums, after = follows(stated)
             last = self._last = session(after)
             self._needed = [node.name for node in last.get_inputs()]
-        self._outputs = [node.name for node in last.get_outputs()]
+        label, *_ = made = last.get_outputs()
+        self._outputs = [node.name for node in made]
         self._has_score = SCORE in self._outputs
         self._index = class_index(contract.classes)
+        if isinstance(next(iter(contract.classes), 0), str) and label.type == "tensor(int64)":
+            self._index = lambda indices: indices  # the graph has texts, if at all
 
     def score(self, columns: Columns) -> Scores:
         outputs = self._run_in_parts(columns) if self._texts else self._run(columns, {})

@@ -250,10 +250,11 @@ def _judged(
     problems: dict[int, Problems] = collections.defaultdict(Problems)
     lengths = table.lengths()
     has_long = numbers and lengths.max(initial=0) > LONGEST_VALUE
+    codes = schema.codes(cells, {name: f"column {layout.positions[name]}" for name in schema.names})
     for feature in schema.features:
         position = layout.positions[feature.name]
         series = cells[f"column {position}"]
-        values, doubtful = schema.parse_series(feature, series)
+        values, doubtful = schema.parse_series(feature, series, codes.get(feature.name))
         if position in numbers:
             if series.null_count():
                 null = series.is_null().to_numpy() & (lengths[:, position] > 0)
