@@ -246,7 +246,7 @@ def _judged(
     import numpy as np
     import polars as pl
 
-    columns = {}
+    columns: dict[str, Any] = {}
     problems: dict[int, Problems] = collections.defaultdict(Problems)
     lengths = table.lengths()
     has_long = numbers and lengths.max(initial=0) > LONGEST_VALUE
@@ -291,14 +291,14 @@ def _judged(
 
 def _settled(
     feature: Feature,
-    values: np.ndarray,
+    values: Any,
     rows: Sequence[int],
     texts: Sequence[str],
     problems: Mapping[int, Problems],
-) -> np.ndarray:
+) -> Any:
     """The values of a column, when the schema has been asked about the texts of some rows.
 
-    What it refuses is added to the ``problems`` of the row.
+    What it refuses is added to the ``problems`` of the row. It accepts none of a category's.
     """
     only = Schema([feature])
     answers: dict[str, Value | Problem] = {}
