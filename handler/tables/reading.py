@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import numpy as np
     import polars as pl
 
-#: Below this size, reading row by row is over before polars would be imported.
-SMALL = 64 * 1024
+#: Below this size, a block is read row by row.
+SMALL = records.SMALL
 #: Rows of a block from which on polars is worth what it takes for each column, some 30 microseconds.
 FEW_ROWS = 32
 #: What polars takes for the start of packed data; a row may start with zlib's ``x^``.
@@ -37,7 +37,7 @@ def read(block: Block, layout: Layout, schema: Schema, every_row: bool = False) 
     Raises ``InvalidCsv`` where the bytes are not UTF-8 or a quote is never closed.
     """
     rows = None
-    if not every_row and len(block.data) >= SMALL and block.data.count(b"\n") >= FEW_ROWS:
+    if not every_row and len(block.data) >= SMALL:
         rows = _sweep(block, layout, schema)
     return rows or _walk(block, layout, schema)
 
