@@ -56,13 +56,13 @@ invoke: ## send EVENT=events/x.json to the Lambda image under the runtime interf
 
 test: ## run every test, or some: T=tests/handler, T="--fast"; with CI=true none may skip for want of an engine or a browser
 	$(install) dev
-	@$(python) -m pytest $(T)
+	@$(python) -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal $(T)
 
-bench: ## measure side by side: first answer, speed, servers, batch, memory, parts; PARTS="start batch" for some
+bench: ## measure side by side: first answer, speed, servers, batch, shapes, memory, parts; PARTS="start batch" for some
 	$(install) dev
 	@$(python) -m benchmarks $(PARTS)
 
-bench-all: ## measure everything: five more servers, rows that all differ, images of small functions too
+bench-all: ## measure everything: five more servers, images of small functions too
 	$(install) dev
 	@$(python) -m benchmarks all
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from handler import telemetry
 from handler.errors import FunctionError, RequestsOnly, Unforeseen, status_of
 from handler.events.envelopes import envelope_of, envelopes
+from handler.events.http import pairs
 from handler.events.jobs import Acknowledge, Job, JoinParts, Outcome, PlanObject, Predict, ScoreObject
 from handler.scoring.model import Model
 from handler.settings import Settings
@@ -70,6 +71,26 @@ class App:
             outcomes = [Outcome(None, error=error)]
         return envelope.reply(outcomes)
 
+    def answer(self, request: Request, arrived: float) -> Answer:
+        """Answer a request that came over HTTP at the time ``arrived`` of ``time.monotonic``."""
+        trace = request.headers.get("x-cloud-trace-context", "").partition("/")[0]
+        request_id = request.headers.get("x-request-id") or trace or None
+        settings = self.settings
+        most = (
+            CLOUD_RUN_ANSWER
+            if settings.platform == "cloud_run"
+            else ANSWER_BODIES * settings.max_body_bytes
+        )
+        end = arrived + (settings.timeout or float("inf"))
+        answer: Answer = self.handle(
+            request._replace(most=most), request_id, lambda: end - time.monotonic()
+        )
+        return answer
+
+    def answers_at_once(self, request: Request) -> bool:
+        """Whether a request is answered in well below a millisecond."""
+        return self._api.answers_at_once(request)
+
     def _run(
         self, job: Job, request_id: str | None, remaining: Remaining, most: float, alone: bool
     ) -> Outcome:
@@ -111,7 +132,7 @@ class App:
                 else:
                     fields["failed"] = job.failed
                     scored = batch.fail(job.input, job.output, job.failed)
-                fields |= {"skipped": scored.skipped}
+                fields |= {"skipped": scored.skipped, "drift": scored.drift}
                 result = scored.as_json()
             elif isinstance(job, Acknowledge):
                 result = {"skipped": job.reason}
@@ -201,24 +222,18 @@ def http(request: flask.Request) -> tuple[bytes | Iterator[bytes], int, dict[str
     https://github.com/GoogleCloudPlatform/functions-framework-python
     """
     app = application()
-    headers = {name.lower(): text for name, text in request.headers.items()}
-    trace = headers.get("x-cloud-trace-context", "").partition("/")[0]
     most = app.settings.max_body_bytes
     announced = request.content_length or 0
     body = b"" if announced > most else request.stream.read(most + 1)
     event = Request(
         method=request.method,
         path=request.path,
-        query=tuple(request.args.items(multi=True)),
-        headers=headers,
+        query=pairs(request.query_string.decode(errors="replace")),
+        headers={name.lower(): text for name, text in request.headers.items()},
         body=body,
         size=announced,
-        most=CLOUD_RUN_ANSWER if app.settings.platform == "cloud_run" else ANSWER_BODIES * most,
     )
-    end = time.monotonic() + (app.settings.timeout or float("inf"))
-    answer: Answer = app.handle(
-        event, headers.get("x-request-id") or trace or None, lambda: end - time.monotonic()
-    )
+    answer = app.answer(event, time.monotonic())
     if max(announced, len(body)) > most:
         return (
             iter([answer.body]),

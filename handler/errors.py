@@ -15,6 +15,7 @@
         - ``InvalidCsv`` 400: not a CSV that can be read at all
             - ``MissingColumns`` 422: a CSV without the model's columns
         - ``Forbidden`` 403: an object that this deployment does not read
+        - ``NotExplainable`` 501: the model's predictions have no explanations
     - ``PassingFault`` 503: another try may succeed, so the platform should make one
         - ``StorageDown``: the object store is unreachable, throttled, or refuses access
         - ``NoObject``: the object, or its bucket, is not there
@@ -279,6 +280,14 @@ class Forbidden(RequestError):
     """An event that names an object which this deployment does not read."""
 
 
+class NotExplainable(RequestError):
+    """The model's predictions have no explanations; ``reason`` says why."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"this model's predictions cannot be explained: {reason}")
+
+
 class PassingFault(FunctionError):
     """A fault of the moment: nothing was left half done, and another try may succeed."""
 
@@ -372,6 +381,7 @@ STATUS: Mapping[type[FunctionError], int] = {
     UnsupportedMediaType: 415,
     UnsupportedEncoding: 415,
     RequestsOnly: 501,
+    NotExplainable: 501,
     PassingFault: 503,
     FunctionError: 500,
 }

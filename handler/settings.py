@@ -48,6 +48,7 @@ class Settings(NamedTuple):
     max_body_bytes: int = BODY_LIMITS["local"]
     block_bytes: int = BLOCK_BYTES
     workers: int = 1
+    threads: int = 4
     cors_origins: tuple[str, ...] = ()
     allow_http: bool = False
     timeout: float | None = None
@@ -84,6 +85,7 @@ class Settings(NamedTuple):
             max_body_bytes=_count(environ, "MAX_BODY_BYTES", BODY_LIMITS[platform]),
             block_bytes=_count(environ, "BLOCK_BYTES", BLOCK_BYTES),
             workers=_count(environ, "WORKERS", 2 * _processors()),
+            threads=_count(environ, "THREADS", 4 * _processors()),
             cors_origins=_words(environ, "CORS_ORIGINS"),
             allow_http=allow_http,
             timeout=_count(environ, "CLOUD_RUN_TIMEOUT_SECONDS", 0) or None,

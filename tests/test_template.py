@@ -322,6 +322,7 @@ def test_a_file_that_keeps_failing_is_kept_and_told(resources: dict[str, Any]) -
         ("ApproximateNumberOfMessagesVisible", str({"Fn::GetAtt": "DeadLetterQueue.QueueName"})),
         ("Errors", str({"Fn::If": ["UsesZip", {"Ref": "RequestZipFunction"}, {"Ref": "RequestFunction"}]})),
         ("Errors", str({"Ref": "BatchFunction"})),
+        *(("Drift", str({"Ref": f"{function}Function"})) for function in ("Batch", "Part")),
         *((f"Executions{end}", str({"Ref": "StateMachine"})) for end in ("Failed", "TimedOut", "Aborted")),
     }
     told = {str(each["AlarmActions"]) for name, each in resources.items() if name.endswith("Alarm")}

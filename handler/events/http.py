@@ -67,7 +67,7 @@ class ApiGatewayV2:
             Request(
                 method=text(event, "requestContext", "http", "method"),
                 path=text(event, "rawPath"),
-                query=_query(text(event, "rawQueryString", default="")),
+                query=pairs(text(event, "rawQueryString", default="")),
                 headers=_headers(event),
                 body=_body(event),
                 most=LAMBDA_ANSWER,
@@ -204,7 +204,7 @@ def _kind(event: Mapping[str, Any]) -> str:
     return ""
 
 
-def _query(text: str) -> Pairs:
+def pairs(text: str) -> Pairs:
     """A query string's parameters. https://url.spec.whatwg.org/#urlencoded-parsing"""
     if "%" in text or "+" in text:
         from urllib.parse import parse_qsl

@@ -9,10 +9,11 @@ from __future__ import annotations
 import itertools
 import math
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from handler import telemetry
-from handler.bundle import Bundle, Feature, Manifest
+from handler.bundle import EXPLANATION, Bundle, Feature, Manifest
 from handler.errors import InvalidRecords, Problem, Problems
 from handler.schema import Columns, Record, Schema
 from handler.scoring import outputs
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy as np
+
+    from handler.scoring.explaining import Explainer
 
 #: Lines of a file up to which each is scored alone; by then onnxruntime would have been imported.
 MANY = 4096
@@ -67,12 +70,30 @@ class Dated:
         return self._program.run(self._dates.expanded_record(self._features, record))
 
 
+class Explaining:
+    """A model's explainer, which is read when the first explanation is asked for."""
+
+    def __init__(self, manifest: Manifest, content: bytes | None) -> None:
+        self._read = manifest, content
+        self._reading = threading.Lock()
+        self._explainer: Explainer | None = None
+
+    def explainer(self) -> Explainer:
+        """Raises ``NotExplainable`` or ``BundleError``."""
+        from handler.scoring.explaining import Explainer  # no prediction waits for it
+
+        with self._reading:
+            if self._explainer is None:
+                self._explainer = Explainer(*self._read)
+            return self._explainer
+
+
 class Model(NamedTuple):
     """A loaded bundle: the manifest, what the model takes, and what scores.
 
     ``program`` scores up to ``few`` rows; where there is none, ``scorer`` does. ``documents`` are the
-    report and the card as they were in the folder at the start. No file of the bundle is read later, so
-    that training into the folder changes no answer.
+    report, the card and what explains predictions, as they were in the folder at the start. No file of the
+    bundle is read later, so that training into the folder changes no answer.
     """
 
     manifest: Manifest
@@ -81,6 +102,7 @@ class Model(NamedTuple):
     program: OneRow | None = None
     documents: Mapping[str, bytes] = {}
     few: int = FEW
+    explaining: Explaining | None = None
 
     @classmethod
     def load(cls, folder: str | Path, public_key: str | None = None) -> Model:
@@ -92,7 +114,10 @@ class Model(NamedTuple):
         program = load_program(bundle)
         scorer = load_scorer(bundle, program)
         few = sys.maxsize if isinstance(scorer, RowByRow) else FEW
-        return cls.of(bundle.manifest, scorer, program)._replace(documents=bundle.documents(), few=few)
+        documents = bundle.documents()
+        explaining = Explaining(bundle.manifest, documents.get(EXPLANATION))
+        model = cls.of(bundle.manifest, scorer, program)
+        return model._replace(documents=documents, few=few, explaining=explaining)
 
     @classmethod
     def of(cls, manifest: Manifest, scorer: Scorer, program: OneRow | None = None) -> Model:
@@ -132,6 +157,21 @@ class Model(NamedTuple):
                     problems.add("", NOT_PREDICTABLE, UNPREDICTABLE, index)
             raise InvalidRecords(problems.listed, problems.more)
         return sound
+
+    def explained(
+        self, records: Sequence[Record], predictions: Sequence[dict[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """The predictions of records, each with its ``contributions``; raises ``NotExplainable``."""
+        explain = self.explainer().explain
+        return [
+            {**prediction, "contributions": explain(record, prediction["prediction"])}
+            for record, prediction in zip(records, predictions, strict=True)
+        ]
+
+    def explainer(self) -> Explainer:
+        """What explains the predictions; raises ``NotExplainable``."""
+        explaining = self.explaining or Explaining(self.manifest, self.documents.get(EXPLANATION))
+        return explaining.explainer()
 
     def _predict(self, records: Sequence[Record]) -> list[dict[str, Any] | None]:
         """One prediction per record, None where it is not predictable."""

@@ -48,16 +48,16 @@ class RowProgram:
                 raise BundleError(
                     f"model.scalar has format {document['format']}, and this code reads {FORMAT}"
                 )
-            arrays = _arrays(document["arrays"], rest)
+            large = arrays(document["arrays"], rest)
             self._start: list[Any] = [None] * document["slots"]
             for slot, values in document["constants"].items():
                 self._start[int(slot)] = values
             self._steps = []
-            for kind, out, given, stored in document["steps"]:
-                parameters = {name: _stored(value, arrays) for name, value in stored.items()}
+            for kind, out, given, parameters in document["steps"]:
+                read = {name: stored(value, large) for name, value in parameters.items()}
                 if kind != "trees":
-                    parameters = _listed(parameters)
-                self._steps.append(OPERATORS[kind](out, given, **parameters))
+                    read = listed(read)
+                self._steps.append(OPERATORS[kind](out, given, **read))
             self._label: int = document["label"]
             self._probabilities: int | None = document["probabilities"]
             self._score: int | None = document.get("score")
@@ -77,13 +77,23 @@ class RowProgram:
             None if score is None else slots[score][0],
         )
 
+    def values(self, record: Values) -> Values:
+        """All members of the first output for a record: what a program of transformers makes of it."""
+        slots = self._start.copy()
+        slots[0] = record
+        for step in self._steps:
+            step(slots)
+        values: Values = slots[self._label]
+        return values
 
-def _arrays(layout: Sequence[tuple[str, int]], content: bytes) -> list[Any]:
+
+def arrays(layout: Sequence[tuple[str, int]], content: bytes) -> list[Any]:
+    """The arrays at the beginning of ``content``; ``layout`` has the type and the length of each."""
     if not layout:
         return []
     from array import array
 
-    arrays, start = [], 0
+    made, start = [], 0
     for kind, count in layout:
         values = array(kind)
         end = start + count * values.itemsize
@@ -92,29 +102,29 @@ def _arrays(layout: Sequence[tuple[str, int]], content: bytes) -> list[Any]:
         values.frombytes(content[start:end])
         if sys.byteorder == "big":
             values.byteswap()
-        arrays.append(values)
+        made.append(values)
         start = end
-    return arrays
+    return made
 
 
-def _stored(value: Any, arrays: Sequence[Any]) -> Any:
+def stored(value: Any, large: Sequence[Any]) -> Any:
     """A parameter with the arrays that it names, itself or in a list."""
     if isinstance(value, dict):
-        return arrays[value["array"]]
+        return large[value["array"]]
     if isinstance(value, list) and value and isinstance(value[0], dict):
-        return [_stored(each, arrays) for each in value]
+        return [stored(each, large) for each in value]
     return value
 
 
-def _listed(parameters: Mapping[str, Any]) -> dict[str, Any]:
+def listed(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters with lists in place of arrays, themselves or in a list."""
 
-    def listed(value: Any) -> Any:
+    def as_list(value: Any) -> Any:
         if isinstance(value, list):
-            return [listed(each) for each in value]
+            return [as_list(each) for each in value]
         return value.tolist() if hasattr(value, "tolist") else value
 
-    return {name: listed(value) for name, value in parameters.items()}
+    return {name: as_list(value) for name, value in parameters.items()}
 
 
 # IEEE 754's answers where Python raises.
@@ -459,7 +469,7 @@ def _trees(out: int, given: Values, **tables: Any) -> Step:
         if rows < ROWS_OF_ARRAYS:
             rows += 1
         elif walk is first:
-            walk = _walk(out, given, **_listed(tables))
+            walk = _walk(out, given, **listed(tables))
         walk(slots)
 
     return step
