@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import batches, boosters, containers, lambdas, parts, results, servers
+from benchmarks import batches, boosters, containers, lambdas, parts, results, servers, shapes
 from benchmarks.answers import predicted, same_answers
 from benchmarks.environments import CONTENDERS, ROOT, environment, versions
 from benchmarks.processes import Contender, run
@@ -119,8 +119,19 @@ def pickled_copy(bundle: Path, folder: Path) -> Path:
 
 
 ROWS = 9_500_000
-QUICK = ("start", "speed", "boosters", "servers", "cloudrun", "batch", "memory", "parts")
-ALL = (*QUICK, "distinct", "others", "containers")
+QUICK = (
+    "start",
+    "speed",
+    "boosters",
+    "servers",
+    "cloudrun",
+    "batch",
+    "distinct",
+    "shapes",
+    "memory",
+    "parts",
+)
+ALL = (*QUICK, "others", "containers")
 
 
 def main() -> None:
@@ -140,7 +151,7 @@ def main() -> None:
         bundle, forest = folder / "model", folder / "forest"
         trained = (sys.executable, "-m", "training", "--out")
         run(Contender("training", (*trained, str(bundle)), {}))
-        of_trees = ("--pipeline", "benchmarks.forest:forest")
+        of_trees = ("--pipeline", "benchmarks.pipelines:book_forest")
         run(Contender("training", (*trained, str(forest), *of_trees), {}))
         pickled = pickled_copy(bundle, folder / "pickled")
         few, many = options.runs, max(9, options.runs)
@@ -152,6 +163,7 @@ def main() -> None:
             "cloudrun": lambda: containers.compare_cloud_run(bundle, folder, many),
             "batch": lambda: batches.batch(bundle, folder, options.rows, few),
             "distinct": lambda: batches.batch(bundle, folder, options.rows // 3, few, distinct=True),
+            "shapes": lambda: shapes.compare(folder, min(options.rows, shapes.ROWS), few),
             "memory": lambda: batches.memory(bundle, folder, options.rows),
             "parts": lambda: parts.compare(bundle, forest, pickled, folder, few),
             "others": lambda: servers.compare_others(bundle, compiled_handler(folder), folder, many),

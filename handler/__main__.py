@@ -107,7 +107,18 @@ class Stop:
 
 def predict(options: argparse.Namespace, settings: Settings) -> int:
     """Predict one record given as name=value arguments."""
+    return _answer(options, settings, explained=False)
+
+
+def explain(options: argparse.Namespace, settings: Settings) -> int:
+    """Predict one record, and say what each feature adds."""
+    return _answer(options, settings, explained=True)
+
+
+def _answer(options: argparse.Namespace, settings: Settings, *, explained: bool) -> int:
     model = _model(settings)
+    if explained:
+        model.explainer()  # where there is none, the values do not matter
     pairs = []
     for word in options.values:
         name, equals, text = word.partition("=")
@@ -116,6 +127,8 @@ def predict(options: argparse.Namespace, settings: Settings) -> int:
         pairs.append((name, text))
     record = model.schema.from_query(pairs)
     prediction = model.predict_one(record)
+    if explained:
+        (prediction,) = model.explained([record], [prediction])
     _print({**prediction, **model.schema.carried(dict(pairs)), "model": model.manifest.identity})
     return 0
 
@@ -374,6 +387,11 @@ def _parsers(program: str, elsewhere: Mapping[str, str]) -> tuple[argparse.Argum
     command = add(
         predict, "predict one record, and print it as JSON",
         "age=45 new_user=0 total_pages_visited=5", "--model build/wine alcohol=13.2 proline=1065",
+    )  # fmt: skip
+    command.add_argument("values", nargs="+", metavar="NAME=VALUE", help="a value of each feature")
+    command = add(
+        explain, "predict one record, and print what each feature adds to the prediction, as JSON",
+        "age=45 new_user=0 total_pages_visited=5",
     )  # fmt: skip
     command.add_argument("values", nargs="+", metavar="NAME=VALUE", help="a value of each feature")
     command = add(

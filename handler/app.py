@@ -9,15 +9,15 @@ import functools
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
 
 from handler import telemetry
-from handler.errors import FunctionError, Unforeseen, status_of
+from handler.errors import FunctionError, RequestsOnly, Unforeseen, status_of
 from handler.events.envelopes import envelope_of, envelopes
 from handler.events.http import pairs
 from handler.events.jobs import Acknowledge, Job, JoinParts, Outcome, PlanObject, Predict, ScoreObject
 from handler.scoring.model import Model
 from handler.settings import Settings
+from handler.typed import TYPE_CHECKING, Any
 from handler.web.api import Api
 from handler.web.messages import Answer, Request
 from handler.web.predictions import predict
@@ -132,7 +132,7 @@ class App:
                 else:
                     fields["failed"] = job.failed
                     scored = batch.fail(job.input, job.output, job.failed)
-                fields |= {"skipped": scored.skipped}
+                fields |= {"skipped": scored.skipped, "drift": scored.drift}
                 result = scored.as_json()
             elif isinstance(job, Acknowledge):
                 result = {"skipped": job.reason}
@@ -161,7 +161,10 @@ class App:
         return Outcome(job, error=fault)
 
     def _batch(self, remaining: Remaining, most: float) -> Batch:
-        from handler.batch.run import Batch
+        try:
+            from handler.batch.run import Batch
+        except ModuleNotFoundError as error:  # the zip of the request function, which has no library
+            raise RequestsOnly from error
         from handler.storage.deadline import Deadline
         from handler.storage.storage import Storage
 

@@ -14,22 +14,26 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
 
 from handler.bundle import Feature, Kind, Manifest
 from handler.errors import LONGEST_NAME, InvalidRecords, Problems
+from handler.typed import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from typing import TypeVar
+
     import numpy as np
     import polars as pl
 
+    from handler.categories import Reader
     from handler.spelling import Spelling
 
-_T = TypeVar("_T")
+    _T = TypeVar("_T")
 Value = float | str
 Record = tuple[Value, ...]
-#: One array per feature, by name: float64 with NaN where missing, or ``str`` objects.
-Columns = Mapping[str, "np.ndarray"]
+#: One column per feature, by name: a float64 array with NaN where missing, ``categories.Coded``, or an
+#: array of ``str`` objects, as training has those of categories too.
+Columns = Mapping[str, Any]
 
 #: A number in text: ASCII digits, no digit separators, blanks around it allowed. No two repeats that
 #: could share digits stand side by side, so that a text that does not match is refused in one pass.
@@ -262,6 +266,7 @@ class Schema:
         self.names = tuple(feature.name for feature in self.features)
         self._needed = sum(not feature.nullable for feature in self.features)
         self._by_name = {feature.name: feature for feature in self.features}
+        self._readers: dict[str, Reader] = {}
         self._ranges = tuple(
             (position, feature.name, feature.minimum, feature.maximum)
             for position, feature in enumerate(self.features)
@@ -405,87 +410,86 @@ class Schema:
         """Records side by side, as a scorer takes them."""
         import numpy as np
 
-        return {
-            feature.name: np.array(
-                [record[position] for record in records],
-                dtype=object if feature.is_text else np.float64,
-            )
-            for position, feature in enumerate(self.features)
-        }
+        from handler.categories import coded, levels_of
 
-    def parse_series(self, feature: Feature, texts: pl.Series) -> tuple[np.ndarray, np.ndarray | None]:
+        columns: dict[str, Any] = {}
+        for position, feature in enumerate(self.features):
+            values = [record[position] for record in records]
+            if feature.kind == "category":
+                columns[feature.name] = coded(levels_of(feature), map(str, values))
+            else:
+                columns[feature.name] = np.array(values, dtype=object if feature.is_text else np.float64)
+        return columns
+
+    def parse_series(self, feature: Feature, texts: pl.Series) -> tuple[Any, np.ndarray | None]:
         """``parse_text`` over a column of cells at once, or of numbers that polars has read already.
 
-        Returns the values and a mask of the rows to look at again, None where every row is sound.
-        The mask may hold a row that ``parse_text`` accepts, and never misses one that it refuses:
-        the caller asks ``parse_text`` about each.
+        Returns the values, as ``Columns`` has them, and a mask of the rows to look at again, None where
+        every row is sound. The mask may hold a row that ``parse_text`` accepts, and never misses one that
+        it refuses: the caller asks ``parse_text`` about each. Of a category it holds only what is refused.
         """
-        import numpy as np
-        import polars as pl
-
         if feature.kind == "text":
             sound = texts.str.len_chars() <= LONGEST_TEXT
             if not feature.nullable:
                 sound &= texts != ""
             return texts.to_numpy(), None if sound.all() else (~sound).to_numpy()
         if feature.kind == "category":
-            return self._parse_categories(feature, texts)
-        cells = texts if texts.dtype.is_numeric() else texts.str.strip_chars(BLANKS)
+            return self._reader(feature).read(texts)
         if feature.kind == "boolean":
-            words = cells.str.to_lowercase()
-            numbers = words.replace_strict(BOOLEANS, default=None, return_dtype=pl.Float64)
-        elif feature.kind == "date":
-            from handler import dates
+            from handler.categories import distinct
 
-            numbers = pl.Series(dates.parse_series(feature.format, cells))
-        elif (spelling := spelling_of(feature)) and not cells.dtype.is_numeric():
-            numbers = spelling.doubles(cells)
-        else:
-            numbers = cells.cast(pl.Float64, strict=False)
-        values = numbers.to_numpy()  # a null is NaN here
-        limit = LARGEST_INTEGER if feature.kind == "integer" else LARGEST_NUMBER
-        doubtful = ~(np.abs(values) <= limit)
-        if feature.kind == "integer" and not texts.dtype.is_integer():
-            doubtful |= np.floor(values) != values
-        if feature.nullable:
-            missing = cells.is_null() if cells.dtype.is_numeric() else cells == ""
-            doubtful &= ~missing.to_numpy()
-        if not cells.dtype.is_numeric():
-            doubtful |= (cells.str.len_bytes() > LONGEST_VALUE).to_numpy()
-            if feature.nullable and feature.missing_words and doubtful.any():
-                odd = np.flatnonzero(doubtful)
-                words = cells.filter(pl.Series(doubtful)).str.to_lowercase()
-                missing = odd[words.is_in(feature.missing_words).to_numpy()]
-                values = values.copy()
-                values[missing], doubtful[missing] = math.nan, False
-        return values, doubtful if doubtful.any() else None
+            which, each = distinct(texts)
+            values, doubtful = _parse_numbers(feature, each)
+            return values[which], None if doubtful is None else doubtful[which]
+        return _parse_numbers(feature, texts)
 
-    def _parse_categories(self, feature: Feature, texts: pl.Series) -> tuple[np.ndarray, np.ndarray | None]:
-        """``parse_series`` for a category: only cells that may be another text are looked at closely."""
-        import polars as pl
+    def _reader(self, feature: Feature) -> Reader:
+        from handler.categories import Reader
 
-        words = feature.missing_words if feature.nullable else ()
-        known = [*feature.categories, *([""] if feature.nullable else [])]
-        if feature.open:
-            strange = texts != texts.str.strip_chars(BLANKS)
-            if words:
-                strange |= texts.str.to_lowercase().is_in(words)
-            if not feature.nullable:
-                strange |= texts == ""
-        else:
-            strange = ~texts.is_in(known)
-        if not strange.any():
-            return texts.to_numpy(), None
-        odd = texts.filter(strange)
-        cells = odd.str.strip_chars(BLANKS)
-        if words:
-            cells = pl.Series([""]).zip_with(cells.str.to_lowercase().is_in(words), cells)
-        cells = odd.zip_with(odd.is_in(feature.categories), cells)
-        sound = cells.is_in(known)
-        if feature.open:
-            sound |= cells != ""
-        values = texts.to_numpy(writable=True)
-        doubtful = strange.to_numpy(writable=True)
-        values[doubtful] = cells.to_numpy()
-        doubtful[doubtful] = ~sound.to_numpy()
-        return values, doubtful if doubtful.any() else None
+        if feature.name not in self._readers:
+            self._readers[feature.name] = Reader(feature, BLANKS)
+        return self._readers[feature.name]
+
+
+def _parse_numbers(feature: Feature, texts: pl.Series) -> tuple[np.ndarray, np.ndarray | None]:
+    """``Schema.parse_series`` of what is neither a category nor a text."""
+    import numpy as np
+    import polars as pl
+
+    cells = texts if texts.dtype.is_numeric() else texts.str.strip_chars(BLANKS)
+    if feature.kind == "boolean":
+        words = cells.str.to_lowercase()
+        numbers = words.replace_strict(BOOLEANS, default=None, return_dtype=pl.Float64)
+    elif feature.kind == "date":
+        from handler import dates
+
+        numbers = pl.Series(dates.parse_series(feature.format, cells))
+    elif (spelling := spelling_of(feature)) and not cells.dtype.is_numeric():
+        numbers = spelling.doubles(cells)
+    else:
+        numbers = cells.cast(pl.Float64, strict=False)
+    values = numbers.to_numpy()  # a null is NaN here
+    limit = LARGEST_INTEGER if feature.kind == "integer" else LARGEST_NUMBER
+    whole = feature.kind != "integer" or texts.dtype.is_integer()
+    if (
+        texts.dtype.is_numeric()
+        and whole
+        and len(values)
+        and -limit <= values.min() <= values.max() <= limit
+    ):
+        return values, None
+    doubtful = ~(np.abs(values) <= limit)
+    if not whole:
+        doubtful |= np.floor(values) != values
+    if feature.nullable:
+        missing = cells.is_null() if cells.dtype.is_numeric() else cells == ""
+        doubtful &= ~missing.to_numpy()
+    if not cells.dtype.is_numeric():
+        doubtful |= (cells.str.len_bytes() > LONGEST_VALUE).to_numpy()
+        if feature.nullable and feature.missing_words and doubtful.any():
+            odd = np.flatnonzero(doubtful)
+            words = cells.filter(pl.Series(doubtful)).str.to_lowercase()
+            missing = odd[words.is_in(feature.missing_words).to_numpy()]
+            values = values.copy()
+            values[missing], doubtful[missing] = math.nan, False
+    return values, doubtful if doubtful.any() else None

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
 
 from handler.errors import SettingError
+from handler.typed import Literal, NamedTuple
 
 Platform = Literal["lambda", "cloud_run", "local"]
 
@@ -28,7 +28,7 @@ READ_TIMEOUT = 20
 #: The Cloud Run Admin API, and who gives a service's token. https://cloud.google.com/run/docs/reference/rest
 RUN_API = "https://run.googleapis.com"
 METADATA_HOST = "metadata.google.internal"
-_JOB = re.compile(r"projects/[\w.:-]+/locations/[\w-]+/jobs/[\w-]+", re.ASCII)
+_JOB = r"projects/[\w.:-]+/locations/[\w-]+/jobs/[\w-]+"
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 LOG_LEVELS: tuple[LogLevel, ...] = ("DEBUG", "INFO", "WARNING", "ERROR")
 
@@ -132,7 +132,7 @@ def _job(environ: Mapping[str, str]) -> tuple[str | None, int | None]:
     job, large_bytes = environ.get("JOB") or None, _count(environ, "LARGE_BYTES", 0) or None
     if job is None and large_bytes is None:
         return None, None
-    if job is None or not _JOB.fullmatch(job):
+    if job is None or not re.fullmatch(_JOB, job, re.ASCII):
         raise SettingError(
             "JOB",
             "must be the full name of the Cloud Run job that scores objects above LARGE_BYTES: "

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 #: The rooms of the handler, each with its modules, both lowest first: imports point to what stands before.
 ROOMS: dict[str, tuple[str, ...]] = {
     "": (
+        "typed",
         "errors",
         "interrupts",
         "terminal",
@@ -23,6 +24,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "signing",
         "spelling",
         "bundle",
+        "categories",
         "dates",
         "schema",
     ),
@@ -38,12 +40,13 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "writing",
         "formats",
     ),
-    "scoring": ("texts", "row_program", "scorers", "outputs", "model", "checking", "table"),
+    "scoring": ("texts", "row_program", "explaining", "scorers", "outputs", "model", "checking", "table"),
     "batch": (
         "progress",
         "naming",
         "parts",
         "job",
+        "drift",
         "folding",
         "blocks",
         "goals",
@@ -73,8 +76,8 @@ HEAVY = {
 }
 #: What training may use of the handler: what it proves, and the tables, so that a file has one reading.
 FROM_HANDLER = (
-    "handler.bundle", "handler.dates", "handler.schema", "handler.spelling", "handler.errors",
-    "handler.scoring", "handler.tables", "handler.terminal",
+    "handler.bundle", "handler.categories", "handler.dates", "handler.schema", "handler.spelling",
+    "handler.errors", "handler.scoring", "handler.tables", "handler.terminal",
 )  # fmt: skip
 #: The installed script has the commands of both packages, and the handler must not import training.
 JOINS = {"__main__": ("handler.__main__", "handler.__version__", "handler.interrupts")}

@@ -7,7 +7,6 @@ name in ``envelopes``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 from handler.errors import LONGEST_NAME, FunctionError, InvalidBody, UnknownEvent
 from handler.events.http import (
@@ -33,6 +32,7 @@ from handler.events.jobs import (
 )
 from handler.schema import Schema
 from handler.settings import Settings
+from handler.typed import Any
 from handler.web.messages import Request
 
 #: Members by which other envelopes declare themselves, whatever a model's features are called.

@@ -6,10 +6,10 @@ Modules that not every event needs are imported where one does: the first predic
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from handler.errors import InvalidBody, RefusedEvent, UnknownEvent
 from handler.events.jobs import Event, Job, Outcome, context_of, keys, member, text
+from handler.typed import Any
 from handler.web.messages import Answer, Request, problem
 
 Pairs = tuple[tuple[str, str], ...]

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from handler import telemetry
-from handler.bundle import Bundle, Feature, Manifest
+from handler.bundle import EXPLANATION, Bundle, Feature, Manifest
 from handler.errors import InvalidRecords, Problem, Problems
 from handler.schema import Columns, Record, Schema
 from handler.scoring import outputs
@@ -30,11 +31,14 @@ from handler.scoring.scorers import (
     load_program,
     load_scorer,
 )
+from handler.typed import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy as np
+
+    from handler.scoring.explaining import Explainer
 
 #: Lines of a file up to which each is scored alone; by then onnxruntime would have been imported.
 MANY = 4096
@@ -66,12 +70,30 @@ class Dated:
         return self._program.run(self._dates.expanded_record(self._features, record))
 
 
+class Explaining:
+    """A model's explainer, which is read when the first explanation is asked for."""
+
+    def __init__(self, manifest: Manifest, content: bytes | None) -> None:
+        self._read = manifest, content
+        self._reading = threading.Lock()
+        self._explainer: Explainer | None = None
+
+    def explainer(self) -> Explainer:
+        """Raises ``NotExplainable`` or ``BundleError``."""
+        from handler.scoring.explaining import Explainer  # no prediction waits for it
+
+        with self._reading:
+            if self._explainer is None:
+                self._explainer = Explainer(*self._read)
+            return self._explainer
+
+
 class Model(NamedTuple):
     """A loaded bundle: the manifest, what the model takes, and what scores.
 
-    ``program`` scores one row; where there is none, ``scorer`` does. ``documents`` are the report and the
-    card as they were in the folder at the start. No file of the bundle is read later, so that training
-    into the folder changes no answer.
+    ``program`` scores up to ``few`` rows; where there is none, ``scorer`` does. ``documents`` are the
+    report, the card and what explains predictions, as they were in the folder at the start. No file of the
+    bundle is read later, so that training into the folder changes no answer.
     """
 
     manifest: Manifest
@@ -79,6 +101,8 @@ class Model(NamedTuple):
     scorer: Scorer
     program: OneRow | None = None
     documents: Mapping[str, bytes] = {}
+    few: int = FEW
+    explaining: Explaining | None = None
 
     @classmethod
     def load(cls, folder: str | Path, public_key: str | None = None) -> Model:
@@ -88,8 +112,12 @@ class Model(NamedTuple):
         """
         bundle = Bundle.open(folder, public_key)
         program = load_program(bundle)
-        model = cls.of(bundle.manifest, load_scorer(bundle, program), program)
-        return model._replace(documents=bundle.documents())
+        scorer = load_scorer(bundle, program)
+        few = sys.maxsize if isinstance(scorer, RowByRow) else FEW
+        documents = bundle.documents()
+        explaining = Explaining(bundle.manifest, documents.get(EXPLANATION))
+        model = cls.of(bundle.manifest, scorer, program)
+        return model._replace(documents=documents, few=few, explaining=explaining)
 
     @classmethod
     def of(cls, manifest: Manifest, scorer: Scorer, program: OneRow | None = None) -> Model:
@@ -116,7 +144,7 @@ class Model(NamedTuple):
         return prediction
 
     def predict(self, records: Sequence[Record]) -> list[dict[str, Any]]:
-        """One prediction per record, as JSON has it; up to ``FEW`` of them without onnxruntime.
+        """One prediction per record, as JSON has it; up to ``few`` of them without onnxruntime.
 
         Raises ``InvalidRecords`` with the records that are not predictable.
         """
@@ -130,9 +158,24 @@ class Model(NamedTuple):
             raise InvalidRecords(problems.listed, problems.more)
         return sound
 
+    def explained(
+        self, records: Sequence[Record], predictions: Sequence[dict[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """The predictions of records, each with its ``contributions``; raises ``NotExplainable``."""
+        explain = self.explainer().explain
+        return [
+            {**prediction, "contributions": explain(record, prediction["prediction"])}
+            for record, prediction in zip(records, predictions, strict=True)
+        ]
+
+    def explainer(self) -> Explainer:
+        """What explains the predictions; raises ``NotExplainable``."""
+        explaining = self.explaining or Explaining(self.manifest, self.documents.get(EXPLANATION))
+        return explaining.explainer()
+
     def _predict(self, records: Sequence[Record]) -> list[dict[str, Any] | None]:
         """One prediction per record, None where it is not predictable."""
-        if self.program is None or len(records) > FEW:
+        if self.program is None or len(records) > self.few:
             scores, sound = self.attempt(self.schema.columns(records))
             predictions = iter(self.answers(itertools.compress(records, sound.tolist()), scores))
             return [next(predictions) if is_sound else None for is_sound in sound.tolist()]

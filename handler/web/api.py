@@ -7,14 +7,20 @@ belongs to the platform. Errors answer as RFC 9457 problem documents.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
 from handler import telemetry
 from handler.errors import AnswerTooLarge, BodyTooLarge, FunctionError, MethodNotAllowed, NotFound
 from handler.scoring.model import Model
 from handler.settings import Settings
+from handler.typed import NamedTuple
 from handler.web.messages import Answer, Request, length_in_json, problem, unpacked
-from handler.web.predictions import get_predict, post_predict, post_predict_file
+from handler.web.predictions import (
+    get_explain,
+    get_predict,
+    post_explain,
+    post_predict,
+    post_predict_file,
+)
 
 Respond = Callable[[Model, Settings, Request], Answer]
 
@@ -53,6 +59,7 @@ ROUTES = (
     FRONT,
     Route("predict", {"GET": get_predict, "POST": post_predict}),
     Route("predict_file", {"POST": post_predict_file}),
+    Route("explain", {"GET": get_explain, "POST": post_explain}),
     Route("apidocs", {"GET": _page}),
     Route("docs", {"GET": _page}, public=False),
     Route("openapi.json", {"GET": _page}),
