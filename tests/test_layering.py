@@ -27,6 +27,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "categories",
         "dates",
         "schema",
+        "charts",
+        "rendering",
     ),
     "storage": ("locations", "deadline", "buckets", "folders", "storage"),
     "tables": (
@@ -51,6 +53,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "blocks",
         "goals",
         "run",
+        "history",
         "inputs",
         "many",
         "split",
@@ -77,7 +80,8 @@ HEAVY = {
 #: What training may use of the handler: what it proves, and the tables, so that a file has one reading.
 FROM_HANDLER = (
     "handler.bundle", "handler.categories", "handler.dates", "handler.schema", "handler.spelling",
-    "handler.errors", "handler.scoring", "handler.tables", "handler.terminal",
+    "handler.errors", "handler.scoring", "handler.tables", "handler.terminal", "handler.charts",
+    "handler.rendering",
 )  # fmt: skip
 #: The installed script has the commands of both packages, and the handler must not import training.
 JOINS = {"__main__": ("handler.__main__", "handler.__version__", "handler.interrupts")}

@@ -323,6 +323,7 @@ class Batch:
             "model": {**self._model.manifest.identity, "created": self._model.manifest.created},
             # No two records are alike, so that an etag made of the content tells one from another.
             "run": run,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         old = seen[1] if seen else None
         try:
