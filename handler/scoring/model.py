@@ -30,6 +30,7 @@ from handler.scoring.scorers import (
     length,
     load_program,
     load_scorer,
+    served_contract,
 )
 
 if TYPE_CHECKING:
@@ -73,17 +74,19 @@ class Explaining:
     """A model's explainer, which is read when the first explanation is asked for."""
 
     def __init__(self, manifest: Manifest, content: bytes | None) -> None:
-        self._read = manifest, content
+        self._manifest = manifest
+        self._content = content
         self._reading = threading.Lock()
         self._explainer: Explainer | None = None
 
     def explainer(self) -> Explainer:
         """Raises ``NotExplainable`` or ``BundleError``."""
-        from handler.scoring.explaining import Explainer  # no prediction waits for it
+        from handler.scoring.explaining import opened  # no prediction waits for it
 
         with self._reading:
             if self._explainer is None:
-                self._explainer = Explainer(*self._read)
+                contract = served_contract(self._manifest)
+                self._explainer = opened(self._manifest, contract, self._content)
             return self._explainer
 
 

@@ -211,17 +211,20 @@ class Steady:
         self._scorer = scorer
 
     def score(self, columns: Columns) -> Scores:
-        import numpy as np
-
         rows = length(columns)
-        missing = -rows % LANES
-        if not missing:
+        if rows % LANES == 0:
             return self._scorer.score(columns)
-        filled = {
-            name: np.concatenate([values, np.repeat(values[-1:], missing)])
-            for name, values in columns.items()
-        }
-        return self._scorer.score(filled).at(slice(rows))
+        return self._scorer.score(filled(columns)).at(slice(rows))
+
+
+def filled(columns: Columns) -> Columns:
+    """The columns with copies of the last row, so that their length is a multiple of ``LANES``."""
+    import numpy as np
+
+    missing = -length(columns) % LANES
+    return {
+        name: np.concatenate([values, np.repeat(values[-1:], missing)]) for name, values in columns.items()
+    }
 
 
 class JoblibScorer:
