@@ -56,7 +56,7 @@ class Linear:
 
 
 class Test(NamedTuple):
-    """A branch's question: whether a column is at most ``split``, or among ``members`` where there are some.
+    """A branch's question: whether a column is at most ``split``, or among ``members``, if there are some.
 
     ``missing``: the answer for NaN.
     """
@@ -65,13 +65,6 @@ class Test(NamedTuple):
     split: float
     members: frozenset[float] | None
     missing: bool
-
-    def holds(self, given: Values) -> bool:
-        """The answer for a row."""
-        value = given[self.column]
-        if value != value:
-            return self.missing
-        return value in self.members if self.members is not None else bool(value <= self.split)
 
 
 class Edge(NamedTuple):
@@ -104,9 +97,10 @@ class Piece:
         #: The points at which the polynomial of the most columns on a way is integrated: the weight of
         #: each, and for each edge its factor and its change, of rows that fail its tests and that pass.
         self.points = [
-            (weight, [_at(point, edge.share) for edge in edges])
+            (weight, [at(point, edge.share) for edge in edges])
             for point, weight in gauss_legendre((most_columns(edges) + 1) // 2)
         ]
+        self.upwards = [(index, edge.above, edge.leaf) for index, edge in enumerate(edges)][::-1]
         self.known: dict[tuple[int, int], list[tuple[int, float]]] = {}
 
 
@@ -136,14 +130,8 @@ class Trees:
         self.weights = weights
         members = [frozenset(each) for each in sets]
         questions = [
-            Test(*each, bool(gap))
-            for *each, gap in zip(
-                feature,
-                split,
-                (members[index] if index >= 0 else None for index in set_of),
-                missing,
-                strict=True,
-            )
+            Test(column, value, members[index] if index >= 0 else None, bool(gap))
+            for column, value, index, gap in zip(feature, split, set_of, missing, strict=True)
         ]
         self.pieces = [
             piece
@@ -163,9 +151,8 @@ class Trees:
             outcome, bit = 0, 1
             for column, split, members, missing in piece.tests:
                 value = given[column]
-                if value <= split if members is None else value in members:
-                    outcome |= bit
-                elif missing and value != value:
+                holds = value <= split if members is None else value in members
+                if holds or (missing and value != value):
                     outcome |= bit
                 bit <<= 1
             added = piece.known.get((kind, outcome))
@@ -182,36 +169,35 @@ class Trees:
 
         A leaf with the columns N on its way adds to column j the sum over subsets S of the others of
         |S|! (|N| - |S| - 1)! / |N|! times the change that knowing j makes. The fraction is the integral of
-        t^|S| (1 - t)^(|N| - |S| - 1) over t from 0 to 1, and under it the sum is a product over the columns,
-        a polynomial in t, of which Gauss and Legendre's rule gives the integral exactly.
+        t^|S| (1 - t)^(|N| - |S| - 1) over t from 0 to 1, and under it the sum is a product over the
+        columns, a polynomial in t, of which Gauss and Legendre's rule gives the integral exactly.
         """
         edges = piece.edges
         passed: list[bool] = []
-        for edge in edges:
-            is_passed = bool(outcome >> edge.test & 1) == edge.side
-            passed.append(is_passed and (edge.same < 0 or passed[edge.same]))
+        for _, test, side, _, _, same, _ in edges:
+            passed.append((outcome >> test & 1) == side and (same < 0 or passed[same]))
         added = [0.0] * len(edges)
         for weight, numbers in piece.points:
             factors: list[float] = []
-            changes: list[float] = []
             products: list[float] = []
-            for edge, is_passed, (unknown, known, if_unknown, if_known) in zip(
+            changes: list[float] = []
+            gains: list[float] = []  # over the last edge of the same column
+            for (above, _, _, _, _, same, _), is_passed, (unknown, known, if_unknown, if_known) in zip(
                 edges, passed, numbers, strict=True
             ):
-                factor = known if is_passed else unknown
-                product = factor if edge.above < 0 else products[edge.above] * factor
-                change = if_known if is_passed else if_unknown
+                factor, change = (known, if_known) if is_passed else (unknown, if_unknown)
+                product = products[above] * factor if above >= 0 else factor
                 factors.append(factor)
                 changes.append(change)
-                if edge.same >= 0 and product:
-                    product /= factors[edge.same]
+                if same >= 0:
+                    change -= changes[same]
+                    product = product / factors[same] if product else 0.0
                 products.append(product)
+                gains.append(change)
             totals = [0.0] * len(edges)
-            for index in range(len(edges) - 1, -1, -1):
-                above, _, _, _, _, same, leaf = edges[index]
-                total = totals[index] if leaf < 0 else products[index] * weights[leaf]
-                change = changes[index] if same < 0 else changes[index] - changes[same]
-                added[index] += weight * total * change
+            for index, above, leaf in piece.upwards:
+                total = products[index] * weights[leaf] if leaf >= 0 else totals[index]
+                added[index] += weight * total * gains[index]
                 if above >= 0:
                     totals[above] += total
         sums: dict[int, float] = {}
@@ -294,7 +280,7 @@ def _edges(
     return edges
 
 
-def _at(point: float, share: float) -> tuple[float, float, float, float]:
+def at(point: float, share: float) -> tuple[float, float, float, float]:
     """The factors of an edge where its tests fail and where they hold, and the changes there."""
     left = share * (1.0 - point)
     return left, point + left, -share / left if left else 0.0, (1.0 - share) / (point + left)
@@ -373,6 +359,12 @@ class Explainer:
         sums = [0.0] * len(self.features)
         self.model.add(self._program.values(self._given(record)), output, sums)
         return sums
+
+    def reasons(self, record: Values, index: int, count: int) -> list[Any]:
+        """The strongest features of a record, each with what it adds; ``index``: of the predicted class."""
+        sums = self.adds(record, index if len(self.base) > 1 else 0)
+        strongest = sorted(range(len(sums)), key=lambda each: -abs(sums[each]))[:count]
+        return [cell for each in strongest for cell in (self.features[each].name, sums[each])]
 
     def as_json(self, sums: Sequence[float], output: int) -> dict[str, Any]:
         """The ``contributions`` from what each feature adds."""

@@ -207,7 +207,8 @@ def _walked(model: onnx.ModelProto) -> str:
     given = {node.input[0] for node in model.graph.node if node.op_type == "TreeEnsemble"}
     if len(given) != 1:
         raise NotExplainable("its trees are not given one table")
-    return given.pop()
+    (name,) = given
+    return str(name)
 
 
 def _expected(sums: _Sums) -> list[float]:
@@ -234,8 +235,9 @@ def _numbered(sums: _Sums) -> dict[str, Any]:
         number = np.where(is_leaf, ~(np.cumsum(is_leaf) - 1 + leaves), np.cumsum(~is_leaf) - 1 + branches)
         roots.append(int(number[0]))
         inner = np.flatnonzero(~is_leaf)
-        members = {node: tuple(map(float, own)) for node, own in tree.members.items()}
-        set_of = [sets.setdefault(members[node], len(sets)) if node in members else -1 for node in inner]
+        set_of = np.full(len(tree.left), -1)
+        for node, members in tree.members.items():
+            set_of[node] = sets.setdefault(tuple(map(float, members)), len(sets))
         parts.append(
             (
                 tree.feature[inner],
@@ -243,18 +245,20 @@ def _numbered(sums: _Sums) -> dict[str, Any]:
                 number[tree.left[inner]],
                 number[tree.right[inner]],
                 tree.missing_left[inner],
-                np.array(set_of, int),
+                set_of[inner],
                 tree.cover[is_leaf],
                 *(own[is_leaf] for own in values),
             )
         )
         branches += len(inner)
         leaves += int(is_leaf.sum())
-    feature, split, yes, no, missing, set_of, cover, *weights = (
+    feature, split, yes, no, missing, set_index, cover, *weights = (
         np.concatenate(each) for each in zip(*parts, strict=True)
     )
     if branches > MOST_BRANCHES:
-        raise NotExplainable(f"its trees have {branches:,} branches; at most {MOST_BRANCHES:,} are explained")
+        raise NotExplainable(
+            f"its trees have {branches:,} branches; at most {MOST_BRANCHES:,} are explained"
+        )
     return {
         "roots": roots,
         "feature": feature.astype(int).tolist(),
@@ -266,7 +270,7 @@ def _numbered(sums: _Sums) -> dict[str, Any]:
         "targets": [list(each) for each in zip(*(each.targets for each in sums.grown), strict=True)],
         "weights": [each.astype(float).tolist() for each in weights],
         "sets": [list(each) for each in sets],
-        "set_of": set_of.tolist(),
+        "set_of": set_index.tolist(),
     }
 
 
