@@ -261,15 +261,19 @@ class Steady:
         self._scorer = scorer
 
     def score(self, columns: Columns) -> Scores:
-        import numpy as np
-
         rows = length(columns)
-        missing = -rows % LANES
-        if not missing:
+        if rows % LANES == 0:
             return self._scorer.score(columns)
-        which = np.minimum(np.arange(rows + missing), rows - 1)
-        filled = {name: values[which] for name, values in columns.items()}
-        return self._scorer.score(filled).at(slice(rows))
+        return self._scorer.score(filled(columns)).at(slice(rows))
+
+
+def filled(columns: Columns) -> Columns:
+    """The columns with copies of the last row, so that their length is a multiple of ``LANES``."""
+    import numpy as np
+
+    rows = length(columns)
+    which = np.minimum(np.arange(rows + -rows % LANES), rows - 1)
+    return {name: values[which] for name, values in columns.items()}
 
 
 class JoblibScorer:
