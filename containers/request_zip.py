@@ -70,15 +70,15 @@ def main(model: Path, python: str = sys.executable) -> None:
             runtime = run(python, "-c", RUNTIME).strip()
             fill(Path(folder), bundle)
             run(python, "-S", "-c", COMPILE, folder)
+            if wrong := run(python, "-S", "-I", "-B", "-c", CHECK, folder):
+                sys.exit(
+                    f"make: out of the zip, the model does not predict what it did in training:\n{wrong}"
+                )
             target = Path("build", f"{file_name(bundle)}.zip")
             target.parent.mkdir(exist_ok=True)
             pack(Path(folder), target)
-            wrong = run(python, "-S", "-I", "-B", "-c", CHECK, folder)
     except BundleError as error:
         sys.exit(f"make: {error}")
-    if wrong:
-        target.unlink()
-        sys.exit(f"make: the zip does not predict what training did:\n{wrong}")
     describe(bundle, target, runtime)
 
 
@@ -117,7 +117,10 @@ def pack(folder: Path, target: Path) -> None:
 def run(python: str, *words: str) -> str:
     """What a Python prints, with hashes that are the same in every process."""
     environ = {**os.environ, "PYTHONHASHSEED": "0"}
-    done = subprocess.run([python, *words], env=environ, capture_output=True, text=True)
+    try:
+        done = subprocess.run([python, *words], env=environ, capture_output=True, text=True)
+    except FileNotFoundError:
+        sys.exit(f"make: there is no {python} on the path, which a zip for that runtime is compiled with")
     if done.returncode:
         sys.exit(f"make: {python} failed: {(done.stderr.strip().splitlines() or ['without a word'])[-1]}")
     return done.stdout

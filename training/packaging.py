@@ -49,8 +49,9 @@ from training.errors import Say, TrainingError, one_line, users_code
 from training.export.codes import coded
 from training.export.explanation import NotExplainable, explanation
 from training.export.graph import NotExportable, decision_threshold, to_onnx
-from training.export.labels import renamed
+from training.export.labels import indexed, renamed
 from training.export.program import NotCompilable, compile_program
+from training.export.words import lifted
 from training.needs import Needs, needs_of
 from training.profile import profile
 from training.proof import parity, rows
@@ -282,7 +283,7 @@ def _exported(
 ) -> tuple[bytes | None, bytes | None, Scorer, Finding]:
     """The graph of texts and the one that serves, with codes in their place, if that was found equal.
 
-    One that only answers too much is exported again with a guard.
+    A graph that only answers too much is exported again with a guard.
     """
     classes, own = fitted.contract.classes, own_labels(fitted.estimator, fitted.contract)
     try:
@@ -290,7 +291,7 @@ def _exported(
             graph = export(fitted.estimator, fitted.contract._replace(classes=own), guarded=guarded)
             if own != classes:
                 graph = renamed(graph, own, classes)
-            served = coded(graph, fitted.contract)
+            served = lifted(indexed(coded(graph, fitted.contract), classes))
             scorer = OnnxScorer(served, fitted.contract)
             finding = gate.compare(scorer, tick=tick)
             if not finding.answers_too_much:

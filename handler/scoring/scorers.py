@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from handler.categories import Coded, Numbering
     from handler.scoring.texts import Vectorizer
+    from handler.scoring.trees import Sums
 
 #: The most numbers that texts become at once: 64 MB of doubles.
 CELLS = 8_000_000
@@ -111,20 +112,23 @@ class OnnxScorer:
                 "requirements/serve.txt"
             ) from error
 
+        def session(graph: bytes) -> Any:
+            return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        self._session = session(graph)
+        stated = self._session.get_modelmeta().custom_metadata_map
         features = {name: feature for feature, name in input_names(contract).items()}
         every = {feature.name: feature for feature in contract.features}
         inputs = self._session.get_inputs()
         names = [node.name for node in inputs]
         self._inputs = [(name, features[name]) for name in names if name in features]
-        metadata = self._session.get_modelmeta().custom_metadata_map
         #: Of a category: its codes where the graph takes these, else None.
         self._numberings: dict[str, Numbering | None] = {
-            node.name: _numbering(every[features[node.name]], node, metadata)
+            node.name: _numbering(every[features[node.name]], node, stated)
             for node in inputs
             if node.name in features and every[features[node.name]].kind == "category"
         }
@@ -132,14 +136,25 @@ class OnnxScorer:
         if len(self._inputs) < len(names):
             from handler.scoring.texts import Vectorizer, recipes
 
-            stated = recipes(metadata)
             self._texts = [
                 (name, features[recipe.pop("feature")], Vectorizer(**recipe))
-                for name, recipe in stated.items()
+                for name, recipe in recipes(stated).items()
             ]
-        self._outputs = [node.name for node in self._session.get_outputs()]
+        self._made = [node.name for node in self._session.get_outputs()]
+        self._sums: list[Sums] = []
+        last = self._session
+        if "trees" in stated:
+            from handler.scoring.trees import follows
+
+            self._sums, after = follows(stated)
+            last = self._last = session(after)
+            self._needed = [node.name for node in last.get_inputs()]
+        label, *_ = made = last.get_outputs()
+        self._outputs = [node.name for node in made]
         self._has_score = SCORE in self._outputs
         self._index = class_index(contract.classes)
+        if isinstance(next(iter(contract.classes), 0), str) and label.type == "tensor(int64)":
+            self._index = lambda indices: indices  # the graph has texts, if at all
 
     def score(self, columns: Columns) -> Scores:
         outputs = self._run_in_parts(columns) if self._texts else self._run(columns, {})
@@ -156,8 +171,13 @@ class OnnxScorer:
 
     def _run(self, columns: Columns, made: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         feed = {name: self._given(name, columns[feature]) for name, feature in self._inputs}
+        feed |= made
         with models_code():
-            outputs: list[np.ndarray] = self._session.run(self._outputs, {**feed, **made})
+            outputs: list[np.ndarray] = self._session.run(self._made, feed)
+            if self._sums:
+                feed |= zip(self._made, outputs, strict=True)
+                feed |= {each.name: each.of(feed[each.given]) for each in self._sums}
+                outputs = self._last.run(self._outputs, {name: feed[name] for name in self._needed})
         return outputs
 
     def _given(self, name: str, column: Any) -> Any:
@@ -241,15 +261,19 @@ class Steady:
         self._scorer = scorer
 
     def score(self, columns: Columns) -> Scores:
-        import numpy as np
-
         rows = length(columns)
-        missing = -rows % LANES
-        if not missing:
+        if rows % LANES == 0:
             return self._scorer.score(columns)
-        which = np.minimum(np.arange(rows + missing), rows - 1)
-        filled = {name: values[which] for name, values in columns.items()}
-        return self._scorer.score(filled).at(slice(rows))
+        return self._scorer.score(filled(columns)).at(slice(rows))
+
+
+def filled(columns: Columns) -> Columns:
+    """The columns with copies of the last row, so that their length is a multiple of ``LANES``."""
+    import numpy as np
+
+    rows = length(columns)
+    which = np.minimum(np.arange(rows + -rows % LANES), rows - 1)
+    return {name: values[which] for name, values in columns.items()}
 
 
 class JoblibScorer:
