@@ -2,15 +2,16 @@
 
     python -m containers.request_zip MODEL_DIR [RUNTIME]
 
-It holds the handler's request path, the bundle's manifest and one-row program, and the pages. What needs
-numpy or onnxruntime stays in the images: files in buckets, and models without a one-row program. The same
-files and the same Python make the same bytes.
+It holds the handler's request path, the one module of others that this needs (it reads forms), the bundle's
+manifest and one-row program, and the pages. What needs numpy or onnxruntime stays in the images: files in
+buckets, and models without a one-row program. The same files and the same Python make the same bytes.
 
 https://docs.aws.amazon.com/lambda/latest/dg/python-package.html
 """
 
 from __future__ import annotations
 
+import importlib.metadata as metadata
 import os
 import re
 import subprocess
@@ -21,7 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from containers import needs
-from handler.bundle import DOCUMENTS, MANIFEST, SCALAR, SIGNATURE, Bundle
+from handler.bundle import DOCUMENTS, EXPLANATION, MANIFEST, SCALAR, SIGNATURE, Bundle
 from handler.errors import BundleError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -88,9 +89,13 @@ def fill(folder: Path, bundle: Bundle) -> None:
         target = folder / path.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(path.read_bytes())
+    for path in metadata.files("multipart") or ():  # of forms; it is a module in Python alone
+        if path.name in ("multipart.py", "LICENSE"):
+            (folder / path.name).write_bytes(path.read_binary())
+    (folder / "LICENSE").rename(folder / "multipart.LICENSE")
     model = folder / "handler" / "model"
     model.mkdir()
-    for name in (MANIFEST, SIGNATURE, SCALAR, *sorted(DOCUMENTS)):
+    for name in {MANIFEST, SIGNATURE, SCALAR, EXPLANATION, *DOCUMENTS}:
         if (source := Path(bundle.folder, name)).is_file():
             (model / name).write_bytes(source.read_bytes())
 
@@ -139,7 +144,7 @@ def describe(bundle: Bundle, target: Path, runtime: str) -> None:
         unpacked = sum(each.file_size for each in packed.infolist())
     print(f"""\
 {target}: {target.stat().st_size / 1e6:.2f} MB, unpacked {unpacked / 1e6:.1f} MB, for {runtime}
-  the request path of the handler ({modules} modules and their bytecode), no library
+  the request path of the handler ({modules} modules and their bytecode), without libraries
   {bundle.manifest.name} {bundle.manifest.version}: manifest, one-row program, report and pages
   files in buckets are the image's: make images
 deploy it with the stack of template.yaml:
