@@ -29,7 +29,8 @@ ROOT = Path(__file__).resolve().parent.parent
 #: What requests do not need of the handler: the batch, its storage, the commands and our own server.
 LEFT_OUT = (
     "batch/", "model/", "storage/buckets.py", "storage/deadline.py", "storage/folders.py",
-    "storage/storage.py", "__main__.py", "interrupts.py", "server.py", "terminal.py", "signing.py",
+    "storage/storage.py", "tables/compression.py", "tables/ranges.py", "__main__.py", "interrupts.py",
+    "server.py", "terminal.py", "signing.py",
 )  # fmt: skip
 #: Lambda's name of the entry point.
 ENTRY = "handler.app.lambda_handler"
@@ -37,11 +38,13 @@ ENTRY = "handler.app.lambda_handler"
 RUNTIME = "import sys; print('python%d.%d' % sys.version_info[:2])"
 #: Compiles each module where it lies, for whoever unpacks the zip below /var/task. Nothing writes bytecode
 #: there, and without it each start would compile the source. Hashes are not checked: nothing changes there.
+#: Docstrings, a third of it, and assertions are left out.
 COMPILE = """
-import pathlib, py_compile, sys
+import importlib.util, pathlib, py_compile, sys
 folder = pathlib.Path(sys.argv[1])
 for path in sorted(folder.rglob("*.py")):
-    py_compile.compile(str(path), dfile="/var/task/" + path.relative_to(folder).as_posix(), doraise=True,
+    py_compile.compile(str(path), importlib.util.cache_from_source(str(path)), optimize=2, doraise=True,
+                       dfile="/var/task/" + path.relative_to(folder).as_posix(),
                        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
 """
 #: Loads the bundle that was packed, with nothing else on the path, and predicts the golden rows again.

@@ -94,13 +94,13 @@ REQUESTS = (
 def test_requests_are_answered_as_by_the_image(task: Path, bundle_dir: Path) -> None:
     app = App(Model.load(bundle_dir), Settings())
     events = [event(name) for name in REQUESTS]
+    events += [{**each, "rawPath": "/explain"} for each in events if "rawPath" in each]
     assert answers(task, events) == [app.handle(each) for each in events]
 
 
 def test_the_pages_and_what_they_load_are_there(task: Path) -> None:
-    routes = [
-        route for route in ROUTES if route.public and "GET" in route.methods and route.tail != "predict"
-    ]
+    asking = ("predict", "explain")
+    routes = [each for each in ROUTES if each.public and "GET" in each.methods and each.tail not in asking]
     paths = [route.tail for route in routes] + ["page.js", "page.css", "apidocs.js", "swagger-ui-bundle.js"]
     page = {**event("apigateway-v2"), "rawQueryString": "", "requestContext": {"http": {"method": "GET"}}}
     asked = [{**page, "rawPath": f"/{path}"} for path in paths]
