@@ -28,6 +28,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "categories",
         "dates",
         "schema",
+        "charts",
+        "rendering",
     ),
     "storage": ("locations", "deadline", "buckets", "folders", "storage"),
     "tables": (
@@ -52,6 +54,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "blocks",
         "goals",
         "run",
+        "history",
         "inputs",
         "many",
         "split",
@@ -78,7 +81,8 @@ HEAVY = {
 #: What training may use of the handler: what it proves, and the tables, so that a file has one reading.
 FROM_HANDLER = (
     "handler.bundle", "handler.categories", "handler.dates", "handler.schema", "handler.spelling",
-    "handler.errors", "handler.scoring", "handler.tables", "handler.terminal",
+    "handler.errors", "handler.scoring", "handler.tables", "handler.terminal", "handler.charts",
+    "handler.rendering",
 )  # fmt: skip
 #: The installed script has the commands of both packages, and the handler must not import training.
 JOINS = {"__main__": ("handler.__main__", "handler.__version__", "handler.interrupts")}

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import numpy as np
     import polars as pl
 
-#: Below this size, reading row by row is over before polars would be imported.
-SMALL = 64 * 1024
+#: Below this size, a block is read row by row.
+SMALL = records.SMALL
 #: Rows of a block from which on polars is worth what it takes for each column, some 30 microseconds.
 FEW_ROWS = 32
 #: What polars takes for the start of packed data; a row may start with zlib's ``x^``.
@@ -37,7 +37,7 @@ def read(block: Block, layout: Layout, schema: Schema, every_row: bool = False) 
     Raises ``InvalidCsv`` where the bytes are not UTF-8 or a quote is never closed.
     """
     rows = None
-    if not every_row and len(block.data) >= SMALL and block.data.count(b"\n") >= FEW_ROWS:
+    if not every_row and len(block.data) >= SMALL:
         rows = _sweep(block, layout, schema)
     return rows or _walk(block, layout, schema)
 
@@ -250,10 +250,11 @@ def _judged(
     problems: dict[int, Problems] = collections.defaultdict(Problems)
     lengths = table.lengths()
     has_long = numbers and lengths.max(initial=0) > LONGEST_VALUE
+    codes = schema.codes(cells, {name: f"column {layout.positions[name]}" for name in schema.names})
     for feature in schema.features:
         position = layout.positions[feature.name]
         series = cells[f"column {position}"]
-        values, doubtful = schema.parse_series(feature, series)
+        values, doubtful = schema.parse_series(feature, series, codes.get(feature.name))
         if position in numbers:
             if series.null_count():
                 null = series.is_null().to_numpy() & (lengths[:, position] > 0)
