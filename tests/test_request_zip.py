@@ -19,8 +19,10 @@ import pytest
 
 from containers.request_zip import ENTRY
 from handler.app import App
+from handler.schema import to_text
 from handler.scoring.model import Model
 from handler.settings import Settings
+from handler.tables.writing import lines
 from handler.web.api import ROUTES
 from tests.support.bundles import resealed
 
@@ -92,15 +94,16 @@ REQUESTS = (
 def test_requests_are_answered_as_by_the_image(task: Path, bundle_dir: Path) -> None:
     app = App(Model.load(bundle_dir), Settings())
     events = [event(name) for name in REQUESTS]
+    events += [{**each, "rawPath": "/explain"} for each in events if "rawPath" in each]
     assert answers(task, events) == [app.handle(each) for each in events]
 
 
 def test_the_pages_and_what_they_load_are_there(task: Path) -> None:
-    routes = [
-        route for route in ROUTES if route.public and "GET" in route.methods and route.tail != "predict"
-    ]
+    asking = ("predict", "explain")
+    routes = [each for each in ROUTES if each.public and "GET" in each.methods and each.tail not in asking]
     paths = [route.tail for route in routes] + ["page.js", "page.css", "apidocs.js", "swagger-ui-bundle.js"]
-    asked = [{**event("apigateway-v2"), "rawPath": f"/{path}", "rawQueryString": ""} for path in paths]
+    page = {**event("apigateway-v2"), "rawQueryString": "", "requestContext": {"http": {"method": "GET"}}}
+    asked = [{**page, "rawPath": f"/{path}"} for path in paths]
     for path, answer in zip(paths, answers(task, asked), strict=True):
         assert answer["statusCode"] == 200, (path, answer)
 
@@ -115,6 +118,69 @@ def test_many_records_are_predicted_as_by_the_image(task: Path, bundle_dir: Path
     for given, known in zip(answer["predictions"], expected["predictions"], strict=True):
         assert given["prediction"] == known["prediction"]
         assert given["probabilities"] == pytest.approx(known["probabilities"], abs=1e-12)
+
+
+def upload(kind: str, body: str, accept: str = "*/*", route: str = "predict_file") -> Any:
+    """The event of a file that is uploaded."""
+    return {
+        "version": "2.0",
+        "rawPath": f"/{route}",
+        "rawQueryString": "",
+        "headers": {"content-type": kind, "accept": accept},
+        "body": body,
+        "requestContext": {"http": {"method": "POST"}},
+    }
+
+
+FORM = (
+    '--x\r\nContent-Disposition: form-data; name="file"; filename="a.csv"\r\nContent-Type: text/csv\r\n\r\n'
+    "{}\r\n--x--\r\n"
+)
+
+
+@pytest.mark.parametrize("name", ["bundle_dir", "mixed_dir", "regression_dir", "anomaly_dir", "date_dir"])
+def test_files_are_predicted_as_by_the_image(
+    name: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """Quotes, rejected rows, rows of another width, gaps; as JSON, as CSV and all or none."""
+    bundle = request.getfixturevalue(name)
+    model = Model.load(bundle)
+    names, features = model.schema.names, model.schema.features
+    golden = [row["record"] for row in model.manifest.golden]
+    rows = [[to_text(feature, record.get(feature.name)) for feature in features] for record in golden]
+    sound = lines(names, *rows).decode()
+    odd = sound + lines(["~"] * len(names), ["1"], [*rows[0], "more"], ['"', *rows[0][1:]], *rows).decode()
+    events = [
+        *(
+            upload(kind, odd, accept)
+            for kind in ("text/csv", "text/plain")
+            for accept in ("*/*", "text/csv")
+        ),
+        upload("multipart/form-data; boundary=x", FORM.format(odd)),
+        *(upload("text/csv", text, route="predict") for text in (sound, odd)),
+        upload("text/csv", lines(names).decode()),
+        upload("text/csv", "a,b\n1,2\n"),
+    ]
+    app = App(model, Settings())
+    for given, known in zip(
+        answers(unpacked(bundle, tmp_path), events), map(app.handle, events), strict=True
+    ):
+        assert (given["statusCode"], given["headers"]) == (known["statusCode"], known["headers"])
+        if "text/csv" in known["headers"]["content-type"]:
+            assert given["body"] == known["body"]
+        else:
+            assert near(json.loads(given["body"]), json.loads(known["body"]))
+
+
+def near(one: Any, other: Any) -> bool:
+    """Whether two documents are the same, but for the last digits of numbers."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(near(one[name], other[name]) for name in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(near, one, other))
+    if isinstance(one, float):
+        return isinstance(other, float) and abs(one - other) <= 1e-9 * max(1.0, abs(other))
+    return bool(one == other)
 
 
 FILES = ("s3-put", "eventbridge-s3", "sns-s3", "direct-batch")
@@ -165,7 +231,7 @@ def test_the_zip_is_small_and_the_same_each_time(bundle_dir: Path, tmp_path: Pat
     with zipfile.ZipFile(path) as packed:
         for each in packed.infolist():
             assert each.external_attr >> 16 == 0o100644
-            assert each.filename.startswith("handler/")
+            assert each.filename.startswith(("handler/", "multipart", "__pycache__/multipart"))
         held = {Path(name).name for name in packed.namelist()}
     assert not held & {"model.joblib", "model.onnx", "__main__.py"}
 

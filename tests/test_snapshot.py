@@ -156,3 +156,9 @@ def test_copies_of_one_snapshot_do_not_share_randomness(copies: list[Any]) -> No
     (one, *_), (other, *_) = copies
     for drawn in zip(one["drawn"], other["drawn"], strict=True):
         assert len(set(drawn)) == 2
+
+
+def test_the_image_says_that_it_may_be_restored() -> None:
+    label = 'LABEL com.amazonaws.lambda.feature.snapstart="Allow"'
+    _, function = (ROOT / "Dockerfile.lambda").read_text().split(" AS function\n")
+    assert label in function.splitlines()

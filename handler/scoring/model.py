@@ -132,6 +132,11 @@ class Model(NamedTuple):
             scorer, program = dated, None if program is None else dated
         return cls(manifest, Schema.of(manifest), scorer, program)
 
+    @property
+    def alone(self) -> bool:
+        """Whether only the one-row program is there, and no numpy: in the zip of the request function."""
+        return self.few == sys.maxsize
+
     def steady(self, alone: bool) -> Model:
         """The same model for a table: a row's scores do not depend on the rows beside it, to the last bit.
 
@@ -242,6 +247,8 @@ class Model(NamedTuple):
         score is not finite. The rows on which a model fails are found by halving: at most two calls per
         row.
         """
+        if self.alone:
+            return self._attempt_alone(columns)
         import numpy as np
 
         rows = length(columns)
@@ -275,6 +282,21 @@ class Model(NamedTuple):
             *(None if parts[0] is None else np.concatenate(parts) for parts in others),
         )
         return joined, np.concatenate([sound for _, sound in halves])
+
+    def _attempt_alone(self, columns: Columns) -> tuple[Any, Any]:
+        """``attempt`` without numpy: each row by the one-row program."""
+        from handler.plain import Column
+
+        manifest, names = self.manifest, self.schema.names
+        rows = list(map(self._run, zip(*(columns[name].tolist() for name in names), strict=True)))
+        sound = [row for row in rows if row is not None]
+        index_of = {label: index for index, label in enumerate(manifest.classes)}
+        parts: Any = (
+            Column(index_of.get(label, label) for label, _, _ in sound),
+            Column(list(given or ()) for _, given, _ in sound) if manifest.probabilities else None,
+            Column(score for _, _, score in sound) if manifest.score else None,
+        )
+        return Scores(*parts), Column(row is not None for row in rows)
 
     def added(self, records: Sequence[Record]) -> Iterator[tuple[int, list[object]] | None]:
         """The index of each record's class (0 for a regression), and the cells that scoring adds to it.

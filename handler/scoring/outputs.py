@@ -63,6 +63,14 @@ def columns(manifest: Manifest, scores: Scores) -> list[np.ndarray | list[str]]:
     """The columns that scoring adds to a CSV, shape (n,) each; text labels as a list."""
     if not manifest.classes:
         return [scores.values]
+    if isinstance(scores.values, list):  # without numpy
+        cells = zip(*(scores.probabilities or ()), strict=True)
+        given = [list(each) for each in cells]
+        return [
+            labels(manifest.classes, scores),
+            *given[shown(manifest)],
+            *(() if scores.score is None else (scores.score,)),
+        ]
     import numpy as np
 
     predicted: np.ndarray | list[str]
