@@ -2,15 +2,16 @@
 
     python -m containers.request_zip MODEL_DIR [RUNTIME]
 
-It holds the handler's request path, the bundle's manifest and one-row program, and the pages. What needs
-numpy or onnxruntime stays in the images: files in buckets, and models without a one-row program. The same
-files and the same Python make the same bytes.
+It holds the handler's request path, the one module of others that this needs (it reads forms), the bundle's
+manifest and one-row program, and the pages. What needs numpy or onnxruntime stays in the images: files in
+buckets, and models without a one-row program. The same files and the same Python make the same bytes.
 
 https://docs.aws.amazon.com/lambda/latest/dg/python-package.html
 """
 
 from __future__ import annotations
 
+import importlib.metadata as metadata
 import os
 import re
 import subprocess
@@ -21,14 +22,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from containers import needs
-from handler.bundle import DOCUMENTS, MANIFEST, SCALAR, SIGNATURE, Bundle
+from handler.bundle import DOCUMENTS, EXPLANATION, MANIFEST, SCALAR, SIGNATURE, Bundle
 from handler.errors import BundleError
 
 ROOT = Path(__file__).resolve().parent.parent
 #: What requests do not need of the handler: the batch, its storage, the commands and our own server.
 LEFT_OUT = (
     "batch/", "model/", "storage/buckets.py", "storage/deadline.py", "storage/folders.py",
-    "storage/storage.py", "__main__.py", "interrupts.py", "server.py", "terminal.py", "signing.py",
+    "storage/storage.py", "tables/compression.py", "tables/ranges.py", "__main__.py", "interrupts.py",
+    "server.py", "terminal.py", "signing.py",
 )  # fmt: skip
 #: Lambda's name of the entry point.
 ENTRY = "handler.app.lambda_handler"
@@ -36,11 +38,13 @@ ENTRY = "handler.app.lambda_handler"
 RUNTIME = "import sys; print('python%d.%d' % sys.version_info[:2])"
 #: Compiles each module where it lies, for whoever unpacks the zip below /var/task. Nothing writes bytecode
 #: there, and without it each start would compile the source. Hashes are not checked: nothing changes there.
+#: Docstrings, a third of it, and assertions are left out.
 COMPILE = """
-import pathlib, py_compile, sys
+import importlib.util, pathlib, py_compile, sys
 folder = pathlib.Path(sys.argv[1])
 for path in sorted(folder.rglob("*.py")):
-    py_compile.compile(str(path), dfile="/var/task/" + path.relative_to(folder).as_posix(), doraise=True,
+    py_compile.compile(str(path), importlib.util.cache_from_source(str(path)), optimize=2, doraise=True,
+                       dfile="/var/task/" + path.relative_to(folder).as_posix(),
                        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
 """
 #: Loads the bundle that was packed, with nothing else on the path, and predicts the golden rows again.
@@ -70,15 +74,15 @@ def main(model: Path, python: str = sys.executable) -> None:
             runtime = run(python, "-c", RUNTIME).strip()
             fill(Path(folder), bundle)
             run(python, "-S", "-c", COMPILE, folder)
+            if wrong := run(python, "-S", "-I", "-B", "-c", CHECK, folder):
+                sys.exit(
+                    f"make: out of the zip, the model does not predict what it did in training:\n{wrong}"
+                )
             target = Path("build", f"{file_name(bundle)}.zip")
             target.parent.mkdir(exist_ok=True)
             pack(Path(folder), target)
-            wrong = run(python, "-S", "-I", "-B", "-c", CHECK, folder)
     except BundleError as error:
         sys.exit(f"make: {error}")
-    if wrong:
-        target.unlink()
-        sys.exit(f"make: the zip does not predict what training did:\n{wrong}")
     describe(bundle, target, runtime)
 
 
@@ -88,9 +92,13 @@ def fill(folder: Path, bundle: Bundle) -> None:
         target = folder / path.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(path.read_bytes())
+    for path in metadata.files("multipart") or ():  # of forms; it is a module in Python alone
+        if path.name in ("multipart.py", "LICENSE"):
+            (folder / path.name).write_bytes(path.read_binary())
+    (folder / "LICENSE").rename(folder / "multipart.LICENSE")
     model = folder / "handler" / "model"
     model.mkdir()
-    for name in (MANIFEST, SIGNATURE, SCALAR, *sorted(DOCUMENTS)):
+    for name in {MANIFEST, SIGNATURE, SCALAR, EXPLANATION, *DOCUMENTS}:
         if (source := Path(bundle.folder, name)).is_file():
             (model / name).write_bytes(source.read_bytes())
 
@@ -117,7 +125,10 @@ def pack(folder: Path, target: Path) -> None:
 def run(python: str, *words: str) -> str:
     """What a Python prints, with hashes that are the same in every process."""
     environ = {**os.environ, "PYTHONHASHSEED": "0"}
-    done = subprocess.run([python, *words], env=environ, capture_output=True, text=True)
+    try:
+        done = subprocess.run([python, *words], env=environ, capture_output=True, text=True)
+    except FileNotFoundError:
+        sys.exit(f"make: there is no {python} on the path, which a zip for that runtime is compiled with")
     if done.returncode:
         sys.exit(f"make: {python} failed: {(done.stderr.strip().splitlines() or ['without a word'])[-1]}")
     return done.stdout
@@ -136,7 +147,7 @@ def describe(bundle: Bundle, target: Path, runtime: str) -> None:
         unpacked = sum(each.file_size for each in packed.infolist())
     print(f"""\
 {target}: {target.stat().st_size / 1e6:.2f} MB, unpacked {unpacked / 1e6:.1f} MB, for {runtime}
-  the request path of the handler ({modules} modules and their bytecode), no library
+  the request path of the handler ({modules} modules and their bytecode), without libraries
   {bundle.manifest.name} {bundle.manifest.version}: manifest, one-row program, report and pages
   files in buckets are the image's: make images
 deploy it with the stack of template.yaml:

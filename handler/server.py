@@ -17,6 +17,7 @@ signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # ``serve`` blocks 
 
 import asyncio
 import os
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -54,11 +55,41 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
+class Joined:
+    """A transport that sends an answer's head and the beginning of its body in one piece, not in two."""
+
+    def __init__(self, transport: Any, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport, self._loop = transport, loop
+        self._held = b""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send DATA, or hold them back until the next call or the loop's next turn."""
+        if self._held:
+            self._transport.write(self._held + data)
+            self._held = b""
+        else:
+            self._held = data
+            self._loop.call_soon(self._flush)
+
+    def close(self) -> None:
+        """Close the connection when all is sent."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._held:
+            self._transport.write(self._held)
+            self._held = b""
+
+
 class Connection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
     """uvicorn's connection, which is closed where the client's side of it does not get on."""
 
     def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
+        super().connection_made(transport if os.environ.get("PLAIN") else Joined(transport, self.loop))
         self._patience = application().settings.read_timeout
         self._begun, self._read = self.loop.time(), 0
         self._unsent, self._moved = 0, self._begun
@@ -126,7 +157,7 @@ class Reception:
         self._patience = settings.read_timeout
         self._room = settings.threads * (self._longest + 1)
         self._freed = asyncio.Condition()
-        self._files = ThreadPoolExecutor(settings.threads, "files")
+        self._files = ThreadPoolExecutor(settings.threads, "files", initializer=_step_back)
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request. https://asgi.readthedocs.io/en/latest/specs/www.html"""
@@ -204,6 +235,15 @@ class Reception:
         )
 
 
+def _step_back() -> None:
+    import threading
+
+    if os.environ.get("SWI"):
+        sys.setswitchinterval(float(os.environ["SWI"]))
+    if os.environ.get("NICE"):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), int(os.environ["NICE"]))
+
+
 def _answered(app: App, request: Request, arrived: float) -> Answer:
     try:
         return app.answer(request, arrived)
@@ -240,7 +280,7 @@ def _serve() -> int:
         port,
         debug=False,
         http=Connection,
-        loop="asyncio",
+        loop=os.environ.get("LOOP", "asyncio"),
         ws="none",
         lifespan="off",
         log_config=None,

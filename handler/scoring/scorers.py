@@ -149,9 +149,12 @@ class OnnxScorer:
             self._sums, after = follows(stated)
             last = self._last = session(after)
             self._needed = [node.name for node in last.get_inputs()]
-        self._outputs = [node.name for node in last.get_outputs()]
+        label, *_ = made = last.get_outputs()
+        self._outputs = [node.name for node in made]
         self._has_score = SCORE in self._outputs
         self._index = class_index(contract.classes)
+        if isinstance(next(iter(contract.classes), 0), str) and label.type == "tensor(int64)":
+            self._index = lambda indices: indices  # the graph has texts, if at all
 
     def score(self, columns: Columns) -> Scores:
         outputs = self._run_in_parts(columns) if self._texts else self._run(columns, {})
@@ -258,15 +261,19 @@ class Steady:
         self._scorer = scorer
 
     def score(self, columns: Columns) -> Scores:
-        import numpy as np
-
         rows = length(columns)
-        missing = -rows % LANES
-        if not missing:
+        if rows % LANES == 0:
             return self._scorer.score(columns)
-        which = np.minimum(np.arange(rows + missing), rows - 1)
-        filled = {name: values[which] for name, values in columns.items()}
-        return self._scorer.score(filled).at(slice(rows))
+        return self._scorer.score(filled(columns)).at(slice(rows))
+
+
+def filled(columns: Columns) -> Columns:
+    """The columns with copies of the last row, so that their length is a multiple of ``LANES``."""
+    import numpy as np
+
+    rows = length(columns)
+    which = np.minimum(np.arange(rows + -rows % LANES), rows - 1)
+    return {name: values[which] for name, values in columns.items()}
 
 
 class JoblibScorer:

@@ -252,13 +252,14 @@ def _judged(
     lengths = table.lengths()
     has_long = numbers and lengths.max(initial=0) > LONGEST_VALUE
     sound_numbers = {} if has_long else _sound_numbers(layout, schema, cells, numbers)
+    codes = schema.codes(cells, {name: f"column {layout.positions[name]}" for name in schema.names})
     for feature in schema.features:
         if feature.name in sound_numbers:
             columns[feature.name] = sound_numbers[feature.name]
             continue
         position = layout.positions[feature.name]
         series = cells[f"column {position}"]
-        values, doubtful = schema.parse_series(feature, series)
+        values, doubtful = schema.parse_series(feature, series, codes.get(feature.name))
         if position in numbers:
             if series.null_count():
                 null = series.is_null().to_numpy() & (lengths[:, position] > 0)
