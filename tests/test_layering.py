@@ -38,7 +38,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "writing",
         "formats",
     ),
-    "scoring": ("texts", "row_program", "scorers", "outputs", "model", "checking", "table"),
+    "scoring": ("texts", "trees", "row_program", "scorers", "outputs", "model", "checking", "table"),
     "batch": (
         "progress",
         "naming",
