@@ -32,6 +32,8 @@ CELLS = 8_000_000
 #: The key of the graph's metadata, whose value is a JSON object: by the name of an input of codes, the
 #: texts that have one beside the feature's own levels.
 LEVELS = "levels"
+#: The key of a graph's metadata that states trees which follow it; see ``handler.scoring.trees``.
+TREES = "trees"
 #: The graph's output of a score, which is its last one.
 SCORE = "score"
 #: The estimator's method that gives the score of a row, by the task; a clusterer may have none.
@@ -143,10 +145,10 @@ class OnnxScorer:
         self._made = [node.name for node in self._session.get_outputs()]
         self._sums: list[Sums] = []
         last = self._session
-        if "trees" in stated:
+        if TREES in stated:
             from handler.scoring.trees import follows
 
-            self._sums, after = follows(stated)
+            self._sums, after = follows(stated[TREES])
             last = self._last = session(after)
             self._needed = [node.name for node in last.get_inputs()]
         label, *_ = made = last.get_outputs()
