@@ -89,7 +89,7 @@ class Connection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
     """uvicorn's connection, which is closed where the client's side of it does not get on."""
 
     def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport if os.environ.get('PLAIN') else Joined(transport, self.loop))
+        super().connection_made(transport if os.environ.get("PLAIN") else Joined(transport, self.loop))
         self._patience = application().settings.read_timeout
         self._begun, self._read = self.loop.time(), 0
         self._unsent, self._moved = 0, self._begun
@@ -237,8 +237,11 @@ class Reception:
 
 def _step_back() -> None:
     import threading
-    if os.environ.get("SWI"): sys.setswitchinterval(float(os.environ["SWI"]))
-    if os.environ.get("NICE"): os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), int(os.environ["NICE"]))
+
+    if os.environ.get("SWI"):
+        sys.setswitchinterval(float(os.environ["SWI"]))
+    if os.environ.get("NICE"):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), int(os.environ["NICE"]))
 
 
 def _answered(app: App, request: Request, arrived: float) -> Answer:
@@ -277,7 +280,7 @@ def _serve() -> int:
         port,
         debug=False,
         http=Connection,
-        loop=os.environ.get("LOOP","asyncio"),
+        loop=os.environ.get("LOOP", "asyncio"),
         ws="none",
         lifespan="off",
         log_config=None,

@@ -5,8 +5,9 @@ What a row gets does not depend on the rows beside it, to the last bit.
 
 from __future__ import annotations
 
+import itertools
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from typing import NamedTuple
 
@@ -52,8 +53,8 @@ class Many:
         self._features = features
         self._dated = tuple(features) != contract.features
         self._outputs = outputs
-        #: For each output that was asked for, its pieces.
-        self._looked_up: dict[int, list[_LookedUp]] = {}
+        #: For each output that was asked for, its trees: their tests, and their pieces.
+        self._looked_up: dict[int, list[tuple[list[Test], list[_LookedUp]]]] = {}
         self._cells = 0
         self._making = threading.Lock()
 
@@ -104,84 +105,89 @@ class Many:
                     sums[group] += weight * (values - mean)
             return
         rows = given.shape[1]
-        added, outcome, bits = np.empty(rows), np.empty(rows, np.int16), np.empty(rows, np.int16)
-        index = np.empty(rows, np.intp)
-        known, tree = dict[Test, np.ndarray](), -1
-        for looked_up in self._pieces(model, output):
-            piece, conditions = looked_up.piece, looked_up.conditions
-            if piece.tree != tree:
-                known.clear()  # few trees have tests in common
-                tree = piece.tree
-            for test in piece.tests:
-                if test not in known:
-                    known[test] = _answer(test, given)
-            answers = [
-                reduce(
-                    np.bitwise_and,
-                    [
-                        known[piece.tests[test]] if side else 1 - known[piece.tests[test]]
-                        for test, side in each
-                    ],
-                )
-                for each in conditions
-            ]
-            if looked_up.table is None:
-                passed = [answer.astype(bool) for answer in answers]
-                for group, values in _added(piece, looked_up.edges, looked_up.weights, passed).items():
-                    sums[group] += values
-                continue
-            outcome[:] = 0
-            for bit, answer in enumerate(answers):
-                np.left_shift(answer, bit, out=bits)
-                np.bitwise_or(outcome, bits, out=outcome)
-            index[:] = outcome
-            for group, numbers in zip(looked_up.groups, looked_up.table, strict=True):
-                np.take(numbers, index, out=added, mode="clip")
-                own = sums[group]
-                np.add(own, added, out=own)
+        added, index = np.empty(rows), np.empty(rows, np.intp)
+        outcome, shifted = np.empty(rows, np.int16), np.empty(rows, np.int16)
+        gaps = np.isnan(given)
+        gaps = gaps if gaps.any() else None
+        for tests, pieces in self._trees(model, output):
+            answers = _answers(tests, given, gaps)
+            for piece in pieces:
+                conditions = [
+                    reduce(
+                        np.bitwise_and,
+                        (answers[test] if side else 1 - answers[test] for test, side in each),
+                    )
+                    for each in piece.conditions
+                ]
+                if piece.table is None:
+                    passed = [each.astype(bool) for each in conditions]
+                    for group, values in _added(piece.edges, piece.weights, piece.group_of, passed).items():
+                        sums[group] += values
+                    continue
+                outcome[:] = 0
+                for bit, condition in enumerate(conditions):
+                    np.left_shift(condition, bit, out=shifted)
+                    np.bitwise_or(outcome, shifted, out=outcome)
+                index[:] = outcome
+                for group, numbers in zip(piece.groups, piece.table, strict=True):
+                    np.take(numbers, index, out=added, mode="clip")
+                    own = sums[group]
+                    np.add(own, added, out=own)
 
-    def _pieces(self, model: Trees, output: int) -> list[_LookedUp]:
-        """The pieces of an output's trees, with what they add."""
+    def _trees(self, model: Trees, output: int) -> list[tuple[list[Test], list[_LookedUp]]]:
+        """Of each of an output's trees its tests, and its pieces with what they add."""
         with self._making:
             if output not in self._looked_up:
+                made: list[tuple[list[Test], list[_LookedUp]]] = []
                 pieces = model.of_output.get(output, ())
-                self._looked_up[output] = [
-                    self._with_table(piece, model.weights[kind]) for piece, kind in pieces
-                ]
+                for _, own in itertools.groupby(pieces, key=lambda each: each[0].tree):
+                    tests: dict[Test, int] = {}
+                    looked_up = []
+                    for piece, kind in own:
+                        numbers = [tests.setdefault(test, len(tests)) for test in piece.tests]
+                        looked_up.append(self._with_table(piece, numbers, model.weights[kind]))
+                    made.append(([*tests], looked_up))
+                self._looked_up[output] = made
             return self._looked_up[output]
 
-    def _with_table(self, piece: Piece, weights: Sequence[float]) -> _LookedUp:
-        conditions, edges = [[(test, True)] for test in range(len(piece.tests))], piece.edges
+    def _with_table(self, piece: Piece, numbers: Sequence[int], weights: Sequence[float]) -> _LookedUp:
+        """``numbers``: those of the piece's tests among its tree's."""
+        conditions, edges = [[(number, True)] for number in numbers], piece.edges
         if len(conditions) > MOST_TESTS:  # then it has one leaf, whose way asks of few columns
-            conditions, edges = _by_column(edges)
+            conditions, edges = _by_column(edges, numbers)
         groups = sorted({*piece.groups})
+        group_of = {edge.column: group for edge, group in zip(piece.edges, piece.groups, strict=True)}
         cells = len(groups) << len(conditions)
-        if len(conditions) > MOST_CONDITIONS or self._cells + cells > MOST_CELLS:
-            return _LookedUp(piece, conditions, edges, weights, groups, None)
-        self._cells += cells
-        outcomes = np.arange(1 << len(conditions))
-        answers = [(outcomes >> bit & 1).astype(bool) for bit in range(len(conditions))]
-        made = _added(piece, edges, weights, answers)
-        return _LookedUp(
-            piece, conditions, edges, weights, groups, np.array([made[group] for group in groups])
-        )
+        table = None
+        if len(conditions) <= MOST_CONDITIONS and self._cells + cells <= MOST_CELLS:
+            self._cells += cells
+            outcomes = np.arange(1 << len(conditions))
+            answers = [(outcomes >> bit & 1).astype(bool) for bit in range(len(conditions))]
+            made = _added(edges, weights, group_of, answers)
+            table = np.array([made[group] for group in groups])
+        return _LookedUp(conditions, edges, weights, groups, group_of, table)
 
 
-def _answer(test: Test, given: np.ndarray) -> np.ndarray:
-    """1 for each row for which the test holds, else 0."""
-    values = given[test.column]
-    answer: np.ndarray = (
-        values <= test.split if test.members is None else np.isin(values, list(test.members))
-    )
-    return (answer | np.isnan(values) if test.missing else answer).astype(np.int16)
+def _answers(tests: Sequence[Test], given: np.ndarray, gaps: np.ndarray | None) -> np.ndarray:
+    """1 for each row for which a test holds, else 0, shape (tests, n); ``gaps``: the missing values."""
+    columns = [test.column for test in tests]
+    made: np.ndarray = given[columns] <= np.array([[test.split] for test in tests])
+    for number, test in enumerate(tests):
+        if test.members is not None:
+            made[number] = np.isin(given[test.column], list(test.members))
+        if test.missing and gaps is not None:
+            made[number] |= gaps[test.column]
+    return made.astype(np.int16)
 
 
-def _by_column(edges: Sequence[Edge]) -> tuple[list[list[tuple[int, bool]]], list[Edge]]:
+def _by_column(
+    edges: Sequence[Edge], numbers: Sequence[int]
+) -> tuple[list[list[tuple[int, bool]]], list[Edge]]:
     """The way to a piece's only leaf by its columns: what must hold of each, and the edges of that."""
     conditions: dict[int, list[tuple[int, bool]]] = {}
     shares: dict[int, float] = {}
     for edge in edges:
-        conditions.setdefault(edge.column, []).append((edge.test, edge.side))
+        conditions.setdefault(edge.column, []).append((numbers[edge.test], edge.side))
         shares[edge.column] = edge.share
     made = [
         Edge(index - 1, index, True, column, share, -1, -1)
@@ -191,10 +197,15 @@ def _by_column(edges: Sequence[Edge]) -> tuple[list[list[tuple[int, bool]]], lis
 
 
 def _added(
-    piece: Piece, edges: Sequence[Edge], weights: Sequence[float], answers: Sequence[np.ndarray]
+    edges: Sequence[Edge],
+    weights: Sequence[float],
+    group_of: Mapping[int, int],
+    answers: Sequence[np.ndarray],
 ) -> dict[int, np.ndarray]:
-    """As ``Trees._added``, for many outcomes of the tests; one array per feature, by its index."""
-    group_of = dict(zip((edge.column for edge in piece.edges), piece.groups, strict=True))
+    """As ``Trees._added``, for many outcomes of the tests; one array per feature, by its index.
+
+    ``group_of`` has the feature of each column.
+    """
     passed: list[np.ndarray] = []
     for edge in edges:
         own = answers[edge.test] if edge.side else ~answers[edge.test]
@@ -229,13 +240,14 @@ def _added(
 class _LookedUp(NamedTuple):
     """A piece of a tree: what it asks, and what each of its features adds by the answers.
 
-    ``conditions``: the bits of the outcome; all tests in one must have their answers. ``table``: shape
-    (groups, outcomes), or None where it would be too large.
+    ``conditions``: the bits of the outcome, each with tests of the tree, all of which must have their
+    answers. ``edges`` ask for conditions in place of tests. ``group_of`` has the feature of each column.
+    ``table``: shape (groups, outcomes), or None where it would be too large.
     """
 
-    piece: Piece
     conditions: list[list[tuple[int, bool]]]
     edges: Sequence[Edge]
     weights: Sequence[float]
     groups: list[int]
+    group_of: Mapping[int, int]
     table: np.ndarray | None

@@ -177,6 +177,7 @@ def test_texts(step: Any) -> None:
     findings(model(step, TEXTS), frame[list(TEXTS)], target(frame) > 0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "step",
     [
