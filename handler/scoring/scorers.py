@@ -436,12 +436,12 @@ def served_contract(manifest: Manifest) -> Contract:
 def load_scorer(bundle: Bundle, program: RowProgram | None = None) -> Scorer:
     """The scorer that the manifest names, from verified files; raises ``BundleError``.
 
-    ``program`` scores few rows in its place, and all rows in the zip of the request function, which has
-    neither the graph nor onnxruntime.
+    ``program`` scores few rows in its place, and all rows in the zip of the request function, which
+    does not have the graph.
     """
     contract = served_contract(bundle.manifest)
     if bundle.manifest.runtime == "onnx":
-        if program is not None and not bundle.has(bundles.ONNX) and not _can_run_graphs():
+        if program is not None and not bundle.has(bundles.ONNX) and _is_zip():
             return RowByRow(program, contract)
         graph = bundle.read(bundles.ONNX)
         if program is None:
@@ -453,12 +453,13 @@ def load_scorer(bundle: Bundle, program: RowProgram | None = None) -> Scorer:
     return JoblibScorer(unpickle(content), contract)
 
 
-def _can_run_graphs() -> bool:
+def _is_zip() -> bool:
+    """Whether this is the handler of the zip, which lacks what files in buckets need."""
     try:
-        import onnxruntime  # noqa: F401
-    except ImportError:
-        return False
-    return True
+        import handler.batch  # noqa: F401
+    except ModuleNotFoundError:
+        return True
+    return False
 
 
 def load_program(bundle: Bundle) -> RowProgram | None:
