@@ -38,7 +38,17 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "writing",
         "formats",
     ),
-    "scoring": ("texts", "row_program", "explaining", "scorers", "outputs", "model", "checking", "table"),
+    "scoring": (
+        "texts",
+        "row_program",
+        "explaining",
+        "scorers",
+        "explaining_many",
+        "outputs",
+        "model",
+        "checking",
+        "table",
+    ),
     "batch": (
         "progress",
         "naming",

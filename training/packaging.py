@@ -32,6 +32,7 @@ from handler.bundle import (
 )
 from handler.schema import Columns, Record
 from handler.scoring.checking import differences
+from handler.scoring.explaining import Explainer
 from handler.scoring.model import Model
 from handler.scoring.row_program import RowProgram
 from handler.scoring.scorers import (
@@ -46,7 +47,7 @@ from handler.scoring.scorers import (
 )
 from training import bundling
 from training.errors import Say, TrainingError, one_line, users_code
-from training.export.explanation import NotExplainable, explanation
+from training.export.explanation import NotExplainable, adds_up, explanation
 from training.export.graph import NotExportable, decision_threshold, to_onnx
 from training.export.labels import renamed
 from training.export.program import NotCompilable, compile_program
@@ -60,6 +61,9 @@ from training.report.evidence import Evidence
 from training.report.progress import Tick, step
 
 LIBRARIES = (*PICKLE_LIBRARIES, "pandas", "skl2onnx", "onnx", "onnxruntime")
+
+#: The most rows on which it is checked that explanations add up.
+MOST_EXPLAINED = 1000
 
 #: In the error of pickle: a function that no other process could find, and its name, if it has one.
 LOCAL = re.compile(r"<lambda>|<locals>\.(\w+)")
@@ -246,20 +250,25 @@ def prove(
     if graph is None:
         needs = needs_of(fitted.estimator)
         say(console.needs(needs))
-    explaining, described = _explained(fitted)
+    explaining, described = _explained(fitted, scorer)
     files[EXPLANATION] = explaining
     made = {name: content for name, content in files.items() if content is not None}
     return Proven(made, scorer, finding, program_finding, needs, described)
 
 
-def _explained(fitted: Fitted) -> tuple[bytes | None, Mapping[str, str]]:
-    """What explains predictions, and the manifest's ``explanation``."""
+def _explained(fitted: Fitted, scorer: Scorer) -> tuple[bytes | None, Mapping[str, str]]:
+    """What explains the predictions of a scorer, if they add up, and the manifest's ``explanation``."""
     try:
         content, of = explanation(
             fitted.estimator, fitted.contract, fitted.requested.features, fitted.given
         )
     except NotExplainable as error:
         return None, {"reason": str(error)}
+    explainer = Explainer(content, fitted.requested.features, fitted.contract)
+    some = {name: values[:MOST_EXPLAINED] for name, values in fitted.rows.items()}
+    scores = scorer.score({name: values[:MOST_EXPLAINED] for name, values in fitted.given.items()})
+    if not adds_up(explainer, some, scores):
+        return None, {"reason": "what its features add does not add up to its predictions"}
     return content, {"of": of}
 
 

@@ -30,10 +30,11 @@ from sklearn.tree import BaseDecisionTree
 from handler import dates
 from handler.bundle import UNSUPERVISED, Contract, Feature
 from handler.schema import Columns
-from handler.scoring.explaining import FORMAT
+from handler.scoring.explaining import FORMAT, Explainer
+from handler.scoring.explaining_many import Many
 from handler.scoring.row_program import arrays
 from handler.scoring.row_program import stored as stored_value
-from handler.scoring.scorers import OnnxScorer
+from handler.scoring.scorers import OnnxScorer, Scores
 from handler.scoring.texts import Vectorizer
 from training.compat import FixedThresholdClassifier, TunedThresholdClassifierCV
 from training.export import boosters
@@ -83,6 +84,30 @@ def explanation(
         raise NotExplainable(f"{name} is neither a linear model nor an ensemble of trees")
     document["groups"] = _groups(program, contract.features, stated)
     return _content(document, program, graph), document["of"]
+
+
+def adds_up(explainer: Explainer, rows: Columns, scores: Scores) -> bool:
+    """Whether base and contributions add up to what is served, for each row.
+
+    A score of several classes, and a decision value, are not served, and not compared.
+    """
+    outputs = len(explainer.base)
+    indices = scores.values.astype(np.int64) if outputs > 1 else np.zeros(len(scores.values), np.int64)
+    totals = Many(explainer).explain(rows, indices).sum(axis=0) + np.array(explainer.base)[indices]
+    served = scores.values
+    if explainer.of == "log-value":
+        totals = np.exp(totals)
+    elif explainer.contract.classes:
+        if scores.probabilities is None or (explainer.of != "probability" and outputs > 1):
+            return True
+        if explainer.of == "value":  # before it is calibrated
+            return True
+        served = scores.probabilities[np.arange(len(indices)), indices if outputs > 1 else 1]
+        if explainer.of == "log-odds":
+            with np.errstate(over="ignore"):
+                totals = 1.0 / (1.0 + np.exp(-totals))
+    scale = 1.0 if explainer.contract.classes else float(np.abs(served).max(initial=1.0))
+    return bool((np.abs(totals - served) <= 1e-6 * scale).all())
 
 
 def flattened(estimator: Any) -> list[Any]:
@@ -241,7 +266,7 @@ def _numbered(sums: _Sums) -> dict[str, Any]:
         parts.append(
             (
                 tree.feature[inner],
-                np.where(np.isfinite(tree.split[inner]), tree.split[inner], 0.0),
+                tree.split[inner],
                 number[tree.left[inner]],
                 number[tree.right[inner]],
                 tree.missing_left[inner],
