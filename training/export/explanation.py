@@ -86,15 +86,23 @@ def explanation(
     return _content(document, program, graph), document["of"]
 
 
-def adds_up(explainer: Explainer, rows: Columns, scores: Scores) -> bool:
-    """Whether base and contributions add up to what is served, for each row.
+def mean_contributions(explainer: Explainer, rows: Columns, scores: Scores) -> list[float]:
+    """The mean absolute contribution of each feature; ``scores``: what is served for the rows.
 
-    A score of several classes, and a decision value, are not served, and not compared.
+    Raises ``NotExplainable`` where base and contributions do not add up to that.
     """
     outputs = len(explainer.base)
     indices = scores.values.astype(np.int64) if outputs > 1 else np.zeros(len(scores.values), np.int64)
-    totals = Many(explainer).explain(rows, indices).sum(axis=0) + np.array(explainer.base)[indices]
-    served = scores.values
+    added = Many(explainer).explain(rows, indices)
+    if not _adds_up(explainer, added.sum(axis=0) + np.array(explainer.base)[indices], indices, scores):
+        raise NotExplainable("what its features add does not add up to its predictions")
+    means: list[float] = np.abs(added).mean(axis=1).tolist()
+    return means
+
+
+def _adds_up(explainer: Explainer, totals: np.ndarray, indices: np.ndarray, scores: Scores) -> bool:
+    """A score of several classes, and a decision value, are not served, and not compared."""
+    outputs, served = len(explainer.base), scores.values
     if explainer.of == "log-value":
         totals = np.exp(totals)
     elif explainer.contract.classes:
