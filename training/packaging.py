@@ -47,11 +47,14 @@ from handler.scoring.scorers import (
 )
 from training import bundling
 from training.errors import Say, TrainingError, one_line, users_code
+from training.export.codes import coded
 from training.export.explanation import NotExplainable, explanation, mean_contributions
 from training.export.graph import NotExportable, decision_threshold, to_onnx
-from training.export.labels import renamed
+from training.export.labels import indexed, renamed
 from training.export.program import NotCompilable, compile_program
+from training.export.words import lifted
 from training.needs import Needs, needs_of
+from training.profile import profile
 from training.proof import parity, rows
 from training.proof.breakpoints import breakpoints
 from training.proof.parity import Finding, Gate, Scale
@@ -242,12 +245,12 @@ def prove(
             at_least=rows_compared - length(some),
         )
         gate = Gate(estimator, contract.task, some, adversarial, _scale(fitted, estimator, some), exact)
-        graph, scorer, finding = _exported(fitted, gate, export, tick)
+        graph, served, scorer, finding = _exported(fitted, gate, export, tick)
         program, program_finding = (None, None) if graph is None else _compiled(graph, contract, gate, tick)
     say(console.parity(finding, program_finding, imported=fitted.imported))
     if graph is None:
         finding = _steady(gate, finding, say)
-    files = {JOBLIB: _pickled(fitted.estimator), ONNX: graph, SCALAR: program}
+    files = {JOBLIB: _pickled(fitted.estimator), ONNX: served, SCALAR: program}
     needs = None
     if graph is None:
         needs = needs_of(fitted.estimator)
@@ -290,21 +293,27 @@ def _scale(fitted: Fitted, estimator: Scorer, some: Columns) -> Scale | None:
 
 def _exported(
     fitted: Fitted, gate: Gate, export: Export, tick: Tick
-) -> tuple[bytes | None, Scorer, Finding]:
-    """The graph, if it was found equal; one that only answers too much is exported again with a guard."""
+) -> tuple[bytes | None, bytes | None, Scorer, Finding]:
+    """The graph of texts and the one that serves, with codes in their place, if that was found equal.
+
+    A graph that only answers too much is exported again with a guard.
+    """
     classes, own = fitted.contract.classes, own_labels(fitted.estimator, fitted.contract)
     try:
         for guarded in (False, True):
             graph = export(fitted.estimator, fitted.contract._replace(classes=own), guarded=guarded)
             if own != classes:
                 graph = renamed(graph, own, classes)
-            scorer = OnnxScorer(graph, fitted.contract)
+            served = lifted(indexed(coded(graph, fitted.contract), classes))
+            scorer = OnnxScorer(served, fitted.contract)
             finding = gate.compare(scorer, tick=tick)
             if not finding.answers_too_much:
                 break
     except NotExportable as error:
-        return None, gate.estimator, parity.untried(str(error), gate.tolerance, gate.scale)
-    return (graph, scorer, finding) if finding.reason is None else (None, gate.estimator, finding)
+        return None, None, gate.estimator, parity.untried(str(error), gate.tolerance, gate.scale)
+    if finding.reason is not None:
+        return None, None, gate.estimator, finding
+    return graph, served, scorer, finding
 
 
 def _compiled(graph: bytes, contract: Contract, gate: Gate, tick: Tick) -> tuple[bytes | None, Finding]:
@@ -379,6 +388,7 @@ def _described(
         threshold=fitted.threshold,
         ids=fitted.ids,
         ignored=fitted.ignored,
+        profile=profile(fitted.requested, fitted.rows, scores),
         engines={"one": "scalar" if SCALAR in proven.files else runtime, "many": runtime},
         needs=proven.needs.as_json() if proven.needs and any(proven.needs) else {},
         explanation=proven.explanation,

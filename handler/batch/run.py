@@ -97,12 +97,23 @@ class Scored:
         return int(self.summary["rows"]["read"]) if self.summary is not None else 0
 
     @property
+    def drift(self) -> float | None:
+        """The largest index of the file's drift; None where it is not judged, and of a part."""
+        if self.summary is None or "part" in self.summary:
+            return None  # the parts of a file that is sorted are unlike each other
+        return (self.summary.get("drift") or {}).get("largest")
+
+    @property
     def log_fields(self) -> dict[str, object]:
         """The fields of the log line, beside the rows read."""
         if self.summary is None:
             return {"skipped": self.skipped, "started": self.started}
         fault = self.summary.get("error")
-        return {"rejected": self.summary["rows"]["rejected"], "fault": fault["code"] if fault else None}
+        return {
+            "rejected": self.summary["rows"]["rejected"],
+            "fault": fault["code"] if fault else None,
+            "drift": self.drift,
+        }
 
     def as_json(self) -> dict[str, Any]:
         """The summary, or why there is none."""
@@ -312,6 +323,7 @@ class Batch:
             "model": {**self._model.manifest.identity, "created": self._model.manifest.created},
             # No two records are alike, so that an etag made of the content tells one from another.
             "run": run,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
             **({"explain": self._settings.explain} if self._settings.explain else {}),
         }
         old = seen[1] if seen else None

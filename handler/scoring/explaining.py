@@ -21,11 +21,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
 
 from handler.bundle import EXPLANATION, Contract, Feature, Manifest
 from handler.errors import BundleError, NotExplainable
-from handler.scoring.row_program import RowProgram, Values, arrays, stored
+from handler.scoring.row_program import RowProgram, Values, arrays, listed, stored
+from handler.typed import Any, NamedTuple
 
 FORMAT = 1
 #: Why an older bundle has no explanations.
@@ -339,7 +339,7 @@ class Explainer:
             self.base: list[float] = document["base"]
             kind = Linear if "linear" in document else Trees
             members = document["linear" if "linear" in document else "trees"]
-            named = {name: stored(value, large) for name, value in members.items()}
+            named = listed({name: stored(value, large) for name, value in members.items()})
             self.model: Linear | Trees = kind(groups=document["groups"], **named)
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise BundleError(f"{EXPLANATION} does not follow its format; train again") from error

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from handler import telemetry
 from handler.bundle import EXPLANATION, Bundle, Feature, Manifest
@@ -32,6 +32,7 @@ from handler.scoring.scorers import (
     load_scorer,
     served_contract,
 )
+from handler.typed import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,10 +106,10 @@ class Explaining:
 class Model(NamedTuple):
     """A loaded bundle: the manifest, what the model takes, and what scores.
 
-    ``program`` scores one row; where there is none, ``scorer`` does. ``documents`` are the report, the card
-    and what explains predictions, as they were in the folder at the start. No file of the bundle is read
-    later, so that training into the folder changes no answer. ``reasons``: how many of its strongest
-    features a table's row has.
+    ``program`` scores up to ``few`` rows; where there is none, ``scorer`` does. ``documents`` are the
+    report, the card and what explains predictions, as they were in the folder at the start. No file of the
+    bundle is read later, so that training into the folder changes no answer. ``reasons``: how many of its
+    strongest features a table's row has.
     """
 
     manifest: Manifest
@@ -116,6 +117,7 @@ class Model(NamedTuple):
     scorer: Scorer
     program: OneRow | None = None
     documents: Mapping[str, bytes] = {}
+    few: int = FEW
     explaining: Explaining | None = None
     reasons: int = 0
 
@@ -127,10 +129,12 @@ class Model(NamedTuple):
         """
         bundle = Bundle.open(folder, public_key)
         program = load_program(bundle)
-        model = cls.of(bundle.manifest, load_scorer(bundle, program), program)
+        scorer = load_scorer(bundle, program)
+        few = sys.maxsize if isinstance(scorer, RowByRow) else FEW
         documents = bundle.documents()
         explaining = Explaining(bundle.manifest, documents.get(EXPLANATION))
-        return model._replace(documents=documents, explaining=explaining)
+        model = cls.of(bundle.manifest, scorer, program)
+        return model._replace(documents=documents, few=few, explaining=explaining)
 
     @classmethod
     def of(cls, manifest: Manifest, scorer: Scorer, program: OneRow | None = None) -> Model:
@@ -139,6 +143,11 @@ class Model(NamedTuple):
             dated = Dated(manifest.features, scorer, program)
             scorer, program = dated, None if program is None else dated
         return cls(manifest, Schema.of(manifest), scorer, program)
+
+    @property
+    def alone(self) -> bool:
+        """Whether only the one-row program is there, and no numpy: in the zip of the request function."""
+        return self.few == sys.maxsize
 
     def steady(self, alone: bool) -> Model:
         """The same model for a table: a row's scores do not depend on the rows beside it, to the last bit.
@@ -157,7 +166,7 @@ class Model(NamedTuple):
         return prediction
 
     def predict(self, records: Sequence[Record]) -> list[dict[str, Any]]:
-        """One prediction per record, as JSON has it; up to ``FEW`` of them without onnxruntime.
+        """One prediction per record, as JSON has it; up to ``few`` of them without onnxruntime.
 
         Raises ``InvalidRecords`` with the records that are not predictable.
         """
@@ -217,7 +226,7 @@ class Model(NamedTuple):
 
     def _predict(self, records: Sequence[Record]) -> list[dict[str, Any] | None]:
         """One prediction per record, None where it is not predictable."""
-        if self.program is None or len(records) > FEW:
+        if self.program is None or len(records) > self.few:
             scores, sound = self.attempt(self.schema.columns(records))
             predictions = iter(self.answers(itertools.compress(records, sound.tolist()), scores))
             return [next(predictions) if is_sound else None for is_sound in sound.tolist()]
@@ -252,6 +261,8 @@ class Model(NamedTuple):
         score is not finite. The rows on which a model fails are found by halving: at most two calls per
         row.
         """
+        if self.alone:
+            return self._attempt_alone(columns)
         import numpy as np
 
         rows = length(columns)
@@ -285,6 +296,21 @@ class Model(NamedTuple):
             *(None if parts[0] is None else np.concatenate(parts) for parts in others),
         )
         return joined, np.concatenate([sound for _, sound in halves])
+
+    def _attempt_alone(self, columns: Columns) -> tuple[Any, Any]:
+        """``attempt`` without numpy: each row by the one-row program."""
+        from handler.plain import Column
+
+        manifest, names = self.manifest, self.schema.names
+        rows = list(map(self._run, zip(*(columns[name].tolist() for name in names), strict=True)))
+        sound = [row for row in rows if row is not None]
+        index_of = {label: index for index, label in enumerate(manifest.classes)}
+        parts: Any = (
+            Column(index_of.get(label, label) for label, _, _ in sound),
+            Column(list(given or ()) for _, given, _ in sound) if manifest.probabilities else None,
+            Column(score for _, _, score in sound) if manifest.score else None,
+        )
+        return Scores(*parts), Column(row is not None for row in rows)
 
     def added(self, records: Sequence[Record]) -> Iterator[tuple[int, list[object]] | None]:
         """The index of each record's class (0 for a regression), and the cells that scoring adds to it.

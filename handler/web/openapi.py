@@ -12,7 +12,6 @@ import csv
 import io
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args
 
 from handler import dates
 from handler.bundle import CARD, REPORT, Feature, Manifest, Task
@@ -28,6 +27,7 @@ from handler.schema import (
     spelling_of,
     to_text,
 )
+from handler.typed import Any, get_args
 from handler.web.messages import CODINGS, CSV, HTML, JSON, MARKDOWN, MULTIPART, PROBLEM, title
 
 Node = dict[str, Any]

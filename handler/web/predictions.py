@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
 
 from handler.errors import (
     LONGEST_NAME,
@@ -18,6 +17,7 @@ from handler.schema import Record
 from handler.scoring import outputs
 from handler.scoring.model import Model
 from handler.settings import Settings
+from handler.typed import TYPE_CHECKING, Any, cast
 from handler.web.messages import (
     CSV,
     CSV_TYPES,
@@ -211,7 +211,10 @@ def _scored(
     from handler.scoring.table import score_block  # one customer's prediction does not wait for it
     from handler.tables import formats
 
-    table = formats.opened([body], model.schema, settings.block_bytes)
+    # Without numpy and polars, which find where blocks end and read them, a table is one block of rows.
+    size = len(body) + 1 if model.alone else settings.block_bytes
+    table = formats.opened([body], model.schema, size)
+    every_row = every_row or model.alone
     return table, (score_block(model, block, table, every_row) for block in table.blocks)
 
 

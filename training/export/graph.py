@@ -22,7 +22,7 @@ from training.compat import FixedThresholdClassifier, TunedThresholdClassifierCV
 from training.errors import one_line
 from training.export import converters, encoders, texts, trees
 from training.export.layout import Layout, NotExportable, rename, steps_of
-from training.export.nodes import REAL, TEXT, WHOLE, Part, Table
+from training.export.nodes import REAL, TEXT, WHOLE, Part, Table, prune
 
 __all__ = ["NotExportable", "decision_threshold", "given_to_last", "to_onnx"]
 
@@ -139,7 +139,7 @@ def _content(
         [value(name, kind, None) for name, kind in outputs.items()],
         layout.graph.constants,
     )
-    _prune(graph)
+    prune(graph)
     inputs = input_names(contract).values()
     names = {"": "", **{part.name: name for part, name in zip(table, inputs, strict=True)}, **named}
     rename(graph, names, lambda _: f"v{len(names)}")
@@ -150,21 +150,7 @@ def _content(
         graph, opset_imports=[onnx.helper.make_opsetid(*each) for each in sorted(versions.items())]
     )
     if texts.lift(model, contract):
-        _prune(model.graph)
+        prune(model.graph)
     model.ir_version = onnx.helper.find_min_ir_version_for(model.opset_import)
     content: bytes = model.SerializeToString(deterministic=True)
     return content
-
-
-def _prune(graph: onnx.GraphProto) -> None:
-    """Drop the nodes and constants that no output needs."""
-    needed = {output.name for output in graph.output}
-    nodes: list[onnx.NodeProto] = []
-    for node in reversed(graph.node):
-        if needed.intersection(node.output):
-            needed.update(node.input)
-            nodes.insert(0, node)
-    constants = [each for each in graph.initializer if each.name in needed]
-    del graph.node[:], graph.initializer[:]
-    graph.node.extend(nodes)
-    graph.initializer.extend(constants)

@@ -24,7 +24,7 @@ from handler.schema import Columns
 from handler.scoring import texts
 from handler.scoring.row_program import BINARY, FORMAT, REDUCTIONS, UNARY
 from handler.scoring.scorers import SCORE, input_names
-from training.export.trees import MEMBER
+from training.export import sums
 
 #: Longer lists of numbers are written as binary arrays.
 LONG = 64
@@ -63,35 +63,6 @@ def compile_program(graph: bytes, contract: Contract, rows: Columns) -> Program:
         raise NotCompilable(f"{type(error).__name__} {error}") from error
 
 
-class _Tree(NamedTuple):
-    """A tree whose leaves have weights for one target or several; arrays over its branches.
-
-    ``yes`` and ``no``: the next branch, or the complement of a leaf's number. ``set_of``: the index of a
-    branch's set, or -1. ``weights``: for each of ``targets`` an array over the leaves.
-    """
-
-    feature: np.ndarray
-    split: np.ndarray
-    yes: np.ndarray
-    no: np.ndarray
-    missing: np.ndarray
-    set_of: np.ndarray
-    targets: tuple[int, ...]
-    weights: tuple[np.ndarray, ...]
-
-    def form(self) -> bytes:
-        """What trees have in common that differ only in the weights of their leaves."""
-        return b"".join(each.tobytes() for each in self[:6])
-
-
-class _Trees(NamedTuple):
-    """The sums of trees that read the same tensor, shape (1, width)."""
-
-    given: str
-    trees: list[_Tree]
-    width: int
-
-
 class _Compiler:
     def __init__(self, model: onnx.ModelProto, contract: Contract, rows: Columns) -> None:
         self._graph = model.graph
@@ -105,7 +76,7 @@ class _Compiler:
         self._work = 0
         #: What trees give, and the leaves' numbers that others give, until something else reads them: terms
         #: of one sum become one step.
-        self._sums: dict[str, _Trees] = {}
+        self._sums: dict[str, sums.Sum] = {}
         self._leaves: dict[str, str] = {}
         self._sets: dict[tuple[float, ...], int] = {}
         #: Tensors that are columns of the record, as the columns' indices.
@@ -415,77 +386,17 @@ class _Compiler:
         maps = [_repeated(self._shape(name), shape) for name in node.input]
         self._emit_for(node, "where", maps=maps)
 
-    def _trees(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> None:
-        if attributes.get("post_transform", 0) or attributes.get("aggregate_function", 1) != 1:
-            raise NotCompilable("TreeEnsemble with another end than a sum")
-        modes = numpy_helper.to_array(attributes["nodes_modes"])
-        if not np.isin(modes, (0, MEMBER)).all():
-            raise NotCompilable("TreeEnsemble with other branches than 'at most' and 'member'")
-        set_of = self._sets_of(attributes, modes == MEMBER)
-        feature = np.array(attributes["nodes_featureids"])
-        split = numpy_helper.to_array(attributes["nodes_splits"]).astype(np.float64)
-        missing = np.array(
-            attributes.get("nodes_missing_value_tracks_true", np.zeros(len(feature))), np.int64
-        )
-        sides = []
-        for side in ("true", "false"):
-            ids, leaf = (np.array(attributes[f"nodes_{side}{what}"]) for what in ("nodeids", "leafs"))
-            sides.append(np.where(leaf == 1, ~ids, ids))
-        weights = numpy_helper.to_array(attributes["leaf_weights"]).astype(np.float64)
-        target_of_leaf = np.array(attributes["leaf_targetids"])
-        trees = []
-        for start, end in itertools.pairwise([*attributes["tree_roots"], len(feature)]):
-            inner = slice(start, end)
-            leaves = ~np.concatenate([side[inner][side[inner] < 0] for side in sides])
-            first, after = int(leaves.min()), int(leaves.max()) + 1
-            yes, no = (
-                np.where(side[inner] < 0, side[inner] + first, side[inner] - start) for side in sides
-            )
-            tree = _Tree(
-                feature[inner],
-                split[inner],
-                yes,
-                no,
-                missing[inner],
-                set_of[inner],
-                targets=(int(target_of_leaf[first]),),
-                weights=(weights[first:after],),
-            )
-            trees.append(tree)
-        self._sums[node.output[0]] = _Trees(node.input[0], _alike(trees), int(attributes["n_targets"]))
-
-    def _sets_of(self, attributes: Mapping[str, Any], tests: np.ndarray) -> np.ndarray:
-        """The index of each branch's set, or -1.
-
-        ``tests``: whether a branch has one, whose members the attribute has in order, NaN after each.
-        """
-        set_of = np.full(len(tests), -1)
-        if tests.any():
-            values = numpy_helper.to_array(attributes["membership_values"]).astype(np.float64)
-            ends = np.flatnonzero(np.isnan(values))
-            lists = [tuple(each[~np.isnan(each)].tolist()) for each in np.split(values, ends)]
-            set_of[tests] = [
-                self._sets.setdefault(each, len(self._sets)) for each in lists[: int(tests.sum())]
-            ]
-        return set_of
+    def _trees(self, node: onnx.NodeProto, _: dict[str, Any]) -> None:
+        if (found := sums.read(node, self._sets)) is None:
+            raise NotCompilable("TreeEnsemble with another end or other branches than those made here")
+        self._sums[node.output[0]] = found
 
     def _join(self, output: str, names: Sequence[str], *, side_by_side: bool = False) -> bool:
         """Make one sum of several that trees of the same tensor give; whether they are."""
-        known = [self._sums[name] for name in names if name in self._sums]
-        widths = [each.width for each in known]
-        if len(known) < len(names) or len({each.given for each in known}) > 1:
-            return False
-        if not side_by_side and len(set(widths)) > 1:
-            return False
-        shifts = itertools.accumulate([0, *widths[:-1]]) if side_by_side else itertools.repeat(0)
-        trees = [
-            tree._replace(targets=tuple(target + shift for target in tree.targets)) if shift else tree
-            for each, shift in zip(known, shifts, strict=False)
-            for tree in each.trees
-        ]
-        width = sum(widths) if side_by_side else widths[0]
-        self._sums[output] = _Trees(known[0].given, trees, width)
-        return True
+        total = sums.joined([self._sums.get(name) for name in names], side_by_side=side_by_side)
+        if total is not None:
+            self._sums[output] = total
+        return total is not None
 
     def _look_up_leaves(self, output: str, table: np.ndarray | None, leaves: str) -> bool:
         """Take the rows of a table as a tree's weights, if its leaves' numbers are their indices."""
@@ -495,7 +406,8 @@ class _Compiler:
         (tree,) = trees
         weights = tuple(table[tree.weights[0].astype(np.int64)].T)
         targets = tuple(range(len(weights)))
-        self._sums[output] = _Trees(given, [tree._replace(targets=targets, weights=weights)], len(targets))
+        own = tree._replace(targets=targets, weights=weights)
+        self._sums[output] = sums.Sum(given, [own], len(targets))
         return True
 
     def _emit_trees(self, name: str) -> None:
@@ -545,21 +457,6 @@ class _Compiler:
             size=width,
             **(sets if (set_of >= 0).any() else {}),
         )
-
-
-def _alike(trees: Sequence[_Tree]) -> list[_Tree]:
-    """Neighbours that differ only in the targets and weights of their leaves as one tree."""
-    kept: list[_Tree] = []
-    last = b""
-    for tree in trees:
-        form = tree.form()
-        if kept and form == last and tree.targets[0] not in kept[-1].targets:
-            targets, weights = kept[-1].targets + tree.targets, kept[-1].weights + tree.weights
-            kept[-1] = kept[-1]._replace(targets=targets, weights=weights)
-        else:
-            kept.append(tree)
-        last = form
-    return kept
 
 
 def _recipes(model: onnx.ModelProto) -> dict[str, dict[str, Any]]:

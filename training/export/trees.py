@@ -29,6 +29,8 @@ NODE, DOUBLE = 18, 8
 #: fast as any of 2,000 to 32,000 or faster, up to 1.4 times, for boosters of 6,000 to 64,000 nodes; a node
 #: for each of their trees was no faster, and five times as slow to load.
 CACHED = 1_000
+#: What a node says of itself whose trees are summed in order, as a forest's: equal votes decide labels.
+IN_ORDER = "in order"
 #: The mode of a branch whose feature is looked for among whole numbers; that of all others is 0: at most.
 MEMBER = 6
 
@@ -81,12 +83,13 @@ def ensemble(
     size = sum(len(tree.left) for tree in trees)
     _require_bytes(size * NODE)
     if size <= CACHED or {tree.target for tree in trees} != set(range(targets)):
-        return _together(nodes, given, trees, targets)
+        return _together(nodes, given, trees, targets, in_order=in_order)
     sums = []
     for target in range(targets):
         own = [replace(tree, target=0) for tree in trees if tree.target == target]
         groups = [[tree] for tree in own] if in_order else _groups(own)
-        sums.append(_added(nodes, [_together(nodes, given, group, 1) for group in groups]))
+        terms = [_together(nodes, given, group, 1, in_order=in_order) for group in groups]
+        sums.append(_added(nodes, terms))
     return sums[0] if targets == 1 else nodes.add("Concat", *sums, axis=1)
 
 
@@ -121,7 +124,7 @@ def _shares(nodes: Nodes, given: str, grown: Sequence[Any], classes: int) -> str
             for each in grown
             for column in range(classes)
         ]
-        return _together(nodes, given, trees, classes)
+        return _together(nodes, given, trees, classes, in_order=True)
     terms = []
     for each in grown:
         tree = Tree.of(each)
@@ -140,9 +143,12 @@ def _require_bytes(size: int) -> None:
         )
 
 
-def _together(nodes: Nodes, given: str, trees: Sequence[Tree], targets: int) -> str:
+def _together(
+    nodes: Nodes, given: str, trees: Sequence[Tree], targets: int, *, in_order: bool = False
+) -> str:
     """Add one ``TreeEnsemble`` node: each target is the sum of its trees, in order; shape (n, targets).
 
+    ``in_order``: the order is to be kept by what reads the graph.
     https://onnx.ai/onnx/operators/onnx_aionnxml_TreeEnsemble.html
     """
     parts: list[tuple[Any, ...]] = []
@@ -196,6 +202,7 @@ def _together(nodes: Nodes, given: str, trees: Sequence[Tree], targets: int) -> 
         given,
         op_domain=ML,
         op_version=3,  # skl2onnx knows no later one; ``to_onnx`` states the true version
+        doc_string=IN_ORDER if in_order else "",
         n_targets=targets,
         aggregate_function=1,  # the sum
         post_transform=0,

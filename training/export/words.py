@@ -1,0 +1,423 @@
+"""Trees of few leaves are taken out of the graph, for ``handler.scoring.trees`` to sum in numpy.
+
+The graph ends before them, and its metadata states them, with another graph that follows. What that takes
+of a row's time is weighed against walking the trees; see ``_pays``.
+"""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from handler.scoring.trees import KEY, LEAVES
+from training.export import sums
+from training.export.nodes import REAL
+from training.export.sums import Branches, Sets, Sum
+from training.export.trees import IN_ORDER
+
+#: The most different tests of a tree that has a word of tests, of 8 bits.
+TESTS = 8
+#: The most bytes of the words of all columns.
+MOST_WORDS = 32_000_000
+#: Nanoseconds, as measured: a branch on a row's way through a tree; a column's number looked up among its
+#: edges; a column's words taken and joined, and for each byte of these; what a word of so many bits gives.
+BRANCH, LOOK_UP, JOIN, BYTE, LEAF = 6.5, 40.0, 4.0, 0.075, {8: 1.5, 32: 2.5}
+#: Trees are taken out where that is expected to take at most this share of the time.
+SHARE = 0.8
+#: Types of tensors, as onnxruntime names them.
+KINDS = {
+    "tensor(double)": onnx.TensorProto.DOUBLE,
+    "tensor(float)": onnx.TensorProto.FLOAT,
+    "tensor(int64)": onnx.TensorProto.INT64,
+    "tensor(int32)": onnx.TensorProto.INT32,
+    "tensor(bool)": onnx.TensorProto.BOOL,
+    "tensor(string)": onnx.TensorProto.STRING,
+}
+
+
+def lifted(graph: bytes) -> bytes:
+    """The graph, without the trees that numpy sums faster; the same where there are none."""
+    model = onnx.load_from_string(graph)
+    known, sets = _sums(model.graph)
+    after: set[str] = set()  # tensors that depend on sums
+    stated = []
+    for name in _last(model.graph, known):
+        total = known[name]
+        own = _downstream(model.graph, {name})
+        if total.given not in after and (words := _words(total, sets)) is not None:
+            stated.append({"given": total.given, "name": name, **words})
+            after |= own
+    if not stated or any(each.name not in after for each in model.graph.output):
+        return graph
+    names = [each["name"] for each in stated]
+    parts = _split(model, names, [each["given"] for each in stated], after)
+    if parts is None:
+        return graph
+    first, last = parts
+    content = base64.b64encode(last.SerializeToString(deterministic=True)).decode()
+    onnx.helper.set_model_props(
+        first,
+        {
+            **{each.key: each.value for each in model.metadata_props},
+            KEY: json.dumps({"after": content, "sums": stated}),
+        },
+    )
+    result: bytes = first.SerializeToString(deterministic=True)
+    return result
+
+
+# The graph.
+
+
+def _sums(graph: onnx.GraphProto) -> tuple[dict[str, Sum], Sets]:
+    """The tensors that are sums of trees."""
+    known: dict[str, Sum] = {}
+    sets: Sets = {}
+    for node in graph.node:
+        total = None
+        if node.op_type == "TreeEnsemble" and node.doc_string != IN_ORDER:
+            total = sums.read(node, sets)
+        elif node.op_type in ("Add", "Concat"):
+            terms = [known.get(name) for name in node.input]
+            total = sums.joined(terms, side_by_side=node.op_type == "Concat")
+        if total is not None:
+            known[node.output[0]] = total
+    return known, sets
+
+
+def _last(graph: onnx.GraphProto, known: Mapping[str, Sum]) -> Iterator[str]:
+    """The sums that are more than a term of another one, in the graph's order."""
+    outputs = {each.name for each in graph.output}
+    for name in known:
+        readers = [node for node in graph.node if name in node.input]
+        if name in outputs or any(node.output[0] not in known for node in readers):
+            yield name
+
+
+def _downstream(graph: onnx.GraphProto, names: set[str]) -> set[str]:
+    """Those tensors, and all that depend on them."""
+    reached = set(names)
+    for node in graph.node:
+        if reached.intersection(node.input):
+            reached.update(node.output)
+    return reached
+
+
+def _split(
+    model: onnx.ModelProto, names: Sequence[str], given: Sequence[str], after: set[str]
+) -> tuple[onnx.ModelProto, onnx.ModelProto] | None:
+    """The graph of what comes before the sums of these names, and that of what comes after them."""
+    graph = model.graph
+    if any(part.type == onnx.AttributeProto.GRAPH for node in graph.node for part in node.attribute):
+        return None  # it may read what no node's inputs name
+    constants, inputs = {each.name for each in graph.initializer}, {each.name for each in graph.input}
+    last = _part(model, [node for node in graph.node if after.intersection(node.output).difference(names)])
+    made = {name for node in last.graph.node for name in node.output}
+    passed = {name for node in last.graph.node for name in node.input} - made - constants - {"", *names}
+    wanted = dict.fromkeys([*given, *sorted(passed)])
+    first = _part(model, _needed(graph, {*wanted}))
+    first.graph.input.extend(graph.input)
+    first.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted if name not in inputs)
+    if not first.graph.output:
+        return None
+    session = onnxruntime.InferenceSession(first.SerializeToString(), providers=["CPUExecutionProvider"])
+    kinds = {each.name: each.type for each in (*session.get_inputs(), *session.get_outputs())}
+    if any(kinds[name] not in KINDS for name in passed):
+        return None
+    value = onnx.helper.make_tensor_value_info
+    last.graph.input.extend(value(name, REAL, None) for name in names)
+    last.graph.input.extend(value(name, KINDS[kinds[name]], None) for name in sorted(passed))
+    last.graph.output.extend(graph.output)
+    return first, last
+
+
+def _needed(graph: onnx.GraphProto, names: set[str]) -> list[onnx.NodeProto]:
+    """The nodes that make some tensors; ``names`` becomes all tensors that they need."""
+    nodes = []
+    for node in reversed(graph.node):
+        if names.intersection(node.output):
+            names.update(node.input)
+            nodes.append(node)
+    return nodes[::-1]
+
+
+def _part(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> onnx.ModelProto:
+    """A model of some of the nodes, without inputs and outputs."""
+    part = onnx.ModelProto()
+    part.CopyFrom(model)
+    part.graph.Clear()
+    part.graph.name = model.graph.name
+    part.graph.node.extend(nodes)
+    read = {name for node in nodes for name in node.input}
+    part.graph.initializer.extend(each for each in model.graph.initializer if each.name in read)
+    del part.metadata_props[:]
+    return part
+
+
+# The words.
+
+
+class _Entry(NamedTuple):
+    """Bits that a word keeps in a row, counted over all columns."""
+
+    row: int
+    word: int
+    bits: int
+
+
+class _Column:
+    """What one column is compared with, ascending; infinity is above it all, and only NaN above that."""
+
+    def __init__(self, edges: set[float]) -> None:
+        self.edges = sorted({*edges, math.inf})
+        self.rank = {edge: index for index, edge in enumerate(self.edges)}
+        self.start = 0  # the number of its first row
+
+
+class _Words:
+    """A table of words in the making."""
+
+    def __init__(self, bits: int) -> None:
+        self.bits = bits
+        self.used: list[int] = []
+        self.until: list[_Entry] = []
+        self.since: list[_Entry] = []
+        self.at: list[_Entry] = []
+        self.targets: list[tuple[int, ...]] = []
+        self.values: list[np.ndarray] = []  # of each word, shape (targets, values)
+
+    def add(self, used: int, targets: tuple[int, ...], values: np.ndarray) -> int:
+        self.used.append(used)
+        self.targets.append(targets)
+        self.values.append(values)
+        return len(self.used) - 1
+
+    def test(self, column: _Column, test: _Test, word: int, if_true: int, if_false: int) -> None:
+        """A word keeps some bits where a test of the column is true, and others where it is not."""
+        everything = (1 << self.bits) - 1
+        last = column.start + len(column.edges)
+        if test.members is None:
+            rank = column.start + column.rank[test.split]
+            self._keep(self.until, rank, word, if_true, everything)
+            self._keep(self.since, rank + 1, word, if_false, everything)
+        else:
+            true = {column.start + column.rank[member] for member in test.members}
+            for row in range(column.start, last):
+                self._keep(self.at, row, word, if_true if row in true else if_false, everything)
+        self._keep(self.at, last, word, if_true if test.missing else if_false, everything)
+
+    def _keep(self, entries: list[_Entry], row: int, word: int, bits: int, everything: int) -> None:
+        if bits != everything:
+            entries.append(_Entry(row, word, bits))
+
+    def stated(self) -> dict[str, Any]:
+        """As ``handler.scoring.trees`` takes it; words that add to the same targets become neighbours."""
+        order = sorted(range(len(self.used)), key=lambda word: self.targets[word])
+        place = {word: index for index, word in enumerate(order)}
+        kind = np.dtype(f"<u{self.bits // 8}")
+        runs = []
+        for targets, each in itertools.groupby(order, key=lambda word: self.targets[word]):
+            words = list(each)
+            size = max(self.values[word].shape[1] for word in words)
+            padded = np.zeros((len(targets), len(words), size))
+            for index, word in enumerate(words):
+                padded[:, index, : self.values[word].shape[1]] = self.values[word]
+            first = place[words[0]]
+            runs.append(
+                [
+                    first,
+                    first + len(words),
+                    [[target, _base64(own, "<f8")] for target, own in zip(targets, padded, strict=True)],
+                ]
+            )
+        return {
+            "bits": self.bits,
+            "used": _base64([self.used[word] for word in order], kind),
+            **{
+                name: [
+                    _base64([each.row for each in entries], "<i4"),
+                    _base64([place[each.word] for each in entries], "<i4"),
+                    _base64([each.bits for each in entries], kind),
+                ]
+                for name, entries in (("until", self.until), ("since", self.since), ("at", self.at))
+            },
+            "runs": runs,
+        }
+
+
+class _Test(NamedTuple):
+    """What a branch asks of a column: whether it is at most ``split``, or one of ``members``."""
+
+    column: int
+    split: float
+    members: tuple[float, ...] | None
+    missing: bool
+
+
+def _words(total: Sum, sets: Sets) -> dict[str, Any] | None:
+    """What states a sum of trees, if its words are expected to be faster than walking."""
+    members = {number: each for each, number in sets.items()}
+    trees = [(tree, _tests(tree, members)) for tree in _merged(total.trees)]
+    edges: dict[int, set[float]] = {}
+    for _, tests in trees:
+        for test in tests:
+            found = edges.setdefault(test.column, set())
+            found.update([test.split] if test.members is None else _around(test.members))
+    if not _pays(trees, edges):
+        return None
+    columns = {column: _Column(edges[column]) for column in sorted(edges)}
+    start = 0
+    for each in columns.values():
+        each.start = start
+        start += len(each.edges) + 1
+    tables = {8: _Words(8), 32: _Words(32)}
+    for tree, tests in trees:
+        if len(set(tests)) <= TESTS:
+            _add_tests(tables[8], columns, tree, tests)
+        else:
+            _add_leaves(tables[32], columns, tree, tests)
+    return {
+        "width": total.width,
+        "columns": list(columns),
+        "edges": [_base64(each.edges, "<f8") for each in columns.values()],
+        "tables": [table.stated() for table in tables.values() if table.used],
+    }
+
+
+def _pays(trees: Sequence[tuple[Branches, Sequence[_Test]]], edges: Mapping[int, set[float]]) -> bool:
+    """Whether words take less of a row's time than walking does, and not too much room."""
+    walked = words = 0.0
+    row_bytes = 0
+    for tree, tests in trees:
+        walked += BRANCH * _mean_depth(tree) * len(tree.targets)
+        bits, count = (8, 1) if len(set(tests)) <= TESTS else (32, -(-len(tree.weights[0]) // LEAVES))
+        words += LEAF[bits] * count * len(tree.targets)
+        row_bytes += bits // 8 * count
+    words += len(edges) * (LOOK_UP + JOIN + BYTE * row_bytes)
+    room = row_bytes * sum(len(each) + 2 for each in edges.values())
+    return words <= SHARE * walked and room <= MOST_WORDS
+
+
+def _mean_depth(tree: Branches) -> float:
+    """The branches on the way to a leaf, on average over the leaves."""
+    depth = np.zeros(len(tree.feature))
+    below, leaves = 0.0, 0
+    for branch in range(len(depth)):  # a branch stands before those below it
+        for child in (tree.yes[branch], tree.no[branch]):
+            if child < 0:
+                below += depth[branch] + 1
+                leaves += 1
+            else:
+                depth[child] = depth[branch] + 1
+    return below / leaves
+
+
+def _merged(trees: Sequence[Branches]) -> list[Branches]:
+    """Trees that differ only in targets and weights as one, wherever they stand."""
+    kept: dict[bytes, Branches] = {}
+    for tree in trees:
+        form = tree.form()
+        while form in kept and set(kept[form].targets).intersection(tree.targets):
+            form += b" "
+        if form in kept:
+            tree = kept[form]._replace(
+                targets=kept[form].targets + tree.targets, weights=kept[form].weights + tree.weights
+            )
+        kept[form] = tree
+    return list(kept.values())
+
+
+def _tests(tree: Branches, members: Mapping[int, tuple[float, ...]]) -> list[_Test]:
+    """The test of each branch."""
+    return [
+        _Test(int(column), 0.0 if number >= 0 else float(split), members.get(int(number)), bool(missing))
+        for column, split, number, missing in zip(
+            tree.feature, tree.split, tree.set_of, tree.missing, strict=True
+        )
+    ]
+
+
+def _around(members: Sequence[float]) -> Iterator[float]:
+    """Edges between which there is nothing but a member."""
+    for each in members:
+        yield each
+        yield float(np.nextafter(each, -np.inf))
+
+
+def _add_tests(
+    table: _Words, columns: Mapping[int, _Column], tree: Branches, tests: Sequence[_Test]
+) -> None:
+    """A word of tests: its number is the row's among all that tests may give, true ones as 1."""
+    known = list(dict.fromkeys(tests))
+    patterns = np.arange(1 << len(known))
+    leaf = np.zeros(len(patterns), np.int64)  # where each pattern is; the complement, at a leaf
+    bit = np.array([known.index(test) for test in tests])
+    while (walking := leaf >= 0).any():
+        at = leaf[walking]
+        true = patterns[walking] >> bit[at] & 1
+        leaf[walking] = np.where(true, tree.yes[at], tree.no[at])
+    values = np.array([weights[~leaf] for weights in tree.weights])
+    word = table.add(len(patterns) - 1, tree.targets, values)
+    everything = (1 << table.bits) - 1
+    for number, test in enumerate(known):
+        table.test(columns[test.column], test, word, everything, everything & ~(1 << number))
+
+
+def _add_leaves(
+    table: _Words, columns: Mapping[int, _Column], tree: Branches, tests: Sequence[_Test]
+) -> None:
+    """Words of leaves: a branch clears those of the side that the row does not go to."""
+    order, spans = _spans(tree)
+    words = []
+    for first in range(0, len(order), LEAVES):
+        leaves = order[first : first + LEAVES]
+        values = np.array([[0.0, *weights[leaves]] for weights in tree.weights])
+        words.append((first, table.add((1 << len(leaves) + 1) - 1, tree.targets, values)))
+    everything = (1 << table.bits) - 1
+    for test, (start, middle, end) in zip(tests, spans, strict=True):
+        for first, word in words:
+            if_true, if_false = (
+                everything & ~_bits(low - first, high - first)
+                for low, high in ((middle, end), (start, middle))
+            )
+            table.test(columns[test.column], test, word, if_true, if_false)
+
+
+def _spans(tree: Branches) -> tuple[list[int], list[tuple[int, int, int]]]:
+    """The leaves from left to right, and of each branch the first, the first on the right, and the end."""
+    order: list[int] = []
+    spans = [(0, 0, 0)] * len(tree.feature)
+    waiting: list[tuple[int, int]] = [(0, 0)]
+    starts: dict[int, int] = {}
+    middles: dict[int, int] = {}
+    while waiting:
+        node, step = waiting.pop()
+        if node < 0:
+            order.append(~node)
+        elif step == 0:
+            starts[node] = len(order)
+            waiting += [(node, 1), (int(tree.yes[node]), 0)]
+        elif step == 1:
+            middles[node] = len(order)
+            waiting += [(node, 2), (int(tree.no[node]), 0)]
+        else:
+            spans[node] = starts[node], middles[node], len(order)
+    return order, spans
+
+
+def _bits(low: int, high: int) -> int:
+    """The bits of a word's leaves from ``low`` until ``high``, above the first bit."""
+    low, high = (min(max(each, 0), LEAVES) + 1 for each in (low, high))
+    return (1 << high) - (1 << low)
+
+
+def _base64(values: Any, kind: Any) -> str:
+    return base64.b64encode(np.ascontiguousarray(np.asarray(values).astype(kind)).tobytes()).decode()
