@@ -91,24 +91,34 @@ def main() -> None:
     if len(sys.argv) > 5:
         content = open(sys.argv[5], "rb").read()
         import threading
+
         files = []
         go = True
+
         def upload():
             while go:
                 c = socket.create_connection(("127.0.0.1", port))
-                t=time.perf_counter()
+                t = time.perf_counter()
                 c.sendall(message(port, "POST", "/predict_file", content, {"content-type": "text/csv"}))
                 reply = bytearray()
                 while True:
                     came = c.recv(1 << 20)
-                    if not came: break
+                    if not came:
+                        break
                     reply += came
                     h, e, b = reply.partition(b"\r\n\r\n")
-                    n=[int(x.split(b":")[1]) for x in h.split(b"\r\n") if x.lower().startswith(b"content-length")]
-                    if e and len(b) >= n[0]: break
-                files.append((time.perf_counter()-t, bytes(reply[:15])))
+                    n = [
+                        int(x.split(b":")[1])
+                        for x in h.split(b"\r\n")
+                        if x.lower().startswith(b"content-length")
+                    ]
+                    if e and len(b) >= n[0]:
+                        break
+                files.append((time.perf_counter() - t, bytes(reply[:15])))
                 c.close()
-        thread = threading.Thread(target=upload); thread.start()
+
+        thread = threading.Thread(target=upload)
+        thread.start()
     start = time.perf_counter()
     taken = client.run(seconds)
     spent = time.perf_counter() - start
@@ -116,7 +126,11 @@ def main() -> None:
         go = False
         thread.join()
         print(files, file=sys.stderr)
-    print(json.dumps({"rate": len(taken) / spent, "p50": at(taken, 0.5), "p99": at(taken, 0.99), "max": at(taken,1)}))
+    print(
+        json.dumps(
+            {"rate": len(taken) / spent, "p50": at(taken, 0.5), "p99": at(taken, 0.99), "max": at(taken, 1)}
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ https://docs.aws.amazon.com/lambda/latest/dg/python-package.html
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata as metadata
 import os
 import re
@@ -26,12 +27,15 @@ from handler.bundle import DOCUMENTS, EXPLANATION, MANIFEST, SCALAR, SIGNATURE, 
 from handler.errors import BundleError
 
 ROOT = Path(__file__).resolve().parent.parent
-#: What requests do not need of the handler: the batch, its storage, the commands and our own server.
+#: Where the handler's imports are followed from; the second one checks what was packed.
+WANTED = ("handler.app", "handler.scoring.checking")
+#: What requests do not need of what these import: batch, its storage, and what has libraries.
 LEFT_OUT = (
-    "batch/", "model/", "storage/buckets.py", "storage/deadline.py", "storage/folders.py",
-    "storage/storage.py", "tables/compression.py", "tables/ranges.py", "__main__.py", "interrupts.py",
-    "server.py", "terminal.py", "signing.py",
+    "handler.batch", "handler.categories", "handler.scoring.explaining_many", "handler.signing",
+    "handler.storage.deadline", "handler.storage.storage",
 )  # fmt: skip
+#: The pages' own files.
+ASSETS = ("web/page", "web/swagger")
 #: Lambda's name of the entry point.
 ENTRY = "handler.app.lambda_handler"
 #: The runtimes that Lambda has are those of Python 3.11 and newer, as far as this project goes.
@@ -104,12 +108,28 @@ def fill(folder: Path, bundle: Bundle) -> None:
 
 
 def sources() -> Iterator[Path]:
-    """The handler's files that requests need."""
-    handler = ROOT / "handler"
-    for path in handler.rglob("*"):
-        name = path.relative_to(handler).as_posix()
-        if path.is_file() and "__pycache__" not in path.parts and not name.startswith(LEFT_OUT):
-            yield path
+    """The handler's files that requests need: what is imported anywhere, and the pages."""
+    seen: set[str] = set()
+    names = [*WANTED]
+    while names:
+        name = names.pop()
+        path = ROOT.joinpath(*name.split("."))
+        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        if (
+            name in seen
+            or not name.startswith("handler")
+            or name.startswith(LEFT_OUT)
+            or not path.is_file()
+        ):
+            continue
+        yield path
+        seen.add(name)
+        names.append(name.rpartition(".")[0])
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    for folder in ASSETS:
+        yield from (path for path in (ROOT / "handler" / folder).iterdir() if path.is_file())
 
 
 def pack(folder: Path, target: Path) -> None:
