@@ -416,13 +416,13 @@ class Schema:
         """Records side by side, as a scorer takes them."""
         try:
             import numpy as np
+
+            from handler.categories import coded, levels_of
         except ModuleNotFoundError:  # the zip of the request function
             from handler.plain import Column
 
             sides = [Column(record[position] for record in records) for position in range(len(self.names))]
             return cast("Columns", dict(zip(self.names, sides, strict=True)))
-
-        from handler.categories import coded, levels_of
 
         columns: dict[str, Any] = {}
         for position, feature in enumerate(self.features):

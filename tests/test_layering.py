@@ -43,7 +43,17 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "writing",
         "formats",
     ),
-    "scoring": ("texts", "row_program", "explaining", "scorers", "outputs", "model", "checking", "table"),
+    "scoring": (
+        "texts",
+        "trees",
+        "row_program",
+        "explaining",
+        "scorers",
+        "outputs",
+        "model",
+        "checking",
+        "table",
+    ),
     "batch": (
         "progress",
         "naming",

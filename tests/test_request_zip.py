@@ -132,6 +132,7 @@ def upload(kind: str, body: str, accept: str = "*/*", route: str = "predict_file
     }
 
 
+ROWS = "age,new_user,total_pages_visited\n" + 50 * "45,0,5\n~,0,5\n"
 FORM = (
     '--x\r\nContent-Disposition: form-data; name="file"; filename="a.csv"\r\nContent-Type: text/csv\r\n\r\n'
     "{}\r\n--x--\r\n"
@@ -181,6 +182,22 @@ def near(one: Any, other: Any) -> bool:
     if isinstance(one, float):
         return isinstance(other, float) and abs(one - other) <= 1e-9 * max(1.0, abs(other))
     return bool(one == other)
+
+
+def test_libraries_that_are_there_all_the_same_change_nothing(task: Path) -> None:
+    """A layer of the function may bring numpy and onnxruntime."""
+    script = ANSWER.replace("import json, sys", "import json, sys, numpy, onnxruntime")
+    events = [event("direct"), {"instances": [event("direct")] * 40}, upload("text/csv", ROWS)]
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", script, str(task)],
+        cwd=task,
+        env={"LOG_LEVEL": "ERROR"},
+        input=json.dumps(events),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout) == answers(task, events)
 
 
 FILES = ("s3-put", "eventbridge-s3", "sns-s3", "direct-batch")

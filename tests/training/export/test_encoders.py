@@ -68,7 +68,7 @@ def edges(feature: Feature) -> list[Any]:
     if feature.kind == "category":
         return [
             *feature.categories,
-            *(["?", "Rome", "rome "] if feature.open else []),
+            *(["?", "Rome", "rome ", "none"] if feature.open else []),
             *[""] * feature.nullable,
         ]
     return [0.0, -0.0, 1.0, 0.5, 1.5, 4.0, 7.0, -3.0, *[np.nan] * feature.nullable]
