@@ -37,20 +37,24 @@ def start(bundle: Path, forest: Path, pickled: Path, folder: Path, runs: int) ->
         lambdas.Handler("an empty handler", "empty.handler", empty),
         lambdas.Handler("this handler, logistic regression", entry, ours, {"MODEL_DIR": str(bundle)}),
         lambdas.Handler("this handler, 100 trees of depth 8", entry, ours, {"MODEL_DIR": str(forest)}),
+        lambdas.Handler("make zip, logistic regression", entry, lambdas.unpacked(bundle, folder / "zip")),
+        lambdas.Handler(
+            "make zip, 100 trees of depth 8", entry, lambdas.unpacked(forest, folder / "zip-trees")
+        ),
         lambdas.Handler("this handler, served by joblib", entry, ours, {"MODEL_DIR": str(pickled)}),
         lambdas.Handler("scikit-learn as the vendor's template", "vendor_lambda.handler", theirs, model),
     ]
+    settings = {
+        handlers[1].name: versions("", "awslambdaric"),
+        handlers[-1].name: versions("", "awslambdaric", "scikit-learn", "pandas"),
+    }
     programs = environment("fastapi_app")
     if programs is not None:
         app, python = theirs / "fastapi_app", str(programs / "python")
         handlers.append(
             lambdas.Handler("Mangum, FastAPI, scikit-learn", "mangum_app.handler", app, model, python)
         )
-    settings = {
-        handlers[1].name: versions("", "awslambdaric"),
-        handlers[4].name: versions("", "awslambdaric", "scikit-learn", "pandas"),
-        "Mangum, FastAPI, scikit-learn": versions("fastapi_app", "mangum", "fastapi", "scikit-learn"),
-    }
+        settings[handlers[-1].name] = versions("fastapi_app", "mangum", "fastapi", "scikit-learn")
     seconds: dict[str, list[float]] = {each.name: [] for each in handlers}
     notes: dict[str, str] = {}
     answers = {}
@@ -67,9 +71,8 @@ def start(bundle: Path, forest: Path, pickled: Path, folder: Path, runs: int) ->
                 seconds[each.name].append(first.seconds)
     same_answers({name: told for name, told in answers.items() if "trees" not in name})
     title = "First answer of a Lambda handler, under the emulator"
-    results.keep(
-        "start", results.table(title, seconds, notes=notes, more=f"Medians of {runs}.", settings=settings)
-    )
+    more = f"Without SnapStart. Medians of {runs}."
+    results.keep("start", results.table(title, seconds, notes=notes, more=more, settings=settings))
 
 
 def compiled_handler(folder: Path) -> Path:

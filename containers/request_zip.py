@@ -2,15 +2,17 @@
 
     python -m containers.request_zip MODEL_DIR [RUNTIME]
 
-It holds the handler's request path, the bundle's manifest and one-row program, and the pages. What needs
-numpy or onnxruntime stays in the images: files in buckets, and models without a one-row program. The same
-files and the same Python make the same bytes.
+It holds the handler's request path, the one module of others that this needs (it reads forms), the bundle's
+manifest and one-row program, and the pages. What needs numpy or onnxruntime stays in the images: files in
+buckets, and models without a one-row program. The same files and the same Python make the same bytes.
 
 https://docs.aws.amazon.com/lambda/latest/dg/python-package.html
 """
 
 from __future__ import annotations
 
+import ast
+import importlib.metadata as metadata
 import os
 import re
 import subprocess
@@ -21,26 +23,32 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from containers import needs
-from handler.bundle import DOCUMENTS, MANIFEST, SCALAR, SIGNATURE, Bundle
+from handler.bundle import DOCUMENTS, EXPLANATION, MANIFEST, SCALAR, SIGNATURE, Bundle
 from handler.errors import BundleError
 
 ROOT = Path(__file__).resolve().parent.parent
-#: What requests do not need of the handler: the batch, its storage, the commands and our own server.
+#: Where the handler's imports are followed from; the second one checks what was packed.
+WANTED = ("handler.app", "handler.scoring.checking")
+#: What requests do not need of what these import: batch, its storage, and what has libraries.
 LEFT_OUT = (
-    "batch/", "model/", "storage/buckets.py", "storage/deadline.py", "storage/folders.py",
-    "storage/storage.py", "__main__.py", "interrupts.py", "server.py", "terminal.py", "signing.py",
+    "handler.batch", "handler.categories", "handler.scoring.explaining_many", "handler.signing",
+    "handler.storage.deadline", "handler.storage.storage",
 )  # fmt: skip
+#: The pages' own files.
+ASSETS = ("web/page", "web/swagger")
 #: Lambda's name of the entry point.
 ENTRY = "handler.app.lambda_handler"
 #: The runtimes that Lambda has are those of Python 3.11 and newer, as far as this project goes.
 RUNTIME = "import sys; print('python%d.%d' % sys.version_info[:2])"
 #: Compiles each module where it lies, for whoever unpacks the zip below /var/task. Nothing writes bytecode
 #: there, and without it each start would compile the source. Hashes are not checked: nothing changes there.
+#: Docstrings, a third of it, and assertions are left out.
 COMPILE = """
-import pathlib, py_compile, sys
+import importlib.util, pathlib, py_compile, sys
 folder = pathlib.Path(sys.argv[1])
 for path in sorted(folder.rglob("*.py")):
-    py_compile.compile(str(path), dfile="/var/task/" + path.relative_to(folder).as_posix(), doraise=True,
+    py_compile.compile(str(path), importlib.util.cache_from_source(str(path)), optimize=2, doraise=True,
+                       dfile="/var/task/" + path.relative_to(folder).as_posix(),
                        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
 """
 #: Loads the bundle that was packed, with nothing else on the path, and predicts the golden rows again.
@@ -70,15 +78,15 @@ def main(model: Path, python: str = sys.executable) -> None:
             runtime = run(python, "-c", RUNTIME).strip()
             fill(Path(folder), bundle)
             run(python, "-S", "-c", COMPILE, folder)
+            if wrong := run(python, "-S", "-I", "-B", "-c", CHECK, folder):
+                sys.exit(
+                    f"make: out of the zip, the model does not predict what it did in training:\n{wrong}"
+                )
             target = Path("build", f"{file_name(bundle)}.zip")
             target.parent.mkdir(exist_ok=True)
             pack(Path(folder), target)
-            wrong = run(python, "-S", "-I", "-B", "-c", CHECK, folder)
     except BundleError as error:
         sys.exit(f"make: {error}")
-    if wrong:
-        target.unlink()
-        sys.exit(f"make: the zip does not predict what training did:\n{wrong}")
     describe(bundle, target, runtime)
 
 
@@ -88,20 +96,40 @@ def fill(folder: Path, bundle: Bundle) -> None:
         target = folder / path.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(path.read_bytes())
+    for path in metadata.files("multipart") or ():  # of forms; it is a module in Python alone
+        if path.name in ("multipart.py", "LICENSE"):
+            (folder / path.name).write_bytes(path.read_binary())
+    (folder / "LICENSE").rename(folder / "multipart.LICENSE")
     model = folder / "handler" / "model"
     model.mkdir()
-    for name in (MANIFEST, SIGNATURE, SCALAR, *sorted(DOCUMENTS)):
+    for name in {MANIFEST, SIGNATURE, SCALAR, EXPLANATION, *DOCUMENTS}:
         if (source := Path(bundle.folder, name)).is_file():
             (model / name).write_bytes(source.read_bytes())
 
 
 def sources() -> Iterator[Path]:
-    """The handler's files that requests need."""
-    handler = ROOT / "handler"
-    for path in handler.rglob("*"):
-        name = path.relative_to(handler).as_posix()
-        if path.is_file() and "__pycache__" not in path.parts and not name.startswith(LEFT_OUT):
-            yield path
+    """The handler's files that requests need: what is imported anywhere, and the pages."""
+    seen: set[str] = set()
+    names = [*WANTED]
+    while names:
+        name = names.pop()
+        path = ROOT.joinpath(*name.split("."))
+        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        if (
+            name in seen
+            or not name.startswith("handler")
+            or name.startswith(LEFT_OUT)
+            or not path.is_file()
+        ):
+            continue
+        yield path
+        seen.add(name)
+        names.append(name.rpartition(".")[0])
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    for folder in ASSETS:
+        yield from (path for path in (ROOT / "handler" / folder).iterdir() if path.is_file())
 
 
 def pack(folder: Path, target: Path) -> None:
@@ -117,7 +145,10 @@ def pack(folder: Path, target: Path) -> None:
 def run(python: str, *words: str) -> str:
     """What a Python prints, with hashes that are the same in every process."""
     environ = {**os.environ, "PYTHONHASHSEED": "0"}
-    done = subprocess.run([python, *words], env=environ, capture_output=True, text=True)
+    try:
+        done = subprocess.run([python, *words], env=environ, capture_output=True, text=True)
+    except FileNotFoundError:
+        sys.exit(f"make: there is no {python} on the path, which a zip for that runtime is compiled with")
     if done.returncode:
         sys.exit(f"make: {python} failed: {(done.stderr.strip().splitlines() or ['without a word'])[-1]}")
     return done.stdout
@@ -136,7 +167,7 @@ def describe(bundle: Bundle, target: Path, runtime: str) -> None:
         unpacked = sum(each.file_size for each in packed.infolist())
     print(f"""\
 {target}: {target.stat().st_size / 1e6:.2f} MB, unpacked {unpacked / 1e6:.1f} MB, for {runtime}
-  the request path of the handler ({modules} modules and their bytecode), no library
+  the request path of the handler ({modules} modules and their bytecode), without libraries
   {bundle.manifest.name} {bundle.manifest.version}: manifest, one-row program, report and pages
   files in buckets are the image's: make images
 deploy it with the stack of template.yaml:

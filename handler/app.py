@@ -49,7 +49,7 @@ class App:
 
     def __init__(self, model: Model, settings: Settings, storage: Storage | None = None) -> None:
         self.settings = settings
-        self._model = model
+        self.model = model
         self._api = Api(model, settings)
         self._storage = storage
         self._cold = True
@@ -61,7 +61,7 @@ class App:
         whatever the envelope's platform wants raised, and a bug in an event's only job.
         """
         most = remaining()
-        envelope = envelope_of(event, envelopes(self._model.schema, self.settings))
+        envelope = envelope_of(event, envelopes(self.model.schema, self.settings))
         try:
             jobs = list(envelope.jobs(event))
             alone = len(jobs) == 1 and not getattr(envelope, "answers_bugs", False)
@@ -112,7 +112,7 @@ class App:
         try:
             if isinstance(job, Predict):
                 route = "invoke"
-                result, rows = predict(self._model, job.payload)
+                result, rows = predict(self.model, job.payload)
             elif isinstance(job, ScoreObject):
                 route, fields["input"] = "batch", str(job.input)
                 batch = self._batch(remaining, most)
@@ -170,7 +170,7 @@ class App:
 
         self._storage = self._storage or Storage(self.settings.allow_http)
         deadline = Deadline(remaining, most)
-        return Batch(self._model, self.settings, self._storage.within(deadline), deadline)
+        return Batch(self.model, self.settings, self._storage.within(deadline), deadline)
 
     def _starter(self, job: ScoreObject, remaining: Remaining, most: float) -> HandOver | None:
         """What starts JOB for a large object, where there is one."""
@@ -192,7 +192,7 @@ class App:
                 "status": status,
                 "milliseconds": round((time.perf_counter() - start) * 1000, 3),
                 "cold_start": cold,
-                "model_version": self._model.manifest.version,
+                "model_version": self.model.manifest.version,
                 **fields,
             },
         )
@@ -245,5 +245,9 @@ def http(request: flask.Request) -> tuple[bytes | Iterator[bytes], int, dict[str
 
 if os.environ.keys() & {"AWS_LAMBDA_RUNTIME_API", "FUNCTION_TARGET"}:
     application()  # started by a platform: load now, so that the first request does not wait
+    if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
+        from handler import snapshot
+
+        snapshot.prepare(application().model)
     # Read by now. functions-framework would start as many processes, each with a model of its own.
     os.environ.pop("WORKERS", None)

@@ -83,50 +83,60 @@ class Numbering:
         return np.asarray(np.array([*range(own), *further], np.int32)[column.codes])
 
 
-class Reader:
-    """Reads the cells of one category as ``schema.parse_text`` does, but judges each distinct text once."""
+class Levels:
+    """Distinct texts, each of which has its index as a code."""
 
-    def __init__(self, feature: Feature, blanks: str) -> None:
-        """``blanks``: what is left out where it stands around a text."""
+    def __init__(self, texts: tuple[str, ...]) -> None:
         import polars as pl
 
-        self._feature = feature
-        self._blanks = blanks
-        self._levels = levels_of(feature)
-        gaps = feature.nullable or "" in feature.categories
-        #: The code of a missing value that must not be missing.
-        self._gap = -1 if gaps else self._levels.index("")
+        self.texts = texts
         # As an expression: of a dtype that comes from Python, polars hashes all levels at each cast.
-        known = pl.dtype_of(pl.lit(pl.Series([None], dtype=pl.Enum(self._levels))))
-        self._code = pl.first().cast(known, strict=False).to_physical().cast(pl.Int32)
+        self._known = pl.dtype_of(pl.lit(pl.Series([None], dtype=pl.Enum(texts))))
 
-    def read(self, cells: pl.Series) -> tuple[Coded, np.ndarray | None]:
-        """The column, and a mask of the rows that ``parse_text`` refuses, None where there are none."""
-        codes, levels = self._codes(cells), self._levels
-        if (strange := codes < 0).any():
-            which, each = distinct(cells.filter(strange))
-            plain = self._plain(each)
-            found = self._codes(plain)
-            if self._feature.open and (unknown := found < 0).any():
-                found[unknown], more = distinct(plain.filter(unknown))
-                found[unknown] += len(levels)
-                levels = (*levels, *more.to_list())
-            codes[strange] = found[which]
-        refused = (codes < 0) | (codes == self._gap)
-        return Coded(codes, levels), refused if refused.any() else None
-
-    def _plain(self, texts: pl.Series) -> pl.Series:
-        """Texts without the blanks around them, and empty where they spell a missing value."""
+    def code(self, column: str) -> pl.Expr:
+        """The codes of a column's texts, -1 of those that are not levels as they stand."""
         import polars as pl
 
-        cells, words = texts.str.strip_chars(self._blanks), self._feature.missing_words
-        if not self._feature.nullable or not words:
-            return cells
-        return pl.Series([""]).zip_with(cells.str.to_lowercase().is_in(words), cells)
+        codes = pl.col(column).cast(self._known, strict=False).to_physical()
+        return codes.cast(pl.Int32).fill_null(-1)
 
-    def _codes(self, texts: pl.Series) -> np.ndarray:
-        """The codes of texts that are levels as they stand, -1 of others."""
-        return texts.to_frame().select(self._code.fill_null(-1)).to_series().to_numpy(writable=True)
+    def codes(self, texts: pl.Series) -> np.ndarray:
+        """The codes of texts, as ``code`` has them."""
+        return texts.to_frame("texts").select(self.code("texts")).to_series().to_numpy(writable=True)
+
+
+def read(
+    feature: Feature, own: Levels, blanks: str, cells: pl.Series, codes: np.ndarray
+) -> tuple[Coded, np.ndarray | None]:
+    """The cells of a category as ``schema.parse_text`` reads them, but each distinct text is judged once.
+
+    ``own``: the feature's levels, and ``codes`` the cells' among them. ``blanks``: what is left out around
+    a text. Returns a mask too of the rows that ``parse_text`` refuses, None where there are none.
+    """
+    levels = own.texts
+    if (strange := codes < 0).any():
+        which, each = distinct(cells.filter(strange))
+        plain = _plain(feature, blanks, each)
+        found = own.codes(plain)
+        if feature.open and (unknown := found < 0).any():
+            found[unknown], more = distinct(plain.filter(unknown))
+            found[unknown] += len(levels)
+            levels = (*levels, *more.to_list())
+        codes[strange] = found[which]
+    refused = codes < 0
+    if not feature.nullable and "" not in feature.categories:
+        refused |= codes == len(own.texts) - 1
+    return Coded(codes, levels), refused if refused.any() else None
+
+
+def _plain(feature: Feature, blanks: str, texts: pl.Series) -> pl.Series:
+    """Texts without the blanks around them, and empty where they spell a missing value."""
+    import polars as pl
+
+    cells, words = texts.str.strip_chars(blanks), feature.missing_words
+    if not feature.nullable or not words:
+        return cells
+    return pl.Series([""]).zip_with(cells.str.to_lowercase().is_in(words), cells)
 
 
 def distinct(texts: pl.Series) -> tuple[np.ndarray, pl.Series]:

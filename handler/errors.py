@@ -5,6 +5,7 @@
     - ``BundleError``: the bundle is absent, altered, or of another format or library version
     - ``UnknownEvent``: no envelope matches the event
         - ``RefusedEvent``: the event is known by name, and asks for what this function does not do
+    - ``NotExplainable`` 501: the model's predictions have no explanations
     - ``Unforeseen``: a bug stopped one job of several
     - ``RequestsOnly`` 501: the function was deployed as a zip, and a file is to be scored
     - ``RequestError``: the caller can mend it
@@ -15,7 +16,6 @@
         - ``InvalidCsv`` 400: not a CSV that can be read at all
             - ``MissingColumns`` 422: a CSV without the model's columns
         - ``Forbidden`` 403: an object that this deployment does not read
-        - ``NotExplainable`` 501: the model's predictions have no explanations
     - ``PassingFault`` 503: another try may succeed, so the platform should make one
         - ``StorageDown``: the object store is unreachable, throttled, or refuses access
         - ``NoObject``: the object, or its bucket, is not there
@@ -280,7 +280,7 @@ class Forbidden(RequestError):
     """An event that names an object which this deployment does not read."""
 
 
-class NotExplainable(RequestError):
+class NotExplainable(FunctionError):
     """The model's predictions have no explanations; ``reason`` says why."""
 
     def __init__(self, reason: str) -> None:

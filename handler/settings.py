@@ -38,6 +38,7 @@ class Settings(NamedTuple):
     megabytes (of Lambda).
 
     ``job`` and ``large_bytes``: the Cloud Run job that scores tables above that size, or neither.
+    ``explain``: how many of its strongest features a batch writes for each row.
     """
 
     model_dir: str = MODEL_DIR
@@ -60,6 +61,7 @@ class Settings(NamedTuple):
     large_bytes: int | None = None
     run_api: str = RUN_API
     metadata_host: str = METADATA_HOST
+    explain: int = 0
     platform: Platform = "local"
     function_name: str = ""
 
@@ -97,6 +99,7 @@ class Settings(NamedTuple):
             large_bytes=large_bytes,
             run_api=_run_api(environ, job, allow_http),
             metadata_host=environ.get("GCE_METADATA_HOST") or METADATA_HOST,
+            explain=_count(environ, "EXPLAIN", 0),
             platform=platform,
             function_name=environ.get("AWS_LAMBDA_FUNCTION_NAME", ""),
         )

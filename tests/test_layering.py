@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOMS: dict[str, tuple[str, ...]] = {
     "": (
         "typed",
+        "plain",
         "errors",
         "interrupts",
         "terminal",
@@ -27,6 +28,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "categories",
         "dates",
         "schema",
+        "charts",
+        "rendering",
     ),
     "storage": ("locations", "deadline", "buckets", "folders", "storage"),
     "tables": (
@@ -40,7 +43,17 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "writing",
         "formats",
     ),
-    "scoring": ("texts", "row_program", "explaining", "scorers", "outputs", "model", "checking", "table"),
+    "scoring": (
+        "texts",
+        "trees",
+        "row_program",
+        "explaining",
+        "scorers",
+        "outputs",
+        "model",
+        "checking",
+        "table",
+    ),
     "batch": (
         "progress",
         "naming",
@@ -51,13 +64,14 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "blocks",
         "goals",
         "run",
+        "history",
         "inputs",
         "many",
         "split",
     ),
     "web": ("messages", "predictions", "openapi", "pages", "api"),
     "events": ("jobs", "objects", "http", "envelopes"),
-    "on top": ("app", "server", "__main__"),
+    "on top": ("snapshot", "app", "server", "__main__"),
 }
 LAYERS = tuple(
     name if room in ("", "on top") else f"{room}.{name}" for room, names in ROOMS.items() for name in names
@@ -77,7 +91,8 @@ HEAVY = {
 #: What training may use of the handler: what it proves, and the tables, so that a file has one reading.
 FROM_HANDLER = (
     "handler.bundle", "handler.categories", "handler.dates", "handler.schema", "handler.spelling",
-    "handler.errors", "handler.scoring", "handler.tables", "handler.terminal",
+    "handler.errors", "handler.scoring", "handler.tables", "handler.terminal", "handler.charts",
+    "handler.rendering",
 )  # fmt: skip
 #: The installed script has the commands of both packages, and the handler must not import training.
 JOINS = {"__main__": ("handler.__main__", "handler.__version__", "handler.interrupts")}

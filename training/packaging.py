@@ -49,7 +49,7 @@ from training.errors import Say, TrainingError, one_line, users_code
 from training.export.codes import coded
 from training.export.explanation import NotExplainable, explanation
 from training.export.graph import NotExportable, decision_threshold, to_onnx
-from training.export.labels import renamed
+from training.export.labels import indexed, renamed
 from training.export.program import NotCompilable, compile_program
 from training.export.words import lifted
 from training.needs import Needs, needs_of
@@ -291,7 +291,7 @@ def _exported(
             graph = export(fitted.estimator, fitted.contract._replace(classes=own), guarded=guarded)
             if own != classes:
                 graph = renamed(graph, own, classes)
-            served = lifted(coded(graph, fitted.contract))
+            served = lifted(indexed(coded(graph, fitted.contract), classes))
             scorer = OnnxScorer(served, fitted.contract)
             finding = gate.compare(scorer, tick=tick)
             if not finding.answers_too_much:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from handler.bundle import Contract, Feature
+from handler.categories import Coded, texts_of
 from handler.schema import Columns
 from handler.scoring import outputs
 from handler.scoring.scorers import Scores
@@ -45,7 +46,8 @@ def profile(contract: Contract, columns: Columns, scores: Scores) -> dict[str, A
     return {"rows": rows, "features": features, "predictions": predictions}
 
 
-def _bins(feature: Feature, values: np.ndarray) -> dict[str, Any]:
+def _bins(feature: Feature, column: np.ndarray | Coded) -> dict[str, Any]:
+    values = texts_of(column)
     if feature.kind == "category":
         return _levels(values)
     missing = values == "" if feature.kind == "text" else np.isnan(values)

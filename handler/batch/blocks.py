@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from handler.batch.folding import Folds, Lines
 from handler.bundle import Label
 from handler.errors import InvalidCsv
-from handler.scoring import outputs
 from handler.scoring.model import Model
 from handler.scoring.table import score_block
 from handler.storage.deadline import Deadline
@@ -127,7 +126,7 @@ def _written(block: Block, table: Table, model: Model, folds: Folds) -> WrittenB
         rows, scores = score_block(model, block, table)
         total, rejects, text, classes = rows.total, rows.rejects, b"", {}
         if total > len(rejects):
-            text = table.format.write(rows, table.layout, outputs.columns(model.manifest, scores))
+            text = table.format.write(rows, table.layout, model.columns(rows.columns, scores))
             classes = _by_class(scores.values, model.manifest.classes)
             counts = folds.gauge.count(rows.columns, folds.gauge.predicted(scores))
     rejected = writing.lines(*(reject.cells for reject in rejects))

@@ -7,12 +7,12 @@ thresholds and their sources.
 
 from __future__ import annotations
 
-import collections
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from handler.bundle import Manifest
+from handler.bundle import Feature, Manifest
+from handler.categories import Coded, coded, levels_of
 from handler.scoring import outputs
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from handler.schema import Columns
     from handler.scoring.scorers import Scores
 
+#: Indexes from which a shift is moderate, and above which it is significant: docs/drift.md has the source.
+MODERATE, SIGNIFICANT = 0.1, 0.25
 #: A share below this one counts as this one, so that an empty bin has a logarithm.
 LEAST_SHARE = 0.0001
 #: An index is judged from so many rows on, and from so many for each bin: by then, chance alone makes it
@@ -33,11 +35,39 @@ NO_PROFILE: Mapping[str, Any] = {"edges": (), "levels": (), "shares": (1.0,)}
 
 
 class Category(NamedTuple):
-    """A category: ``known`` are the texts that training saw, empty where no other is scored."""
+    """A category: ``places`` has the bin of each of its own ``levels``; it is missing after the last bin.
+
+    ``bins`` is their number; the last one is of all other texts, which are outside where it ``is_open``.
+    """
 
     name: str
-    levels: Sequence[str]
-    known: frozenset[str]
+    levels: tuple[str, ...]
+    places: np.ndarray
+    bins: int
+    is_open: bool
+
+    @classmethod
+    def of(cls, feature: Feature, bins: Mapping[str, Any]) -> Category:
+        """A category with the bins of its profile."""
+        import numpy as np
+
+        levels, others = levels_of(feature), len(bins["levels"])
+        place = {"": others + 1, **{level: index for index, level in enumerate(bins["levels"])}}
+        places = np.array([place.get(level, others) for level in levels])
+        return cls(feature.name, levels, places, others + 1, feature.open and bool(feature.categories))
+
+    def counts(self, column: np.ndarray | Coded, times: np.ndarray | None) -> np.ndarray:
+        """Its counts: the bins, the rows in which it is missing, and those in which it is outside."""
+        import numpy as np
+
+        column = column if isinstance(column, Coded) else coded(self.levels, column)
+        own = len(self.levels)
+        rows = np.bincount(column.codes, times, max(own, len(column.levels)))
+        counts = np.bincount(self.places, rows[:own], self.bins + 2)
+        strange = rows[own:].sum()
+        counts[self.bins - 1] += strange
+        counts[-1] = strange if self.is_open else 0
+        return counts.astype(np.int64)
 
 
 class Gauge:
@@ -58,16 +88,25 @@ class Gauge:
         }
         numbers = [each for each in manifest.features if not each.is_text]
         most = max((len(self._bins[each.name]["edges"]) for each in numbers), default=0)
-        rows = [[*self._bins[each.name]["edges"], *[math.inf] * (most + 1)][: most + 1] for each in numbers]
-        #: Shape (numbers, most edges + 1), filled up with infinity: all that is not missing is below.
-        self._edges = np.array(rows)
-        self._low = np.array([[-math.inf if each.minimum is None else each.minimum] for each in numbers])
-        self._high = np.array([[math.inf if each.maximum is None else each.maximum] for each in numbers])
+        #: Of each number its edges, infinity (all that is not missing is below), and the ends of its range.
+        self._cuts = [
+            np.array(
+                [
+                    *self._bins[each.name]["edges"],
+                    math.inf,
+                    -math.inf if each.minimum is None else each.minimum,
+                    math.inf if each.maximum is None else math.nextafter(each.maximum, math.inf),
+                ]
+            )
+            for each in numbers
+        ]
+        #: The same, with infinity as further edges, shape (numbers, most edges + 3).
+        self._filled = np.array(
+            [[*cuts[:-2], *[math.inf] * (most + 3 - len(cuts)), *cuts[-2:]] for cuts in self._cuts]
+        )
         self._numbers = [each.name for each in numbers]
         self._categories = [
-            Category(
-                each.name, self._bins[each.name]["levels"], frozenset(each.categories if each.open else ())
-            )
+            Category.of(each, self._bins[each.name])
             for each in manifest.features
             if each.kind == "category"
         ]
@@ -102,37 +141,43 @@ class Gauge:
         counts = self.none()
         rows = len(predicted) if times is None else int(times.sum())
         if self._numbers:
-            table = np.array([columns[name] for name in self._numbers])
-            below = np.array([_sums(table < edges[:, None], times) for edges in self._edges.T]).T
-            beyond = _sums(table < self._low, times) + _sums(table > self._high, times)
-            bins = np.diff(below, axis=1, prepend=0)
-            every = np.column_stack([bins, rows - below[:, -1], beyond])
+            below = self._below(columns, len(predicted), times)
+            *edges, present, low, high = below.T
+            bins = np.diff([*edges, present], axis=0, prepend=0)
+            every = np.array([*bins, rows - present, low + present - high]).T
             counts[: every.size] = every.ravel()
         for category in self._categories:
             start = self._start[category.name]
-            of_text = _of_each(columns[category.name], times)
-            missing = of_text.pop("", 0)
-            levels = [of_text.get(level, 0) for level in category.levels]
-            unknown = (
-                sum(of_text[text] for text in of_text.keys() - category.known) if category.known else 0
-            )
-            others = rows - sum(levels) - missing
-            counts[start : start + len(levels) + 3] = [*levels, others, missing, unknown]
+            counts[start : start + category.bins + 2] = category.counts(columns[category.name], times)
         for name in self._texts:
-            missing = _of_each(columns[name] != "", times).get(False, 0)
+            (missing,) = _sums((columns[name] == "")[None], times)
             counts[self._start[name] :][:2] = rows - missing, missing
         if self._manifest.profile:
             counts[self._end :] = self._of_predictions(predicted, times)
         return counts
 
+    def _below(self, columns: Columns, rows: int, times: np.ndarray | None) -> np.ndarray:
+        """How many rows lie below each of the numbers' cuts, shape (numbers, most edges + 3)."""
+        import numpy as np
+
+        if rows <= FEW_ROWS:  # as in a block of many columns
+            table = np.concatenate([columns[name] for name in self._numbers]).reshape(-1, rows)
+            return np.array([_sums(table < cuts[:, None], times) for cuts in self._filled.T]).T
+        below = np.empty(self._filled.shape, np.int64)
+        for row, name, cuts in zip(below, self._numbers, self._cuts, strict=True):
+            sums = _sums(columns[name] < cuts[:, None], times)
+            row[:-2] = sums[-3]
+            row[: len(sums) - 3], row[-2:] = sums[:-3], sums[-2:]
+        return below
+
     def _of_predictions(self, predicted: np.ndarray, times: np.ndarray | None) -> np.ndarray:
         import numpy as np
 
         bins = self._manifest.profile["predictions"]
-        places = predicted
-        if self.by_amount:
-            places = np.searchsorted(np.array(bins["edges"]), predicted, side="right")
-        return np.bincount(places, times, len(bins["shares"])).astype(np.int64)
+        if not self.by_amount:
+            return np.bincount(predicted, times, len(bins["shares"])).astype(np.int64)
+        cuts = np.array([*bins["edges"], math.inf])
+        return np.diff(_sums(np.ascontiguousarray(predicted) < cuts[:, None], times), prepend=0)
 
     def as_json(self, counts: np.ndarray) -> dict[str, Any]:
         """The summary's ``outside``, and ``drift`` if the model has a profile and rows were scored."""
@@ -221,13 +266,3 @@ def _sums(mask: np.ndarray, times: np.ndarray | None) -> np.ndarray:
     if mask.shape[1] <= FEW_ROWS:
         return np.asarray(mask.sum(axis=1))
     return np.array([np.count_nonzero(column) for column in mask])
-
-
-def _of_each(values: np.ndarray, times: np.ndarray | None) -> dict[Any, int]:
-    """How often each value stands in a column."""
-    if times is None:
-        return collections.Counter(values.tolist())
-    counts: dict[Any, int] = collections.defaultdict(int)
-    for value, number in zip(values.tolist(), times.tolist(), strict=True):
-        counts[value] += number
-    return counts

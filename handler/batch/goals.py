@@ -78,7 +78,7 @@ class Goals:
     def __init__(
         self, model: Model, settings: Settings, storage: Storage, deadline: Deadline, progress: Progress
     ) -> None:
-        self._model = model
+        self._model = model.reasoning(settings.explain)
         self._settings = settings
         self._storage = storage
         self._deadline = deadline
@@ -162,7 +162,9 @@ class Goals:
         rejected, predictions = sinks
         tally = Tally()
         rejected.write(writing.lines(REJECT_COLUMNS))
-        predictions.write(writing.head(table.layout, outputs.names(self._model.manifest)))
+        predictions.write(
+            writing.head(table.layout, outputs.names(self._model.manifest, self._model.reasons))
+        )
         model = self._model.steady(alone=version.size <= SMALL)
         workers = self._settings.workers
         file = str(input), version.identity

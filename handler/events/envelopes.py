@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from handler.errors import LONGEST_NAME, FunctionError, InvalidBody, UnknownEvent
+from handler.errors import LONGEST_NAME, FunctionError, InvalidBody, RequestsOnly, UnknownEvent
 from handler.events.http import (
     Alb,
     AlbMultiValue,
@@ -100,8 +100,10 @@ class DirectBatch:
             return [JoinParts(input, folder, _cause(event["failed"]))]
         if event.get("part") is None:
             return [ScoreObject(input, folder)]
-        from handler.batch.parts import Part
-
+        try:
+            from handler.batch.parts import Part
+        except ModuleNotFoundError as error:  # the zip of the request function, which has no library
+            raise RequestsOnly from error
         return [ScoreObject(input, folder, part=Part.parse(event["part"]))]
 
     def reply(self, outcomes: Sequence[Outcome]) -> Any:

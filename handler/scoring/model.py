@@ -30,6 +30,7 @@ from handler.scoring.scorers import (
     length,
     load_program,
     load_scorer,
+    served_contract,
 )
 from handler.typed import TYPE_CHECKING, Any, NamedTuple
 
@@ -74,17 +75,19 @@ class Explaining:
     """A model's explainer, which is read when the first explanation is asked for."""
 
     def __init__(self, manifest: Manifest, content: bytes | None) -> None:
-        self._read = manifest, content
+        self._manifest = manifest
+        self._content = content
         self._reading = threading.Lock()
         self._explainer: Explainer | None = None
 
     def explainer(self) -> Explainer:
         """Raises ``NotExplainable`` or ``BundleError``."""
-        from handler.scoring.explaining import Explainer  # no prediction waits for it
+        from handler.scoring.explaining import opened  # no prediction waits for it
 
         with self._reading:
             if self._explainer is None:
-                self._explainer = Explainer(*self._read)
+                contract = served_contract(self._manifest)
+                self._explainer = opened(self._manifest, contract, self._content)
             return self._explainer
 
 
@@ -93,7 +96,8 @@ class Model(NamedTuple):
 
     ``program`` scores up to ``few`` rows; where there is none, ``scorer`` does. ``documents`` are the
     report, the card and what explains predictions, as they were in the folder at the start. No file of the
-    bundle is read later, so that training into the folder changes no answer.
+    bundle is read later, so that training into the folder changes no answer. ``reasons``: how many of its
+    strongest features a table's row has.
     """
 
     manifest: Manifest
@@ -103,6 +107,7 @@ class Model(NamedTuple):
     documents: Mapping[str, bytes] = {}
     few: int = FEW
     explaining: Explaining | None = None
+    reasons: int = 0
 
     @classmethod
     def load(cls, folder: str | Path, public_key: str | None = None) -> Model:
@@ -126,6 +131,11 @@ class Model(NamedTuple):
             dated = Dated(manifest.features, scorer, program)
             scorer, program = dated, None if program is None else dated
         return cls(manifest, Schema.of(manifest), scorer, program)
+
+    @property
+    def alone(self) -> bool:
+        """Whether only the one-row program is there, and no numpy: in the zip of the request function."""
+        return self.few == sys.maxsize
 
     def steady(self, alone: bool) -> Model:
         """The same model for a table: a row's scores do not depend on the rows beside it, to the last bit.
@@ -173,6 +183,33 @@ class Model(NamedTuple):
         explaining = self.explaining or Explaining(self.manifest, self.documents.get(EXPLANATION))
         return explaining.explainer()
 
+    def reasoning(self, count: int) -> Model:
+        """The same model, that names the strongest features of a table's rows; ``count``: so many, if any.
+
+        Raises ``NotExplainable``.
+        """
+        if count:
+            self.explainer()
+        return self._replace(reasons=min(count, len(self.manifest.features)))
+
+    def columns(self, columns: Columns, scores: Scores) -> list[np.ndarray | list[str]]:
+        """The columns that scoring adds to the rows of a table, shape (n,) each; texts as a list."""
+        added = outputs.columns(self.manifest, scores)
+        if self.reasons and self.program is None:
+            return added + self.explainer().many().reasons(columns, scores.values, self.reasons)
+        if self.reasons:
+            import numpy as np
+
+            explain = self.explainer().reasons
+            records = zip(*(columns[name].tolist() for name in self.schema.names), strict=True)
+            rows = [
+                explain(record, int(index), self.reasons)
+                for record, index in zip(records, scores.values, strict=True)
+            ]
+            cells: list[list[Any]] = [list(each) for each in zip(*rows, strict=True)]
+            added += [each if index % 2 == 0 else np.array(each) for index, each in enumerate(cells)]
+        return added
+
     def _predict(self, records: Sequence[Record]) -> list[dict[str, Any] | None]:
         """One prediction per record, None where it is not predictable."""
         if self.program is None or len(records) > self.few:
@@ -210,6 +247,8 @@ class Model(NamedTuple):
         score is not finite. The rows on which a model fails are found by halving: at most two calls per
         row.
         """
+        if self.alone:
+            return self._attempt_alone(columns)
         import numpy as np
 
         rows = length(columns)
@@ -244,6 +283,21 @@ class Model(NamedTuple):
         )
         return joined, np.concatenate([sound for _, sound in halves])
 
+    def _attempt_alone(self, columns: Columns) -> tuple[Any, Any]:
+        """``attempt`` without numpy: each row by the one-row program."""
+        from handler.plain import Column
+
+        manifest, names = self.manifest, self.schema.names
+        rows = list(map(self._run, zip(*(columns[name].tolist() for name in names), strict=True)))
+        sound = [row for row in rows if row is not None]
+        index_of = {label: index for index, label in enumerate(manifest.classes)}
+        parts: Any = (
+            Column(index_of.get(label, label) for label, _, _ in sound),
+            Column(list(given or ()) for _, given, _ in sound) if manifest.probabilities else None,
+            Column(score for _, _, score in sound) if manifest.score else None,
+        )
+        return Scores(*parts), Column(row is not None for row in rows)
+
     def added(self, records: Sequence[Record]) -> Iterator[tuple[int, list[object]] | None]:
         """The index of each record's class (0 for a regression), and the cells that scoring adds to it.
 
@@ -251,8 +305,11 @@ class Model(NamedTuple):
         """
         classes = self.manifest.classes
         if self.program is None or len(records) > MANY:
-            scores, sound = self.attempt(self.schema.columns(records))
-            columns = outputs.columns(self.manifest, scores)
+            given = self.schema.columns(records)
+            scores, sound = self.attempt(given)
+            if not sound.all():
+                given = {name: values[sound] for name, values in given.items()}
+            columns = self.columns(given, scores)
             lists = (values if isinstance(values, list) else values.tolist() for values in columns)
             indices = scores.values.tolist() if classes else [0] * len(scores.values)
             scored = zip(indices, map(list, zip(*lists, strict=True)), strict=True)
@@ -260,13 +317,16 @@ class Model(NamedTuple):
             return
         index_of = {label: index for index, label in enumerate(classes)}
         shown = outputs.shown(self.manifest)
-        for row in map(self._run, records):
+        explain = self.explainer().reasons if self.reasons else None
+        for record in records:
+            row = self._run(record)
             if row is None:
                 yield None
-            else:
-                label, probabilities, score = row
-                cells = [label, *(probabilities or ())[shown], *(() if score is None else (score,))]
-                yield index_of.get(label, 0), cells
+                continue
+            label, probabilities, score = row
+            index = index_of.get(label, 0)
+            cells = [label, *(probabilities or ())[shown], *(() if score is None else (score,))]
+            yield index, cells if explain is None else [*cells, *explain(record, index, self.reasons)]
 
     def score(self, records: Sequence[Record]) -> Scores:
         """Score records that the schema has read, whether or not they are predictable; see ``Scorer``."""

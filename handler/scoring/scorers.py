@@ -32,6 +32,8 @@ CELLS = 8_000_000
 #: The key of the graph's metadata, whose value is a JSON object: by the name of an input of codes, the
 #: texts that have one beside the feature's own levels.
 LEVELS = "levels"
+#: The key of a graph's metadata that states trees which follow it; see ``handler.scoring.trees``.
+TREES = "trees"
 #: The graph's output of a score, which is its last one.
 SCORE = "score"
 #: The estimator's method that gives the score of a row, by the task; a clusterer may have none.
@@ -143,15 +145,18 @@ class OnnxScorer:
         self._made = [node.name for node in self._session.get_outputs()]
         self._sums: list[Sums] = []
         last = self._session
-        if "trees" in stated:
+        if TREES in stated:
             from handler.scoring.trees import follows
 
-            self._sums, after = follows(stated)
+            self._sums, after = follows(stated[TREES])
             last = self._last = session(after)
             self._needed = [node.name for node in last.get_inputs()]
-        self._outputs = [node.name for node in last.get_outputs()]
+        label, *_ = made = last.get_outputs()
+        self._outputs = [node.name for node in made]
         self._has_score = SCORE in self._outputs
         self._index = class_index(contract.classes)
+        if isinstance(next(iter(contract.classes), 0), str) and label.type == "tensor(int64)":
+            self._index = lambda indices: indices  # the graph has texts, if at all
 
     def score(self, columns: Columns) -> Scores:
         outputs = self._run_in_parts(columns) if self._texts else self._run(columns, {})
@@ -258,15 +263,19 @@ class Steady:
         self._scorer = scorer
 
     def score(self, columns: Columns) -> Scores:
-        import numpy as np
-
         rows = length(columns)
-        missing = -rows % LANES
-        if not missing:
+        if rows % LANES == 0:
             return self._scorer.score(columns)
-        which = np.minimum(np.arange(rows + missing), rows - 1)
-        filled = {name: values[which] for name, values in columns.items()}
-        return self._scorer.score(filled).at(slice(rows))
+        return self._scorer.score(filled(columns)).at(slice(rows))
+
+
+def filled(columns: Columns) -> Columns:
+    """The columns with copies of the last row, so that their length is a multiple of ``LANES``."""
+    import numpy as np
+
+    rows = length(columns)
+    which = np.minimum(np.arange(rows + -rows % LANES), rows - 1)
+    return {name: values[which] for name, values in columns.items()}
 
 
 class JoblibScorer:
@@ -386,8 +395,8 @@ def finite(scores: Scores) -> np.ndarray:
     import numpy as np
 
     sound = np.isfinite(scores.values)
-    if scores.probabilities is not None:
-        sound = sound & np.isfinite(scores.probabilities).all(axis=1)
+    if scores.probabilities is not None and not (each := np.isfinite(scores.probabilities)).all():
+        sound = sound & each.all(axis=1)  # slow: a row has few classes
     return np.asarray(sound if scores.score is None else sound & np.isfinite(scores.score))
 
 
@@ -427,12 +436,12 @@ def served_contract(manifest: Manifest) -> Contract:
 def load_scorer(bundle: Bundle, program: RowProgram | None = None) -> Scorer:
     """The scorer that the manifest names, from verified files; raises ``BundleError``.
 
-    ``program`` scores few rows in its place, and all rows in the zip of the request function, which has
-    neither the graph nor onnxruntime.
+    ``program`` scores few rows in its place, and all rows in the zip of the request function, which
+    does not have the graph.
     """
     contract = served_contract(bundle.manifest)
     if bundle.manifest.runtime == "onnx":
-        if program is not None and not bundle.has(bundles.ONNX) and not _can_run_graphs():
+        if program is not None and not bundle.has(bundles.ONNX) and _is_zip():
             return RowByRow(program, contract)
         graph = bundle.read(bundles.ONNX)
         if program is None:
@@ -444,12 +453,13 @@ def load_scorer(bundle: Bundle, program: RowProgram | None = None) -> Scorer:
     return JoblibScorer(unpickle(content), contract)
 
 
-def _can_run_graphs() -> bool:
+def _is_zip() -> bool:
+    """Whether this is the handler of the zip, which lacks what files in buckets need."""
     try:
-        import onnxruntime  # noqa: F401
-    except ImportError:
-        return False
-    return True
+        import handler.batch  # noqa: F401
+    except ModuleNotFoundError:
+        return True
+    return False
 
 
 def load_program(bundle: Bundle) -> RowProgram | None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from handler.bundle import Feature
 from handler.errors import InvalidRecords, Problem, Problems
-from handler.schema import LONGEST_VALUE, Record, Schema, Value
+from handler.schema import LONGEST_VALUE, Record, Schema, Value, sound_columns
 from handler.tables import records
 from handler.tables.rows import Block, Layout, Reject, Rows, judge, refused, wrong_width
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     import numpy as np
     import polars as pl
 
-#: Below this size, reading row by row is over before polars would be imported.
-SMALL = 64 * 1024
+#: Below this size, a block is read row by row.
+SMALL = records.SMALL
 #: Rows of a block from which on polars is worth what it takes for each column, some 30 microseconds.
 FEW_ROWS = 32
 #: What polars takes for the start of packed data; a row may start with zlib's ``x^``.
@@ -37,7 +37,7 @@ def read(block: Block, layout: Layout, schema: Schema, every_row: bool = False) 
     Raises ``InvalidCsv`` where the bytes are not UTF-8 or a quote is never closed.
     """
     rows = None
-    if not every_row and len(block.data) >= SMALL and block.data.count(b"\n") >= FEW_ROWS:
+    if not every_row and len(block.data) >= SMALL:
         rows = _sweep(block, layout, schema)
     return rows or _walk(block, layout, schema)
 
@@ -141,14 +141,14 @@ def _regular(data: bytes, layout: Layout) -> _Regular | None:
 
     quotes = b'"' in data
     if b"\r" in data:
-        if data.count(b"\r") != data.count(b"\r\n"):
-            return None
         if quotes:
             codes = np.frombuffer(data, np.uint8)
             inside = records.quoted(codes, layout.delimiter)
             if inside is None or (codes[inside] == 0x0D).any():
                 return None
         data = data.replace(b"\r\n", b"\n")
+        if b"\r" in data:
+            return None
     if not data.endswith(b"\n"):
         data += b"\n"  # else polars drops an empty cell at the very end
     codes = np.frombuffer(data, np.uint8)
@@ -217,8 +217,9 @@ def _sweep(block: Block, layout: Layout, schema: Schema) -> Rows | None:
     try:
         if as_lines:  # cells first: after the lines, they take twice as long
             types |= {f"column {position}": kind for position, kind in numbers.items()}
+            some = {"columns": sorted(wanted)} if len(wanted) < len(types) else {}
             # What is not a number becomes null.
-            cells = frame(table.data, ",", types, quotes=False, columns=sorted(wanted), ignore_errors=True)
+            cells = frame(table.data, ",", types, quotes=False, ignore_errors=True, **some)
             text = frame(table.data, "\x00", {"line": pl.String}, quotes=False)
         else:
             cells = text = frame(table.data, layout.delimiter, types, table.quotes)
@@ -250,10 +251,15 @@ def _judged(
     problems: dict[int, Problems] = collections.defaultdict(Problems)
     lengths = table.lengths()
     has_long = numbers and lengths.max(initial=0) > LONGEST_VALUE
+    sound_numbers = {} if has_long else _sound_numbers(layout, schema, cells, numbers)
+    codes = schema.codes(cells, {name: f"column {layout.positions[name]}" for name in schema.names})
     for feature in schema.features:
+        if feature.name in sound_numbers:
+            columns[feature.name] = sound_numbers[feature.name]
+            continue
         position = layout.positions[feature.name]
         series = cells[f"column {position}"]
-        values, doubtful = schema.parse_series(feature, series)
+        values, doubtful = schema.parse_series(feature, series, codes.get(feature.name))
         if position in numbers:
             if series.null_count():
                 null = series.is_null().to_numpy() & (lengths[:, position] > 0)
@@ -287,6 +293,21 @@ def _judged(
         sound[out] = False
         columns, text = {name: values[sound] for name, values in columns.items()}, text.filter(sound)
     return Rows(total, columns, tuple(sorted(rejects, key=lambda each: each.index)), text, again)
+
+
+def _sound_numbers(
+    layout: Layout, schema: Schema, cells: pl.DataFrame, numbers: Container[int]
+) -> dict[str, np.ndarray]:
+    """The columns that were read as numbers, and hold nothing but sound ones, by their features."""
+    import numpy as np
+
+    features = [each for each in schema.features if layout.positions[each.name] in numbers]
+    if not features:
+        return {}
+    names = [f"column {layout.positions[each.name]}" for each in features]
+    values = np.asarray(cells[names].to_numpy(), np.float64)
+    sound = sound_columns(features, values).tolist()
+    return {each.name: values[:, index] for index, each in enumerate(features) if sound[index]}
 
 
 def _settled(

@@ -224,7 +224,10 @@ def _scored(
     from handler.scoring.table import score_block  # one customer's prediction does not wait for it
     from handler.tables import formats
 
-    table = formats.opened([body], model.schema, settings.block_bytes)
+    # Without numpy and polars, which find where blocks end and read them, a table is one block of rows.
+    size = len(body) + 1 if model.alone else settings.block_bytes
+    table = formats.opened([body], model.schema, size)
+    every_row = every_row or model.alone
     return table, (score_block(model, block, table, every_row) for block in table.blocks)
 
 

@@ -10,15 +10,25 @@ import itertools
 import json
 from array import array
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import onnx
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.ensemble import VotingClassifier, VotingRegressor
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    GradientBoostingRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    VotingClassifier,
+    VotingRegressor,
+)
+from sklearn.ensemble._forest import BaseForest
 from sklearn.svm import LinearSVC, LinearSVR
+from sklearn.tree import BaseDecisionTree
 
 from handler import dates
-from handler.bundle import Contract, Feature
+from handler.bundle import UNSUPERVISED, Contract, Feature
 from handler.schema import Columns
 from handler.scoring.explaining import FORMAT
 from handler.scoring.row_program import arrays
@@ -26,9 +36,18 @@ from handler.scoring.row_program import stored as stored_value
 from handler.scoring.scorers import OnnxScorer
 from handler.scoring.texts import Vectorizer
 from training.compat import FixedThresholdClassifier, TunedThresholdClassifierCV
+from training.export import boosters
+from training.export import trees as trees_of
 from training.export.graph import NotExportable, given_to_last
 from training.export.layout import steps_of
-from training.export.program import NotCompilable, compile_program, little_endian, with_arrays
+from training.export.program import (
+    MOST_BRANCHES,
+    NotCompilable,
+    compile_program,
+    little_endian,
+    with_arrays,
+)
+from training.export.trees import Tree
 
 
 class NotExplainable(Exception):
@@ -45,21 +64,25 @@ def explanation(
     """
     steps = flattened(estimator)
     last = steps[-1]
-    linear = _linear(last, contract)
-    if linear is None:
-        raise NotExplainable(f"{type(last).__name__} is neither a linear model nor an ensemble of trees")
-    of, coefficients, intercepts = linear
-    graph, program = _given(steps, contract, rows, None)
-    means = OnnxScorer(graph, contract).table(rows).mean(axis=0)
-    document = {
-        "of": of,
-        "base": (intercepts + coefficients @ means).tolist(),
-        "linear": {"coefficients": coefficients.tolist(), "means": means.tolist()},
-    }
-    groups = _groups(program, contract.features, stated)
-    if len(groups) != len(means):
-        raise NotExplainable("the columns that the model is given cannot be told apart")
-    return _content({**document, "groups": groups}, program, graph), of
+    name = type(last).__name__
+    if contract.task in UNSUPERVISED:
+        raise NotExplainable(f"{name} has no target")
+    document: dict[str, Any]
+    if (linear := _linear(last, contract)) is not None:
+        graph, program = _given(steps, contract, rows, None)
+        means = OnnxScorer(graph, contract).table(rows).mean(axis=0)
+        document = {
+            "of": linear.of,
+            "base": (linear.intercepts + linear.coefficients @ means).tolist(),
+            "linear": {"coefficients": linear.coefficients.tolist(), "means": means.tolist()},
+        }
+    elif (sums := _sums(last, contract)) is not None:
+        graph, program = _given(steps, contract, rows, _walked)
+        document = {"of": sums.of, "base": _expected(sums), "trees": _numbered(sums)}
+    else:
+        raise NotExplainable(f"{name} is neither a linear model nor an ensemble of trees")
+    document["groups"] = _groups(program, contract.features, stated)
+    return _content(document, program, graph), document["of"]
 
 
 def flattened(estimator: Any) -> list[Any]:
@@ -81,8 +104,32 @@ def _inner(step: Any) -> Any:
     return None
 
 
-def _linear(model: Any, contract: Contract) -> tuple[str, np.ndarray, np.ndarray] | None:
-    """The scale of a linear model's output, its coefficients, and its intercepts; None if it is another."""
+class _Linear(NamedTuple):
+    """The scale of a linear model's outputs, and for each of them its coefficients and its intercept."""
+
+    of: str
+    coefficients: np.ndarray
+    intercepts: np.ndarray
+
+
+class _Grown(NamedTuple):
+    """A tree with its values for one output or several, an array over the nodes for each of ``targets``."""
+
+    tree: Tree
+    targets: tuple[int, ...]
+    values: tuple[np.ndarray, ...]
+
+
+class _Sums(NamedTuple):
+    """Sums of trees: their scale, what is added to each of them, and all trees."""
+
+    of: str
+    base: Sequence[float]
+    grown: Sequence[_Grown]
+
+
+def _linear(model: Any, contract: Contract) -> _Linear | None:
+    """A linear model; None if it is another."""
     kind = type(model).__module__
     named = kind.startswith("sklearn.linear_model") or isinstance(model, LinearSVC | LinearSVR)
     coefficients = getattr(model, "coef_", None)
@@ -99,7 +146,132 @@ def _linear(model: Any, contract: Contract) -> tuple[str, np.ndarray, np.ndarray
         of = "log-odds"
     elif hasattr(model, "_base_loss") and type(model._base_loss.link).__name__ == "LogLink":
         of = "log-value"
-    return of, coefficients, intercepts
+    return _Linear(of, coefficients, intercepts)
+
+
+def _sums(model: Any, contract: Contract) -> _Sums | None:
+    """An ensemble of trees; None if the model is none. Raises ``NotExplainable``."""
+    try:
+        if isinstance(model, BaseDecisionTree | BaseForest):
+            return _forest(model)
+        if isinstance(model, GradientBoostingClassifier | GradientBoostingRegressor):
+            trees, base = trees_of.boosted(model)
+            factor = 2.0 if getattr(model, "loss", "") == "exponential" else 1.0
+            return _scaled("log-odds" if contract.classes else "value", base, trees, factor)
+        if isinstance(model, HistGradientBoostingClassifier | HistGradientBoostingRegressor):
+            trees, base = boosters.histogram_trees(model)
+            of = "log-value" if model.loss in ("poisson", "gamma") else "value"
+            return _scaled("log-odds" if contract.classes else of, base, trees, 1.0)
+        if boosters.is_booster(model):
+            dump = boosters.READERS[type(model).__module__](model)
+            if dump.hashes:
+                raise NotExplainable("CatBoost with categories")
+            of = {"identity": "value", "exp": "log-value"}.get(dump.link, "log-odds")
+            return _scaled(of, dump.base, dump.trees, dump.scale)
+    except NotImplementedError as error:
+        raise NotExplainable(str(error)) from error
+    return None
+
+
+def _forest(model: Any) -> _Sums:
+    grown = [each.tree_ for each in getattr(model, "estimators_", [model])]
+    if getattr(model, "n_outputs_", 1) != 1:
+        raise NotExplainable("trees with several targets")
+    values = [trees_of.values(each) / len(grown) for each in grown]
+    width = values[0].shape[1]
+    columns = [1] if width == 2 else range(width)
+    targets = tuple(range(len(columns)))
+    return _Sums(
+        "probability" if hasattr(model, "classes_") else "value",
+        [0.0] * len(targets),
+        [
+            _Grown(Tree.of(each), targets, tuple(own[:, column] for column in columns))
+            for each, own in zip(grown, values, strict=True)
+        ],
+    )
+
+
+def _scaled(of: str, base: Sequence[float], trees: Sequence[Tree], factor: float) -> _Sums:
+    """The sums of trees, times ``factor``; of two classes' sums, the second one's less the first one's."""
+    grown = [_Grown(tree, (tree.target,), (tree.value * factor,)) for tree in trees]
+    base = [each * factor for each in base]
+    if of == "log-odds" and len(base) == 2:
+        signs = (-1.0, 1.0)
+        grown = [_Grown(tree, (0,), (values[0] * signs[target],)) for tree, (target,), values in grown]
+        base = [base[1] - base[0]]
+    return _Sums(of, base, grown)
+
+
+def _walked(model: onnx.ModelProto) -> str:
+    """What the trees in a graph are given."""
+    given = {node.input[0] for node in model.graph.node if node.op_type == "TreeEnsemble"}
+    if len(given) != 1:
+        raise NotExplainable("its trees are not given one table")
+    (name,) = given
+    return str(name)
+
+
+def _expected(sums: _Sums) -> list[float]:
+    """The mean of each output over the training rows, as the leaves' weights have it."""
+    base = [*sums.base]
+    for tree, targets, values in sums.grown:
+        leaves = tree.left < 0
+        cover = tree.cover[leaves]
+        if not cover.sum() > 0:
+            raise NotExplainable("its trees do not say how many training rows went through their branches")
+        for target, own in zip(targets, values, strict=True):
+            base[target] += float(own[leaves] @ cover / cover.sum())
+    return base
+
+
+def _numbered(sums: _Sums) -> dict[str, Any]:
+    """The trees as ``explaining.Trees`` takes them: branches and leaves are numbered through."""
+    branches = leaves = 0
+    sets: dict[tuple[float, ...], int] = {}
+    parts: list[tuple[Any, ...]] = []
+    roots = []
+    for tree, _, values in sums.grown:
+        is_leaf = tree.left < 0
+        number = np.where(is_leaf, ~(np.cumsum(is_leaf) - 1 + leaves), np.cumsum(~is_leaf) - 1 + branches)
+        roots.append(int(number[0]))
+        inner = np.flatnonzero(~is_leaf)
+        set_of = np.full(len(tree.left), -1)
+        for node, members in tree.members.items():
+            set_of[node] = sets.setdefault(tuple(map(float, members)), len(sets))
+        parts.append(
+            (
+                tree.feature[inner],
+                np.where(np.isfinite(tree.split[inner]), tree.split[inner], 0.0),
+                number[tree.left[inner]],
+                number[tree.right[inner]],
+                tree.missing_left[inner],
+                set_of[inner],
+                tree.cover[is_leaf],
+                *(own[is_leaf] for own in values),
+            )
+        )
+        branches += len(inner)
+        leaves += int(is_leaf.sum())
+    feature, split, yes, no, missing, set_index, cover, *weights = (
+        np.concatenate(each) for each in zip(*parts, strict=True)
+    )
+    if branches > MOST_BRANCHES:
+        raise NotExplainable(
+            f"its trees have {branches:,} branches; at most {MOST_BRANCHES:,} are explained"
+        )
+    return {
+        "roots": roots,
+        "feature": feature.astype(int).tolist(),
+        "split": split.astype(float).tolist(),
+        "yes": yes.tolist(),
+        "no": no.tolist(),
+        "missing": missing.astype(int).tolist(),
+        "cover": cover.astype(float).tolist(),
+        "targets": [list(each) for each in zip(*(each.targets for each in sums.grown), strict=True)],
+        "weights": [each.astype(float).tolist() for each in weights],
+        "sets": [list(each) for each in sets],
+        "set_of": set_index.tolist(),
+    }
 
 
 def _given(steps: Sequence[Any], contract: Contract, rows: Columns, operand: Any) -> tuple[bytes, bytes]:

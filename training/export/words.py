@@ -17,7 +17,8 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from handler.scoring.trees import KEY, LEAVES
+from handler.scoring.scorers import TREES
+from handler.scoring.trees import LEAVES
 from training.export import sums
 from training.export.nodes import REAL
 from training.export.sums import Branches, Sets, Sum
@@ -25,11 +26,15 @@ from training.export.trees import IN_ORDER
 
 #: The most different tests of a tree that has a word of tests, of 8 bits.
 TESTS = 8
+#: About how many bytes of words are a table: in a larger one, those of a row are not in the cache.
+CACHED = 600_000
 #: The most bytes of the words of all columns.
 MOST_WORDS = 32_000_000
 #: Nanoseconds, as measured: a branch on a row's way through a tree; a column's number looked up among its
-#: edges; a column's words taken and joined, and for each byte of these; what a word of so many bits gives.
-BRANCH, LOOK_UP, JOIN, BYTE, LEAF = 6.5, 40.0, 4.0, 0.075, {8: 1.5, 32: 2.5}
+#: edges; its words taken and joined, and for each byte of these; what a word of so many bits leads to.
+BRANCH, LOOK_UP, JOIN, BYTE, LEAF = 6.0, 10.0, 10.0, 0.075, {8: 1.5, 32: 2.5}
+#: Bytes of words with which each takes twice as long as a byte of few words does.
+FAR = 2_000_000
 #: Trees are taken out where that is expected to take at most this share of the time.
 SHARE = 0.8
 #: Types of tensors, as onnxruntime names them.
@@ -67,7 +72,7 @@ def lifted(graph: bytes) -> bytes:
         first,
         {
             **{each.key: each.value for each in model.metadata_props},
-            KEY: json.dumps({"after": content, "sums": stated}),
+            TREES: json.dumps({"after": content, "sums": stated}),
         },
     )
     result: bytes = first.SerializeToString(deterministic=True)
@@ -278,17 +283,20 @@ def _words(total: Sum, sets: Sets) -> dict[str, Any] | None:
     for each in columns.values():
         each.start = start
         start += len(each.edges) + 1
-    tables = {8: _Words(8), 32: _Words(32)}
+    tables: list[_Words] = []
+    open_tables: dict[int, _Words] = {}
     for tree, tests in trees:
-        if len(set(tests)) <= TESTS:
-            _add_tests(tables[8], columns, tree, tests)
-        else:
-            _add_leaves(tables[32], columns, tree, tests)
+        bits, add = (8, _add_tests) if len(set(tests)) <= TESTS else (32, _add_leaves)
+        table = open_tables.get(bits)
+        if table is None or len(table.used) * bits // 8 * start >= CACHED:
+            table = open_tables[bits] = _Words(bits)
+            tables.append(table)
+        add(table, columns, tree, tests)
     return {
         "width": total.width,
         "columns": list(columns),
         "edges": [_base64(each.edges, "<f8") for each in columns.values()],
-        "tables": [table.stated() for table in tables.values() if table.used],
+        "tables": [table.stated() for table in tables],
     }
 
 
@@ -301,8 +309,8 @@ def _pays(trees: Sequence[tuple[Branches, Sequence[_Test]]], edges: Mapping[int,
         bits, count = (8, 1) if len(set(tests)) <= TESTS else (32, -(-len(tree.weights[0]) // LEAVES))
         words += LEAF[bits] * count * len(tree.targets)
         row_bytes += bits // 8 * count
-    words += len(edges) * (LOOK_UP + JOIN + BYTE * row_bytes)
     room = row_bytes * sum(len(each) + 2 for each in edges.values())
+    words += len(edges) * (LOOK_UP + JOIN + BYTE * row_bytes * (1 + room / FAR))
     return words <= SHARE * walked and room <= MOST_WORDS
 
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 from sklearn import metrics as sk
 
+from handler import charts
+from handler.charts import COLOURS, Axis, Plane, cut
+from handler.rendering import Picture
 from training.errors import one_line
-from training.report import charts
-from training.report.charts import COLOURS, Axis, Plane, cut
 from training.report.evidence import MOST_CURVES, MOST_IMPORTANT, Effect, Evidence
 
 #: With more classes, a matrix cannot be read.
@@ -30,16 +30,6 @@ SCORES = {
     "anomaly": "The lower the score, the more unusual the row; those left of the line are anomalies.",
     "cluster": "The score is the logarithm of a row's likelihood: the lower, the more unusual the row.",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """``caption`` says what it shows and how to read it or, without ``svgs``, why it could not be drawn."""
-
-    title: str
-    caption: str
-    svgs: tuple[str, ...] = ()
-    wide: bool = False
 
 
 Draw = Callable[[str, Evidence], str | list[str]]

@@ -336,6 +336,7 @@ def test_parts_in_cloud_storage(google: Deployment) -> None:
         google.assert_right()
 
 
+@pytest.mark.slow
 def test_a_part_costs_the_same_calls_whatever_their_number(
     s3: S3, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
