@@ -49,6 +49,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "row_program",
         "explaining",
         "scorers",
+        "explaining_many",
         "outputs",
         "model",
         "checking",

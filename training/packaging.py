@@ -32,6 +32,7 @@ from handler.bundle import (
 )
 from handler.schema import Columns, Record
 from handler.scoring.checking import differences
+from handler.scoring.explaining import Explainer
 from handler.scoring.model import Model
 from handler.scoring.row_program import RowProgram
 from handler.scoring.scorers import (
@@ -47,7 +48,7 @@ from handler.scoring.scorers import (
 from training import bundling
 from training.errors import Say, TrainingError, one_line, users_code
 from training.export.codes import coded
-from training.export.explanation import NotExplainable, explanation
+from training.export.explanation import NotExplainable, explanation, mean_contributions
 from training.export.graph import NotExportable, decision_threshold, to_onnx
 from training.export.labels import indexed, renamed
 from training.export.program import NotCompilable, compile_program
@@ -63,6 +64,9 @@ from training.report.evidence import Evidence
 from training.report.progress import Tick, step
 
 LIBRARIES = (*PICKLE_LIBRARIES, "pandas", "skl2onnx", "onnx", "onnxruntime")
+
+#: The most rows on which it is checked that explanations add up.
+MOST_EXPLAINED = 1000
 
 #: In the error of pickle: a function that no other process could find, and its name, if it has one.
 LOCAL = re.compile(r"<lambda>|<locals>\.(\w+)")
@@ -126,7 +130,8 @@ class Proven:
     """What may serve: the model files, the scorer of many rows, and the findings on what was exported.
 
     ``program`` is the finding on the one-row program, or None where there was no graph to compile.
-    ``needs``: what serving from the pickle needs, where no graph serves.
+    ``needs``: what serving from the pickle needs, where no graph serves. ``contributions``: the mean
+    absolute ones of the features, where there are explanations.
     """
 
     files: Mapping[str, bytes]
@@ -135,6 +140,7 @@ class Proven:
     program: Finding | None
     needs: Needs | None = None
     explanation: Mapping[str, str] = field(default_factory=dict)
+    contributions: Mapping[str, float] = field(default_factory=dict)
 
 
 class Package(NamedTuple):
@@ -249,21 +255,28 @@ def prove(
     if graph is None:
         needs = needs_of(fitted.estimator)
         say(console.needs(needs))
-    explaining, described = _explained(fitted)
+    explaining, described, contributions = _explained(fitted, scorer)
     files[EXPLANATION] = explaining
     made = {name: content for name, content in files.items() if content is not None}
-    return Proven(made, scorer, finding, program_finding, needs, described)
+    return Proven(made, scorer, finding, program_finding, needs, described, contributions)
 
 
-def _explained(fitted: Fitted) -> tuple[bytes | None, Mapping[str, str]]:
-    """What explains predictions, and the manifest's ``explanation``."""
+def _explained(
+    fitted: Fitted, scorer: Scorer
+) -> tuple[bytes | None, Mapping[str, str], Mapping[str, float]]:
+    """What explains the predictions of a scorer, the manifest's ``explanation``, and what features add."""
     try:
         content, of = explanation(
             fitted.estimator, fitted.contract, fitted.requested.features, fitted.given
         )
+        features = fitted.requested.features
+        explainer = Explainer(content, features, fitted.contract)
+        some = {name: values[:MOST_EXPLAINED] for name, values in fitted.rows.items()}
+        scores = scorer.score({name: values[:MOST_EXPLAINED] for name, values in fitted.given.items()})
+        means = mean_contributions(explainer, some, scores)
     except NotExplainable as error:
-        return None, {"reason": str(error)}
-    return content, {"of": of}
+        return None, {"reason": str(error)}, {}
+    return content, {"of": of}, dict(zip((each.name for each in features), means, strict=True))
 
 
 def _scale(fitted: Fitted, estimator: Scorer, some: Columns) -> Scale | None:
@@ -390,6 +403,8 @@ def _described(
         truth=fitted.truth,
         every_truth=fitted.every_truth,
         rows=console.named_rows(fitted.imported),
+        contributions=proven.contributions,
+        of=proven.explanation.get("of", ""),
     )
     program = RowProgram(proven.files[SCALAR]) if SCALAR in proven.files else None
     model = Model.of(manifest, proven.scorer, program)

@@ -86,12 +86,14 @@ class Folds:
             return None
         table.add(known)
         self._worker.table = table
-        texts, classes = table.of(lines)
-        rejected = classes.is_null().arg_true() if classes.null_count() else []
-        rejects = tuple(self._reject(index, block.line + index, lines[index]) for index in rejected)
-        counts = classes.drop_nulls().value_counts().rows() if self._model.manifest.classes else []
-        text = texts.str.join("").item().encode()
-        return Folded(len(lines), rejects, text, tuple(counts), table.counted(lines))
+        counted = table.counted(lines)
+        rejects = tuple(
+            self._reject(index, block.line + index, lines[index])
+            for index in table.rejected(lines, counted)
+        )
+        classes = table.by_class(counted) if self._model.manifest.classes else ()
+        text = table.texts(lines).str.join("").item().encode()
+        return Folded(len(lines), rejects, text, classes, counted)
 
     def counts(self, repeats: Repeats) -> np.ndarray:
         """The gauge's counts of the rows that lines stand for."""
@@ -220,10 +222,23 @@ class _Table:
         self._classes = pl.concat([self._classes, pl.Series(classes, dtype=pl.UInt32)], rechunk=True)
         self._numbers = pl.concat([self._numbers, pl.Series(numbers, dtype=pl.UInt32)], rechunk=True)
 
-    def of(self, lines: pl.Series) -> tuple[pl.Series, pl.Series]:
-        """The texts and the classes of lines."""
-        codes = lines.to_physical()
-        return self._texts.gather(codes), self._classes.gather(codes)
+    def texts(self, lines: pl.Series) -> pl.Series:
+        """The texts of lines."""
+        return self._texts.gather(lines.to_physical())
+
+    def rejected(self, lines: pl.Series, counted: Lines) -> list[int]:
+        """The indices of those lines that are rejected."""
+        if not counted.times[counted.numbers == 0].any():
+            return []
+        return (self._numbers.gather(lines.to_physical()) == 0).arg_true().to_list()
+
+    def by_class(self, counted: Lines) -> tuple[tuple[int, int], ...]:
+        """The index of each class, and how many lines it is predicted for."""
+        import numpy as np
+
+        sound = counted.numbers > 0
+        counts = np.bincount(self._classes.to_numpy()[sound].astype(np.int64), counted.times[sound])
+        return tuple((index, int(count)) for index, count in enumerate(counts.tolist()) if count)
 
     def counted(self, lines: pl.Series) -> Lines:
         """How many times each line that is known stands among ``lines``."""

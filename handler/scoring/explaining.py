@@ -20,16 +20,12 @@ from __future__ import annotations
 
 import json
 import math
-import threading
 from collections.abc import Sequence
 
 from handler.bundle import EXPLANATION, Contract, Feature, Manifest
 from handler.errors import BundleError, NotExplainable
 from handler.scoring.row_program import RowProgram, Values, arrays, listed, stored
-from handler.typed import TYPE_CHECKING, Any, NamedTuple
-
-if TYPE_CHECKING:
-    from handler.scoring.explaining_many import Many
+from handler.typed import Any, NamedTuple
 
 FORMAT = 1
 #: Why an older bundle has no explanations.
@@ -320,6 +316,7 @@ class Explainer:
     """Explains the predictions of a model; safe to use from several threads.
 
     ``features`` are those of requests, and ``contract`` what the model's scorers have: parts of dates.
+    ``graph``: the content of the one that makes what the last step is given.
     """
 
     def __init__(self, content: bytes, features: Sequence[Feature], contract: Contract) -> None:
@@ -337,7 +334,7 @@ class Explainer:
             program, graph = document["files"]
             large = arrays(document["arrays"], rest)
             self._program = RowProgram(rest[len(rest) - program - graph : len(rest) - graph])
-            self._graph = rest[len(rest) - graph :]
+            self.graph = rest[len(rest) - graph :]
             self.of: str = document["of"]
             self.base: list[float] = document["base"]
             kind = Linear if "linear" in document else Trees
@@ -346,8 +343,6 @@ class Explainer:
             self.model: Linear | Trees = kind(groups=document["groups"], **named)
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise BundleError(f"{EXPLANATION} does not follow its format; train again") from error
-        self._loading = threading.Lock()
-        self._many: Many | None = None
 
     def explain(self, record: Values, label: Any) -> dict[str, Any]:
         """The ``contributions`` of a record whose prediction is ``label``."""
@@ -376,15 +371,6 @@ class Explainer:
             "of": self.of,
             **({} if explained is None else {"class": explained}),
         }
-
-    def many(self) -> Many:
-        """What explains many rows at once."""
-        from handler.scoring.explaining_many import Many  # one row needs no numpy
-
-        with self._loading:
-            if self._many is None:
-                self._many = Many(self.model, self._graph, self.features, self.contract, len(self.base))
-            return self._many
 
     def _given(self, record: Values) -> Values:
         if self.features == self.contract.features:

@@ -14,11 +14,11 @@ from typing import NamedTuple
 import numpy as np
 
 from handler import dates
-from handler.bundle import Contract, Feature
 from handler.schema import Columns
 from handler.scoring.explaining import (
     MOST_TESTS,
     Edge,
+    Explainer,
     Linear,
     Piece,
     Test,
@@ -40,19 +40,12 @@ ROWS = 8192
 class Many:
     """Explains many rows; safe to use from several threads."""
 
-    def __init__(
-        self,
-        model: Linear | Trees,
-        graph: bytes,
-        features: Sequence[Feature],
-        contract: Contract,
-        outputs: int,
-    ) -> None:
-        self._model = model
-        self._given = OnnxScorer(graph, contract._replace(classes=()))
-        self._features = features
-        self._dated = tuple(features) != contract.features
-        self._outputs = outputs
+    def __init__(self, explainer: Explainer) -> None:
+        self._model = explainer.model
+        self._given = OnnxScorer(explainer.graph, explainer.contract)
+        self._features = explainer.features
+        self._dated = tuple(explainer.features) != explainer.contract.features
+        self._outputs = len(explainer.base)
         #: For each output that was asked for, its trees: their tests, and their pieces.
         self._looked_up: dict[int, list[tuple[list[Test], list[_LookedUp]]]] = {}
         self._cells = 0

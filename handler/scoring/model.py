@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from handler.scoring.explaining import Explainer
+    from handler.scoring.explaining_many import Many
 
 #: Lines of a file up to which each is scored alone; by then onnxruntime would have been imported.
 MANY = 4096
@@ -79,6 +80,7 @@ class Explaining:
         self._content = content
         self._reading = threading.Lock()
         self._explainer: Explainer | None = None
+        self._many: Many | None = None
 
     def explainer(self) -> Explainer:
         """Raises ``NotExplainable`` or ``BundleError``."""
@@ -89,6 +91,16 @@ class Explaining:
                 contract = served_contract(self._manifest)
                 self._explainer = opened(self._manifest, contract, self._content)
             return self._explainer
+
+    def many(self) -> Many:
+        """What explains many rows at once; raises as ``explainer``."""
+        from handler.scoring.explaining_many import Many  # one row needs no numpy
+
+        explainer = self.explainer()
+        with self._reading:
+            if self._many is None:
+                self._many = Many(explainer)
+            return self._many
 
 
 class Model(NamedTuple):
@@ -180,8 +192,10 @@ class Model(NamedTuple):
 
     def explainer(self) -> Explainer:
         """What explains the predictions; raises ``NotExplainable``."""
-        explaining = self.explaining or Explaining(self.manifest, self.documents.get(EXPLANATION))
-        return explaining.explainer()
+        return self._explaining().explainer()
+
+    def _explaining(self) -> Explaining:
+        return self.explaining or Explaining(self.manifest, self.documents.get(EXPLANATION))
 
     def reasoning(self, count: int) -> Model:
         """The same model, that names the strongest features of a table's rows; ``count``: so many, if any.
@@ -196,7 +210,7 @@ class Model(NamedTuple):
         """The columns that scoring adds to the rows of a table, shape (n,) each; texts as a list."""
         added = outputs.columns(self.manifest, scores)
         if self.reasons and self.program is None:
-            return added + self.explainer().many().reasons(columns, scores.values, self.reasons)
+            return added + self._explaining().many().reasons(columns, scores.values, self.reasons)
         if self.reasons:
             import numpy as np
 

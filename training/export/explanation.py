@@ -30,10 +30,11 @@ from sklearn.tree import BaseDecisionTree
 from handler import dates
 from handler.bundle import UNSUPERVISED, Contract, Feature
 from handler.schema import Columns
-from handler.scoring.explaining import FORMAT
+from handler.scoring.explaining import FORMAT, Explainer
+from handler.scoring.explaining_many import Many
 from handler.scoring.row_program import arrays
 from handler.scoring.row_program import stored as stored_value
-from handler.scoring.scorers import OnnxScorer
+from handler.scoring.scorers import OnnxScorer, Scores
 from handler.scoring.texts import Vectorizer
 from training.compat import FixedThresholdClassifier, TunedThresholdClassifierCV
 from training.export import boosters
@@ -83,6 +84,38 @@ def explanation(
         raise NotExplainable(f"{name} is neither a linear model nor an ensemble of trees")
     document["groups"] = _groups(program, contract.features, stated)
     return _content(document, program, graph), document["of"]
+
+
+def mean_contributions(explainer: Explainer, rows: Columns, scores: Scores) -> list[float]:
+    """The mean absolute contribution of each feature; ``scores``: what is served for the rows.
+
+    Raises ``NotExplainable`` where base and contributions do not add up to that.
+    """
+    outputs = len(explainer.base)
+    indices = scores.values.astype(np.int64) if outputs > 1 else np.zeros(len(scores.values), np.int64)
+    added = Many(explainer).explain(rows, indices)
+    if not _adds_up(explainer, added.sum(axis=0) + np.array(explainer.base)[indices], indices, scores):
+        raise NotExplainable("what its features add does not add up to its predictions")
+    means: list[float] = np.abs(added).mean(axis=1).tolist()
+    return means
+
+
+def _adds_up(explainer: Explainer, totals: np.ndarray, indices: np.ndarray, scores: Scores) -> bool:
+    """A score of several classes, and a decision value, are not served, and not compared."""
+    outputs, served = len(explainer.base), scores.values
+    if explainer.of == "log-value":
+        totals = np.exp(totals)
+    elif explainer.contract.classes:
+        if scores.probabilities is None or (explainer.of != "probability" and outputs > 1):
+            return True
+        if explainer.of == "value":  # before it is calibrated
+            return True
+        served = scores.probabilities[np.arange(len(indices)), indices if outputs > 1 else 1]
+        if explainer.of == "log-odds":
+            with np.errstate(over="ignore"):
+                totals = 1.0 / (1.0 + np.exp(-totals))
+    scale = 1.0 if explainer.contract.classes else float(np.abs(served).max(initial=1.0))
+    return bool((np.abs(totals - served) <= 1e-6 * scale).all())
 
 
 def flattened(estimator: Any) -> list[Any]:
@@ -241,7 +274,7 @@ def _numbered(sums: _Sums) -> dict[str, Any]:
         parts.append(
             (
                 tree.feature[inner],
-                np.where(np.isfinite(tree.split[inner]), tree.split[inner], 0.0),
+                tree.split[inner],
                 number[tree.left[inner]],
                 number[tree.right[inner]],
                 tree.missing_left[inner],

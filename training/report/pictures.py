@@ -90,6 +90,15 @@ def _chosen(evidence: Evidence) -> Iterator[tuple[str, str, Draw]]:
             f"the longer the bar, the more the model relies on it.{more}{few}",
             _importance,
         )
+    if evidence.contributions:
+        left = len(evidence.contributions) - MOST_IMPORTANT
+        others = f" And {left} more." if left > 0 else ""
+        yield (
+            "Contributions",
+            "How much each feature adds to a prediction or takes from it: the mean of the absolute "
+            f"contributions that /explain gives, in {evidence.of}.{others}",
+            _contributions,
+        )
     many = len(evidence.contract.classes) > MOST_CURVES
     some = f" The {MOST_CURVES} classes are shown that are predicted most." if many else ""
     yield (
@@ -342,6 +351,12 @@ def _importance(title: str, evidence: Evidence) -> str:
     rows = [(each.feature.name, each.mean, f"{round(each.mean, 3) + 0.0:.3f}") for each in listed]
     spans = [(each.least, each.most) for each in listed]
     return charts.bars(title, rows, f"fall of the {evidence.score_name}", spans)
+
+
+def _contributions(title: str, evidence: Evidence) -> str:
+    strongest = sorted(evidence.contributions.items(), key=lambda each: -each[1])[:MOST_IMPORTANT]
+    rows = [(name, mean, f"{mean:.3g}") for name, mean in strongest]
+    return charts.bars(title, rows, f"mean absolute contribution ({evidence.of})")
 
 
 def _effects(title: str, evidence: Evidence) -> list[str]:
