@@ -8,12 +8,12 @@ option = $(if $(filter command,$(firstword $(origin $1))),$${$1:+$2 "$$$1"})
 
 # MODEL=build/x, like MODEL_DIR, names the bundle; in the environment MODEL_DIR comes first.
 ifeq ($(origin MODEL),command line)
-serve train check images: export MODEL_DIR := $(value MODEL)
+serve train check images zip: export MODEL_DIR := $(value MODEL)
 else ifeq ($(MODEL_DIR),)
-serve train check images: export MODEL_DIR := $(value MODEL)
+serve train check images zip: export MODEL_DIR := $(value MODEL)
 endif
 
-.PHONY: help serve train package check images invoke test bench bench-all estimators lint lock clean
+.PHONY: help serve train package check images zip invoke test bench bench-all estimators lint lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -47,18 +47,23 @@ images: ## build sklearn-function:lambda and sklearn-function:cloudrun, with the
 	@test "$(SYNTHETIC)" != 1 -o -n "$$MODEL_DIR" -o -f handler/model/model.json || $(MAKE) train
 	@containers/build.sh
 
+zip: ## build the request function as a zip for Lambda's own Python, without libraries [MODEL=build/x RUNTIME=python3.13]
+	$(install) train dev
+	@$(python) -m containers.request_zip "$(model)" $(call option,RUNTIME,)
+
 invoke: ## send EVENT=events/x.json to the Lambda image under the runtime interface emulator
 	@containers/invoke.sh "$(EVENT)"
 
+# A process for each core, whose libraries start no threads of their own: these would wait for those of the others.
 test: ## run every test, or some: T=tests/handler, T="--fast"; with CI=true none may skip for want of an engine or a browser
 	$(install) dev
-	@$(python) -m pytest $(T)
+	@OMP_NUM_THREADS=1 $(python) -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal $(T)
 
-bench: ## measure side by side: first answer, speed, servers, batch, memory, parts; PARTS="start batch" for some
+bench: ## measure side by side: first answer, speed, servers, batch, shapes, memory, parts; PARTS="start batch" for some
 	$(install) dev
 	@$(python) -m benchmarks $(PARTS)
 
-bench-all: ## measure everything: five more servers, rows that all differ, images of small functions too
+bench-all: ## measure everything: five more servers, images of small functions too
 	$(install) dev
 	@$(python) -m benchmarks all
 

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import batches, boosters, containers, lambdas, parts, results, servers
+from benchmarks import batches, boosters, containers, lambdas, parts, results, servers, shapes
 from benchmarks.answers import predicted, same_answers
 from benchmarks.environments import CONTENDERS, ROOT, environment, versions
 from benchmarks.processes import Contender, run
@@ -37,20 +37,24 @@ def start(bundle: Path, forest: Path, pickled: Path, folder: Path, runs: int) ->
         lambdas.Handler("an empty handler", "empty.handler", empty),
         lambdas.Handler("this handler, logistic regression", entry, ours, {"MODEL_DIR": str(bundle)}),
         lambdas.Handler("this handler, 100 trees of depth 8", entry, ours, {"MODEL_DIR": str(forest)}),
+        lambdas.Handler("make zip, logistic regression", entry, lambdas.unpacked(bundle, folder / "zip")),
+        lambdas.Handler(
+            "make zip, 100 trees of depth 8", entry, lambdas.unpacked(forest, folder / "zip-trees")
+        ),
         lambdas.Handler("this handler, served by joblib", entry, ours, {"MODEL_DIR": str(pickled)}),
         lambdas.Handler("scikit-learn as the vendor's template", "vendor_lambda.handler", theirs, model),
     ]
+    settings = {
+        handlers[1].name: versions("", "awslambdaric"),
+        handlers[-1].name: versions("", "awslambdaric", "scikit-learn", "pandas"),
+    }
     programs = environment("fastapi_app")
     if programs is not None:
         app, python = theirs / "fastapi_app", str(programs / "python")
         handlers.append(
             lambdas.Handler("Mangum, FastAPI, scikit-learn", "mangum_app.handler", app, model, python)
         )
-    settings = {
-        handlers[1].name: versions("", "awslambdaric"),
-        handlers[4].name: versions("", "awslambdaric", "scikit-learn", "pandas"),
-        "Mangum, FastAPI, scikit-learn": versions("fastapi_app", "mangum", "fastapi", "scikit-learn"),
-    }
+        settings[handlers[-1].name] = versions("fastapi_app", "mangum", "fastapi", "scikit-learn")
     seconds: dict[str, list[float]] = {each.name: [] for each in handlers}
     notes: dict[str, str] = {}
     answers = {}
@@ -67,9 +71,8 @@ def start(bundle: Path, forest: Path, pickled: Path, folder: Path, runs: int) ->
                 seconds[each.name].append(first.seconds)
     same_answers({name: told for name, told in answers.items() if "trees" not in name})
     title = "First answer of a Lambda handler, under the emulator"
-    results.keep(
-        "start", results.table(title, seconds, notes=notes, more=f"Medians of {runs}.", settings=settings)
-    )
+    more = f"Without SnapStart. Medians of {runs}."
+    results.keep("start", results.table(title, seconds, notes=notes, more=more, settings=settings))
 
 
 def compiled_handler(folder: Path) -> Path:
@@ -119,8 +122,19 @@ def pickled_copy(bundle: Path, folder: Path) -> Path:
 
 
 ROWS = 9_500_000
-QUICK = ("start", "speed", "boosters", "servers", "cloudrun", "batch", "memory", "parts")
-ALL = (*QUICK, "distinct", "others", "containers")
+QUICK = (
+    "start",
+    "speed",
+    "boosters",
+    "servers",
+    "cloudrun",
+    "batch",
+    "distinct",
+    "shapes",
+    "memory",
+    "parts",
+)
+ALL = (*QUICK, "others", "containers")
 
 
 def main() -> None:
@@ -140,7 +154,7 @@ def main() -> None:
         bundle, forest = folder / "model", folder / "forest"
         trained = (sys.executable, "-m", "training", "--out")
         run(Contender("training", (*trained, str(bundle)), {}))
-        of_trees = ("--pipeline", "benchmarks.forest:forest")
+        of_trees = ("--pipeline", "benchmarks.pipelines:book_forest")
         run(Contender("training", (*trained, str(forest), *of_trees), {}))
         pickled = pickled_copy(bundle, folder / "pickled")
         few, many = options.runs, max(9, options.runs)
@@ -152,6 +166,7 @@ def main() -> None:
             "cloudrun": lambda: containers.compare_cloud_run(bundle, folder, many),
             "batch": lambda: batches.batch(bundle, folder, options.rows, few),
             "distinct": lambda: batches.batch(bundle, folder, options.rows // 3, few, distinct=True),
+            "shapes": lambda: shapes.compare(folder, min(options.rows, shapes.ROWS), few),
             "memory": lambda: batches.memory(bundle, folder, options.rows),
             "parts": lambda: parts.compare(bundle, forest, pickled, folder, few),
             "others": lambda: servers.compare_others(bundle, compiled_handler(folder), folder, many),

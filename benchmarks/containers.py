@@ -24,7 +24,7 @@ from typing import Any
 from benchmarks import results
 from benchmarks.answers import predicted, same_answers
 from benchmarks.environments import CONTENDERS, ROOT, environment, versions
-from benchmarks.lambdas import EVENT, INVOKE
+from benchmarks.lambdas import EVENT, INVOKE, unpacked
 
 OURS = ("/opt/function/bin/python", "-m", "awslambdaric")
 THEIRS = ("python", "-m", "awslambdaric")
@@ -129,10 +129,36 @@ def compare_lambda(bundle: Path, forest: Path, pickled: Path, folder: Path, runs
         "Mangum, FastAPI, scikit-learn": Handler(fastapi, (*THEIRS, "mangum_app.handler"), model),
     }
     lambdas("image", "First answer of a Lambda image, under the emulator", handlers, rie, (), runs)
+    compare_zips(ours, {"logistic regression": bundle, "100 trees of depth 8": forest}, folder, rie, runs)
     for name, (processors, memory) in SIZES.items():
         limits = (f"--cpus={processors}", f"--memory={memory}", f"--memory-swap={memory}")
         title = f"First answer of a Lambda image with {processors} of a processor and {memory[:-1]} MB"
         lambdas(name, title, handlers, rie, limits, min(runs, FEW))
+
+
+def compare_zips(image: str, bundles: Mapping[str, Path], folder: Path, rie: Path, runs: int) -> None:
+    """What is in a zip, beside an empty handler, in our image's Python and runtime client.
+
+    AWS has no image of its own runtime for zips that is as it runs there: this one stands in for it.
+    """
+    empty = folder / "zip-empty"
+    empty.mkdir()
+    (empty / "empty.py").write_text(EMPTY)
+    handlers = {"an empty handler": zip_handler(image, empty, "empty.handler")}
+    for name, bundle in bundles.items():
+        task = unpacked(bundle, folder / f"zip of {name}")
+        handlers[f"make zip, {name}"] = zip_handler(image, task, "handler.app.lambda_handler")
+    lambdas(
+        "zip", "First answer of a zip, in the image's Python under the emulator", handlers, rie, (), runs
+    )
+
+
+def zip_handler(image: str, task: Path, entry: str) -> Handler:
+    """A handler in a folder that lies where Lambda unpacks zips; compiled by the Python that runs it."""
+    options = (f"--volume={task}:/var/task", "--workdir=/var/task")
+    compiling = ("-m", "compileall", "-q", "--invalidation-mode=unchecked-hash", ".")
+    docker("run", "--rm", "--user=0", *options, f"--entrypoint={OURS[0]}", f"{image}:lambda", *compiling)
+    return Handler(f"{image}:lambda", (*OURS, entry), options)
 
 
 def lambdas(
@@ -154,7 +180,9 @@ def lambdas(
             found[each].append(seconds)
             answers[each] = predicted(answer)
     same_answers({each: told for each, told in answers.items() if "trees" not in each})
-    results.keep(name, results.table(title, found, notes=notes, more=f"Medians of {runs}."))
+    results.keep(
+        name, results.table(title, found, notes=notes, more=f"Without SnapStart. Medians of {runs}.")
+    )
 
 
 def fastapi_image() -> str:

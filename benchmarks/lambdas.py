@@ -117,6 +117,17 @@ def compiled(source: Path, target: Path) -> Path:
     return target
 
 
+def unpacked(bundle: Path, target: Path) -> Path:
+    """A folder with what the zip of ``bundle`` holds, as Lambda unpacks it."""
+    target.mkdir()
+    command = (sys.executable, "-m", "containers.request_zip", str(bundle))
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "SYNTHETIC": "1"}
+    subprocess.run(command, cwd=target, env=env, check=True, stdout=subprocess.DEVNULL)
+    (path,) = (target / "build").glob("*.zip")
+    shutil.unpack_archive(path, target / "task")
+    return target / "task"
+
+
 def _peak(emulator: int) -> float:
     """Peak megabytes of the largest process that the emulator has started."""
     peaks = [0.0]

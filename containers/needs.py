@@ -15,6 +15,7 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,19 @@ MANIFEST, SIGNATURE = "model.json", "model.json.sig"
 def describe(model: Path) -> None:
     """Print the model's name and version, or end where it learnt from the sample and nobody wants that."""
     manifest = read(model)
+    cure = "build images of it all the same: make images SYNTHETIC=1 (where you run docker build yourself: "
+    refuse_synthetic(manifest, model, f"{cure}--build-arg SYNTHETIC=1)")
+    print(manifest["name"], manifest["version"], sep="\n")
+
+
+def refuse_synthetic(manifest: Mapping[str, Any], model: Path, cure: str) -> None:
+    """End with ``cure`` where the model learnt from the sample, unless SYNTHETIC=1 says that it may."""
     if manifest.get("training", {}).get("synthetic") and os.environ.get("SYNTHETIC") != "1":
         where = f" at {model}" if model.name else ""
         sys.exit(
             f"make: the model{where} learnt from the synthetic sample, which is nobody's data. Train on "
-            "yours: make train DATA=f.csv TARGET=column; or build images of it all the same: "
-            "make images SYNTHETIC=1 (where you run docker build yourself: --build-arg SYNTHETIC=1)"
+            f"yours: make train DATA=f.csv TARGET=column; or {cure}"
         )
-    print(manifest["name"], manifest["version"], sep="\n")
 
 
 def read(model: Path) -> dict[str, Any]:

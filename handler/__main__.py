@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 #: What exit code 1 means, by command.
 ONE = {
     "check": "a golden prediction differs",
+    "drift": "the largest index of the last period is above the limit",
     "score": "a file was refused, or could not be read or written",
 }
 
@@ -107,7 +108,18 @@ class Stop:
 
 def predict(options: argparse.Namespace, settings: Settings) -> int:
     """Predict one record given as name=value arguments."""
+    return _answer(options, settings, explained=False)
+
+
+def explain(options: argparse.Namespace, settings: Settings) -> int:
+    """Predict one record, and say what each feature adds."""
+    return _answer(options, settings, explained=True)
+
+
+def _answer(options: argparse.Namespace, settings: Settings, *, explained: bool) -> int:
     model = _model(settings)
+    if explained:
+        model.explainer()  # where there is none, the values do not matter
     pairs = []
     for word in options.values:
         name, equals, text = word.partition("=")
@@ -116,6 +128,8 @@ def predict(options: argparse.Namespace, settings: Settings) -> int:
         pairs.append((name, text))
     record = model.schema.from_query(pairs)
     prediction = model.predict_one(record)
+    if explained:
+        (prediction,) = model.explained([record], [prediction])
     _print({**prediction, **model.schema.carried(dict(pairs)), "model": model.manifest.identity})
     return 0
 
@@ -276,6 +290,36 @@ def check(options: argparse.Namespace, settings: Settings) -> int:
     return 1 if differences else 0
 
 
+def drift(options: argparse.Namespace, settings: Settings) -> int:
+    """Write a page about many summaries; 1 if the last of them drift more than the limit."""
+    from handler.batch import history
+
+    manifest = Bundle.open(settings.model_dir, settings.model_public_key).manifest
+    made = history.history(options.summaries, manifest, Storage(settings.allow_http))
+    try:
+        options.output.write_text(history.as_page(made), encoding="utf-8")
+    except OSError as error:
+        raise FunctionError(f"{options.output} cannot be written ({error.strerror})") from error
+    largest = made.last.drift["largest"]
+    document = {
+        "model": manifest.identity,
+        "files": made.files,
+        "rows": made.rows,
+        "left_out": dict(made.left_out),
+        "unit": made.unit,
+        "periods": [
+            {"start": made.start(each.number), "files": each.files, "drift": each.drift}
+            for each in made.periods
+        ],
+        "page": str(options.output),
+    }
+    _result(options, document, f"{history.in_words(made)}\nthe page: {options.output}")
+    if largest is None or largest <= options.limit:
+        return 0
+    terminal.complain(f"the largest index of the last {made.unit}, {largest:g}, is above {options.limit:g}")
+    return 1
+
+
 def sign(options: argparse.Namespace, settings: Settings) -> int:
     """Sign the bundle, after every file was compared with the manifest."""
     from handler import signing
@@ -332,6 +376,17 @@ def _whole(most: int) -> Callable[[str], int]:
     return read
 
 
+def _limit(text: str) -> float:
+    """What reads the value of a flag, a number of 0 or more."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError("must be a number of 0 or more, such as 0.25")
+    return number
+
+
 def _parser(program: str, elsewhere: Mapping[str, str]) -> argparse.ArgumentParser:
     return _parsers(program, elsewhere)[0]
 
@@ -377,6 +432,11 @@ def _parsers(program: str, elsewhere: Mapping[str, str]) -> tuple[argparse.Argum
     )  # fmt: skip
     command.add_argument("values", nargs="+", metavar="NAME=VALUE", help="a value of each feature")
     command = add(
+        explain, "predict one record, and print what each feature adds to the prediction, as JSON",
+        "age=45 new_user=0 total_pages_visited=5",
+    )  # fmt: skip
+    command.add_argument("values", nargs="+", metavar="NAME=VALUE", help="a value of each feature")
+    command = add(
         score, "score CSV files: local ones, folders of them, s3:// and gs:// objects and prefixes",
         "customers.csv", "data/ 'more/*.csv.gz' --output scored", "s3://bucket/in/ --output s3://bucket/scored",
     )  # fmt: skip
@@ -416,6 +476,27 @@ def _parsers(program: str, elsewhere: Mapping[str, str]) -> tuple[argparse.Argum
     )  # fmt: skip
     command.add_argument("event", type=Path, metavar="EVENT.json", help="a file with the event")
     add(check, "check that the bundle reproduces its golden predictions", "", "--model build/wine")
+    command = add(
+        drift, "show on one page how the rows of many files drift from the training data, over time",
+        "scored/", "s3://bucket/scored/ --output drift.html", "--limit 0.1 'scored/*/summary.json'",
+    )  # fmt: skip
+    command.add_argument(
+        "summaries",
+        nargs="+",
+        metavar="SUMMARY",
+        help="a summary.json, a folder, a glob in quotes, or a prefix s3://bucket/scored/ or gs://...: all "
+        "summaries below it",
+    )
+    command.add_argument(
+        "--output", type=Path, default=Path("drift.html"), metavar="PAGE.html", help="(%(default)s)"
+    )
+    command.add_argument(
+        "--limit",
+        type=_limit,
+        default=0.25,
+        metavar="INDEX",
+        help="the index above which the exit code is 1 (%(default)s)",
+    )
     command = add(sign, "vouch for the bundle with a private key of yours", "--key private.pem")
     command.add_argument("--key", type=Path, required=True, metavar="PRIVATE.pem", help="Ed25519, in PEM")
     command = add(

@@ -9,14 +9,15 @@ import functools
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
 
 from handler import telemetry
-from handler.errors import FunctionError, Unforeseen, status_of
+from handler.errors import FunctionError, RequestsOnly, Unforeseen, status_of
 from handler.events.envelopes import envelope_of, envelopes
+from handler.events.http import pairs
 from handler.events.jobs import Acknowledge, Job, JoinParts, Outcome, PlanObject, Predict, ScoreObject
 from handler.scoring.model import Model
 from handler.settings import Settings
+from handler.typed import TYPE_CHECKING, Any
 from handler.web.api import Api
 from handler.web.messages import Answer, Request
 from handler.web.predictions import predict
@@ -48,7 +49,7 @@ class App:
 
     def __init__(self, model: Model, settings: Settings, storage: Storage | None = None) -> None:
         self.settings = settings
-        self._model = model
+        self.model = model
         self._api = Api(model, settings)
         self._storage = storage
         self._cold = True
@@ -60,7 +61,7 @@ class App:
         whatever the envelope's platform wants raised, and a bug in an event's only job.
         """
         most = remaining()
-        envelope = envelope_of(event, envelopes(self._model.schema, self.settings))
+        envelope = envelope_of(event, envelopes(self.model.schema, self.settings))
         try:
             jobs = list(envelope.jobs(event))
             alone = len(jobs) == 1 and not getattr(envelope, "answers_bugs", False)
@@ -69,6 +70,26 @@ class App:
             self._log("event", request_id, time.perf_counter(), status=status_of(error), problem=str(error))
             outcomes = [Outcome(None, error=error)]
         return envelope.reply(outcomes)
+
+    def answer(self, request: Request, arrived: float) -> Answer:
+        """Answer a request that came over HTTP at the time ``arrived`` of ``time.monotonic``."""
+        trace = request.headers.get("x-cloud-trace-context", "").partition("/")[0]
+        request_id = request.headers.get("x-request-id") or trace or None
+        settings = self.settings
+        most = (
+            CLOUD_RUN_ANSWER
+            if settings.platform == "cloud_run"
+            else ANSWER_BODIES * settings.max_body_bytes
+        )
+        end = arrived + (settings.timeout or float("inf"))
+        answer: Answer = self.handle(
+            request._replace(most=most), request_id, lambda: end - time.monotonic()
+        )
+        return answer
+
+    def answers_at_once(self, request: Request) -> bool:
+        """Whether a request is answered in well below a millisecond."""
+        return self._api.answers_at_once(request)
 
     def _run(
         self, job: Job, request_id: str | None, remaining: Remaining, most: float, alone: bool
@@ -91,7 +112,7 @@ class App:
         try:
             if isinstance(job, Predict):
                 route = "invoke"
-                result, rows = predict(self._model, job.payload)
+                result, rows = predict(self.model, job.payload)
             elif isinstance(job, ScoreObject):
                 route, fields["input"] = "batch", str(job.input)
                 batch = self._batch(remaining, most)
@@ -111,7 +132,7 @@ class App:
                 else:
                     fields["failed"] = job.failed
                     scored = batch.fail(job.input, job.output, job.failed)
-                fields |= {"skipped": scored.skipped}
+                fields |= {"skipped": scored.skipped, "drift": scored.drift}
                 result = scored.as_json()
             elif isinstance(job, Acknowledge):
                 result = {"skipped": job.reason}
@@ -140,13 +161,16 @@ class App:
         return Outcome(job, error=fault)
 
     def _batch(self, remaining: Remaining, most: float) -> Batch:
-        from handler.batch.run import Batch
+        try:
+            from handler.batch.run import Batch
+        except ModuleNotFoundError as error:  # the zip of the request function, which has no library
+            raise RequestsOnly from error
         from handler.storage.deadline import Deadline
         from handler.storage.storage import Storage
 
         self._storage = self._storage or Storage(self.settings.allow_http)
         deadline = Deadline(remaining, most)
-        return Batch(self._model, self.settings, self._storage.within(deadline), deadline)
+        return Batch(self.model, self.settings, self._storage.within(deadline), deadline)
 
     def _starter(self, job: ScoreObject, remaining: Remaining, most: float) -> HandOver | None:
         """What starts JOB for a large object, where there is one."""
@@ -168,7 +192,7 @@ class App:
                 "status": status,
                 "milliseconds": round((time.perf_counter() - start) * 1000, 3),
                 "cold_start": cold,
-                "model_version": self._model.manifest.version,
+                "model_version": self.model.manifest.version,
                 **fields,
             },
         )
@@ -198,24 +222,18 @@ def http(request: flask.Request) -> tuple[bytes | Iterator[bytes], int, dict[str
     https://github.com/GoogleCloudPlatform/functions-framework-python
     """
     app = application()
-    headers = {name.lower(): text for name, text in request.headers.items()}
-    trace = headers.get("x-cloud-trace-context", "").partition("/")[0]
     most = app.settings.max_body_bytes
     announced = request.content_length or 0
     body = b"" if announced > most else request.stream.read(most + 1)
     event = Request(
         method=request.method,
         path=request.path,
-        query=tuple(request.args.items(multi=True)),
-        headers=headers,
+        query=pairs(request.query_string.decode(errors="replace")),
+        headers={name.lower(): text for name, text in request.headers.items()},
         body=body,
         size=announced,
-        most=CLOUD_RUN_ANSWER if app.settings.platform == "cloud_run" else ANSWER_BODIES * most,
     )
-    end = time.monotonic() + (app.settings.timeout or float("inf"))
-    answer: Answer = app.handle(
-        event, headers.get("x-request-id") or trace or None, lambda: end - time.monotonic()
-    )
+    answer = app.answer(event, time.monotonic())
     if max(announced, len(body)) > most:
         return (
             iter([answer.body]),
@@ -227,5 +245,9 @@ def http(request: flask.Request) -> tuple[bytes | Iterator[bytes], int, dict[str
 
 if os.environ.keys() & {"AWS_LAMBDA_RUNTIME_API", "FUNCTION_TARGET"}:
     application()  # started by a platform: load now, so that the first request does not wait
+    if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
+        from handler import snapshot
+
+        snapshot.prepare(application().model)
     # Read by now. functions-framework would start as many processes, each with a model of its own.
     os.environ.pop("WORKERS", None)

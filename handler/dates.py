@@ -16,15 +16,15 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
 
 from handler.bundle import Feature
+from handler.typed import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
     import polars as pl
 
-    Columns = Mapping[str, np.ndarray]
+    Columns = Mapping[str, Any]
 
 #: The format of a date that has none, and of a date with a time of day.
 ISO_DATE = "%Y-%m-%d"
@@ -329,11 +329,11 @@ def expanded_features(features: Sequence[Feature]) -> tuple[Feature, ...]:
     )
 
 
-def expanded(features: Sequence[Feature], columns: Columns) -> dict[str, np.ndarray]:
-    """One array per expanded feature, by name, from one per feature."""
+def expanded(features: Sequence[Feature], columns: Columns) -> dict[str, Any]:
+    """One column per expanded feature, by name, from one per feature."""
     import numpy as np
 
-    made = {}
+    made: dict[str, Any] = {}
     for feature in features:
         values = columns[feature.name]
         if feature.kind == "date":

@@ -5,7 +5,9 @@
     - ``BundleError``: the bundle is absent, altered, or of another format or library version
     - ``UnknownEvent``: no envelope matches the event
         - ``RefusedEvent``: the event is known by name, and asks for what this function does not do
+    - ``NotExplainable`` 501: the model's predictions have no explanations
     - ``Unforeseen``: a bug stopped one job of several
+    - ``RequestsOnly`` 501: the function was deployed as a zip, and a file is to be scored
     - ``RequestError``: the caller can mend it
         - ``InvalidBody`` 400, ``NotFound`` 404, ``MethodNotAllowed`` 405, ``BodyTooLarge`` and
           ``AnswerTooLarge`` 413, ``UnsupportedMediaType`` and ``UnsupportedEncoding`` 415
@@ -30,7 +32,8 @@ Messages never hold a value that a caller sent: they name fields, lines and rule
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+
+from handler.typed import NamedTuple
 
 #: Problems that an error lists; the others are counted.
 MOST_PROBLEMS = 100
@@ -86,6 +89,16 @@ class Unforeseen(FunctionError):
 
     def __init__(self, bug: Exception) -> None:
         super().__init__(f"an unforeseen {type(bug).__name__} stopped this job; the log has the lines")
+
+
+class RequestsOnly(FunctionError):
+    """The function was deployed as a zip without libraries, and is asked to score a file."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this function answers requests only: it was deployed as a zip, which has no library to score "
+            "files with. Send the event to a function of the image (make images)"
+        )
 
 
 class Problem(NamedTuple):
@@ -267,6 +280,14 @@ class Forbidden(RequestError):
     """An event that names an object which this deployment does not read."""
 
 
+class NotExplainable(FunctionError):
+    """The model's predictions have no explanations; ``reason`` says why."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"this model's predictions cannot be explained: {reason}")
+
+
 class PassingFault(FunctionError):
     """A fault of the moment: nothing was left half done, and another try may succeed."""
 
@@ -359,6 +380,8 @@ STATUS: Mapping[type[FunctionError], int] = {
     AnswerTooLarge: 413,
     UnsupportedMediaType: 415,
     UnsupportedEncoding: 415,
+    RequestsOnly: 501,
+    NotExplainable: 501,
     PassingFault: 503,
     FunctionError: 500,
 }

@@ -1,9 +1,9 @@
-"""functions-framework's server, made safe from slow clients: what Cloud Run's image and ``serve`` start.
+"""functions-framework's ASGI server, made safe from slow clients: Cloud Run's image and ``serve`` start it.
 
-functions-framework serves with gunicorn's threads, each of which waits for its client without a limit: as
-many slow clients as there are threads stop the server. Here a connection takes a thread once it has sent
-something, a request must come within ``READ_TIMEOUT_SECONDS`` (and a second for each ``SLOWEST`` bytes of
-it), and ``THREADS`` requests that have come whole are answered at a time.
+One event loop reads every request, and answers at once those of one row, and whether the model is loaded.
+What takes longer goes to threads, of which files and storage events have ``THREADS`` of their own: nothing
+else waits for them. A request must come within ``READ_TIMEOUT_SECONDS``, and a second for each ``SLOWEST``
+bytes of it.
 """
 
 from __future__ import annotations
@@ -15,188 +15,284 @@ from handler import interrupts
 interrupts.catch()  # before the imports, which take a while
 signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # ``serve`` blocks it
 
-import contextlib
-import io
+import asyncio
 import os
-import selectors
-import struct
-import threading
+import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from http import HTTPStatus
-from pathlib import Path
-from socket import SO_SNDTIMEO, SOL_SOCKET
-from typing import Any
+from typing import Any, NoReturn
 
-from functions_framework import create_app
-from functions_framework._http import create_server
-from gunicorn.http.errors import LimitRequestLine, NoMoreData
-from gunicorn.http.unreader import SocketUnreader
-from gunicorn.workers.gthread import ThreadWorker
+from functions_framework._http.asgi import StarletteApplication
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-from handler import terminal
-from handler.errors import RequestTooSlow, ServerBusy
-from handler.settings import Settings, port_of
-from handler.web.messages import problem
+from handler import telemetry, terminal
+from handler.app import App, application
+from handler.errors import FunctionError, RequestTooSlow, ServerBusy
+from handler.events.http import pairs
+from handler.events.objects import carries_event
+from handler.settings import port_of
+from handler.web.messages import Answer, Request, problem
 
 #: Bytes per second that a client must send on average, once its first seconds are over.
 SLOWEST = 8 * 1024
 #: Bytes of a request line with its headers: room for a query of some thousand features.
 LONGEST_HEAD = 256 * 1024
-#: Threads that may wait for requests to come, beside those that answer.
-READERS = 128
+#: Bytes of a body that may be in memory beside the bodies that room is kept for.
+SMALL = 256 * 1024
+#: Bytes of an answer that are handed to a connection at a time.
+PIECE = 64 * 1024
 #: Seconds for which a client may take nothing of its answer.
 SEND_SECONDS = 30
+#: Seconds for which a client may go on sending a body that has its answer.
+LINGER_SECONDS = 2
+#: Seconds between two looks at how far a connection has come.
+TICK = 0.5
+#: Seconds that requests have to end when the server stops.
+GRACE = 30
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
-class Unreader(SocketUnreader):  # type: ignore[misc]
-    """Reads a connection's bytes, as long as the request has time left.
+class Joined:
+    """A transport that sends an answer's head and the beginning of its body in one piece, not in two."""
 
-    Raises ``NoMoreData`` if a head takes too long, which closes the connection, and ``TimeoutError`` if a
-    body does.
-    """
+    def __init__(self, transport: Any, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport, self._loop = transport, loop
+        self._held = b""
 
-    def __init__(self, sock: Any, seconds: float) -> None:
-        super().__init__(sock)
-        self._seconds = seconds
-        self.begin(head=True)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
 
-    def begin(self, head: bool) -> None:
-        """A head, or its body, begins to come now."""
-        self._head, self._read, self._start = head, 0, time.monotonic()
+    def write(self, data: bytes) -> None:
+        """Send DATA, or hold them back until the next call or the loop's next turn."""
+        if self._held:
+            self._transport.write(self._held + data)
+            self._held = b""
+        else:
+            self._held = data
+            self._loop.call_soon(self._flush)
 
-    def chunk(self, size_hint: int | None = None) -> bytes:
-        """The next bytes that come."""
-        if self._head and self._read > LONGEST_HEAD:
-            raise LimitRequestLine(self._read, LONGEST_HEAD)
-        late = NoMoreData if self._head else TimeoutError
-        left = self._start + self._seconds + self._read / SLOWEST - time.monotonic()
-        if left <= 0:
-            raise late
-        self.sock.settimeout(left)
-        try:
-            data: bytes = super().chunk(size_hint)
-        except TimeoutError:
-            raise late from None
-        finally:
-            self.sock.settimeout(None)
-        self._read += len(data)
-        return data
+    def close(self) -> None:
+        """Close the connection when all is sent."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._held:
+            self._transport.write(self._held)
+            self._held = b""
+
+
+class Connection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+    """uvicorn's connection, which is closed where the client's side of it does not get on."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport if os.environ.get('PLAIN') else Joined(transport, self.loop))
+        self._patience = application().settings.read_timeout
+        self._begun, self._read = self.loop.time(), 0
+        self._unsent, self._moved = 0, self._begun
+        self._answered: float | None = None
+        self._watch = self.loop.call_later(TICK, self._look)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._watch.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes have come; those of a head are counted."""
+        if self._awaits_head():
+            if not self._read:
+                self._begun = self.loop.time()
+            self._read += len(data)
+        super().data_received(data)
+        if not self._awaits_head():
+            self._read = 0
+        elif self._read > LONGEST_HEAD and not self.transport.is_closing():
+            self.transport.write(
+                b"HTTP/1.1 414 URI Too Long\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+            )
+            self.transport.close()
+
+    def _awaits_head(self) -> bool:
+        """Whether the next bytes are those of a request's head."""
+        return self.cycle is None or (self.cycle.response_complete and not self.cycle.more_body)
+
+    def _look(self) -> None:
+        now = self.loop.time()
+        self._watch = self.loop.call_later(TICK, self._look)
+        unsent = self.transport.get_write_buffer_size()
+        if unsent != self._unsent or not unsent:
+            self._unsent, self._moved = unsent, now
+        elif now > self._moved + SEND_SECONDS:
+            self.transport.abort()
+            return
+        if self._awaits_head():
+            waits = self._read or self.cycle is None  # between two requests, uvicorn's own limit counts
+            if waits and now > self._begun + self._patience + self._read / SLOWEST:
+                self.transport.close()
+        elif self.cycle.response_complete:
+            self._answered = self._answered or now
+            if now > self._answered + LINGER_SECONDS:
+                self.transport.close()
+        else:
+            self._answered = None
+
+
+class ClientGone(Exception):
+    """The client has closed its connection."""
 
 
 class Reception:
-    """Takes requests in whole, and lets ``threads`` of them at a time on to the application.
+    """The ASGI application: takes requests in whole, and has each answered where nobody waits for it.
 
-    The bodies that are in memory at once have at most the bytes of ``threads`` of the longest.
+    The bodies over ``SMALL`` that are in memory at once have at most the bytes of ``THREADS`` longest ones.
     """
 
-    def __init__(self, application: Any, threads: int, settings: Settings) -> None:
-        self._application = application
+    def __init__(self, app: App) -> None:
+        self._app = app
+        settings = app.settings
         self._longest = settings.max_body_bytes
         self._patience = settings.read_timeout
-        self._turn = threading.BoundedSemaphore(threads)
-        self._room = threads * (self._longest + 1)
-        self._freed = threading.Condition()
+        self._room = settings.threads * (self._longest + 1)
+        self._freed = asyncio.Condition()
+        self._files = ThreadPoolExecutor(settings.threads, "files", initializer=_step_back)
 
-    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        """The WSGI application."""
-        announced = int(environ.get("CONTENT_LENGTH") or 0)
-        chunked = environ.get("HTTP_TRANSFER_ENCODING")
-        most = self._longest + 1 if chunked else announced
-        if announced > self._longest:
-            most = 0  # its length suffices to refuse it
-        with self._freed:
-            if not self._freed.wait_for(lambda: most <= self._room, self._patience):
-                return _refuse(ServerBusy(), start_response)
-            self._room -= most
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Answer one request. https://asgi.readthedocs.io/en/latest/specs/www.html"""
+        arrived = time.monotonic()
+        headers: dict[str, str] = {}
+        for name, value in scope["headers"]:
+            key, text = name.decode("latin-1"), value.decode("latin-1")
+            headers[key] = f"{headers[key]},{text}" if key in headers else text
+        announced = int(headers.get("content-length") or 0)
+        taken = 0
         try:
-            environ["wsgi.input"] = io.BytesIO(environ["wsgi.input"].read(most) if most else b"")
-            with self._turn:
-                answer: Iterable[bytes] = self._application(environ, start_response)
-                return answer
-        except TimeoutError:
-            return _refuse(RequestTooSlow(), start_response)
-        finally:
-            with self._freed:
-                self._room += most
-                self._freed.notify_all()
-
-
-def _refuse(error: RequestTooSlow | ServerBusy, start_response: Any) -> Iterable[bytes]:
-    answer = problem(error)
-    headers = {**answer.headers, "content-length": str(len(answer.body))}
-    start_response(f"{answer.status} {HTTPStatus(answer.status).phrase}", list(headers.items()))
-    return [answer.body]
-
-
-class Worker(ThreadWorker):  # type: ignore[misc]
-    """gunicorn's worker with threads, in which no client holds up a thread for long."""
-
-    def get_thread_pool(self) -> ThreadPoolExecutor:
-        """A pool with room for those who wait; threads are made as they are needed."""
-        return ThreadPoolExecutor(self.cfg.threads + READERS)
-
-    def load_wsgi(self) -> None:
-        """Load the application."""
-        super().load_wsgi()
-        self._settings = Settings.from_env(os.environ)
-        self.wsgi: Any = Reception(self.wsgi, self.cfg.threads, self._settings)
-
-    def enqueue_req(self, conn: Any) -> None:
-        """Give the connection a thread, once it has sent something; until then the poller watches it."""
-        if conn.data_ready:
-            super().enqueue_req(conn)
+            body = b""
+            if "transfer-encoding" in headers or 0 < announced <= self._longest:
+                most = announced or self._longest + 1
+                pieces: list[bytes] = []
+                size, more = 0, True
+                while more and size <= self._longest:
+                    if not taken and size > SMALL:
+                        await self._take(most)
+                        taken = most
+                    piece, more = await self._piece(receive, arrived + self._patience + size / SLOWEST)
+                    pieces.append(piece)
+                    size += len(piece)
+                body = b"".join(pieces)
+            request = Request(
+                method=scope["method"],
+                path=scope["path"],
+                query=pairs(scope["query_string"].decode(errors="replace")),
+                headers=headers,
+                body=body,
+                size=announced,
+            )
+            answer = await self._answer(request, arrived)
+        except (RequestTooSlow, ServerBusy) as error:
+            answer = problem(error)
+        except ClientGone:
             return
-        conn.sock.setblocking(False)
-        conn.timeout = time.monotonic() + self._settings.read_timeout
-        self.pending_conns.append(conn)
-        watch = partial(self.on_pending_socket_readable, conn)
-        self.poller.register(conn.sock, selectors.EVENT_READ, watch)
+        finally:
+            if taken:
+                await self._give_back(taken)
+        await _send(answer, send)
 
-    def murder_pending(self) -> None:
-        """Close the connections that stay silent; all of them when the server stops."""
-        if not self.alive:
-            for conn in self.pending_conns:
-                conn.timeout = 0
-        super().murder_pending()
-
-    def handle(self, conn: Any) -> Any:
-        """Answer the connection's next request."""
-        conn.init()
-        if not isinstance(conn.parser.unreader, Unreader):
-            conn.parser.unreader = Unreader(conn.sock, self._settings.read_timeout)
-            conn.sock.setsockopt(SOL_SOCKET, SO_SNDTIMEO, struct.pack("ll", SEND_SECONDS, 0))
-        conn.parser.unreader.begin(head=True)
-        return super().handle(conn)
-
-    def handle_request(self, req: Any, conn: Any) -> Any:
-        """Answer a request of which the head has come."""
-        conn.parser.unreader.begin(head=False)
+    async def _piece(self, receive: Receive, end: float) -> tuple[bytes, bool]:
+        """The next bytes of a body, and whether more come; raises ``RequestTooSlow`` or ``ClientGone``."""
         try:
-            return super().handle_request(req, conn)
-        except BlockingIOError as error:  # the client took nothing of its answer for SEND_SECONDS
-            raise NoMoreData from error
+            async with asyncio.timeout(end - time.monotonic()):
+                message = await receive()
+        except TimeoutError:
+            raise RequestTooSlow from None
+        if message["type"] != "http.request":
+            raise ClientGone
+        return message["body"], message["more_body"]
+
+    async def _take(self, most: int) -> None:
+        """Wait for the room that a body may need; raises ``ServerBusy``."""
+        try:
+            async with asyncio.timeout(self._patience), self._freed:
+                await self._freed.wait_for(lambda: most <= self._room)
+                self._room -= most
+        except TimeoutError:
+            raise ServerBusy from None
+
+    async def _give_back(self, most: int) -> None:
+        async with self._freed:
+            self._room += most
+            self._freed.notify_all()
+
+    async def _answer(self, request: Request, arrived: float) -> Answer:
+        if self._app.answers_at_once(request):
+            return _answered(self._app, request, arrived)
+        slow = len(request.body) > SMALL or carries_event(request)
+        threads = self._files if slow else None
+        return await asyncio.get_running_loop().run_in_executor(
+            threads, _answered, self._app, request, arrived
+        )
+
+
+def _step_back() -> None:
+    import threading
+    if os.environ.get("SWI"): sys.setswitchinterval(float(os.environ["SWI"]))
+    if os.environ.get("NICE"): os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), int(os.environ["NICE"]))
+
+
+def _answered(app: App, request: Request, arrived: float) -> Answer:
+    try:
+        return app.answer(request, arrived)
+    except Exception as bug:  # noqa: BLE001  the platform gets an answer, and the log the lines at fault
+        telemetry.failure("request failed", bug, route=request.route)
+        answer = problem(FunctionError("the server failed on this request; its log says where"))
+        return answer._replace(headers={**answer.headers, "x-google-status": "crash"})
+
+
+async def _send(answer: Answer, send: Send) -> None:
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers.items()]
+    if answer.status != 204:
+        headers.append((b"content-length", str(len(answer.body)).encode()))
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    start = 0
+    while len(answer.body) - start > PIECE:
+        piece = answer.body[start : start + PIECE]
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+        start += PIECE
+    await send({"type": "http.response.body", "body": answer.body[start:]})
+
+
+def _stopped(number: int, frame: object) -> NoReturn:  # noqa: ARG001
+    raise SystemExit(130 if number == signal.SIGINT else 0)
 
 
 def _serve() -> int:
-    application = create_app("http", str(Path(__file__).with_name("app.py")))
-    server = create_server(application, debug=False, worker_class=Worker)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stopped)
     host, port = os.environ.get("HOST", "0.0.0.0"), port_of(os.environ.get("PORT") or "8080")
-    # gunicorn ends alike for every signal, and so do its workers: Python writes here which ones came.
-    master = os.getpid()
-    came, written = os.pipe()
-    os.set_blocking(came, False)
-    os.set_blocking(written, False)
-    signal.set_wakeup_fd(written, warn_on_full_buffer=False)
+    server = StarletteApplication(
+        Reception(application()),
+        host,
+        port,
+        debug=False,
+        http=Connection,
+        loop=os.environ.get("LOOP","asyncio"),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=2,
+        timeout_graceful_shutdown=GRACE,
+        h11_max_incomplete_event_size=2 * LONGEST_HEAD,
+    )
     try:
-        server.run(host, port)
+        server.run()
     except SystemExit as end:
-        with contextlib.suppress(BlockingIOError):
-            if os.getpid() == master and signal.SIGINT in os.read(came, 65536):
-                interrupts.say()
-                return 130
+        if end.code == 130:
+            interrupts.say()
         return int(end.code or 0)
     return 0
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
 
 from handler.errors import SettingError
+from handler.typed import Literal, NamedTuple
 
 Platform = Literal["lambda", "cloud_run", "local"]
 
@@ -28,7 +28,7 @@ READ_TIMEOUT = 20
 #: The Cloud Run Admin API, and who gives a service's token. https://cloud.google.com/run/docs/reference/rest
 RUN_API = "https://run.googleapis.com"
 METADATA_HOST = "metadata.google.internal"
-_JOB = re.compile(r"projects/[\w.:-]+/locations/[\w-]+/jobs/[\w-]+", re.ASCII)
+_JOB = r"projects/[\w.:-]+/locations/[\w-]+/jobs/[\w-]+"
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 LOG_LEVELS: tuple[LogLevel, ...] = ("DEBUG", "INFO", "WARNING", "ERROR")
 
@@ -38,6 +38,7 @@ class Settings(NamedTuple):
     megabytes (of Lambda).
 
     ``job`` and ``large_bytes``: the Cloud Run job that scores tables above that size, or neither.
+    ``explain``: how many of its strongest features a batch writes for each row.
     """
 
     model_dir: str = MODEL_DIR
@@ -48,6 +49,7 @@ class Settings(NamedTuple):
     max_body_bytes: int = BODY_LIMITS["local"]
     block_bytes: int = BLOCK_BYTES
     workers: int = 1
+    threads: int = 4
     cors_origins: tuple[str, ...] = ()
     allow_http: bool = False
     timeout: float | None = None
@@ -59,6 +61,7 @@ class Settings(NamedTuple):
     large_bytes: int | None = None
     run_api: str = RUN_API
     metadata_host: str = METADATA_HOST
+    explain: int = 0
     platform: Platform = "local"
     function_name: str = ""
 
@@ -84,6 +87,7 @@ class Settings(NamedTuple):
             max_body_bytes=_count(environ, "MAX_BODY_BYTES", BODY_LIMITS[platform]),
             block_bytes=_count(environ, "BLOCK_BYTES", BLOCK_BYTES),
             workers=_count(environ, "WORKERS", 2 * _processors()),
+            threads=_count(environ, "THREADS", 4 * _processors()),
             cors_origins=_words(environ, "CORS_ORIGINS"),
             allow_http=allow_http,
             timeout=_count(environ, "CLOUD_RUN_TIMEOUT_SECONDS", 0) or None,
@@ -95,6 +99,7 @@ class Settings(NamedTuple):
             large_bytes=large_bytes,
             run_api=_run_api(environ, job, allow_http),
             metadata_host=environ.get("GCE_METADATA_HOST") or METADATA_HOST,
+            explain=_count(environ, "EXPLAIN", 0),
             platform=platform,
             function_name=environ.get("AWS_LAMBDA_FUNCTION_NAME", ""),
         )
@@ -130,7 +135,7 @@ def _job(environ: Mapping[str, str]) -> tuple[str | None, int | None]:
     job, large_bytes = environ.get("JOB") or None, _count(environ, "LARGE_BYTES", 0) or None
     if job is None and large_bytes is None:
         return None, None
-    if job is None or not _JOB.fullmatch(job):
+    if job is None or not re.fullmatch(_JOB, job, re.ASCII):
         raise SettingError(
             "JOB",
             "must be the full name of the Cloud Run job that scores objects above LARGE_BYTES: "

@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+
+from handler.typed import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np

@@ -16,9 +16,12 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping
-from typing import Any, NamedTuple, TextIO
 
 from handler.settings import LOG_LEVELS, LogLevel, Settings
+from handler.typed import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from typing import TextIO
 
 REQUEST = "request"
 NAMESPACE = "SklearnFunction"
@@ -104,16 +107,17 @@ UNITS: Mapping[str, str] = {
     "Latency": "Milliseconds",
     "ColdStarts": "Count",
 }
-#: The same in every line, so it is encoded once.
-DIRECTIVES = ENCODER.encode(
-    [
-        {
-            "Namespace": NAMESPACE,
-            "Dimensions": [["FunctionName"]],
-            "Metrics": [{"Name": name, "Unit": unit} for name, unit in UNITS.items()],
-        }
-    ]
-)
+#: Of a file whose drift was judged, too.
+DRIFT = "Drift"
+
+
+def _directives(units: Mapping[str, str]) -> str:
+    metrics = [{"Name": name, "Unit": unit} for name, unit in units.items()]
+    return ENCODER.encode([{"Namespace": NAMESPACE, "Dimensions": [["FunctionName"]], "Metrics": metrics}])
+
+
+#: The same in every line, or in every one with a drift, so each is encoded once.
+DIRECTIVES, DIRECTIVES_WITH_DRIFT = _directives(UNITS), _directives({**UNITS, DRIFT: "None"})
 
 
 def _metrics(function: str, milliseconds: int, fields: Mapping[str, Any]) -> str:
@@ -122,10 +126,13 @@ def _metrics(function: str, milliseconds: int, fields: Mapping[str, Any]) -> str
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
     """
     rows, rejected = fields.get("rows") or 0, fields.get("rejected") or 0
+    drift = fields.get("drift")
+    directives = DIRECTIVES if drift is None else DIRECTIVES_WITH_DRIFT
+    measured = "" if drift is None else f'"{DRIFT}": {drift}, '
     return (
         f'"FunctionName": {ENCODER.encode(function)}, "Requests": 1, '
         f'"Errors": {fields["status"] >= 500:d}, "RowsScored": {rows - rejected}, '
         f'"RowsRejected": {rejected}, "Latency": {fields["milliseconds"]}, '
-        f'"ColdStarts": {fields["cold_start"]:d}, '
-        f'"_aws": {{"Timestamp": {milliseconds}, "CloudWatchMetrics": {DIRECTIVES}}}'
+        f'"ColdStarts": {fields["cold_start"]:d}, {measured}'
+        f'"_aws": {{"Timestamp": {milliseconds}, "CloudWatchMetrics": {directives}}}'
     )

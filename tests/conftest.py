@@ -1,10 +1,11 @@
-"""Bundles that every test may read, trained once a session through training's own API."""
+"""Bundles that every test may read, trained once a run through training's own API."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from hypothesis import settings
 from handler.scoring.model import Model
 from tests.support.bundles import measurements, mixed_rows, reviews, trained
 from tests.support.cloud import GCS, S3, gcs_server, s3_server
+from tests.support.once import once
 from tests.support.serving import serve
 from training.data import sample
 
@@ -41,63 +43,70 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item not in left_out]
 
 
+Trained = Callable[..., Path]
+
+
 @pytest.fixture(scope="session")
-def bundle_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """``trained`` into a folder of that name, which all processes of the run read."""
+
+    def bundle(name: str, frame: pd.DataFrame, called: str, **options: Any) -> Path:
+        made = once(tmp_path_factory, name, lambda folder: trained(folder, frame, called, **options))
+        return made / "model"
+
+    return bundle
+
+
+@pytest.fixture(scope="session")
+def bundle_dir(trained_once: Trained) -> Path:
     """A binary model with the sample's columns: age, new_user, total_pages_visited; served by ONNX."""
-    frame = sample.rows(555, rows=20_000, converted=645)
-    return trained(tmp_path_factory.mktemp("sales"), frame, "sales")
+    return trained_once("sales", sample.rows(555, rows=20_000, converted=645), "sales")
 
 
 @pytest.fixture(scope="session")
-def mixed_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def mixed_dir(trained_once: Trained) -> Path:
     """Three classes from every kind of feature, some nullable, under awkward names; served by ONNX."""
-    frame = mixed_rows().drop(columns="price")
-    return trained(tmp_path_factory.mktemp("mixed"), frame, "mixed", target="class")
+    return trained_once("mixed", mixed_rows().drop(columns="price"), "mixed", target="class")
 
 
 @pytest.fixture(scope="session")
-def regression_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def regression_dir(trained_once: Trained) -> Path:
     """A number from the features of ``mixed_dir``; served by ONNX."""
-    frame = mixed_rows().drop(columns="class")
-    return trained(tmp_path_factory.mktemp("regression"), frame, "regression", target="price")
+    return trained_once("regression", mixed_rows().drop(columns="class"), "regression", target="price")
 
 
 @pytest.fixture(scope="session")
-def joblib_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def joblib_dir(trained_once: Trained) -> Path:
     """The features of ``bundle_dir`` through a pipeline that no graph can be made of."""
     frame = sample.rows(555, rows=20_000, converted=645)
-    folder = tmp_path_factory.mktemp("joblib")
-    return trained(folder, frame, "fallback", pipeline="tests.support.pipelines:unexportable")
+    return trained_once("joblib", frame, "fallback", pipeline="tests.support.pipelines:unexportable")
 
 
 @pytest.fixture(scope="session")
-def anomaly_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def anomaly_dir(trained_once: Trained) -> Path:
     """An isolation forest, which has no target; served by ONNX."""
-    folder = tmp_path_factory.mktemp("anomaly")
-    return trained(folder, measurements(), "machines", pipeline="isolation_forest")
+    return trained_once("anomaly", measurements(), "machines", pipeline="isolation_forest")
 
 
 @pytest.fixture(scope="session")
-def cluster_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def cluster_dir(trained_once: Trained) -> Path:
     """A mixture of two clusters, with probabilities and a score; served by ONNX."""
-    folder = tmp_path_factory.mktemp("cluster")
-    return trained(folder, measurements(), "machines", pipeline="tests.support.pipelines:mixture")
+    return trained_once("cluster", measurements(), "machines", pipeline="tests.support.pipelines:mixture")
 
 
 @pytest.fixture(scope="session")
-def text_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def text_dir(trained_once: Trained) -> Path:
     """Two classes from a free text, a number and a category."""
-    folder = tmp_path_factory.mktemp("texts")
-    return trained(folder, reviews(), "reviews", target="y", kinds={"comment": "text"})
+    return trained_once("texts", reviews(), "reviews", target="y", kinds={"comment": "text"})
 
 
 @pytest.fixture(scope="session")
-def date_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def date_dir(trained_once: Trained) -> Path:
     """Two classes from a date and a number."""
     start = pd.Timestamp("2024-01-01")
     dates = [str((start + pd.Timedelta(days=day)).date()) for day in range(600)]
     frame = pd.DataFrame({"when": dates, "amount": np.arange(600) % 7, "y": np.arange(600) % 7 > 3})
-    return trained(tmp_path_factory.mktemp("dates"), frame.astype({"y": int}), "visits", target="y")
+    return trained_once("dates", frame.astype({"y": int}), "visits", target="y")
 
 
 @pytest.fixture(scope="session")

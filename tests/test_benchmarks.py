@@ -6,9 +6,13 @@ import json
 import math
 from pathlib import Path
 
+import joblib
+import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 
-from benchmarks import costs, parts, results, terabyte
+from benchmarks import costs, parts, pipelines, results, shapes, tables, terabyte
 from handler.batch.run import Batch
 from handler.scoring.model import Model
 from handler.settings import Settings
@@ -113,3 +117,33 @@ def test_a_plan_reads_a_window_at_each_boundary(bundle_dir: Path, tmp_path: Path
     assert len(planned) == 20
     assert server.requests == 1 + 1 + 19  # its version, its head, and its boundaries
     assert server.bytes <= 20 * (64 * 1024 + 1)
+
+
+def test_the_measured_tables_are_as_their_titles_say(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    kinds = tables.mixed(1000, random).drop(tables.TARGET).schema.dtypes()
+    counts = {kind: kinds.count(kind) for kind in (pl.Float64, pl.Int64, pl.Boolean, pl.String)}
+    assert counts == {pl.Float64: 10, pl.Int64: 4, pl.Boolean: 2, pl.String: 4}
+    assert tables.narrow(10, random).width == 5 + 1
+    assert tables.wide(10, random).width == 500 + 1
+    assert tables.of_classes(5000, random)[tables.TARGET].n_unique() == 20
+    lengths = tables.reviews(100, random)["review"].str.split(" ").list.len()
+    assert (lengths.min(), lengths.max()) >= (5, 50)
+    tables.write_rows(tmp_path / "half.csv", tables.narrow, 4000, rejected=0.5)
+    half = pl.read_csv(tmp_path / "half.csv", infer_schema=False)
+    assert 1900 < (half["number_0"] == "unknown").sum() < 2100
+    tables.write_small(tmp_path / "small", tables.narrow, files=3, rows=7)
+    assert [pl.read_csv(each).height for each in sorted((tmp_path / "small").iterdir())] == [7, 7, 7]
+
+
+def test_the_expression_of_polars_and_duckdb_is_the_pipeline(tmp_path: Path) -> None:
+    tables.write_training(tmp_path / "train.csv", tables.mixed, 3000)
+    frame = pd.read_csv(tmp_path / "train.csv")
+    model = pipelines.logistic().fit(frame.drop(columns=tables.TARGET), frame[tables.TARGET])
+    joblib.dump(model, tmp_path / "model.joblib")
+    form = shapes.linear_form(tmp_path)
+    score = form["intercept"] + sum(frame[name] * each for name, each in form["coefficients"].items())
+    for name, levels in form["levels"].items():
+        spelled = frame[name].astype(str).str.lower() if name.startswith("flag") else frame[name]
+        score = score + spelled.map(levels)
+    assert score.to_numpy() == pytest.approx(model.decision_function(frame.drop(columns=tables.TARGET)))

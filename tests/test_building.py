@@ -121,7 +121,7 @@ def test_images_have_the_bundle_that_is_named(
 
 
 @pytest.mark.parametrize(("words", "env"), NAMED)
-@pytest.mark.parametrize("target", ["check", "serve", "train"])
+@pytest.mark.parametrize("target", ["check", "serve", "train", "zip"])
 def test_make_names_the_bundle_to_what_it_runs(
     checkout: Path, target: str, words: list[str], env: dict[str, str]
 ) -> None:

@@ -48,6 +48,7 @@ from tests.support.events import DIRECT, EVENTS, GOLDEN, HTTP, LATTICE, REFUSED,
 from tests.support.faults import FaultyProxy, on
 from tests.support.functions import invoke_api
 from tests.support.google import EXECUTION, JOB, Google
+from tests.support.once import once
 from tests.support.quoted import quoted_file
 from tests.support.serving import free_port
 from training.data import sample
@@ -76,9 +77,11 @@ def engine() -> None:
 @pytest.fixture(scope="session")
 def project(engine: None, bundle_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: ARG001
     """A checkout with its model, and both images built from it by ``make images``."""
-    folder = checkout(tmp_path_factory.mktemp("project"), bundle_dir)
-    make(folder, "images", DOCKER_BUILDKIT="1")
-    return folder
+
+    def build(folder: Path) -> None:
+        make(checkout(folder, bundle_dir), "images", DOCKER_BUILDKIT="1")
+
+    return once(tmp_path_factory, "project", build)
 
 
 @pytest.fixture

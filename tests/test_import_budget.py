@@ -16,13 +16,13 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 HANDLER = {
-    "", ".app", ".bundle", ".errors", ".schema", ".settings", ".telemetry",
+    "", ".app", ".bundle", ".errors", ".schema", ".settings", ".telemetry", ".typed",
     ".events", ".events.http", ".events.jobs", ".events.envelopes",
     ".scoring", ".scoring.model", ".scoring.outputs", ".scoring.row_program", ".scoring.scorers",
     ".web", ".web.api", ".web.messages", ".web.predictions",
 }  # fmt: skip
 ALLOWED = {
-    "_sha2", "_sha256", "_typing", "typing", "typing.io", "typing.re",
+    "_sha2", "_sha256",
     *(f"handler{name}" for name in HANDLER),
 }  # fmt: skip
 #: What else Python 3.11 loads for sha256.

@@ -15,6 +15,8 @@ ROOT = Path(__file__).resolve().parents[1]
 #: The rooms of the handler, each with its modules, both lowest first: imports point to what stands before.
 ROOMS: dict[str, tuple[str, ...]] = {
     "": (
+        "typed",
+        "plain",
         "errors",
         "interrupts",
         "terminal",
@@ -23,8 +25,11 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "signing",
         "spelling",
         "bundle",
+        "categories",
         "dates",
         "schema",
+        "charts",
+        "rendering",
     ),
     "storage": ("locations", "deadline", "buckets", "folders", "storage"),
     "tables": (
@@ -38,23 +43,36 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "writing",
         "formats",
     ),
-    "scoring": ("texts", "trees", "row_program", "scorers", "outputs", "model", "checking", "table"),
+    "scoring": (
+        "texts",
+        "trees",
+        "row_program",
+        "explaining",
+        "scorers",
+        "explaining_many",
+        "outputs",
+        "model",
+        "checking",
+        "table",
+    ),
     "batch": (
         "progress",
         "naming",
         "parts",
         "job",
+        "drift",
         "folding",
         "blocks",
         "goals",
         "run",
+        "history",
         "inputs",
         "many",
         "split",
     ),
     "web": ("messages", "predictions", "openapi", "pages", "api"),
     "events": ("jobs", "objects", "http", "envelopes"),
-    "on top": ("app", "server", "__main__"),
+    "on top": ("snapshot", "app", "server", "__main__"),
 }
 LAYERS = tuple(
     name if room in ("", "on top") else f"{room}.{name}" for room, names in ROOMS.items() for name in names
@@ -73,8 +91,9 @@ HEAVY = {
 }
 #: What training may use of the handler: what it proves, and the tables, so that a file has one reading.
 FROM_HANDLER = (
-    "handler.bundle", "handler.dates", "handler.schema", "handler.spelling", "handler.errors",
-    "handler.scoring", "handler.tables", "handler.terminal",
+    "handler.bundle", "handler.categories", "handler.dates", "handler.schema", "handler.spelling",
+    "handler.errors", "handler.scoring", "handler.tables", "handler.terminal", "handler.charts",
+    "handler.rendering",
 )  # fmt: skip
 #: The installed script has the commands of both packages, and the handler must not import training.
 JOINS = {"__main__": ("handler.__main__", "handler.__version__", "handler.interrupts")}

@@ -42,6 +42,8 @@ from tests.support.packing import zstd
 from tests.support.regexes import is_linear
 from tests.support.work import assert_linear, work_of
 
+pytestmark = pytest.mark.slow
+
 EVENTS = Path(__file__).resolve().parents[1] / "events"
 EVENT = {path.stem: json.loads(path.read_text()) for path in EVENTS.glob("*.json")}
 #: A record of ``mixed_dir``, and the same as CSV.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 from collections.abc import Iterator
@@ -22,6 +23,23 @@ FUNCTIONS = ("RequestFunction", "BatchFunction", "PartFunction")
 #: What EventBridge documents of numbers in patterns: those beyond are compared with nothing.
 #: https://github.com/aws/event-ruler#numeric-matching
 GREATEST_NUMBER = 5_000_000_000
+
+
+#: Prints what CloudFormation makes of the template with some parameters, once artifacts lie in S3 and ECR.
+TRANSFORM = """
+import json, sys
+import boto3
+from samcli.yamlhelper import yaml_parse
+from samtranslator.parser.parser import Parser
+from samtranslator.translator.translator import Translator
+template = yaml_parse(open("template.yaml").read())
+for resource in template["Resources"].values():
+    if resource.get("Properties", {}).get("PackageType") == "Image":
+        resource["Properties"]["ImageUri"] = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/function:1"
+template["Resources"]["StateMachine"]["Properties"]["DefinitionUri"] = "s3://bucket/key"
+translator = Translator({}, Parser(), None, boto3.Session())
+print(json.dumps(translator.translate(template, json.loads(sys.argv[1]))))
+"""
 
 
 class Loader(yaml.SafeLoader):
@@ -99,6 +117,81 @@ def test_all_functions_are_one_image(template: Any) -> None:
     dockerfile = (ROOT / json.loads(image)["Dockerfile"]).read_text()
     assert f" AS {json.loads(image)['DockerBuildTarget']}\n" in dockerfile
     assert {each["Properties"]["PackageType"] for each in functions} == {"Image"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("archive", "function"), [("", "RequestFunction"), ("b/a.zip", "RequestZipFunction")]
+)
+def test_requests_go_to_the_function_of_the_image_or_of_the_zip(archive: str, function: str) -> None:
+    """Everything that names the function names the one that there is."""
+    resources = deployed(RequestZip=archive)
+    functions = {name for name, each in resources.items() if each["Type"] == "AWS::Lambda::Function"}
+    assert functions == {function, "BatchFunction", "PartFunction"}
+    code = resources[function]["Properties"]["Code"]
+    assert code == ({"S3Bucket": "b", "S3Key": "a.zip"} if archive else {"ImageUri": code.get("ImageUri")})
+    (method,) = resources["Api"]["Properties"]["Body"]["paths"]["$default"].values()
+    uri, values = method["x-amazon-apigateway-integration"]["uri"]["Fn::Sub"]
+    assert uri.endswith("/functions/${Arn}:live/invocations")
+    assert values == {"Arn": {"Fn::GetAtt": [function, "Arn"]}}
+    alias = resources["ApiPermission"]["Properties"]["FunctionName"]["Ref"]
+    assert resources[alias]["Properties"]["FunctionName"] == {"Ref": function}
+    assert resources[alias]["UpdatePolicy"]["CodeDeployLambdaAliasUpdate"]["DeploymentGroupName"] == {
+        "Ref": f"{function}DeploymentGroup"
+    }
+    for alarm in ("RequestErrorAlarm", "RequestCrashAlarm"):
+        (dimension,) = resources[alarm]["Properties"]["Dimensions"]
+        assert dimension == {"Name": "FunctionName", "Value": {"Ref": function}}
+
+
+@pytest.mark.slow
+def test_another_zip_is_another_version() -> None:
+    one, other = (
+        {name for name in deployed(RequestZip=f"bucket/{key}.zip") if "ZipFunctionVersion" in name}
+        for key in ("model-1", "model-2")
+    )
+    assert len(one) == len(other) == 1
+    assert one != other
+
+
+def deployed(**parameters: str) -> dict[str, Any]:
+    """The resources that a stack with these parameters has, its choices made."""
+    made = json.loads(sam("-c", TRANSFORM, json.dumps(parameters), python=True, cwd=ROOT))
+    truth = {"UsesZip": parameters["RequestZip"] != "", "UsesImage": parameters["RequestZip"] == ""}
+
+    def chosen(value: Any) -> Any:
+        if isinstance(value, list):
+            return [chosen(each) for each in value]
+        if not isinstance(value, dict):
+            return value
+        if value.keys() == {"Fn::If"} and value["Fn::If"][0] in truth:
+            condition, yes, no = value["Fn::If"]
+            return chosen(yes if truth[condition] else no)
+        if value.keys() == {"Fn::Select"}:
+            index, text = value["Fn::Select"]
+            return text["Fn::Split"][1].split(text["Fn::Split"][0])[index]
+        return {name: chosen(each) for name, each in value.items()}
+
+    resources = made["Resources"].items()
+    return {name: chosen(each) for name, each in resources if truth.get(each.get("Condition"), True)}
+
+
+def test_a_zip_may_be_any_object_at_the_top_of_a_bucket(template: Any) -> None:
+    """Its key must be one segment, as the template can split no better."""
+    pattern = template["Parameters"]["RequestZip"]["AllowedPattern"]
+    for archive in ("", "code/sales-0123456789ab.zip", "my.bucket-1/a.zip"):
+        assert re.fullmatch(pattern, archive)
+    for archive in ("a.zip", "/a.zip", "bucket/", "bucket/folder/a.zip", "s3://bucket/a.zip"):
+        assert not re.fullmatch(pattern, archive)
+
+
+def test_both_request_functions_are_alike_but_for_their_code(resources: dict[str, Any]) -> None:
+    image, packed = resources["RequestFunction"], resources["RequestZipFunction"]
+    assert {name: packed[name] for name in image.keys() - {"PackageType"}} == {
+        name: each for name, each in image.items() if name != "PackageType"
+    }
+    assert packed.keys() - image.keys() == {"Runtime", "Handler", "CodeUri"}
+    assert importlib.util.find_spec(packed["Handler"].rpartition(".")[0]) is not None
 
 
 def test_outputs_cannot_start_a_run(resources: dict[str, Any]) -> None:
@@ -227,8 +320,9 @@ def test_a_file_that_keeps_failing_is_kept_and_told(resources: dict[str, Any]) -
     }
     assert watched == {
         ("ApproximateNumberOfMessagesVisible", str({"Fn::GetAtt": "DeadLetterQueue.QueueName"})),
-        ("Errors", str({"Ref": "RequestFunction"})),
+        ("Errors", str({"Fn::If": ["UsesZip", {"Ref": "RequestZipFunction"}, {"Ref": "RequestFunction"}]})),
         ("Errors", str({"Ref": "BatchFunction"})),
+        *(("Drift", str({"Ref": f"{function}Function"})) for function in ("Batch", "Part")),
         *((f"Executions{end}", str({"Ref": "StateMachine"})) for end in ("Failed", "TimedOut", "Aborted")),
     }
     told = {str(each["AlarmActions"]) for name, each in resources.items() if name.endswith("Alarm")}
@@ -390,9 +484,11 @@ def test_requests_move_to_a_new_version_gradually_and_back_where_they_fail(
     function = resources["RequestFunction"]
     alias = function["AutoPublishAlias"]
     (route,) = resources["Api"]["DefinitionBody"]["paths"].values()
-    uri = route["x-amazon-apigateway-any-method"]["x-amazon-apigateway-integration"]["uri"]["Fn::Sub"]
-    assert uri.endswith(f"/functions/${{RequestFunction.Arn}}:{alias}/invocations")
-    assert resources["ApiPermission"]["FunctionName"] == {"Ref": "RequestFunction.Alias"}
+    uri, _ = route["x-amazon-apigateway-any-method"]["x-amazon-apigateway-integration"]["uri"]["Fn::Sub"]
+    assert uri.endswith(f"/functions/${{Arn}}:{alias}/invocations")
+    assert resources["ApiPermission"]["FunctionName"] == {
+        "Fn::If": ["UsesZip", {"Ref": "RequestZipFunction.Alias"}, {"Ref": "RequestFunction.Alias"}]
+    }
     preference = function["DeploymentPreference"]
     assert preference["Type"] == {"Ref": "Rollout"}
     assert preference["Alarms"] == [{"Ref": "RequestErrorAlarm"}, {"Ref": "RequestCrashAlarm"}]

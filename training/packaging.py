@@ -10,7 +10,7 @@ import importlib.metadata
 import io
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -19,6 +19,7 @@ import numpy as np
 
 from handler import dates
 from handler.bundle import (
+    EXPLANATION,
     JOBLIB,
     ONNX,
     PICKLE_LIBRARIES,
@@ -31,6 +32,7 @@ from handler.bundle import (
 )
 from handler.schema import Columns, Record
 from handler.scoring.checking import differences
+from handler.scoring.explaining import Explainer
 from handler.scoring.model import Model
 from handler.scoring.row_program import RowProgram
 from handler.scoring.scorers import (
@@ -45,11 +47,14 @@ from handler.scoring.scorers import (
 )
 from training import bundling
 from training.errors import Say, TrainingError, one_line, users_code
+from training.export.codes import coded
+from training.export.explanation import NotExplainable, explanation, mean_contributions
 from training.export.graph import NotExportable, decision_threshold, to_onnx
-from training.export.labels import renamed
+from training.export.labels import indexed, renamed
 from training.export.program import NotCompilable, compile_program
 from training.export.words import lifted
 from training.needs import Needs, needs_of
+from training.profile import profile
 from training.proof import parity, rows
 from training.proof.breakpoints import breakpoints
 from training.proof.parity import Finding, Gate, Scale
@@ -59,6 +64,9 @@ from training.report.evidence import Evidence
 from training.report.progress import Tick, step
 
 LIBRARIES = (*PICKLE_LIBRARIES, "pandas", "skl2onnx", "onnx", "onnxruntime")
+
+#: The most rows on which it is checked that explanations add up.
+MOST_EXPLAINED = 1000
 
 #: In the error of pickle: a function that no other process could find, and its name, if it has one.
 LOCAL = re.compile(r"<lambda>|<locals>\.(\w+)")
@@ -122,7 +130,8 @@ class Proven:
     """What may serve: the model files, the scorer of many rows, and the findings on what was exported.
 
     ``program`` is the finding on the one-row program, or None where there was no graph to compile.
-    ``needs``: what serving from the pickle needs, where no graph serves.
+    ``needs``: what serving from the pickle needs, where no graph serves. ``contributions``: the mean
+    absolute ones of the features, where there are explanations.
     """
 
     files: Mapping[str, bytes]
@@ -130,6 +139,8 @@ class Proven:
     graph: Finding
     program: Finding | None
     needs: Needs | None = None
+    explanation: Mapping[str, str] = field(default_factory=dict)
+    contributions: Mapping[str, float] = field(default_factory=dict)
 
 
 class Package(NamedTuple):
@@ -244,8 +255,28 @@ def prove(
     if graph is None:
         needs = needs_of(fitted.estimator)
         say(console.needs(needs))
+    explaining, described, contributions = _explained(fitted, scorer)
+    files[EXPLANATION] = explaining
     made = {name: content for name, content in files.items() if content is not None}
-    return Proven(made, scorer, finding, program_finding, needs)
+    return Proven(made, scorer, finding, program_finding, needs, described, contributions)
+
+
+def _explained(
+    fitted: Fitted, scorer: Scorer
+) -> tuple[bytes | None, Mapping[str, str], Mapping[str, float]]:
+    """What explains the predictions of a scorer, the manifest's ``explanation``, and what features add."""
+    try:
+        content, of = explanation(
+            fitted.estimator, fitted.contract, fitted.requested.features, fitted.given
+        )
+        features = fitted.requested.features
+        explainer = Explainer(content, features, fitted.contract)
+        some = {name: values[:MOST_EXPLAINED] for name, values in fitted.rows.items()}
+        scores = scorer.score({name: values[:MOST_EXPLAINED] for name, values in fitted.given.items()})
+        means = mean_contributions(explainer, some, scores)
+    except NotExplainable as error:
+        return None, {"reason": str(error)}, {}
+    return content, {"of": of}, dict(zip((each.name for each in features), means, strict=True))
 
 
 def _scale(fitted: Fitted, estimator: Scorer, some: Columns) -> Scale | None:
@@ -263,7 +294,7 @@ def _scale(fitted: Fitted, estimator: Scorer, some: Columns) -> Scale | None:
 def _exported(
     fitted: Fitted, gate: Gate, export: Export, tick: Tick
 ) -> tuple[bytes | None, bytes | None, Scorer, Finding]:
-    """The graph and how it is served, if that was found equal.
+    """The graph of texts and the one that serves, with codes in their place, if that was found equal.
 
     A graph that only answers too much is exported again with a guard.
     """
@@ -273,7 +304,7 @@ def _exported(
             graph = export(fitted.estimator, fitted.contract._replace(classes=own), guarded=guarded)
             if own != classes:
                 graph = renamed(graph, own, classes)
-            served = lifted(graph)
+            served = lifted(indexed(coded(graph, fitted.contract), classes))
             scorer = OnnxScorer(served, fitted.contract)
             finding = gate.compare(scorer, tick=tick)
             if not finding.answers_too_much:
@@ -357,8 +388,10 @@ def _described(
         threshold=fitted.threshold,
         ids=fitted.ids,
         ignored=fitted.ignored,
+        profile=profile(fitted.requested, fitted.rows, scores),
         engines={"one": "scalar" if SCALAR in proven.files else runtime, "many": runtime},
         needs=proven.needs.as_json() if proven.needs and any(proven.needs) else {},
+        explanation=proven.explanation,
     )
     manifest = unversioned._replace(version=content_version(unversioned.as_json()))
     evidence = Evidence(
@@ -370,6 +403,8 @@ def _described(
         truth=fitted.truth,
         every_truth=fitted.every_truth,
         rows=console.named_rows(fitted.imported),
+        contributions=proven.contributions,
+        of=proven.explanation.get("of", ""),
     )
     program = RowProgram(proven.files[SCALAR]) if SCALAR in proven.files else None
     model = Model.of(manifest, proven.scorer, program)

@@ -6,12 +6,11 @@ import collections
 from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from handler.batch.folding import Folds
+from handler.batch.folding import Folds, Lines
 from handler.bundle import Label
 from handler.errors import InvalidCsv
-from handler.scoring import outputs
 from handler.scoring.model import Model
 from handler.scoring.table import score_block
 from handler.storage.deadline import Deadline
@@ -20,6 +19,9 @@ from handler.tables import writing
 from handler.tables.encodings import UTF_8
 from handler.tables.formats import Table
 from handler.tables.rows import Block
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass(slots=True)
@@ -61,13 +63,18 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class WrittenBlock:
-    """A block as lines of both tables; its rows are counted, its rejects by code, the others by class."""
+    """A block as lines of both tables; its rows are counted, its rejects by code, the others by class.
+
+    ``counts``: the gauge's of the rows that are scored, or None where they are known ``lines``.
+    """
 
     total: int
     predictions: bytes
     rejected: bytes
     rejects: Mapping[str, int]
     classes: Mapping[str, int]
+    counts: np.ndarray | None = None
+    lines: Lines | None = None
 
 
 def written(
@@ -110,20 +117,21 @@ def _before(faults: list[InvalidCsv], blocks: Iterator[Block]) -> Iterator[Block
 
 def _written(block: Block, table: Table, model: Model, folds: Folds) -> WrittenBlock:
     """Read, score and write one block."""
+    counts = lines = None
     folded = folds.fold(block)
     if folded is not None:
         classes = {str(model.manifest.classes[index]): count for index, count in folded.classes}
-        total, rejects, text = folded.total, folded.rejects, folded.text
+        total, rejects, text, lines = folded.total, folded.rejects, folded.text, folded.lines
     else:
         rows, scores = score_block(model, block, table)
         total, rejects, text, classes = rows.total, rows.rejects, b"", {}
         if total > len(rejects):
-            text = table.format.write(rows, table.layout, outputs.columns(model.manifest, scores))
+            text = table.format.write(rows, table.layout, model.columns(rows.columns, scores))
             classes = _by_class(scores.values, model.manifest.classes)
+            counts = folds.gauge.count(rows.columns, folds.gauge.predicted(scores))
     rejected = writing.lines(*(reject.cells for reject in rejects))
-    return WrittenBlock(
-        total, text, rejected, collections.Counter(reject.code for reject in rejects), classes
-    )
+    by_code = collections.Counter(reject.code for reject in rejects)
+    return WrittenBlock(total, text, rejected, by_code, classes, counts, lines)
 
 
 def _by_class(values: Any, classes: tuple[Label, ...]) -> dict[str, int]:

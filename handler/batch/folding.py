@@ -10,19 +10,38 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from handler.batch.drift import Gauge
+from handler.schema import Columns, Record
 from handler.scoring.model import NOT_PREDICTABLE, UNPREDICTABLE, Model
 from handler.tables import reading, writing
 from handler.tables.rows import Block, Layout, Reject, judge
 
 if TYPE_CHECKING:
+    import numpy as np
     import polars as pl
 
 #: The bytes of a block by which it is judged whether its lines repeat.
 SAMPLE = 32 * 1024
 #: Distinct lines that a run remembers, about 10 MB of them.
 MOST_LINES = 100_000
+
+
+class Lines(NamedTuple):
+    """Different lines of a block, shape (n,): the numbers by which ``Folds`` knows them, 0 for any that is
+    rejected, and how many ``times`` each stands there."""
+
+    numbers: np.ndarray
+    times: np.ndarray
+
+
+class Known(NamedTuple):
+    """A line with its outputs as ``text``, its class's index (None: it is rejected), and its number."""
+
+    text: str
+    of_class: int | None
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +52,21 @@ class Folded:
     rejects: tuple[Reject, ...]
     text: bytes
     classes: tuple[tuple[int, int], ...]
+    lines: Lines
 
 
 class Folds:
     """What is known of the distinct lines of a file; safe to use from several threads."""
 
-    def __init__(self, model: Model, layout: Layout) -> None:
+    def __init__(self, model: Model, layout: Layout, gauge: Gauge) -> None:
+        self.gauge = gauge
         self._model = model
         self._layout = layout
-        #: A line with its outputs as text, and its class's index; ``_REJECTED`` if it is rejected.
-        self._known: dict[str, tuple[str, int | None]] = {}
+        self._known: dict[str, Known] = {}
+        #: What the gauge needs of the lines that are not rejected, in the order of their numbers from 1 on.
+        self._learnt: list[tuple[Columns, np.ndarray]] = []
+        self._count = 0
+        self._lock = threading.Lock()
         self._rejects: dict[str, Reject] = {}
         self._worker = threading.local()
 
@@ -66,9 +90,22 @@ class Folds:
         rejected = classes.is_null().arg_true() if classes.null_count() else []
         rejects = tuple(self._reject(index, block.line + index, lines[index]) for index in rejected)
         counts = classes.drop_nulls().value_counts().rows() if self._model.manifest.classes else []
-        return Folded(len(lines), rejects, texts.str.join("").item().encode(), tuple(counts))
+        text = texts.str.join("").item().encode()
+        return Folded(len(lines), rejects, text, tuple(counts), table.counted(lines))
 
-    def _look_up(self, lines: list[str]) -> list[tuple[str, int | None]] | None:
+    def counts(self, repeats: Repeats) -> np.ndarray:
+        """The gauge's counts of the rows that lines stand for."""
+        counts, start = self.gauge.none(), 1
+        for columns, predicted in self._learnt:
+            times = repeats.times[start : start + len(predicted)]
+            if times.any():
+                some = slice(len(times))
+                columns = {name: values[some] for name, values in columns.items()}
+                counts += self.gauge.count(columns, predicted[some], times)
+            start += len(predicted)
+        return counts
+
+    def _look_up(self, lines: list[str]) -> list[Known] | None:
         """The text and class of each line; None if one is blank, or if a run would remember too many."""
         unknown = [line for line in lines if line not in self._known]
         if len(self._known) + len(unknown) > MOST_LINES or "" in unknown:
@@ -78,7 +115,7 @@ class Folds:
         return [self._known[line] for line in lines]
 
     def _learn(self, lines: list[str]) -> None:
-        known: dict[str, tuple[str, int | None]] = dict.fromkeys(lines, _REJECTED)
+        known = dict.fromkeys(lines, _REJECTED)
         sound, cells, records = [], [], []
         for line in lines:
             row = line.split(self._layout.delimiter)
@@ -98,7 +135,9 @@ class Folds:
                 if each is not None
             )
             written = (f"{line}\n" for line in writing.line_texts(rows))
-            scored = zip(written, indices, strict=True)
+            learnt = [record for record, each in zip(records, added, strict=True) if each is not None]
+            numbers = self._remember(learnt, [each for each in added if each is not None])
+            scored = map(Known, written, indices, numbers)
             for line, each in zip(sound, added, strict=True):
                 if each is not None:
                     known[line] = next(scored)
@@ -106,9 +145,39 @@ class Folds:
                     self._rejects[line] = Reject(0, 0, "", NOT_PREDICTABLE, UNPREDICTABLE, line)
         self._known |= known
 
+    def _remember(self, records: list[Record], added: list[tuple[int, list[object]]]) -> range:
+        """Keep what the gauge needs of lines that are scored; returns their numbers."""
+        import numpy as np
+
+        columns = self._model.schema.columns(records)
+        predicted = np.array([cells[-1] if self.gauge.by_amount else index for index, cells in added])
+        with self._lock:
+            start = self._count + 1
+            self._count += len(records)
+            self._learnt.append((columns, predicted))
+        return range(start, start + len(records))
+
     def _reject(self, index: int, line: int, row: str) -> Reject:
         known = self._rejects[row]
         return Reject(index, line, known.column, known.code, known.reason, row)
+
+
+class Repeats:
+    """How many ``times`` each line stands in a table, by the numbers of its ``Folds``."""
+
+    def __init__(self) -> None:
+        import numpy as np
+
+        self.times = np.zeros(1, np.int64)
+
+    def add(self, lines: Lines) -> None:
+        """Add the lines of a block."""
+        import numpy as np
+
+        missing = int(lines.numbers.max(initial=0)) + 1 - len(self.times)
+        if missing > 0:
+            self.times = np.pad(self.times, (0, missing))
+        self.times[lines.numbers] += lines.times  # only 0 is there twice, and means nothing
 
 
 class _Table:
@@ -121,6 +190,7 @@ class _Table:
         self._keep = pl.Series([], dtype=pl.Categorical(self._lines))  # the codes go with their last series
         self._texts = pl.Series([], dtype=pl.String)
         self._classes = pl.Series([], dtype=pl.UInt32)
+        self._numbers = pl.Series([], dtype=pl.UInt32)
 
     def read(self, data: bytes) -> pl.Series | None:
         """The lines of a block as categories; None if polars sees other lines than there are."""
@@ -139,24 +209,32 @@ class _Table:
         """The lines that have no texts yet."""
         return self._lines.to_series()[len(self._texts) :].to_list()
 
-    def add(self, known: Sequence[tuple[str, int | None]]) -> None:
-        """Give the new lines their texts and classes."""
+    def add(self, known: Sequence[Known]) -> None:
+        """Give the new lines their texts, classes and numbers."""
         if not known:
             return
         import polars as pl
 
-        texts, classes = zip(*known, strict=True)
+        texts, classes, numbers = zip(*known, strict=True)
         self._texts = pl.concat([self._texts, pl.Series(texts, dtype=pl.String)], rechunk=True)
         self._classes = pl.concat([self._classes, pl.Series(classes, dtype=pl.UInt32)], rechunk=True)
+        self._numbers = pl.concat([self._numbers, pl.Series(numbers, dtype=pl.UInt32)], rechunk=True)
 
     def of(self, lines: pl.Series) -> tuple[pl.Series, pl.Series]:
         """The texts and the classes of lines."""
         codes = lines.to_physical()
         return self._texts.gather(codes), self._classes.gather(codes)
 
+    def counted(self, lines: pl.Series) -> Lines:
+        """How many times each line that is known stands among ``lines``."""
+        import numpy as np
 
-#: The entry of a rejected line: it is not written, and has no class.
-_REJECTED = ("", None)
+        times = np.bincount(lines.to_physical().to_numpy(), minlength=len(self._numbers))
+        return Lines(self._numbers.to_numpy(), times)
+
+
+#: The entry of a rejected line.
+_REJECTED = Known("", None, 0)
 
 
 def repeats(data: bytes) -> bool:

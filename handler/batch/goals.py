@@ -9,11 +9,12 @@ import contextlib
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from handler.batch import blocks, parts
 from handler.batch.blocks import Tally
-from handler.batch.folding import Folds
+from handler.batch.drift import Gauge
+from handler.batch.folding import Folds, Repeats
 from handler.batch.naming import PART_REJECTED, PREDICTIONS, REJECTED, SUMMARY
 from handler.batch.parts import Part
 from handler.errors import Changed, InvalidCsv
@@ -27,6 +28,9 @@ from handler.tables import formats, writing
 from handler.tables.compression import inflated
 from handler.tables.encodings import UTF_8
 from handler.tables.formats import Table
+
+if TYPE_CHECKING:
+    import numpy as np
 
 REJECT_COLUMNS = ("line", "column", "code", "reason", "row")
 #: Bytes of a file up to which its rows are scored one by one: onnxruntime would be imported meanwhile.
@@ -74,7 +78,7 @@ class Goals:
     def __init__(
         self, model: Model, settings: Settings, storage: Storage, deadline: Deadline, progress: Progress
     ) -> None:
-        self._model = model
+        self._model = model.reasoning(settings.explain)
         self._settings = settings
         self._storage = storage
         self._deadline = deadline
@@ -98,7 +102,7 @@ class Goals:
             chunks = done.counted(self._storage.stream(input, version))
             chunks = self._in_time(inflated(self._in_time(chunks, input)), input)
             table = formats.opened(chunks, self._model.schema, self._settings.block_bytes)
-            record |= self._pour(table, input, version, sinks, done).as_json()
+            record |= self._pour(table, input, version, sinks, done)
 
         return Goal(folder, SUMMARY, (REJECTED, PREDICTIONS), fill)
 
@@ -129,7 +133,7 @@ class Goals:
                 )
                 table = table if owns else table._replace(blocks=iter(()))
                 record["first"] = 0 if owns else version.size
-                record |= self._pour(table, input, version, sinks, done).as_json()
+                record |= self._pour(table, input, version, sinks, done)
                 record |= {"next": version.size, "lines": 0, "encoding": None}
                 if owns:
                     record["encoding"] = None if table.text.encoding == UTF_8 else table.text.encoding
@@ -138,42 +142,51 @@ class Goals:
             record["first"] = opened.first
             text = opened.table.text
             try:
-                tally = self._pour(opened.table, input, version, sinks, done)
+                poured = self._pour(opened.table, input, version, sinks, done)
             finally:
                 record["encoding"] = text.encoding if text.known else None
-            record |= {**tally.as_json(), "encoding": record["encoding"]}
+            record |= {**poured, "encoding": record["encoding"]}
             record |= {"next": opened.owned.next, "lines": opened.owned.line - 1}
 
         return Goal(folder, parts.record_name(part.index), (part.rejected, part.predictions), fill, part)
 
     def _pour(
         self, table: Table, input: Location, version: Version, sinks: list[Sink], done: _Count
-    ) -> Tally:
-        """Score a table into the sinks of rejects and predictions, headers first; returns the counts.
+    ) -> dict[str, Any]:
+        """Score a table into the sinks of rejects and predictions, headers first.
+
+        Returns what was counted, as ``summary.json`` has it.
 
         What scores depends on the file's size alone, so a row gets the same bytes in any block or part.
         """
         rejected, predictions = sinks
         tally = Tally()
         rejected.write(writing.lines(REJECT_COLUMNS))
-        predictions.write(writing.head(table.layout, outputs.names(self._model.manifest)))
+        predictions.write(
+            writing.head(table.layout, outputs.names(self._model.manifest, self._model.reasons))
+        )
         model = self._model.steady(alone=version.size <= SMALL)
         workers = self._settings.workers
         file = str(input), version.identity
         folds = self._folds.get(file)
         if folds is None:
-            folds = Folds(model, table.layout)
+            folds = Folds(model, table.layout, Gauge(self._model.manifest))
             self._folds.clear()
             self._folds[file] = folds
+        counts, repeats = folds.gauge.none(), Repeats()
         written = blocks.written(table, model, folds, self._pool, workers, self._deadline, input)
         with contextlib.closing(written):
             for block in written:
                 tally.add(block.total, block.rejects, block.classes, self._model.manifest.classes)
                 self._progress(done.bytes, tally.read, tally.rejects.total())
+                if block.counts is not None:
+                    counts += block.counts
+                if block.lines is not None:
+                    repeats.add(block.lines)
                 predictions.write(block.predictions)
                 rejected.write(block.rejected)
         tally.encoding = table.text.encoding  # of a table without rows, too: its header may say
-        return tally
+        return {**tally.as_json(), **folds.gauge.as_json(counts + folds.counts(repeats))}
 
     def joined(
         self,
@@ -194,7 +207,8 @@ class Goals:
                 raise Changed(str(folder))
             if fault is not None:
                 raise fault
-            tally, lines = Tally(), 0
+            tally, lines, gauge = Tally(), 0, Gauge(self._model.manifest)
+            counts: list[np.ndarray | None] = []
             tables: dict[str, str] = {}
             listed: list[dict[str, Any]] = []
             for sink in sinks:
@@ -205,6 +219,7 @@ class Goals:
                     rows["read"], record["rejects"], record["predictions"], self._model.manifest.classes
                 )
                 tally.encoding = record["encoding"] or tally.encoding
+                counts.append(gauge.from_json(record))
                 if rows["rejected"]:
                     for sink in sinks:
                         chunks = self._storage.stream(folder.child(name), present[name])
@@ -226,7 +241,11 @@ class Goals:
                 lines += record["lines"]
             why = next((record["whole"] for record in records if record.get("whole")), None)
             replanned = any(record.get("replanned") for record in records)
-            summary |= {**tally.as_json(), "outputs": tables}
+            known = [each for each in counts if each is not None]
+            if len(known) == len(counts):  # a part may have been scored before drift was counted
+                summary |= {**tally.as_json(), **gauge.as_json(sum(known, gauge.none())), "outputs": tables}
+            else:
+                summary |= {**tally.as_json(), "outputs": tables}
             summary["split"] = "whole" if why else "replanned" if replanned else "planned"
             if why:
                 summary["whole"] = why

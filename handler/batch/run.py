@@ -97,12 +97,23 @@ class Scored:
         return int(self.summary["rows"]["read"]) if self.summary is not None else 0
 
     @property
+    def drift(self) -> float | None:
+        """The largest index of the file's drift; None where it is not judged, and of a part."""
+        if self.summary is None or "part" in self.summary:
+            return None  # the parts of a file that is sorted are unlike each other
+        return (self.summary.get("drift") or {}).get("largest")
+
+    @property
     def log_fields(self) -> dict[str, object]:
         """The fields of the log line, beside the rows read."""
         if self.summary is None:
             return {"skipped": self.skipped, "started": self.started}
         fault = self.summary.get("error")
-        return {"rejected": self.summary["rows"]["rejected"], "fault": fault["code"] if fault else None}
+        return {
+            "rejected": self.summary["rows"]["rejected"],
+            "fault": fault["code"] if fault else None,
+            "drift": self.drift,
+        }
 
     def as_json(self) -> dict[str, Any]:
         """The summary, or why there is none."""
@@ -312,6 +323,8 @@ class Batch:
             "model": {**self._model.manifest.identity, "created": self._model.manifest.created},
             # No two records are alike, so that an etag made of the content tells one from another.
             "run": run,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            **({"explain": self._settings.explain} if self._settings.explain else {}),
         }
         old = seen[1] if seen else None
         try:
@@ -350,7 +363,7 @@ class Batch:
         if part.etag != version.etag:
             if standing is None or standing.etag != version.etag:
                 return REPLACED
-            own = document["model"]["version"] == self._model.manifest.version
+            own = self._is_own(document)
             whole = not own and self._stand(folder, document["outputs"] or {}, document)
             return REPLACED if whole else standing
         if (
@@ -362,6 +375,12 @@ class Batch:
         ):
             return standing
         return part
+
+    def _is_own(self, record: Mapping[str, Any]) -> bool:
+        """Whether a record is by this model, and of tables with as many reasons as are asked for."""
+        version: str = record["model"]["version"]
+        explain: int = record.get("explain", 0)
+        return version == self._model.manifest.version and explain == self._settings.explain
 
     def _is_planned(self, folder: Location, part: Part) -> bool:
         """Whether the part is one of the plan that a state machine has made last."""
@@ -406,7 +425,7 @@ class Batch:
                 return None
             if (document.get("error") or {}).get("code") == RUN_FAILED:
                 return None
-            same = model["version"] == manifest.version
+            same = self._is_own(document)
             own = _rank(manifest.created, manifest.version)
             later = defers and _rank(model.get("created"), model["version"]) > own
             if not (goal.is_of(document) if same else later or goal.yields):
@@ -548,7 +567,7 @@ class Batch:
             try:
                 return (
                     _is_of(document, input, version)
-                    and document["model"]["version"] == self._model.manifest.version
+                    and self._is_own(document)
                     and (index is None or document["part"]["index"] == index)
                 )
             except (KeyError, TypeError):

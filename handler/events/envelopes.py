@@ -7,9 +7,8 @@ name in ``envelopes``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
-from handler.errors import LONGEST_NAME, FunctionError, InvalidBody, UnknownEvent
+from handler.errors import LONGEST_NAME, FunctionError, InvalidBody, RequestsOnly, UnknownEvent
 from handler.events.http import (
     Alb,
     AlbMultiValue,
@@ -33,6 +32,7 @@ from handler.events.jobs import (
 )
 from handler.schema import Schema
 from handler.settings import Settings
+from handler.typed import Any
 from handler.web.messages import Request
 
 #: Members by which other envelopes declare themselves, whatever a model's features are called.
@@ -100,8 +100,10 @@ class DirectBatch:
             return [JoinParts(input, folder, _cause(event["failed"]))]
         if event.get("part") is None:
             return [ScoreObject(input, folder)]
-        from handler.batch.parts import Part
-
+        try:
+            from handler.batch.parts import Part
+        except ModuleNotFoundError as error:  # the zip of the request function, which has no library
+            raise RequestsOnly from error
         return [ScoreObject(input, folder, part=Part.parse(event["part"]))]
 
     def reply(self, outcomes: Sequence[Outcome]) -> Any:

@@ -6,10 +6,10 @@ Modules that not every event needs are imported where one does: the first predic
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from handler.errors import InvalidBody, RefusedEvent, UnknownEvent
 from handler.events.jobs import Event, Job, Outcome, context_of, keys, member, text
+from handler.typed import Any
 from handler.web.messages import Answer, Request, problem
 
 Pairs = tuple[tuple[str, str], ...]
@@ -67,7 +67,7 @@ class ApiGatewayV2:
             Request(
                 method=text(event, "requestContext", "http", "method"),
                 path=text(event, "rawPath"),
-                query=_query(text(event, "rawQueryString", default="")),
+                query=pairs(text(event, "rawQueryString", default="")),
                 headers=_headers(event),
                 body=_body(event),
                 most=LAMBDA_ANSWER,
@@ -204,7 +204,7 @@ def _kind(event: Mapping[str, Any]) -> str:
     return ""
 
 
-def _query(text: str) -> Pairs:
+def pairs(text: str) -> Pairs:
     """A query string's parameters. https://url.spec.whatwg.org/#urlencoded-parsing"""
     if "%" in text or "+" in text:
         from urllib.parse import parse_qsl

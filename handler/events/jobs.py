@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from handler.errors import FunctionError, InvalidBody, RequestError, UnknownEvent
+from handler.typed import TYPE_CHECKING, Any, NamedTuple, Protocol
 from handler.web.messages import Request
 
 if TYPE_CHECKING:

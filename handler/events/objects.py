@@ -11,7 +11,6 @@ import binascii
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 from urllib.parse import unquote_plus
 
 from handler.errors import (
@@ -38,6 +37,7 @@ from handler.events.jobs import (
 )
 from handler.settings import Settings
 from handler.storage.locations import Location
+from handler.typed import Any
 from handler.web.messages import Answer, Request, answer_json, problem
 
 GCS_FINALIZED = "google.cloud.storage.object.v1.finalized"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from handler.scoring.model import Model
 from handler.scoring.scorers import FEW
+from handler.typed import Any
 
 
 def differences(model: Model) -> list[str]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 from handler import telemetry
-from handler.bundle import Bundle, Feature, Manifest
+from handler.bundle import EXPLANATION, Bundle, Feature, Manifest
 from handler.errors import InvalidRecords, Problem, Problems
 from handler.schema import Columns, Record, Schema
 from handler.scoring import outputs
@@ -29,12 +30,17 @@ from handler.scoring.scorers import (
     length,
     load_program,
     load_scorer,
+    served_contract,
 )
+from handler.typed import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy as np
+
+    from handler.scoring.explaining import Explainer
+    from handler.scoring.explaining_many import Many
 
 #: Lines of a file up to which each is scored alone; by then onnxruntime would have been imported.
 MANY = 4096
@@ -66,12 +72,44 @@ class Dated:
         return self._program.run(self._dates.expanded_record(self._features, record))
 
 
+class Explaining:
+    """A model's explainer, which is read when the first explanation is asked for."""
+
+    def __init__(self, manifest: Manifest, content: bytes | None) -> None:
+        self._manifest = manifest
+        self._content = content
+        self._reading = threading.Lock()
+        self._explainer: Explainer | None = None
+        self._many: Many | None = None
+
+    def explainer(self) -> Explainer:
+        """Raises ``NotExplainable`` or ``BundleError``."""
+        from handler.scoring.explaining import opened  # no prediction waits for it
+
+        with self._reading:
+            if self._explainer is None:
+                contract = served_contract(self._manifest)
+                self._explainer = opened(self._manifest, contract, self._content)
+            return self._explainer
+
+    def many(self) -> Many:
+        """What explains many rows at once; raises as ``explainer``."""
+        from handler.scoring.explaining_many import Many  # one row needs no numpy
+
+        explainer = self.explainer()
+        with self._reading:
+            if self._many is None:
+                self._many = Many(explainer)
+            return self._many
+
+
 class Model(NamedTuple):
     """A loaded bundle: the manifest, what the model takes, and what scores.
 
-    ``program`` scores one row; where there is none, ``scorer`` does. ``documents`` are the report and the
-    card as they were in the folder at the start. No file of the bundle is read later, so that training
-    into the folder changes no answer.
+    ``program`` scores up to ``few`` rows; where there is none, ``scorer`` does. ``documents`` are the
+    report, the card and what explains predictions, as they were in the folder at the start. No file of the
+    bundle is read later, so that training into the folder changes no answer. ``reasons``: how many of its
+    strongest features a table's row has.
     """
 
     manifest: Manifest
@@ -79,6 +117,9 @@ class Model(NamedTuple):
     scorer: Scorer
     program: OneRow | None = None
     documents: Mapping[str, bytes] = {}
+    few: int = FEW
+    explaining: Explaining | None = None
+    reasons: int = 0
 
     @classmethod
     def load(cls, folder: str | Path, public_key: str | None = None) -> Model:
@@ -88,8 +129,12 @@ class Model(NamedTuple):
         """
         bundle = Bundle.open(folder, public_key)
         program = load_program(bundle)
-        model = cls.of(bundle.manifest, load_scorer(bundle, program), program)
-        return model._replace(documents=bundle.documents())
+        scorer = load_scorer(bundle, program)
+        few = sys.maxsize if isinstance(scorer, RowByRow) else FEW
+        documents = bundle.documents()
+        explaining = Explaining(bundle.manifest, documents.get(EXPLANATION))
+        model = cls.of(bundle.manifest, scorer, program)
+        return model._replace(documents=documents, few=few, explaining=explaining)
 
     @classmethod
     def of(cls, manifest: Manifest, scorer: Scorer, program: OneRow | None = None) -> Model:
@@ -98,6 +143,11 @@ class Model(NamedTuple):
             dated = Dated(manifest.features, scorer, program)
             scorer, program = dated, None if program is None else dated
         return cls(manifest, Schema.of(manifest), scorer, program)
+
+    @property
+    def alone(self) -> bool:
+        """Whether only the one-row program is there, and no numpy: in the zip of the request function."""
+        return self.few == sys.maxsize
 
     def steady(self, alone: bool) -> Model:
         """The same model for a table: a row's scores do not depend on the rows beside it, to the last bit.
@@ -116,7 +166,7 @@ class Model(NamedTuple):
         return prediction
 
     def predict(self, records: Sequence[Record]) -> list[dict[str, Any]]:
-        """One prediction per record, as JSON has it; up to ``FEW`` of them without onnxruntime.
+        """One prediction per record, as JSON has it; up to ``few`` of them without onnxruntime.
 
         Raises ``InvalidRecords`` with the records that are not predictable.
         """
@@ -130,9 +180,53 @@ class Model(NamedTuple):
             raise InvalidRecords(problems.listed, problems.more)
         return sound
 
+    def explained(
+        self, records: Sequence[Record], predictions: Sequence[dict[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """The predictions of records, each with its ``contributions``; raises ``NotExplainable``."""
+        explain = self.explainer().explain
+        return [
+            {**prediction, "contributions": explain(record, prediction["prediction"])}
+            for record, prediction in zip(records, predictions, strict=True)
+        ]
+
+    def explainer(self) -> Explainer:
+        """What explains the predictions; raises ``NotExplainable``."""
+        return self._explaining().explainer()
+
+    def _explaining(self) -> Explaining:
+        return self.explaining or Explaining(self.manifest, self.documents.get(EXPLANATION))
+
+    def reasoning(self, count: int) -> Model:
+        """The same model, that names the strongest features of a table's rows; ``count``: so many, if any.
+
+        Raises ``NotExplainable``.
+        """
+        if count:
+            self.explainer()
+        return self._replace(reasons=min(count, len(self.manifest.features)))
+
+    def columns(self, columns: Columns, scores: Scores) -> list[np.ndarray | list[str]]:
+        """The columns that scoring adds to the rows of a table, shape (n,) each; texts as a list."""
+        added = outputs.columns(self.manifest, scores)
+        if self.reasons and self.program is None:
+            return added + self._explaining().many().reasons(columns, scores.values, self.reasons)
+        if self.reasons:
+            import numpy as np
+
+            explain = self.explainer().reasons
+            records = zip(*(columns[name].tolist() for name in self.schema.names), strict=True)
+            rows = [
+                explain(record, int(index), self.reasons)
+                for record, index in zip(records, scores.values, strict=True)
+            ]
+            cells: list[list[Any]] = [list(each) for each in zip(*rows, strict=True)]
+            added += [each if index % 2 == 0 else np.array(each) for index, each in enumerate(cells)]
+        return added
+
     def _predict(self, records: Sequence[Record]) -> list[dict[str, Any] | None]:
         """One prediction per record, None where it is not predictable."""
-        if self.program is None or len(records) > FEW:
+        if self.program is None or len(records) > self.few:
             scores, sound = self.attempt(self.schema.columns(records))
             predictions = iter(self.answers(itertools.compress(records, sound.tolist()), scores))
             return [next(predictions) if is_sound else None for is_sound in sound.tolist()]
@@ -167,6 +261,8 @@ class Model(NamedTuple):
         score is not finite. The rows on which a model fails are found by halving: at most two calls per
         row.
         """
+        if self.alone:
+            return self._attempt_alone(columns)
         import numpy as np
 
         rows = length(columns)
@@ -201,6 +297,21 @@ class Model(NamedTuple):
         )
         return joined, np.concatenate([sound for _, sound in halves])
 
+    def _attempt_alone(self, columns: Columns) -> tuple[Any, Any]:
+        """``attempt`` without numpy: each row by the one-row program."""
+        from handler.plain import Column
+
+        manifest, names = self.manifest, self.schema.names
+        rows = list(map(self._run, zip(*(columns[name].tolist() for name in names), strict=True)))
+        sound = [row for row in rows if row is not None]
+        index_of = {label: index for index, label in enumerate(manifest.classes)}
+        parts: Any = (
+            Column(index_of.get(label, label) for label, _, _ in sound),
+            Column(list(given or ()) for _, given, _ in sound) if manifest.probabilities else None,
+            Column(score for _, _, score in sound) if manifest.score else None,
+        )
+        return Scores(*parts), Column(row is not None for row in rows)
+
     def added(self, records: Sequence[Record]) -> Iterator[tuple[int, list[object]] | None]:
         """The index of each record's class (0 for a regression), and the cells that scoring adds to it.
 
@@ -208,8 +319,11 @@ class Model(NamedTuple):
         """
         classes = self.manifest.classes
         if self.program is None or len(records) > MANY:
-            scores, sound = self.attempt(self.schema.columns(records))
-            columns = outputs.columns(self.manifest, scores)
+            given = self.schema.columns(records)
+            scores, sound = self.attempt(given)
+            if not sound.all():
+                given = {name: values[sound] for name, values in given.items()}
+            columns = self.columns(given, scores)
             lists = (values if isinstance(values, list) else values.tolist() for values in columns)
             indices = scores.values.tolist() if classes else [0] * len(scores.values)
             scored = zip(indices, map(list, zip(*lists, strict=True)), strict=True)
@@ -217,13 +331,16 @@ class Model(NamedTuple):
             return
         index_of = {label: index for index, label in enumerate(classes)}
         shown = outputs.shown(self.manifest)
-        for row in map(self._run, records):
+        explain = self.explainer().reasons if self.reasons else None
+        for record in records:
+            row = self._run(record)
             if row is None:
                 yield None
-            else:
-                label, probabilities, score = row
-                cells = [label, *(probabilities or ())[shown], *(() if score is None else (score,))]
-                yield index_of.get(label, 0), cells
+                continue
+            label, probabilities, score = row
+            index = index_of.get(label, 0)
+            cells = [label, *(probabilities or ())[shown], *(() if score is None else (score,))]
+            yield index, cells if explain is None else [*cells, *explain(record, index, self.reasons)]
 
     def score(self, records: Sequence[Record]) -> Scores:
         """Score records that the schema has read, whether or not they are predictable; see ``Scorer``."""

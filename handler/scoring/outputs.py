@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
 
-from handler.bundle import Label, Manifest
+from handler.bundle import Label, Manifest, Task
+from handler.typed import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,26 +49,49 @@ def labels(classes: Sequence[Label], scores: Scores) -> list[Label | float]:
     return [classes[index] for index in values] if classes else values
 
 
-def names(manifest: Manifest) -> tuple[str, ...]:
-    """The columns that scoring adds to a CSV."""
+def names(manifest: Manifest, reasons: int = 0) -> tuple[str, ...]:
+    """The columns that scoring adds to a CSV; ``reasons``: how many each row has."""
     classes = manifest.classes[shown(manifest)] if manifest.probabilities else ()
     columns = ("probability",) if manifest.task == "binary" else (f"probability_{each}" for each in classes)
-    return ("prediction", *(columns if classes else ()), *(("score",) if manifest.score else ()))
+    score = ("score",) if manifest.score else ()
+    numbers = range(1, reasons + 1)
+    explained = (f"reason_{number}{end}" for number in numbers for end in ("", "_contribution"))
+    return ("prediction", *(columns if classes else ()), *score, *explained)
 
 
 def columns(manifest: Manifest, scores: Scores) -> list[np.ndarray | list[str]]:
     """The columns that scoring adds to a CSV, shape (n,) each; text labels as a list."""
     if not manifest.classes:
         return [scores.values]
+    if isinstance(scores.values, list):  # without numpy
+        cells = zip(*(scores.probabilities or ()), strict=True)
+        given = [list(each) for each in cells]
+        return [
+            labels(manifest.classes, scores),
+            *given[shown(manifest)],
+            *(() if scores.score is None else (scores.score,)),
+        ]
     import numpy as np
 
     predicted: np.ndarray | list[str]
     if all(isinstance(label, int) for label in manifest.classes):
         predicted = np.array(manifest.classes)[scores.values]
     else:
-        predicted = [str(label) for label in labels(manifest.classes, scores)]
+        predicted = np.array(list(map(str, manifest.classes)), dtype=object)[scores.values].tolist()
     given = () if scores.probabilities is None else np.ascontiguousarray(scores.probabilities.T)
     return [predicted, *given[shown(manifest)], *(() if scores.score is None else (scores.score,))]
+
+
+def amounts(task: Task, scores: Scores) -> np.ndarray | None:
+    """The number of each row by which predictions are compared, shape (n,); None if there are only labels.
+
+    It is the probability of a binary model's positive class, the score, or the value of a regression.
+    """
+    if task == "regression":
+        return scores.values
+    if task == "binary" and scores.probabilities is not None:
+        return scores.probabilities[:, 1]
+    return scores.score
 
 
 def shown(manifest: Manifest) -> slice:

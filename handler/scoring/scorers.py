@@ -10,24 +10,28 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from handler import bundle as bundles
 from handler.bundle import UNSUPERVISED, Bundle, Contract, Feature, Label, Manifest, RowsAs, Task
 from handler.errors import BundleError
 from handler.schema import Columns
 from handler.scoring.row_program import Row, RowProgram, Values
+from handler.typed import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy as np
 
+    from handler.categories import Coded, Numbering
     from handler.scoring.texts import Vectorizer
     from handler.scoring.trees import Sums
 
 #: The most numbers that texts become at once: 64 MB of doubles.
 CELLS = 8_000_000
+#: The key of the graph's metadata, whose value is a JSON object: by the name of an input of codes, the
+#: texts that have one beside the feature's own levels.
+LEVELS = "levels"
 #: The key of a graph's metadata that states trees which follow it; see ``handler.scoring.trees``.
 TREES = "trees"
 #: The graph's output of a score, which is its last one.
@@ -81,7 +85,9 @@ class Scorer(Protocol):
     """A model that scores many rows at once."""
 
     def score(self, columns: Columns) -> Scores:
-        """Score the rows; ``columns`` holds one array per feature, all of equal length.
+        """Score the rows; ``columns`` holds one column per feature, all of equal length.
+
+        A category is ``Coded``, or an array of texts.
 
         A row that the model cannot score gets NaN or infinity, or raises an error that ``is_models``.
         """
@@ -118,8 +124,16 @@ class OnnxScorer:
         self._session = session(graph)
         stated = self._session.get_modelmeta().custom_metadata_map
         features = {name: feature for feature, name in input_names(contract).items()}
-        names = [node.name for node in self._session.get_inputs()]
+        every = {feature.name: feature for feature in contract.features}
+        inputs = self._session.get_inputs()
+        names = [node.name for node in inputs]
         self._inputs = [(name, features[name]) for name in names if name in features]
+        #: Of a category: its codes where the graph takes these, else None.
+        self._numberings: dict[str, Numbering | None] = {
+            node.name: _numbering(every[features[node.name]], node, stated)
+            for node in inputs
+            if node.name in features and every[features[node.name]].kind == "category"
+        }
         self._texts: list[tuple[str, str, Vectorizer]] = []
         if len(self._inputs) < len(names):
             from handler.scoring.texts import Vectorizer, recipes
@@ -137,9 +151,12 @@ class OnnxScorer:
             self._sums, after = follows(stated[TREES])
             last = self._last = session(after)
             self._needed = [node.name for node in last.get_inputs()]
-        self._outputs = [node.name for node in last.get_outputs()]
+        label, *_ = made = last.get_outputs()
+        self._outputs = [node.name for node in made]
         self._has_score = SCORE in self._outputs
         self._index = class_index(contract.classes)
+        if isinstance(next(iter(contract.classes), 0), str) and label.type == "tensor(int64)":
+            self._index = lambda indices: indices  # the graph has texts, if at all
 
     def score(self, columns: Columns) -> Scores:
         outputs = self._run_in_parts(columns) if self._texts else self._run(columns, {})
@@ -149,8 +166,13 @@ class OnnxScorer:
         probabilities = outputs[1] if len(outputs) > 1 else None
         return Scores(self._index(outputs[0].reshape(-1)), probabilities, score)
 
+    def table(self, columns: Columns) -> np.ndarray:
+        """The graph's only output, shape (n, k), where it is not a prediction."""
+        (output,) = self._run_in_parts(columns) if self._texts else self._run(columns, {})
+        return output
+
     def _run(self, columns: Columns, made: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        feed = {name: columns[feature].reshape(-1, 1) for name, feature in self._inputs}
+        feed = {name: self._given(name, columns[feature]) for name, feature in self._inputs}
         feed |= made
         with models_code():
             outputs: list[np.ndarray] = self._session.run(self._made, feed)
@@ -160,15 +182,30 @@ class OnnxScorer:
                 outputs = self._last.run(self._outputs, {name: feed[name] for name in self._needed})
         return outputs
 
+    def _given(self, name: str, column: Any) -> Any:
+        """A column as the input of that name takes it."""
+        if name not in self._numberings:
+            return column.reshape(-1, 1)
+        numbering = self._numberings[name]
+        if numbering is not None:
+            return numbering.codes(column)
+        from handler.categories import texts_of
+
+        return texts_of(column).reshape(-1, 1)
+
     def _run_in_parts(self, columns: Columns) -> list[np.ndarray]:
         """As many rows at once as ``CELLS`` allows, since a text may become many thousand numbers."""
         import numpy as np
+
+        from handler.categories import texts_of
 
         size = max(1, CELLS // sum(vectorizer.size for _, _, vectorizer in self._texts) // LANES) * LANES
         parts = []
         for start in range(0, length(columns), size):
             part = {name: values[start : start + size] for name, values in columns.items()}
-            made = {name: vectorizer.table(part[feature]) for name, feature, vectorizer in self._texts}
+            made = {
+                name: vectorizer.table(texts_of(part[feature])) for name, feature, vectorizer in self._texts
+            }
             parts.append(self._run(part, made))
         return parts[0] if len(parts) == 1 else [np.concatenate(each) for each in zip(*parts, strict=True)]
 
@@ -226,17 +263,19 @@ class Steady:
         self._scorer = scorer
 
     def score(self, columns: Columns) -> Scores:
-        import numpy as np
-
         rows = length(columns)
-        missing = -rows % LANES
-        if not missing:
+        if rows % LANES == 0:
             return self._scorer.score(columns)
-        filled = {
-            name: np.concatenate([values, np.repeat(values[-1:], missing)])
-            for name, values in columns.items()
-        }
-        return self._scorer.score(filled).at(slice(rows))
+        return self._scorer.score(filled(columns)).at(slice(rows))
+
+
+def filled(columns: Columns) -> Columns:
+    """The columns with copies of the last row, so that their length is a multiple of ``LANES``."""
+    import numpy as np
+
+    rows = length(columns)
+    which = np.minimum(np.arange(rows + -rows % LANES), rows - 1)
+    return {name: values[which] for name, values in columns.items()}
 
 
 class JoblibScorer:
@@ -295,36 +334,55 @@ def fed(features: Sequence[Feature], columns: Columns, rows_as: RowsAs = "frame"
     return np.column_stack([np.asarray(each, object if texts else None) for each in every.values()])
 
 
-def _fed(feature: Feature, values: np.ndarray) -> Any:
+def _fed(feature: Feature, values: Any) -> Any:
     """One column as ``Feature.fed_as`` says.
 
     Numbers that a whole-number dtype cannot hold, and missing ones, make the column float64, as in pandas.
     """
     import numpy as np
 
-    if feature.fed_as is None:
-        return values
     if feature.is_text:
         return _fed_texts(feature, values)
+    if feature.fed_as is None:
+        return values
     dtype = np.dtype(feature.fed_as)
     with np.errstate(all="ignore"):
         cast = values.astype(dtype)
     return cast if dtype.kind == "f" or (cast == values).all() else values
 
 
-def _fed_texts(feature: Feature, values: np.ndarray) -> Any:
+def _fed_texts(feature: Feature, column: np.ndarray | Coded) -> Any:
     import numpy as np
-    import pandas as pd
+
+    from handler.categories import Numbering, texts_of
 
     if feature.fed_as == "category":
-        index = {category: place for place, category in enumerate(feature.categories)}
-        codes = np.fromiter((index.get(each, -1) for each in values), np.int64, len(values))
-        return pd.Categorical.from_codes(codes, list(feature.categories))
+        import pandas as pd
+
+        codes = Numbering(feature).codes(column)
+        known = np.where(codes < len(feature.categories), codes, -1)
+        return pd.Categorical.from_codes(known, list(feature.categories))
+    values = texts_of(column)
+    if feature.fed_as is None:
+        return values
     if feature.fed_as == "nan":
         return np.where(values == "", np.nan, values)
+    import pandas as pd
+
     given: Any = values.copy()
     given[values == ""] = None
     return pd.Series(given, dtype=object)  # else pandas would make NaN of None
+
+
+def _numbering(feature: Feature, node: Any, metadata: Mapping[str, str]) -> Numbering | None:
+    """How a graph's input numbers a category, None where it takes texts."""
+    if node.type == "tensor(string)":
+        return None
+    import json
+
+    from handler.categories import Numbering
+
+    return Numbering(feature, json.loads(metadata.get(LEVELS, "{}")).get(node.name, ()))
 
 
 def length(columns: Columns) -> int:
@@ -337,8 +395,8 @@ def finite(scores: Scores) -> np.ndarray:
     import numpy as np
 
     sound = np.isfinite(scores.values)
-    if scores.probabilities is not None:
-        sound = sound & np.isfinite(scores.probabilities).all(axis=1)
+    if scores.probabilities is not None and not (each := np.isfinite(scores.probabilities)).all():
+        sound = sound & each.all(axis=1)  # slow: a row has few classes
     return np.asarray(sound if scores.score is None else sound & np.isfinite(scores.score))
 
 
@@ -378,10 +436,13 @@ def served_contract(manifest: Manifest) -> Contract:
 def load_scorer(bundle: Bundle, program: RowProgram | None = None) -> Scorer:
     """The scorer that the manifest names, from verified files; raises ``BundleError``.
 
-    ``program`` scores few rows in its place.
+    ``program`` scores few rows in its place, and all rows in the zip of the request function, which
+    does not have the graph.
     """
     contract = served_contract(bundle.manifest)
     if bundle.manifest.runtime == "onnx":
+        if program is not None and not bundle.has(bundles.ONNX) and _is_zip():
+            return RowByRow(program, contract)
         graph = bundle.read(bundles.ONNX)
         if program is None:
             return OnnxScorer(graph, contract)
@@ -390,6 +451,15 @@ def load_scorer(bundle: Bundle, program: RowProgram | None = None) -> Scorer:
     content = bundle.read(bundles.JOBLIB)
     bundle.check_libraries()
     return JoblibScorer(unpickle(content), contract)
+
+
+def _is_zip() -> bool:
+    """Whether this is the handler of the zip, which lacks what files in buckets need."""
+    try:
+        import handler.batch  # noqa: F401
+    except ModuleNotFoundError:
+        return True
+    return False
 
 
 def load_program(bundle: Bundle) -> RowProgram | None:

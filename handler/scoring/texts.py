@@ -16,7 +16,8 @@ import math
 import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+
+from handler.typed import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np

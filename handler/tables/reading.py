@@ -1,30 +1,34 @@
 """A block of CSV becomes rows.
 
-A block that is regular (every row as wide as the header, no quote out of place) is read by polars in one
-sweep; any other block goes through ``csv.reader`` row by row. Both ways give the same rows. ``schema`` says
-which values are sound.
+A block in which every quote is in place is read by polars in one sweep, all rows that are as wide as the
+header; any other block goes through ``csv.reader`` row by row. Both ways give the same rows. ``schema``
+says which values are sound.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import collections
+from collections.abc import Container, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from handler.schema import LONGEST_VALUE, Record, Schema
+from handler.bundle import Feature
+from handler.errors import InvalidRecords, Problem, Problems
+from handler.schema import LONGEST_VALUE, Record, Schema, Value, sound_columns
 from handler.tables import records
-from handler.tables.rows import Block, Layout, Reject, Rows, judge
+from handler.tables.rows import Block, Layout, Reject, Rows, judge, refused, wrong_width
 
 if TYPE_CHECKING:
     import numpy as np
     import polars as pl
 
-#: Below this size, reading row by row is over before polars would be imported.
-SMALL = 64 * 1024
+#: Below this size, a block is read row by row.
+SMALL = records.SMALL
 #: Rows of a block from which on polars is worth what it takes for each column, some 30 microseconds.
 FEW_ROWS = 32
 #: What polars takes for the start of packed data; a row may start with zlib's ``x^``.
 PACKED = (b"x\x01", b"x^", b"x\x9c", b"x\xda", b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
+LF = 0x0A
 
 
 def read(block: Block, layout: Layout, schema: Schema, every_row: bool = False) -> Rows:
@@ -33,12 +37,12 @@ def read(block: Block, layout: Layout, schema: Schema, every_row: bool = False) 
     Raises ``InvalidCsv`` where the bytes are not UTF-8 or a quote is never closed.
     """
     rows = None
-    if not every_row and len(block.data) >= SMALL and block.data.count(b"\n") >= FEW_ROWS:
+    if not every_row and len(block.data) >= SMALL:
         rows = _sweep(block, layout, schema)
     return rows or _walk(block, layout, schema)
 
 
-def frame(data: bytes, delimiter: str, types: Mapping[str, Any], quotes: bool) -> pl.DataFrame:
+def frame(data: bytes, delimiter: str, types: Mapping[str, Any], quotes: bool, **more: Any) -> pl.DataFrame:
     """What polars reads in ``data``: one column for each of ``types``, in order; raises ``PolarsError``."""
     import polars as pl
 
@@ -50,6 +54,7 @@ def frame(data: bytes, delimiter: str, types: Mapping[str, Any], quotes: bool) -
         schema=dict(types),
         empty_string_is_null=False,
         raise_if_empty=False,
+        **more,
     )
 
 
@@ -62,145 +67,279 @@ def texts(block: Block, layout: Layout) -> pl.DataFrame | None:
     """The cells of a regular block as text, a column per cell of the header; None if it is not regular."""
     import polars as pl
 
-    regular = _regular(block.data, layout)
-    if regular is None:
+    table = _regular(block.data, layout)
+    if table is None or table.widths:
         return None
-    data, delimiters, quotes = regular
     names = {f"column {position}": pl.String for position in range(len(layout.header))}
     try:
-        cells = frame(data, layout.delimiter, names, quotes)
+        return frame(table.data, layout.delimiter, names, table.quotes)
     except (pl.exceptions.PolarsError, OSError):
         return None
-    return cells if delimiters == cells.height * (len(names) - 1) else None
 
 
-def _regular(data: bytes, layout: Layout) -> tuple[bytes, int, bool] | None:
-    """A block as polars reads it right, the number of its delimiters, and whether it has quotes.
+class _Regular(NamedTuple):
+    """The records of a block in which every quote is in place.
 
-    Delimiters inside quotes do not count: outside there are as many as the rows and the header ask for.
-    None where only ``csv.reader`` reads it right.
+    ``data``: those that are as wide as the header, each with an LF at its end. ``ends``: the offsets in
+    ``data`` at which their cells end, shape (rows, columns). ``quotes``: whether there are any.
+
+    ``whole``: all records, as they come, with LF only. ``starts`` and ``stops``: the offsets in ``whole``
+    between which each stands, shape (records,). ``widths``: how many cells those have that are not in
+    ``data``, by their indices.
+    """
+
+    data: bytes
+    ends: np.ndarray
+    quotes: bool
+    whole: bytes
+    starts: np.ndarray
+    stops: np.ndarray
+    widths: Mapping[int, int]
+
+    def indices(self) -> np.ndarray:
+        """Which of the records each row of ``data`` is, shape (rows,)."""
+        import numpy as np
+
+        return np.delete(np.arange(self.starts.size), list(self.widths))
+
+    def at(self, indices: np.ndarray, first: int) -> list[tuple[int, int, str]]:
+        """Some records: the index, the line and the text of each; ``first`` is the line of the block.
+
+        Raises ``UnicodeDecodeError``.
+        """
+        import numpy as np
+
+        line_ends = np.flatnonzero(np.frombuffer(self.whole, np.uint8) == LF)
+        starts, stops = self.starts[indices], self.stops[indices]
+        lines = first + np.searchsorted(line_ends, starts)
+        each = zip(indices.tolist(), lines.tolist(), starts.tolist(), stops.tolist(), strict=True)
+        return [(index, line, self.whole[start:stop].decode()) for index, line, start, stop in each]
+
+    def cells(self, rows: np.ndarray, position: int) -> list[str]:
+        """The texts in one column of some rows of ``data``."""
+        ends = self.ends.reshape(-1)
+        last = rows * self.ends.shape[1] + position
+        starts = ends[last - 1] + 1
+        starts[last == 0] = 0
+        each = zip(starts.tolist(), ends[last].tolist(), strict=True)
+        texts = [self.data[start:end].decode() for start, end in each]
+        if not self.quotes:
+            return texts
+        return [text[1:-1].replace('""', '"') if text.startswith('"') else text for text in texts]
+
+    def lengths(self) -> np.ndarray:
+        """The bytes of each cell, shape (rows, columns)."""
+        import numpy as np
+
+        lengths: np.ndarray = np.diff(self.ends.reshape(-1), prepend=-1).reshape(self.ends.shape) - 1
+        return lengths
+
+
+def _regular(data: bytes, layout: Layout) -> _Regular | None:
+    """The records of a block; None if only ``csv.reader`` reads them right."""
+    import numpy as np
+
+    quotes = b'"' in data
+    if b"\r" in data:
+        if quotes:
+            codes = np.frombuffer(data, np.uint8)
+            inside = records.quoted(codes, layout.delimiter)
+            if inside is None or (codes[inside] == 0x0D).any():
+                return None
+        data = data.replace(b"\r\n", b"\n")
+        if b"\r" in data:
+            return None
+    if not data.endswith(b"\n"):
+        data += b"\n"  # else polars drops an empty cell at the very end
+    codes = np.frombuffer(data, np.uint8)
+    line_ends = codes == LF
+    marks = line_ends | (codes == ord(layout.delimiter))
+    if quotes:
+        inside = records.quoted(codes, layout.delimiter)
+        if inside is None or inside[-1]:
+            return None
+        line_ends &= ~inside
+        marks &= ~inside
+    ends = np.flatnonzero(marks)
+    width = len(layout.header)
+    rows, more = divmod(ends.size, width)
+    if not more and np.count_nonzero(line_ends) == rows:
+        table = ends.reshape(rows, width)
+        stops = table[:, -1]
+        starts = np.concatenate([[0], stops[:-1] + 1])
+        if line_ends[stops].all() and not (width == 1 and (starts == stops).any()):
+            regular = _Regular(data, table, quotes, data, starts, stops, {})
+            return regular if is_plain(data) else None
+    return _without_others(data, ends, line_ends, width, quotes)
+
+
+def _without_others(
+    data: bytes, ends: np.ndarray, line_ends: np.ndarray, width: int, quotes: bool
+) -> _Regular | None:
+    """The same of a block with records that are not ``width`` cells wide, or with blank lines.
+
+    ``ends``: the offsets at which cells end; ``line_ends``: which bytes are the ends of records.
     """
     import numpy as np
 
-    quotes, returns = b'"' in data, b"\r" in data
-    delimiters = data.count(layout.delimiter.encode())
-    if quotes:
-        codes = np.frombuffer(data, np.uint8)
-        inside = records.quoted(codes, layout.delimiter)
-        if inside is None or inside[-1] or (returns and (codes[inside] == 0x0D).any()):
-            return None
-        delimiters = int(((codes == ord(layout.delimiter)) & ~inside).sum())
-    if returns:
-        if data.count(b"\r") != data.count(b"\r\n"):
-            return None
-        data = data.replace(b"\r\n", b"\n")
-    if not is_plain(data):
+    lasts = np.flatnonzero(line_ends[ends])
+    widths = np.diff(lasts, prepend=-1)
+    stops = ends[lasts]
+    starts = np.concatenate([[0], stops[:-1] + 1])
+    blank = starts == stops
+    good = (widths == width) & ~blank
+    sizes = stops + 1 - starts
+    kept = np.frombuffer(data, np.uint8)[np.repeat(good, sizes)].tobytes()
+    if not is_plain(kept):
         return None
-    if len(layout.header) == 1 and b"\n\n" in data:
-        return None  # a blank line; elsewhere the count of delimiters shows it
-    if not data.endswith(b"\n"):
-        data += b"\n"  # else polars drops an empty cell at the very end
-    return data, delimiters, quotes
+    left_out = np.cumsum(np.where(good, 0, sizes))
+    table = (ends - np.repeat(left_out, widths))[np.repeat(good, widths)].reshape(-1, width)
+    wrong = np.flatnonzero(~good[~blank])
+    cells = dict(zip(wrong.tolist(), widths[~good & ~blank].tolist(), strict=True))
+    return _Regular(kept, table, quotes, data, starts[~blank], stops[~blank], cells)
 
 
 def _sweep(block: Block, layout: Layout, schema: Schema) -> Rows | None:
-    """Read a regular block with polars; None if it is not regular."""
-    import numpy as np
+    """Read a block with polars; None if only ``csv.reader`` reads it right."""
     import polars as pl
 
-    regular = _regular(block.data, layout)
-    if regular is None:
+    table = _regular(block.data, layout)
+    if table is None:
         return None
-    data, delimiters, quotes = regular
-    as_lines = not quotes and layout.delimiter == ","
     wanted = {layout.positions[feature.name]: feature for feature in schema.features}
-    texts = {f"column {position}": pl.String for position in range(len(layout.header))}
-    # polars reads NaN as a number, and that of a missing word would be a doubt about each row
-    nans = any("nan" in feature.missing_words for feature in wanted.values()) and any(
-        word in data for word in (b"nan", b"NaN", b"NAN")
-    )
+    types: dict[str, Any] = {f"column {position}": pl.String for position in range(len(layout.header))}
+    as_lines = not table.quotes and layout.delimiter == ","
     numbers = {
-        f"column {position}": pl.Int64 if feature.kind == "integer" else pl.Float64
+        position: pl.Int64 if feature.kind == "integer" else pl.Float64
         for position, feature in wanted.items()
-        if feature.kind in ("integer", "number")
-        and feature.format is None
-        and not (nans and "nan" in feature.missing_words)
+        if as_lines and feature.kind in ("integer", "number") and feature.format is None
     }
     try:
-        if as_lines:
-            try:  # cells first: after the lines, this takes twice as long
-                typed = {} if _has_long_cell(data, layout.delimiter) else numbers
-                cells = frame(data, layout.delimiter, {**texts, **typed}, quotes)
-            except pl.exceptions.ComputeError:
-                cells = frame(data, layout.delimiter, texts, quotes)
-            text = frame(data, "\x00", {"line": pl.String}, quotes)
+        if as_lines:  # cells first: after the lines, they take twice as long
+            types |= {f"column {position}": kind for position, kind in numbers.items()}
+            some = {"columns": sorted(wanted)} if len(wanted) < len(types) else {}
+            # What is not a number becomes null.
+            cells = frame(table.data, ",", types, quotes=False, ignore_errors=True, **some)
+            text = frame(table.data, "\x00", {"line": pl.String}, quotes=False)
         else:
-            cells = text = frame(data, layout.delimiter, texts, quotes)
-    except (pl.exceptions.PolarsError, OSError):
+            cells = text = frame(table.data, layout.delimiter, types, table.quotes)
+        if not cells.height == text.height == len(table.ends):
+            return None
+        return _judged(block, layout, schema, table, cells, text, numbers)
+    except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError):
         return None
-    if delimiters != cells.height * (len(texts) - 1) or text.height != cells.height:
-        return None
-    columns: dict[str, np.ndarray] = {}
-    doubts = np.zeros(cells.height, dtype=bool)
-    for position, feature in wanted.items():
-        columns[feature.name], doubt = schema.parse_series(feature, cells[f"column {position}"])
-        if doubt is not None:
-            doubts |= doubt
-    if not doubts.any():
-        return Rows(cells.height, columns, (), text, partial(records.row_texts, block, layout.delimiter))
-    return _settle(np.flatnonzero(doubts), block, layout, schema, columns, text)
 
 
-def _has_long_cell(data: bytes, delimiter: str) -> bool:
-    """Whether a cell is longer than a number may be, in a block without quotes."""
-    import numpy as np
-
-    codes = np.frombuffer(data, np.uint8)
-    marks = np.flatnonzero((codes == ord(delimiter)) | (codes == 0x0A))
-    return bool(np.diff(marks, prepend=-1).max(initial=0) > LONGEST_VALUE)
-
-
-def _settle(
-    doubts: np.ndarray,
+def _judged(
     block: Block,
     layout: Layout,
     schema: Schema,
-    columns: Mapping[str, np.ndarray],
+    table: _Regular,
+    cells: pl.DataFrame,
     text: pl.DataFrame,
+    numbers: Container[int],
 ) -> Rows:
-    """Ask ``schema`` about each doubtful row of a regular block."""
+    """The rows of a block, of which polars has read ``cells`` and ``text``, as ``schema`` judges them.
+
+    ``numbers``: the columns that were read as numbers, with null for what is not one. Raises
+    ``UnicodeDecodeError``.
+    """
+    import numpy as np
+    import polars as pl
+
+    columns: dict[str, Any] = {}
+    problems: dict[int, Problems] = collections.defaultdict(Problems)
+    lengths = table.lengths()
+    has_long = numbers and lengths.max(initial=0) > LONGEST_VALUE
+    sound_numbers = {} if has_long else _sound_numbers(layout, schema, cells, numbers)
+    codes = schema.codes(cells, {name: f"column {layout.positions[name]}" for name in schema.names})
+    for feature in schema.features:
+        if feature.name in sound_numbers:
+            columns[feature.name] = sound_numbers[feature.name]
+            continue
+        position = layout.positions[feature.name]
+        series = cells[f"column {position}"]
+        values, doubtful = schema.parse_series(feature, series, codes.get(feature.name))
+        if position in numbers:
+            if series.null_count():
+                null = series.is_null().to_numpy() & (lengths[:, position] > 0)
+                doubtful = null if doubtful is None else doubtful | null
+            if has_long:
+                long = lengths[:, position] > LONGEST_VALUE
+                doubtful = long if doubtful is None else doubtful | long
+        if doubtful is not None:
+            rows = np.flatnonzero(doubtful)
+            texts = table.cells(rows, position)
+            if position in numbers:
+                values = values.copy()
+                values[rows], doubtful = schema.parse_series(feature, pl.Series(texts, dtype=pl.String))
+                kept = rows[:0] if doubtful is None else np.flatnonzero(doubtful)
+                rows, texts = rows[kept], [texts[each] for each in kept.tolist()]
+            values = _settled(feature, values, rows.tolist(), texts, problems)
+        columns[feature.name] = values
+    again = partial(records.row_texts, block, layout.delimiter)
+    total = table.starts.size
+    if not problems and not table.widths:
+        return Rows(total, columns, (), text, again)
+    out, indices, width = sorted(problems), table.indices(), len(layout.header)
+    rejects = [
+        refused(*each, InvalidRecords(problems[row].listed, problems[row].more))
+        for row, each in zip(out, table.at(indices[out], block.line), strict=True)
+    ]
+    others = table.at(np.fromiter(table.widths, np.int64), block.line)
+    rejects += [wrong_width(*each, table.widths[each[0]], width) for each in others]
+    if out:
+        sound = np.ones(len(indices), dtype=bool)
+        sound[out] = False
+        columns, text = {name: values[sound] for name, values in columns.items()}, text.filter(sound)
+    return Rows(total, columns, tuple(sorted(rejects, key=lambda each: each.index)), text, again)
+
+
+def _sound_numbers(
+    layout: Layout, schema: Schema, cells: pl.DataFrame, numbers: Container[int]
+) -> dict[str, np.ndarray]:
+    """The columns that were read as numbers, and hold nothing but sound ones, by their features."""
     import numpy as np
 
-    columns = {name: values.copy() for name, values in columns.items()}
-    rejects = []
-    for index, line, row, cells in _rows_at(doubts, block, layout, text):
-        judged = judge(index, line, row, cells, layout, schema)
-        if isinstance(judged, Reject):
-            rejects.append(judged)
+    features = [each for each in schema.features if layout.positions[each.name] in numbers]
+    if not features:
+        return {}
+    names = [f"column {layout.positions[each.name]}" for each in features]
+    values = np.asarray(cells[names].to_numpy(), np.float64)
+    sound = sound_columns(features, values).tolist()
+    return {each.name: values[:, index] for index, each in enumerate(features) if sound[index]}
+
+
+def _settled(
+    feature: Feature,
+    values: Any,
+    rows: Sequence[int],
+    texts: Sequence[str],
+    problems: Mapping[int, Problems],
+) -> Any:
+    """The values of a column, when the schema has been asked about the texts of some rows.
+
+    What it refuses is added to the ``problems`` of the row. It accepts none of a category's.
+    """
+    only = Schema([feature])
+    answers: dict[str, Value | Problem] = {}
+    accepted = []
+    for row, text in zip(rows, texts, strict=True):
+        if text not in answers:
+            try:
+                (answers[text],) = only.from_cells({feature.name: text})
+            except InvalidRecords as error:
+                answers[text] = error.problems[0]
+        answer = answers[text]
+        if isinstance(answer, Problem):
+            problems[row].add(answer.field, answer.code, answer.message)
         else:
-            for name, value in zip(schema.names, judged, strict=True):
-                columns[name][index] = value
-    sound = np.ones(text.height, dtype=bool)
-    sound[[reject.index for reject in rejects]] = False
-    kept = {name: values[sound] for name, values in columns.items()}
-    again = partial(records.row_texts, block, layout.delimiter)
-    return Rows(text.height, kept, tuple(rejects), text.filter(sound), again)
-
-
-def _rows_at(
-    indices: np.ndarray, block: Block, layout: Layout, text: pl.DataFrame
-) -> Iterator[tuple[int, int, str, list[str]]]:
-    """The index, the line, the text and the cells of some rows of a regular block."""
-    if text.columns == ["line"]:
-        lines = text["line"]
-        for index in indices.tolist():
-            yield index, block.line + index, lines[index], lines[index].split(layout.delimiter)
-        return
-    wanted = frozenset(indices.tolist())
-    rows = records.records(block.data.decode(), layout.delimiter, block.line)
-    for index, (line, raw, cells) in enumerate(rows):
-        if index in wanted:
-            yield index, line, raw.rstrip("\r\n"), cells
+            accepted.append((row, answer))
+    if accepted:
+        values = values.copy()
+        for row, value in accepted:
+            values[row] = value
+    return values
 
 
 def _walk(block: Block, layout: Layout, schema: Schema) -> Rows:

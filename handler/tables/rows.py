@@ -97,11 +97,20 @@ def judge(
 ) -> Record | Reject:
     """The record that a row's cells spell, or why there is none; ``row`` is its text."""
     if len(cells) != len(layout.header):
-        code = "too_few_cells" if len(cells) < len(layout.header) else "too_many_cells"
-        reason = f"the row has {len(cells)} cells and the header {len(layout.header)}"
-        return Reject(index, line, "", code, reason, row)
+        return wrong_width(index, line, row, len(cells), len(layout.header))
     try:
         return schema.from_cells({name: cells[position] for name, position in layout.positions.items()})
     except InvalidRecords as error:
-        first = error.problems[0]
-        return Reject(index, line, first.field, first.code, str(error), row)
+        return refused(index, line, row, error)
+
+
+def wrong_width(index: int, line: int, row: str, cells: int, columns: int) -> Reject:
+    """The reject of a row that has so many cells, under a header that has so many columns."""
+    code = "too_few_cells" if cells < columns else "too_many_cells"
+    return Reject(index, line, "", code, f"the row has {cells} cells and the header {columns}", row)
+
+
+def refused(index: int, line: int, row: str, error: InvalidRecords) -> Reject:
+    """The reject of a row with cells that the schema refuses."""
+    first = error.problems[0]
+    return Reject(index, line, first.field, first.code, str(error), row)

@@ -96,7 +96,7 @@ def _sweep(table: pl.DataFrame, outputs: Outputs) -> bytes:
         for index, values in enumerate(outputs)
     ]
     sink = io.BytesIO()
-    written = table.with_columns(series)
+    written = table.hstack(series)
     if not as_lines:  # polars writes quotes for an empty text, and nothing for none
         written = written.with_columns(pl.when(pl.col(pl.String) != "").then(pl.col(pl.String)))
     written.write_csv(sink, include_header=False, quote_style="never" if as_lines else "necessary")

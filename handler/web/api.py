@@ -7,14 +7,20 @@ belongs to the platform. Errors answer as RFC 9457 problem documents.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
 from handler import telemetry
 from handler.errors import AnswerTooLarge, BodyTooLarge, FunctionError, MethodNotAllowed, NotFound
 from handler.scoring.model import Model
 from handler.settings import Settings
+from handler.typed import NamedTuple
 from handler.web.messages import Answer, Request, length_in_json, problem, unpacked
-from handler.web.predictions import get_predict, post_predict, post_predict_file
+from handler.web.predictions import (
+    get_explain,
+    get_predict,
+    post_explain,
+    post_predict,
+    post_predict_file,
+)
 
 Respond = Callable[[Model, Settings, Request], Answer]
 
@@ -53,6 +59,7 @@ ROUTES = (
     FRONT,
     Route("predict", {"GET": get_predict, "POST": post_predict}),
     Route("predict_file", {"POST": post_predict_file}),
+    Route("explain", {"GET": get_explain, "POST": post_explain}),
     Route("apidocs", {"GET": _page}),
     Route("docs", {"GET": _page}, public=False),
     Route("openapi.json", {"GET": _page}),
@@ -71,6 +78,10 @@ ROUTES = (
     Route("v2/models/{}/versions/{}", {}, public=False),
     Route("v2/models/{}/versions/{}/{}", {}, public=False),
 )
+#: The tails of the routes that may be answered at once.
+AT_ONCE = ("predict", "healthz")
+#: Bytes of a body of one record, which has some hundred features then.
+SHORT_BODY = 32 * 1024
 #: Each route's tail in segments, under the first of them.
 _TAILS: dict[str, list[tuple[list[str], Route]]] = {}
 for _route in ROUTES:
@@ -98,6 +109,24 @@ class Api:
             telemetry.failure("request failed", error, route=request.route)
             answer = problem(FunctionError("the server failed on this request; its log says where"))
         return answer._replace(headers={**answer.headers, **granted}) if granted else answer
+
+    def answers_at_once(self, request: Request) -> bool:
+        """Whether a request is answered in well below a millisecond, so that a server need not hand it to a
+        thread: that the model is loaded, and one row of a bundle with a one-row program.
+        """
+        route = matching(request.path)
+        if route is None or route.tail not in AT_ONCE:
+            return False
+        if request.method in ("GET", "HEAD"):
+            return route.tail != "predict" or self._model.program is not None
+        body = request.body
+        return (
+            self._model.program is not None
+            and len(body) <= SHORT_BODY
+            and body[:1] == b"{"
+            and b'"instances"' not in body
+            and "content-encoding" not in request.headers
+        )
 
     def _dispatch(self, request: Request) -> Answer:
         route = matching(request.path) or (FRONT if _wants_page(request) else None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from handler.errors import (
     LONGEST_NAME,
@@ -18,6 +17,7 @@ from handler.errors import (
     UnsupportedEncoding,
     status_of,
 )
+from handler.typed import NamedTuple
 
 JSON = "application/json"
 CSV = "text/csv"

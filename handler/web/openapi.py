@@ -12,7 +12,6 @@ import csv
 import io
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args
 
 from handler import dates
 from handler.bundle import CARD, REPORT, Feature, Manifest, Task
@@ -28,6 +27,7 @@ from handler.schema import (
     spelling_of,
     to_text,
 )
+from handler.typed import Any, get_args
 from handler.web.messages import CODINGS, CSV, HTML, JSON, MARKDOWN, MULTIPART, PROBLEM, title
 
 Node = dict[str, Any]
@@ -78,10 +78,15 @@ PROBLEMS = {
         "The server failed. Its log says where; the answer does not.",
         "the server failed on this request; its log says where",
     ),
+    501: (
+        "The model's predictions have no explanations; `detail` says why.",
+        "this model's predictions cannot be explained: MLPClassifier is neither a linear model nor an "
+        "ensemble of trees",
+    ),
     503: ("The server has no room for the body at the moment.", str(ServerBusy())),
 }
 #: The statuses of a route that takes a body.
-WITH_BODY = tuple(PROBLEMS)
+WITH_BODY = tuple(status for status in PROBLEMS if status != 501)
 PACKED = f"The body may be compressed, and `Content-Encoding` names how: {' or '.join(CODINGS)}."
 
 
@@ -200,6 +205,7 @@ def document(manifest: Manifest, server: str) -> Node:
         "paths": {
             "/predict": {"get": _predict(manifest), "post": _predict_many(manifest)},
             "/predict_file": {"post": _predict_file(manifest)},
+            **_explain(manifest),
             "/model": {"get": _about_route("model", "What the model is and achieved", _answer("Model"))},
             "/healthz": {"get": _about_route("health", "Whether the model is loaded", _answer("Health"))},
             "/openapi.json": {"get": _about_route("openapi", "This document", OPENAPI)},
@@ -280,6 +286,28 @@ def _predict_many(manifest: Manifest) -> Node:
             **_errors(*WITH_BODY),
         },
     }
+
+
+def _explain(manifest: Manifest) -> Node:
+    """The routes that explain, of a model that they explain."""
+    if "of" not in manifest.explanation:
+        return {}
+    one, many = _predict(manifest), _predict_many(manifest)
+    shapes: Node = {JSON: {"schema": {"oneOf": [_ref("Explanation"), _ref("Explanations")]}}}
+    explained: Node = {"description": "The predictions, with their contributions", "content": shapes}
+    get: Node = {
+        **one,
+        "operationId": "explain",
+        "summary": "Predict one record, and say what each feature adds",
+        "responses": {"200": _answer("Explanation"), **_errors(422, 500)},
+    }
+    post: Node = {
+        **many,
+        "operationId": "explain_many",
+        "summary": "Predict records, and say what each feature adds",
+        "responses": {"200": explained, **_errors(*WITH_BODY)},
+    }
+    return {"/explain": {"get": get, "post": post}}
 
 
 def _predict_file(manifest: Manifest) -> Node:
@@ -392,6 +420,14 @@ def _schemas(manifest: Manifest) -> Node:
     if carried:
         answer["ids"] = _object(carried, optional=manifest.ids)
         optional = ("outside", "ids")
+    explained: Node = {}
+    if "of" in manifest.explanation:
+        reasoned = {**answer, "contributions": _contributions(manifest)}
+        rows = _list(_object(reasoned, optional=optional))
+        explained = {
+            "Explanation": _object({**reasoned, **identity}, optional=optional),
+            "Explanations": _object({"predictions": rows, **identity}),
+        }
     return {
         "Record": _object({**ignored, **record, **carried}, optional=[*nullable, *carried, *ignored]),
         "Prediction": _object({**answer, **identity}, optional=optional),
@@ -399,8 +435,24 @@ def _schemas(manifest: Manifest) -> Node:
         "FilePredictions": _object(
             {**file, "rejected": _list(_ref("Reject")), **identity}, optional=["probabilities"]
         ),
+        **explained,
         **SCHEMAS,
     }
+
+
+def _contributions(manifest: Manifest) -> Node:
+    number: Node = {"type": "number"}
+    members: Node = {
+        "base": {**number, "description": "What the model gives before it knows anything of the record"},
+        "features": {
+            **_object({feature.name: number for feature in manifest.features}),
+            "description": "What each feature adds: with `base`, they add up to the model's output",
+        },
+        "of": {"const": manifest.explanation["of"], "description": "The scale of all these numbers"},
+    }
+    if manifest.classes:
+        members["class"] = {**_label(manifest), "description": "The class whose output is explained"}
+    return _object(members)
 
 
 def _label(manifest: Manifest) -> Node:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
 
 from handler.errors import (
     LONGEST_NAME,
@@ -18,6 +17,7 @@ from handler.schema import Record
 from handler.scoring import outputs
 from handler.scoring.model import Model
 from handler.settings import Settings
+from handler.typed import TYPE_CHECKING, Any, cast
 from handler.web.messages import (
     CSV,
     CSV_TYPES,
@@ -45,40 +45,65 @@ SHORTEST_REJECT = 60
 SHORTEST_PROBABILITY = 5
 
 
-def predict(model: Model, payload: object) -> tuple[dict[str, Any], int]:
+def predict(model: Model, payload: object, *, explained: bool = False) -> tuple[dict[str, Any], int]:
     """Predict a JSON record, a list of records, or ``{"instances": [...]}``.
 
-    Returns the body and the number of rows; raises ``InvalidRecords`` with all problems.
+    Returns the body and the number of rows; raises ``InvalidRecords`` with all problems. ``explained``:
+    each prediction has ``contributions`` as well, or ``NotExplainable`` is raised.
     """
     schema = model.schema
     if isinstance(payload, Mapping) and "instances" in payload and not schema.carries("instances"):
         payload = _instances(payload)
     if not isinstance(payload, list):
         record = schema.from_json(payload)
-        return _one(model, record, schema.carried(cast("Mapping[str, object]", payload))), 1
+        ids = schema.carried(cast("Mapping[str, object]", payload))
+        return _one(model, record, ids, explained=explained), 1
     problems = Problems()
     records = [schema.judge_json(value, problems, index) for index, value in enumerate(payload)]
     if problems:
         raise InvalidRecords(problems.listed, problems.more)
+    sound = cast("list[Record]", records)
+    answers = model.predict(sound)
+    if explained:
+        answers = model.explained(sound, answers)
     predictions = [
-        {**prediction, **schema.carried(value)}
-        for prediction, value in zip(model.predict(cast("list[Record]", records)), payload, strict=True)
+        {**answer, **schema.carried(value)} for answer, value in zip(answers, payload, strict=True)
     ]
     return {"predictions": predictions, "model": model.manifest.identity}, len(records)
 
 
 def get_predict(model: Model, settings: Settings, request: Request) -> Answer:  # noqa: ARG001
     """One customer, in the query."""
+    return _get(model, request, explained=False)
+
+
+def get_explain(model: Model, settings: Settings, request: Request) -> Answer:  # noqa: ARG001
+    """The same, with what each feature adds to the prediction."""
+    model.explainer()  # where there is none, the values do not matter
+    return _get(model, request, explained=True)
+
+
+def _get(model: Model, request: Request, *, explained: bool) -> Answer:
     schema = model.schema
     record = schema.from_query(request.query)
     ids = schema.carried(dict(request.query)) if schema.ids else {}
-    return answer_json(_one(model, record, ids), rows=1)
+    return answer_json(_one(model, record, ids, explained=explained), rows=1)
 
 
 def post_predict(model: Model, settings: Settings, request: Request) -> Answer:
     """Records as JSON, or rows as CSV: all are predicted, or none."""
+    return _post(model, settings, request, explained=False)
+
+
+def post_explain(model: Model, settings: Settings, request: Request) -> Answer:
+    """The same, with what each feature adds to each prediction."""
+    model.explainer()  # where there is none, the values do not matter
+    return _post(model, settings, request, explained=True)
+
+
+def _post(model: Model, settings: Settings, request: Request, *, explained: bool) -> Answer:
     if request.media_type in ("", JSON):
-        document, count = predict(model, read_json(request.body))
+        document, count = predict(model, read_json(request.body), explained=explained)
         return answer_json(document, rows=count)
     if request.media_type != CSV:
         hint = f"{CURL_JSON}, or {CURL_CSV}" if request.media_type == FORM else ""
@@ -89,8 +114,11 @@ def post_predict(model: Model, settings: Settings, request: Request) -> Answer:
     for rows, scores in scored:
         for reject in rows.rejects:
             problems.add(reject.column, reject.code, reject.reason, line=reject.line)
-        records = zip(*(rows.columns[name].tolist() for name in model.schema.names), strict=True)
-        predictions += model.answers(records, scores) if not problems else ()
+        if problems:
+            continue
+        records = list(zip(*(rows.columns[name].tolist() for name in model.schema.names), strict=True))
+        answers = model.answers(records, scores)
+        predictions += model.explained(records, answers) if explained else answers
     if problems:
         raise InvalidRecords(problems.listed, problems.more)
     document = {"predictions": predictions, "model": model.manifest.identity}
@@ -169,8 +197,11 @@ def _instances(payload: Mapping[str, object]) -> list[object]:
     return instances
 
 
-def _one(model: Model, record: Record, ids: Mapping[str, Any]) -> dict[str, Any]:
-    return {**model.predict_one(record), **ids, "model": model.manifest.identity}
+def _one(model: Model, record: Record, ids: Mapping[str, Any], *, explained: bool) -> dict[str, Any]:
+    prediction = model.predict_one(record)
+    if explained:
+        (prediction,) = model.explained([record], [prediction])
+    return {**prediction, **ids, "model": model.manifest.identity}
 
 
 def _scored(
@@ -180,7 +211,10 @@ def _scored(
     from handler.scoring.table import score_block  # one customer's prediction does not wait for it
     from handler.tables import formats
 
-    table = formats.opened([body], model.schema, settings.block_bytes)
+    # Without numpy and polars, which find where blocks end and read them, a table is one block of rows.
+    size = len(body) + 1 if model.alone else settings.block_bytes
+    table = formats.opened([body], model.schema, size)
+    every_row = every_row or model.alone
     return table, (score_block(model, block, table, every_row) for block in table.blocks)
 
 

@@ -113,7 +113,7 @@ def test_a_mere_description_is_not_part_of_the_version(key: str, bundle_dir: Pat
 
 def test_the_version_is_over_every_other_key(bundle_dir: Path) -> None:
     document = json.loads((bundle_dir / "model.json").read_text())
-    assert set(document) == set(Manifest._fields) - set(LEFT_OUT)
+    assert set(document) == set(Manifest._fields) - set(LEFT_OUT) | {"explanation", "profile"}
     for key in document.keys() - DESCRIPTION - {"format"}:
         with pytest.raises(BundleError):
             Manifest.from_json({**document, key: {"another": "value"}})
@@ -152,6 +152,15 @@ def test_the_version_is_over_every_other_key(bundle_dir: Path) -> None:
         (put("features", 1, "missing_words", value=["na", "na"]), "'features[1].missing_words'"),
         (put("ignored", value=["a", "a"]), "'ignored'"),
         (put("rows_as", value="table"), "'rows_as'"),
+        (put("profile", value=[]), "'profile'"),
+        (put("profile", "rows", value=0), "'profile.rows'"),
+        (drop("profile", "features", "age"), "'profile.features'"),
+        (put("profile", "features", "age", "edges", value=[2, 1]), "'profile.features['age'].edges'"),
+        (put("profile", "features", "age", "shares", value=[1]), "'profile.features['age'].shares'"),
+        (put("profile", "features", "age", "shares", 0, value=-1), "'profile.features['age'].shares'"),
+        (put("profile", "features", "age", "levels", value=[]), "'profile.features['age']'"),
+        (put("profile", "predictions", value={"levels": ["0", "1"], "shares": [1, 0, 0]}), "predictions'"),
+        (put("profile", "mode", value=1), "'profile.mode'"),
         (put("features", 1, "name", value="age"), "'features'"),
         (put("features", 1, "unit", value="EUR"), "'features[1].unit'"),
         (put("classes", value=[0, 0]), "'classes'"),

@@ -14,9 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.once import locked
+
 ROOT = Path(__file__).resolve().parents[2]
 #: The newest Python that each has wheels for.
 NEWEST = {"1.3": (3, 12), "1.5": (3, 13), "1.7": (3, 14)}
+#: A copy of the lock that an environment was made from.
+STAMP = "installed.txt"
 
 
 def environment(version: str) -> Path:
@@ -28,20 +32,19 @@ def environment(version: str) -> Path:
         pytest.skip(f"scikit-learn {version} has no wheels for this Python")
     lock = ROOT / "requirements" / f"sklearn-{version}.txt"
     home = ROOT / "build" / f"sklearn-{version}"
-    python, stamp = home / "bin" / "python", home / "installed.txt"
-    if stamp.exists() and stamp.read_bytes() == lock.read_bytes():
-        return python
+    home.parent.mkdir(exist_ok=True)
+    with locked(home.parent / f"{home.name}.lock"):
+        if not (home / STAMP).exists() or (home / STAMP).read_bytes() != lock.read_bytes():
+            _make(home, lock)
+    return home / "bin" / "python"
+
+
+def _make(home: Path, lock: Path) -> None:
     shutil.rmtree(home, ignore_errors=True)
-    subprocess.run([sys.executable, "-m", "venv", home], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", home], check=True)
     pip = [
-        python,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-input",
-        "--disable-pip-version-check",
-        "--retries=1",
+        *(sys.executable, "-m", "pip", "--python", home / "bin" / "python", "install"),
+        *("--quiet", "--no-input", "--disable-pip-version-check", "--retries=1"),
     ]
     done = subprocess.run(
         [*pip, "--require-hashes", "--only-binary=:all:", "--requirement", lock],
@@ -56,8 +59,7 @@ def environment(version: str) -> Path:
         pytest.skip(reason)
     (site,) = (home / "lib").glob("python*/site-packages")
     (site / "lent.pth").write_text(sysconfig.get_path("purelib"))
-    stamp.write_bytes(lock.read_bytes())
-    return python
+    (home / STAMP).write_bytes(lock.read_bytes())
 
 
 def run(python: Path, *words: str | Path, folder: Path) -> str:

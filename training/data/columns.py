@@ -17,16 +17,15 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from handler import dates
-from handler.bundle import Kind
+from handler.bundle import KINDS
 from handler.schema import clean_name
 from training.data.files import Table
 from training.data.notes import Problem
 from training.errors import TrainingError
 
-KINDS: tuple[str, ...] = get_args(Kind)
 #: What each key of the file is called on the command line.
 FLAGS: Mapping[str, str] = {
     "target": "--target", "drop": "--drop", "ids": "--id", "kinds": "--kind", "nullable": "--nullable",

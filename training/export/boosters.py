@@ -67,9 +67,12 @@ class _Growing:
         self.missing_left: list[bool] = []
         self.value: list[list[float]] = []
         self.members: dict[int, Sequence[float]] = {}
+        self.cover: dict[int, float] = {}
 
-    def leaf(self, *values: float) -> int:
-        return self._node(0, 0.0, False, values)
+    def leaf(self, *values: float, cover: float) -> int:
+        index = self._node(0, 0.0, False, values)
+        self.cover[index] = cover
+        return index
 
     def branch(self, feature: int, split: float, missing_left: bool) -> int:
         return self._node(feature, split, missing_left, ())
@@ -87,6 +90,7 @@ class _Growing:
         """One tree for each of the numbers that a leaf has."""
         width = len(targets)
         values = np.array([each or [0.0] * width for each in self.value], np.float64)
+        cover = np.array([self.cover.get(index, 0.0) for index in range(len(self.left))], np.float64)
         for column, target in enumerate(targets):
             yield Tree(
                 np.array(self.left),
@@ -97,6 +101,7 @@ class _Growing:
                 values[:, column],
                 target,
                 self.members,
+                cover,
             )
 
 
@@ -199,7 +204,9 @@ def _xgboost_tree(tree: Mapping[str, Any], target: int) -> Tree:
         members[node] = [float(each) for each in tree["categories"][start : start + size]]
         left[node], right[node], missing_left[node] = right[node], left[node], not missing_left[node]
     value = np.where(left < 0, conditions, 0).astype(np.float64)
-    return Tree(left, right, np.array(tree["split_indices"]), below, missing_left, value, target, members)
+    cover = np.array(tree["sum_hessian"], np.float64)
+    column = np.array(tree["split_indices"])
+    return Tree(left, right, column, below, missing_left, value, target, members, cover)
 
 
 # LightGBM. https://lightgbm.readthedocs.io/en/stable/pythonapi/lightgbm.Booster.html
@@ -261,7 +268,7 @@ def _lightgbm_tree(root: Mapping[str, Any], kinds: dict[int, set[str]]) -> _Grow
         if "leaf_coeff" in node:
             raise NotImplementedError("LightGBM with linear_tree=True")
         if "split_feature" not in node:
-            return tree.leaf(node["leaf_value"])
+            return tree.leaf(node["leaf_value"], cover=node.get("leaf_count", 1))
         feature, missing = node["split_feature"], node["missing_type"]
         if node["decision_type"] == "==":  # a missing value is no category
             index = tree.branch(feature, 0.0, False)
@@ -428,10 +435,11 @@ def _oblivious(tree: Mapping[str, Any], width: int, splits: _Splits) -> _Growing
     """Every branch of a level has the same split; the first split is the lowest bit of a leaf's number."""
     grown, tests = _Growing(), tree["splits"] or []
     values = np.reshape(tree["leaf_values"], (-1, width)).tolist()
+    weights = tree.get("leaf_weights") or [1.0] * len(values)
 
     def add(depth: int, number: int) -> int:
         if depth == len(tests):
-            return grown.leaf(*values[number])
+            return grown.leaf(*values[number], cover=weights[number])
         index = splits.add(grown, tests[depth])
         low, high = grown.left, grown.right
         if index in grown.members:
@@ -450,7 +458,7 @@ def _nested(root: Mapping[str, Any], splits: _Splits) -> _Growing:
     def add(node: Mapping[str, Any]) -> int:
         if "split" in node:
             return splits.add(tree, node["split"])
-        return tree.leaf(*np.atleast_1d(node["value"]).tolist())
+        return tree.leaf(*np.atleast_1d(node["value"]).tolist(), cover=node.get("weight", 1.0))
 
     _grow(tree, root, add, "left", "right", swapped=True)
     return tree
@@ -462,24 +470,30 @@ def _nested(root: Mapping[str, Any], splits: _Splits) -> _Growing:
 
 def _histogram(nodes: Nodes, operator: Any) -> str:
     """The raw prediction, shape (n, trees per iteration)."""
-    model = operator.raw_operator
-    given, order = _histogram_input(nodes, operator)
+    trees, baseline = histogram_trees(operator.raw_operator)
+    total = ensemble(nodes, _histogram_input(nodes, operator), trees, len(baseline))
+    return nodes.add("Add", total, nodes.constant("baseline", REAL, [1, len(baseline)], baseline))
+
+
+def histogram_trees(model: Any) -> tuple[list[Tree], list[float]]:
+    """The trees, and what is added to each target's sum, the raw prediction."""
+    order = np.arange(model.n_features_in_)  # the column of each of the trees' features
+    if getattr(model, "_preprocessor", None) is not None:
+        categorical = np.asarray(model.is_categorical_)
+        order = np.concatenate([np.flatnonzero(categorical), np.flatnonzero(~categorical)])
     trees = [
         _histogram_tree(predictor, target, order)
         for stage in model._predictors
         for target, predictor in enumerate(stage)
     ]
-    baseline = np.asarray(model._baseline_prediction, np.float64).reshape(1, -1)
-    targets = model.n_trees_per_iteration_
-    total = ensemble(nodes, given, trees, targets)
-    return nodes.add("Add", total, nodes.constant("baseline", REAL, [1, targets], baseline[0].tolist()))
+    return trees, np.asarray(model._baseline_prediction, np.float64).reshape(-1).tolist()
 
 
-def _histogram_input(nodes: Nodes, operator: Any) -> tuple[str, np.ndarray]:
-    """The columns, of categories the numbers; and the column of each of the trees' features."""
+def _histogram_input(nodes: Nodes, operator: Any) -> str:
+    """The columns, of categories the numbers."""
     model = operator.raw_operator
     if getattr(model, "_preprocessor", None) is None:
-        return nodes.double(operator), np.arange(model.n_features_in_)
+        return nodes.double(operator)
     categorical = np.asarray(model.is_categorical_)
     (encoder,) = (step for name, step, _ in model._preprocessor.transformers_ if name == "encoder")
     known, parts = iter(encoder.categories_), []
@@ -489,8 +503,7 @@ def _histogram_input(nodes: Nodes, operator: Any) -> tuple[str, np.ndarray]:
             parts.append(_code(nodes, column, _numbered(categories)))
         else:
             parts.append(column.name)
-    order = np.concatenate([np.flatnonzero(categorical), np.flatnonzero(~categorical)])
-    return nodes.add("Concat", *parts, axis=1), order
+    return nodes.add("Concat", *parts, axis=1)
 
 
 def _histogram_tree(predictor: Any, target: int, order: np.ndarray) -> Tree:
@@ -514,6 +527,7 @@ def _histogram_tree(predictor: Any, target: int, order: np.ndarray) -> Tree:
         nodes["value"],
         target,
         members,
+        nodes["count"].astype(np.float64),
     )
 
 

@@ -8,6 +8,7 @@ How an estimator is laid out is in ``layout``. Whether the graph equals the mode
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -20,10 +21,10 @@ from handler.scoring.scorers import SCORE, SCORE_METHODS, input_names
 from training.compat import FixedThresholdClassifier, TunedThresholdClassifierCV
 from training.errors import one_line
 from training.export import converters, encoders, texts, trees
-from training.export.layout import Layout, NotExportable, rename
-from training.export.nodes import REAL, TEXT, WHOLE, Part
+from training.export.layout import Layout, NotExportable, rename, steps_of
+from training.export.nodes import REAL, TEXT, WHOLE, Part, Table, prune
 
-__all__ = ["NotExportable", "decision_threshold", "to_onnx"]
+__all__ = ["NotExportable", "decision_threshold", "given_to_last", "to_onnx"]
 
 
 def to_onnx(estimator: Any, contract: Contract, *, guarded: bool = False) -> bytes:
@@ -73,7 +74,6 @@ def decision_threshold(estimator: Any) -> float | None:
 
 def _laid_out(estimator: Any, contract: Contract, *, guarded: bool) -> bytes:
     converters.register()
-    inputs = input_names(contract)
     labels, layout = contract.task != "regression", Layout(guarded=guarded)
     probabilities = labels and hasattr(estimator, "predict_proba")
     scored = hasattr(estimator, SCORE_METHODS.get(contract.task, ""))
@@ -81,11 +81,7 @@ def _laid_out(estimator: Any, contract: Contract, *, guarded: bool) -> bytes:
         raise NotImplementedError(
             "a label without probabilities or a score, which cannot show that it has no answer"
         )
-    kinds = [TEXT if each.is_text else REAL for each in contract.features]
-    table = tuple(
-        Part(f"feature {index}", kind, 1, each.categories)
-        for index, (kind, each) in enumerate(zip(kinds, contract.features, strict=True))
-    )
+    table = _table(contract)
     fed = tuple(map(partial(encoders.as_fed, layout.nodes), contract.features, table))
     outputs = [layout.respond(estimator, fed, "label" if labels else "predict")]
     if probabilities:
@@ -95,18 +91,57 @@ def _laid_out(estimator: Any, contract: Contract, *, guarded: bool) -> bytes:
     for guard in layout.guards:
         outputs[-1] = layout.nodes.add("Add", outputs[-1], guard)
     label = REAL if not labels else TEXT if isinstance(contract.classes[0], str) else WHOLE
+    kinds = dict(zip(outputs, (label, REAL, REAL), strict=False))
+    return _content(layout, contract, table, kinds, {outputs[-1]: SCORE} if scored else {})
+
+
+def given_to_last(
+    estimator: Any, contract: Contract, *, operand: Callable[[onnx.ModelProto], str] | None = None
+) -> bytes:
+    """The graph of what the last step of a fitted pipeline is given, shape (n, columns).
+
+    ``operand``: the name, in the step's own graph, of what is wanted in place of what the step is given.
+    Raises ``NotExportable``.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            converters.register()
+            layout, table = Layout(guarded=False), _table(contract)
+            made: Table = tuple(map(partial(encoders.as_fed, layout.nodes), contract.features, table))
+            *before, last = steps_of(estimator)
+            for step in before:
+                made = layout.transform(step, made)
+            given = layout.joined(made) if operand is None else layout.within(last, made, operand)
+            return _content(layout, contract, table, {given: REAL}, {})
+    except NotImplementedError as error:
+        raise NotExportable(str(error)) from error
+
+
+def _table(contract: Contract) -> Table:
+    """The features as the graph's inputs."""
+    kinds = [TEXT if each.is_text else REAL for each in contract.features]
+    return tuple(
+        Part(f"feature {index}", kind, 1, each.categories)
+        for index, (kind, each) in enumerate(zip(kinds, contract.features, strict=True))
+    )
+
+
+def _content(
+    layout: Layout, contract: Contract, table: Table, outputs: Mapping[str, int], named: Mapping[str, str]
+) -> bytes:
+    """A graph from the features in ``table`` to ``outputs``, by their names; some are ``named`` anew."""
     value = onnx.helper.make_tensor_value_info
     graph = onnx.helper.make_graph(
         layout.graph.nodes,
         "model",
         [value(part.name, part.kind, [None, 1]) for part in table],
-        [value(name, kind, None) for name, kind in zip(outputs, (label, REAL, REAL), strict=False)],
+        [value(name, kind, None) for name, kind in outputs.items()],
         layout.graph.constants,
     )
-    _prune(graph)
-    names = {"": "", **{part.name: name for part, name in zip(table, inputs.values(), strict=True)}}
-    if scored:
-        names[outputs[-1]] = SCORE
+    prune(graph)
+    inputs = input_names(contract).values()
+    names = {"": "", **{part.name: name for part, name in zip(table, inputs, strict=True)}, **named}
     rename(graph, names, lambda _: f"v{len(names)}")
     versions = layout.graph.versions
     if trees.ML in versions:
@@ -115,21 +150,7 @@ def _laid_out(estimator: Any, contract: Contract, *, guarded: bool) -> bytes:
         graph, opset_imports=[onnx.helper.make_opsetid(*each) for each in sorted(versions.items())]
     )
     if texts.lift(model, contract):
-        _prune(model.graph)
+        prune(model.graph)
     model.ir_version = onnx.helper.find_min_ir_version_for(model.opset_import)
     content: bytes = model.SerializeToString(deterministic=True)
     return content
-
-
-def _prune(graph: onnx.GraphProto) -> None:
-    """Drop the nodes and constants that no output needs."""
-    needed = {output.name for output in graph.output}
-    nodes: list[onnx.NodeProto] = []
-    for node in reversed(graph.node):
-        if needed.intersection(node.output):
-            needed.update(node.input)
-            nodes.insert(0, node)
-    constants = [each for each in graph.initializer if each.name in needed]
-    del graph.node[:], graph.initializer[:]
-    graph.node.extend(nodes)
-    graph.initializer.extend(constants)

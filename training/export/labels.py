@@ -1,12 +1,13 @@
-"""The labels of a graph under other names: the last node of all."""
+"""The labels of a graph: under other names, or as indices."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from handler.bundle import Label
 
@@ -34,3 +35,30 @@ def renamed(graph: bytes, labels: Sequence[Any], classes: Sequence[Label]) -> by
         model.opset_import.append(helper.make_opsetid(node.domain, 3))
     output.type.tensor_type.elem_type = TensorProto.STRING if texts else TensorProto.INT64
     return bytes(model.SerializeToString())
+
+
+def indexed(graph: bytes, classes: Sequence[Label]) -> bytes:
+    """The graph, which gives ``classes`` as texts, with their indices in place of them, where it can.
+
+    It looks the texts up in a constant, which then has the indices.
+    """
+    model = onnx.load_from_string(graph)
+    output = model.graph.output[0]
+    if output.type.tensor_type.elem_type != TensorProto.STRING:
+        return graph
+    makers = {name: node for node in model.graph.node for name in node.output}
+    name = output.name
+    while (node := makers.get(name)) is not None and node.op_type in ("Identity", "Reshape"):
+        name = node.input[0]
+    if node is None or node.op_type not in ("Gather", "ArrayFeatureExtractor"):
+        return graph
+    constants = [each for each in model.graph.initializer if each.name == node.input[0]]
+    users = [each for each in model.graph.node if node.input[0] in each.input]
+    if len(constants) != 1 or len(users) != 1:
+        return graph
+    (constant,) = constants
+    labels = [list(classes).index(each.decode()) for each in constant.string_data]
+    indices = np.array(labels, np.int64).reshape(tuple(constant.dims))
+    constant.CopyFrom(numpy_helper.from_array(indices, constant.name))
+    output.type.tensor_type.elem_type = TensorProto.INT64
+    return bytes(model.SerializeToString(deterministic=True))

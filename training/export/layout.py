@@ -172,6 +172,17 @@ class Layout:
         label = self._step(estimator, table)[0].name
         return label if method == "label" else self._indices(estimator.classes_, label)
 
+    def within(self, step: Any, table: Table, operand: Callable[[onnx.ModelProto], str]) -> str:
+        """What nodes within a single step are given: ``operand`` has its name in the step's own graph."""
+        inputs = self._matrix(table)
+        texts = [part.texts for part in table if part.kind == TEXT]
+        model, _ = _convert(step, inputs, raw=False, texts=texts)
+        name = operand(model)
+        del model.graph.output[:]
+        model.graph.output.append(onnx.ValueInfoProto(name=name))
+        (made,) = self.graph.include(model, [part.name for part in inputs])
+        return made
+
     def _upright(self, value: Part) -> str:
         if value.width == 1:
             return value.name

@@ -168,3 +168,17 @@ def classes_out(operator: Any) -> None:
     operator.outputs[0].type = (Int64TensorType if whole else StringTensorType)([rows_of(operator)])
     if len(operator.outputs) > 1:
         operator.outputs[1].type = DoubleTensorType([rows_of(operator), len(classes)])
+
+
+def prune(graph: onnx.GraphProto) -> None:
+    """Drop the nodes and constants that no output needs."""
+    needed = {output.name for output in graph.output}
+    nodes: list[onnx.NodeProto] = []
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            needed.update(node.input)
+            nodes.insert(0, node)
+    constants = [each for each in graph.initializer if each.name in needed]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(constants)

@@ -105,7 +105,7 @@ class _Compiler:
             "arrays": [[each.typecode, len(each)] for each in self._arrays],
         }
         head = json.dumps(document, ensure_ascii=False).encode()
-        return head + b"\n" + b"".join(_little_endian(each) for each in self._arrays)
+        return head + b"\n" + b"".join(little_endian(each) for each in self._arrays)
 
     def work(self) -> int:
         """The multiplications, the branches, and the numbers that the nodes give."""
@@ -145,20 +145,8 @@ class _Compiler:
     def _emit(self, kind: str, output: str, given: Sequence[int], **parameters: Any) -> None:
         if output not in self._slots:
             self._slots[output] = self._new()
-        stored = {name: self._stored(value) for name, value in parameters.items()}
+        stored = {name: with_arrays(value, self._arrays) for name, value in parameters.items()}
         self._steps.append([kind, self._slots[output], list(given), stored])
-
-    def _stored(self, value: Any) -> Any:
-        """A parameter as JSON has it; long lists of numbers go to the arrays."""
-        if not isinstance(value, list):
-            return value
-        if len(value) >= LONG and all(type(each) in (int, float) for each in value):
-            kind = "d" if any(type(each) is float for each in value) else "i"
-            self._arrays.append(array(kind, value))
-            return {"array": len(self._arrays) - 1}
-        if value and all(isinstance(each, list) and len(each) >= LONG for each in value):
-            return [self._stored(each) for each in value]
-        return value
 
     def _shape(self, name: str) -> tuple[int, ...]:
         value = self._constants.get(name)
@@ -530,5 +518,19 @@ def _groups(shape: Sequence[int], axes: Sequence[int]) -> list[list[int]]:
     return grouped
 
 
-def _little_endian(values: array[Any]) -> bytes:
+def with_arrays(value: Any, arrays: list[array[Any]]) -> Any:
+    """A parameter as JSON has it; long lists of numbers go to the arrays."""
+    if not isinstance(value, list):
+        return value
+    if len(value) >= LONG and all(type(each) in (int, float) for each in value):
+        kind = "d" if any(type(each) is float for each in value) else "i"
+        arrays.append(array(kind, value))
+        return {"array": len(arrays) - 1}
+    if value and all(isinstance(each, list) and len(each) >= LONG for each in value):
+        return [with_arrays(each, arrays) for each in value]
+    return value
+
+
+def little_endian(values: array[Any]) -> bytes:
+    """The content of an array, in the byte order of a bundle."""
     return np.array(values).astype(np.dtype(values.typecode).newbyteorder("<")).tobytes()

@@ -41,7 +41,7 @@ class Tree:
 
     A leaf has no child (-1) on the left. A row goes left if its feature is at most the split value, or is
     missing where ``missing_left``. A node of ``members`` has whole numbers in the place of a split value: a
-    row goes left if its feature is one of them.
+    row goes left if its feature is one of them. ``cover``: the weight of the training rows in each leaf.
     """
 
     left: np.ndarray
@@ -52,16 +52,19 @@ class Tree:
     value: np.ndarray
     target: int = 0
     members: Mapping[int, Sequence[float]] = field(default_factory=dict)
+    cover: np.ndarray = field(default_factory=lambda: np.empty(0))
 
     @classmethod
     def of(cls, tree: Any, target: int = 0) -> Tree:
         """From scikit-learn's ``Tree``; the values are the first column's."""
         left, right, missing_left = tree.children_left, tree.children_right, tree.missing_go_to_left
-        value = _values(tree)[:, 0]
-        return cls(left, right, tree.feature, tree.threshold, missing_left.astype(bool), value, target)
+        value = values(tree)[:, 0]
+        missing_left = missing_left.astype(bool)
+        cover = tree.weighted_n_node_samples
+        return cls(left, right, tree.feature, tree.threshold, missing_left, value, target, cover=cover)
 
 
-def _values(tree: Any) -> np.ndarray:
+def values(tree: Any) -> np.ndarray:
     """The values of scikit-learn's ``Tree``, of a classifier as shares; shape (nodes, columns)."""
     value: np.ndarray = tree.value[:, 0]
     if tree.n_classes[0] > 1 and not np.allclose(whole := value.sum(axis=1, keepdims=True), 1.0):
@@ -117,7 +120,7 @@ def _shares(nodes: Nodes, given: str, grown: Sequence[Any], classes: int) -> str
     _require_bytes(sum(each.node_count * NODE + each.n_leaves * classes * DOUBLE for each in grown))
     if sum(each.node_count for each in grown) * classes <= CACHED:
         trees = [
-            replace(Tree.of(each, column), value=_values(each)[:, column])
+            replace(Tree.of(each, column), value=values(each)[:, column])
             for each in grown
             for column in range(classes)
         ]
@@ -128,7 +131,7 @@ def _shares(nodes: Nodes, given: str, grown: Sequence[Any], classes: int) -> str
         is_leaf = tree.left < 0
         numbered = replace(tree, value=np.cumsum(is_leaf) - 1.0)
         leaf = nodes.add("Cast", _together(nodes, given, [numbered], 1), to=WHOLE)
-        terms.append(nodes.add("Gather", nodes.matrix(_values(each)[is_leaf]), leaf, axis=0))
+        terms.append(nodes.add("Gather", nodes.matrix(values(each)[is_leaf]), leaf, axis=0))
     shape = nodes.constant("shape", WHOLE, [2], [-1, classes])  # from (n, 1, classes)
     return nodes.add("Reshape", _added(nodes, terms), shape)
 
@@ -261,19 +264,23 @@ def _require_one_output(forest: Any) -> None:
         raise NotImplementedError("trees with several targets")
 
 
-def _boosted(nodes: Nodes, operator: Any) -> str:
-    """The raw prediction of gradient boosting, shape (n, trees per iteration)."""
-    model = operator.raw_operator
+def boosted(model: Any) -> tuple[list[Tree], list[float]]:
+    """The trees of gradient boosting, and what is added to each target's sum, the raw prediction."""
     if model.init_ != "zero" and not isinstance(model.init_, DummyClassifier | DummyRegressor):
         raise NotImplementedError("gradient boosting with an initial estimator of its own")
     grown = [
         Tree.of(each.tree_, target) for stage in model.estimators_ for target, each in enumerate(stage)
     ]
     trees = [replace(tree, value=tree.value * model.learning_rate) for tree in grown]
-    targets = model.estimators_.shape[1]
-    total = ensemble(nodes, as_single(nodes, nodes.double(operator)), trees, targets)
     initial = model._raw_predict_init(np.zeros((1, model.n_features_in_), np.float32))[0]
-    return nodes.add("Add", total, nodes.constant("initial", REAL, [1, targets], initial.tolist()))
+    return trees, initial.tolist()
+
+
+def _boosted(nodes: Nodes, operator: Any) -> str:
+    """The raw prediction of gradient boosting, shape (n, trees per iteration)."""
+    trees, initial = boosted(operator.raw_operator)
+    total = ensemble(nodes, as_single(nodes, nodes.double(operator)), trees, len(initial))
+    return nodes.add("Add", total, nodes.constant("initial", REAL, [1, len(initial)], initial))
 
 
 def _boosting_classifier(scope: Any, operator: Any, container: Any) -> None:

@@ -15,13 +15,13 @@ from urllib.parse import quote, urlencode
 
 from handler import bundle, dates
 from handler.bundle import UNSUPERVISED, Feature, Manifest
+from handler.rendering import Code, Gallery, Rows, Section, markdown, page
 from handler.schema import to_text
 from training.report import metrics
 from training.report.comparison import Comparison
 from training.report.evidence import Evidence
-from training.report.metrics import BETTER_BY, Rows, counts, per_class, residuals, spread
+from training.report.metrics import BETTER_BY, counts, per_class, residuals, spread
 from training.report.pictures import draw
-from training.report.rendering import Code, Gallery, Section, markdown, page
 
 #: The most features that a table lists.
 SHOWN = 100

@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from handler.bundle import Contract, Feature
+from handler.rendering import Rows
 from handler.schema import Columns
 from handler.scoring.model import Model
 from handler.scoring.scorers import Scores
 from training.errors import TrainingError
 from training.report import metrics
-from training.report.metrics import Rows, shown
+from training.report.metrics import shown
 
 #: The most classes whose pairs a table lists.
 SHOWN = 20

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -50,6 +50,7 @@ class Evidence:
 
     ``truth`` (theirs) and ``every_truth`` (all rows') are arrays as ``scores.values``, or None where no
     target is known. ``rows``: what the rows are called in captions.
+    ``contributions``: the mean absolute one of each feature, on the scale ``of``.
     """
 
     contract: Contract
@@ -60,6 +61,8 @@ class Evidence:
     truth: Any
     every_truth: Any
     rows: str = "rows held out"
+    contributions: Mapping[str, float] = field(default_factory=dict)
+    of: str = ""
 
     @property
     def positive(self) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ import numpy as np
 from sklearn import metrics as sk
 
 from handler.bundle import Contract
+from handler.rendering import Rows
 from handler.scoring.scorers import Scores
 from training.compat import root_mean_squared_error
 
@@ -31,10 +32,6 @@ QUANTILES = {
     "95 %": 0.95,
     "greatest": 1.0,
 }
-
-#: A table: rows of cells, the header first.
-Rows = list[Sequence[str]]
-
 
 #: What metrics are called where people read them.
 NAMES = {

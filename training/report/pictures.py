@@ -8,15 +8,15 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 from sklearn import metrics as sk
 
+from handler import charts
+from handler.charts import COLOURS, Axis, Plane, cut
+from handler.rendering import Picture
 from training.errors import one_line
-from training.report import charts
-from training.report.charts import COLOURS, Axis, Plane, cut
 from training.report.evidence import MOST_CURVES, MOST_IMPORTANT, Effect, Evidence
 
 #: With more classes, a matrix cannot be read.
@@ -30,16 +30,6 @@ SCORES = {
     "anomaly": "The lower the score, the more unusual the row; those left of the line are anomalies.",
     "cluster": "The score is the logarithm of a row's likelihood: the lower, the more unusual the row.",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """``caption`` says what it shows and how to read it or, without ``svgs``, why it could not be drawn."""
-
-    title: str
-    caption: str
-    svgs: tuple[str, ...] = ()
-    wide: bool = False
 
 
 Draw = Callable[[str, Evidence], str | list[str]]
@@ -99,6 +89,15 @@ def _chosen(evidence: Evidence) -> Iterator[tuple[str, str, Draw]]:
             f"How far the {evidence.score_name} falls when a feature's values are shuffled among the rows: "
             f"the longer the bar, the more the model relies on it.{more}{few}",
             _importance,
+        )
+    if evidence.contributions:
+        left = len(evidence.contributions) - MOST_IMPORTANT
+        others = f" And {left} more." if left > 0 else ""
+        yield (
+            "Contributions",
+            "How much each feature adds to a prediction or takes from it: the mean of the absolute "
+            f"contributions that /explain gives, in {evidence.of}.{others}",
+            _contributions,
         )
     many = len(evidence.contract.classes) > MOST_CURVES
     some = f" The {MOST_CURVES} classes are shown that are predicted most." if many else ""
@@ -352,6 +351,12 @@ def _importance(title: str, evidence: Evidence) -> str:
     rows = [(each.feature.name, each.mean, f"{round(each.mean, 3) + 0.0:.3f}") for each in listed]
     spans = [(each.least, each.most) for each in listed]
     return charts.bars(title, rows, f"fall of the {evidence.score_name}", spans)
+
+
+def _contributions(title: str, evidence: Evidence) -> str:
+    strongest = sorted(evidence.contributions.items(), key=lambda each: -each[1])[:MOST_IMPORTANT]
+    rows = [(name, mean, f"{mean:.3g}") for name, mean in strongest]
+    return charts.bars(title, rows, f"mean absolute contribution ({evidence.of})")
 
 
 def _effects(title: str, evidence: Evidence) -> list[str]:

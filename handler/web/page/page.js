@@ -6,6 +6,7 @@ const PAUSE = 150; // milliseconds without a key until the record is predicted
 const LONGEST_SELECT = 200; // categories of a list to choose from; more are searched by typing
 const MANY_FIELDS = 16; // from so many on, a field can be searched
 const BARS = 12; // classes that are drawn; of more, the likeliest
+const REASONS = 12; // fields that are drawn in an explanation; of more, the strongest
 const ROWS = 100; // rows of a file that are shown
 const PREVIEW = 4 * 1024 * 1024; // bytes of an answered file that are read to show them
 
@@ -230,6 +231,41 @@ async function predict() {
     problem = error;
   }
   mark(problem);
+  if (!problem && model.explanation?.of) await explain(mine, body);
+}
+
+/** Ask why, once the prediction is shown; what goes wrong with that hides the reasons alone. */
+async function explain(mine, body) {
+  try {
+    const headers = { "content-type": "application/json" };
+    const response = await ask("explain", { method: "POST", headers, body, signal: running.signal });
+    const { contributions } = await response.json();
+    if (mine === turn) reason(contributions);
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    if (!(error instanceof Problem)) throw error;
+    if (mine === turn) $("why").hidden = true;
+  }
+}
+
+const SCALES = { "log-odds": "log-odds", probability: "probability", value: "value", "log-value": "logarithm of the value" };
+
+/** What each field adds to the model's output, the strongest first, as bars to both sides of a line. */
+function reason({ base, features, of, class: explained }) {
+  const listed = Object.entries(features).sort((one, other) => Math.abs(other[1]) - Math.abs(one[1]));
+  const drawn = listed.slice(0, REASONS);
+  const most = Math.abs(drawn[0]?.[1] ?? 0) || 1;
+  const total = listed.reduce((sum, [, added]) => sum + added, base);
+  const whose = explained === undefined ? "" : ` of “${explained}”`;
+  $("scale").textContent = `What each field adds to the ${SCALES[of] ?? of}${whose}: from ${number.format(base)}, before anything is known, to ${number.format(total)}.`;
+  $("adds").replaceChildren(...drawn.map(([name, added]) => {
+    const bar = make("i", { className: added < 0 ? "less" : "more" });
+    bar.style.width = `${(50 * Math.abs(added)) / most}%`;
+    const signed = `${added < 0 ? "−" : "+"}${number.format(Math.abs(added))}`;
+    return make("li", {}, make("span", {}, name), make("span", { className: "share", title: String(added) }, signed),
+      make("span", { className: "track middle", "aria-hidden": "true" }, bar));
+  }), ...(drawn.length < listed.length ? [make("li", {}, `and ${count.format(listed.length - drawn.length)} weaker fields`)] : []));
+  $("why").hidden = false;
 }
 
 /** Show the problem, at the fields that it names, or else the prediction. */

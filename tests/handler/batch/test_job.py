@@ -127,7 +127,7 @@ def test_a_large_object_starts_the_job(
     ("name", "body"),
     [
         ("equal.csv", TABLE[:LARGE].rpartition(b"\n")[0].ljust(LARGE, b"\n")),
-        ("packed.csv.gz", gzip.compress(TABLE, 0)),
+        ("packed.csv.gz", gzip.compress(TABLE, 0, mtime=0)),
         ("packed.tsv.zst", TABLE),
         ("named-otherwise.txt", TABLE),
     ],

@@ -284,6 +284,7 @@ def test_a_prefix_is_stopped_and_finished(cloud: S3) -> None:
 # Side by side.
 
 
+@pytest.mark.slow
 def test_the_bar_is_over_all_files(folder: Path) -> None:
     code, drawn = on_terminal(["-m", "handler", "score", "old", "--output", "out"], folder.parent)
     assert code == 0
@@ -337,6 +338,7 @@ def test_as_many_files_are_under_way_as_fit_into_memory(name: str, size: int, mo
     assert 1 < batch.most <= most
 
 
+@pytest.mark.slow
 def test_a_thousand_arguments_are_no_thousand_times_the_work(folder: Path) -> None:
     output = Location.parse("out")
     names = [f"old/{number:04}.csv" for number in range(800)]

@@ -104,7 +104,7 @@ class Deployment:
         assert self.tables() == self.tables(f"unsplit/{KEY}")
         summary = self.summary()
         whole = json.loads(self.cloud.get(self.bucket, f"unsplit/{KEY}/summary.json"))
-        for member in ("input", "model", "rows", "rejects", "predictions"):
+        for member in ("input", "model", "rows", "rejects", "predictions", "outside", "drift"):
             assert summary[member] == whole[member], member
         client = self.cloud.client("s3")
         for name, etag in summary["outputs"].items():
@@ -336,6 +336,7 @@ def test_parts_in_cloud_storage(google: Deployment) -> None:
         google.assert_right()
 
 
+@pytest.mark.slow
 def test_a_part_costs_the_same_calls_whatever_their_number(
     s3: S3, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,7 +70,7 @@ def app(model: Model) -> App:
 
 
 def known(app: App) -> list[Envelope]:
-    return list(envelopes(Schema.of(app._model.manifest), app.settings))
+    return list(envelopes(Schema.of(app.model.manifest), app.settings))
 
 
 @pytest.mark.parametrize("name", [*HTTP, *LATTICE, *DIRECT])

@@ -150,6 +150,7 @@ def test_where_the_window_shows_no_quote_more_bytes_would_be_needed_than_are_rea
     assert found.next == len(table) - len(ROWS) != guess
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inner", [b"x", b'""', b"1,2,3,4\n", "é\r".encode()])
 def test_a_record_of_15_megabytes_is_owned_by_the_range_in_which_it_starts(inner: bytes) -> None:
     table = b'1,2,3,4\n5,"' + inner * (15 * 1024 * 1024 // len(inner)) + b'",7,8\n'
@@ -180,6 +181,7 @@ def test_a_window_without_a_line_end_is_not_enough_until_no_record_can_be_so_lon
     assert ranges.first_record(b"x" + most, ",", WIDTH, False) == ranges.MOST
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "piece",
     [b"1,2,3,4\n", b"1,", b'"', b'""', b"\n", b"\r", b'"x\n",', b'1,"a""b\n",3,4\n', b'5" p,\n', b"x"],

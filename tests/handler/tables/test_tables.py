@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import math
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -18,7 +19,7 @@ from handler.schema import Record, Schema
 from handler.tables import formats, reading, records, writing
 from handler.tables import header as headers
 from handler.tables.header import DELIMITERS, header
-from handler.tables.rows import Layout, Rows
+from handler.tables.rows import Block, Layout, Rows
 from tests.support.widths import widened
 
 SCHEMA = Schema(
@@ -223,19 +224,74 @@ def test_a_rejected_row_does_not_make_the_others_of_its_block_be_read_one_by_one
     delimiter: str, quoting: int
 ) -> None:
     rows = [["two\nlines", "45", "2.5", "yes", "Rome, IT"], ["", "46", "NA", "no", " Köln "]] * 2000
-    rows[700] = ["", "x", "2.5", "yes", "Köln"]
+    rows[10] = ["short", "45"]
+    rows[20] = []
+    rows[701] = ["", "x", "2.5", "yes", "Köln"]
+    rows[801] = ["long", "45", "2.5", "yes", "Köln", "", ""]
     rows[3999] = ["", "47", "1e400", "yes", 'say "hi"']
     head = delimiter.join(HEADER).encode() + b"\n" + written(rows, delimiter, "\n", quoting)
     layout, rest, line = header([head], SCHEMA)
     (block,) = records.blocks(rest, delimiter, line, 1 << 20)
     read = reading.read(block, layout, SCHEMA)
     assert not isinstance(read.text, list)
-    assert (read.total, read.text.height) == (4000, 3998)
+    assert (read.total, read.text.height) == (3999, 3995)
     found = [(each.index, each.line, each.column, each.code) for each in read.rejects]
-    assert found == [(700, 1052, "age", "not_a_number"), (3999, 6000, "income", "not_finite")]
-    assert read.rejects[0].row == written([rows[700]], delimiter, "", quoting).decode()
+    assert found == [
+        (10, 17, "", "too_few_cells"),
+        (700, 1052, "age", "not_a_number"),
+        (800, 1202, "", "too_many_cells"),
+        (3998, 5999, "income", "not_finite"),
+    ]
+    for reject, row in zip(read.rejects, (rows[each] for each in (10, 701, 801, 3999)), strict=True):
+        assert reject.row == written([row], delimiter, "", quoting).decode()
     assert read.columns["city"].tolist()[:2] == ["Rome, IT", "Köln"]
     assert_text_kept(block.data.decode(), read, layout)
+
+
+def whole(data: bytes, layout: Layout, line: int) -> tuple[object, ...]:
+    """All that reading a block and writing it gives."""
+    try:
+        rows = reading.read(Block(data, line), layout, SCHEMA)
+    except InvalidCsv as error:
+        return error.code, error.line
+    columns = [[repr(value) for value in rows.columns[name].tolist()] for name in SCHEMA.names]
+    sound = rows.total - len(rows.rejects)
+    text = writing.write(rows, layout, [["a", "b,"] * (sound // 2) + ["c"] * (sound % 2)]) if sound else b""
+    return rows.total, columns, rows.rejects, text
+
+
+@pytest.mark.slow
+@FUNCTION_FIXTURE_IS_FINE
+@given(
+    rows=st.lists(
+        st.one_of(
+            st.lists(st.one_of(CELLS, st.sampled_from(["7\x0b", "\xa07", '"7', '7"'])), max_size=6),
+            st.tuples(*[CELLS] * 5).map(list),
+        ),
+        max_size=20,
+    ),
+    delimiter=st.sampled_from(DELIMITERS),
+    end=st.sampled_from(["\n", "\r\n"]),
+    form=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, None]),
+    spoilt=st.sampled_from([b"", b"\xff", b'"', b"\r", records.BOM, b"\n", b"\x00"]),
+    where=st.floats(0, 1),
+)
+def test_a_swept_block_is_the_block_read_row_by_row(
+    rows: list[list[str]], delimiter: str, end: str, form: int | None, spoilt: bytes, where: float
+) -> None:
+    if form is None:  # no quotes but those of the cells themselves
+        data = "".join(delimiter.join(row) + end for row in rows).encode()
+    else:
+        data = written(rows, delimiter, end, form)
+    at = round(where * len(data))
+    data = data[:at] + spoilt + data[at:]
+    layout = Layout(tuple(HEADER), delimiter, {name: HEADER.index(name) for name in SCHEMA.names})
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(reading, "SMALL", len(data) + 1)
+        expected = whole(data, layout, 7)
+        patched.setattr(reading, "SMALL", 0)
+        patched.setattr(reading, "FEW_ROWS", 0)
+        assert whole(data, layout, 7) == expected
 
 
 @pytest.mark.parametrize(
@@ -281,6 +337,17 @@ def test_what_stops_being_a_csv_is_told_with_its_line(data: bytes, code: str, li
     with pytest.raises(InvalidCsv) as caught:
         reading.read(block, layout, SCHEMA)
     assert (caught.value.code, caught.value.line) == (code, line)
+
+
+def test_where_numpy_is_not_installed_a_late_fault_of_a_large_table_has_its_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = b"a,1,2,yes,\n" * 10_000 + b"K\xf6ln,1,2,yes,\n"
+    layout = Layout(tuple(HEADER), ",", {name: HEADER.index(name) for name in SCHEMA.names})
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    with pytest.raises(InvalidCsv) as caught:
+        reading.read(Block(data, 2), layout, SCHEMA, every_row=True)
+    assert (caught.value.code, caught.value.line) == ("not_utf8", 10_002)
 
 
 def test_an_unclosed_quote_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -220,6 +220,7 @@ def texts(rows: int = 600) -> tuple[pd.DataFrame, np.ndarray]:
     return frame, targets["two"] ^ np.isin(words, ["red", "ten"])
 
 
+@pytest.mark.slow
 def test_categories_of_pandas_are_the_library_s_own() -> None:
     frame, y = texts()
     assert_exported(proven(lgbm(min_data_per_group=5, cat_smooth=1), frame, y))
@@ -227,6 +228,7 @@ def test_categories_of_pandas_are_the_library_s_own() -> None:
     assert_exported(proven(HistGradientBoostingClassifier(max_iter=10), frame, y))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model",
     [

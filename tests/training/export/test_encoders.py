@@ -7,6 +7,7 @@ import itertools
 from typing import Any
 
 import numpy as np
+import onnx
 import pandas as pd
 import pytest
 from sklearn.compose import ColumnTransformer
@@ -21,6 +22,7 @@ from handler.schema import Columns
 from handler.scoring.row_program import RowProgram
 from handler.scoring.scorers import JoblibScorer, RowByRow, fed
 from tests.support.proving import feature_of
+from training.export.codes import coded
 from training.export.graph import to_onnx
 from training.export.program import compile_program
 from training.feeding import as_looked_for
@@ -66,7 +68,7 @@ def edges(feature: Feature) -> list[Any]:
     if feature.kind == "category":
         return [
             *feature.categories,
-            *(["?", "Rome", "rome "] if feature.open else []),
+            *(["?", "Rome", "rome ", "none"] if feature.open else []),
             *[""] * feature.nullable,
         ]
     return [0.0, -0.0, 1.0, 0.5, 1.5, 4.0, 7.0, -3.0, *[np.nan] * feature.nullable]
@@ -112,10 +114,15 @@ def checked(gate: Gate, estimator: Any, contract: Contract) -> None:
         if not finding.answers_too_much:
             break
     assert finding.reason is None
+    served = coded(graph, contract)
+    inputs = {each.type.tensor_type.elem_type for each in onnx.load_from_string(served).graph.input}
+    assert onnx.TensorProto.STRING not in inputs
+    coded_finding = gate.compare(OnnxScorer(served, contract))
+    assert coded_finding.reason is None
     content = compile_program(graph, contract, gate.adversarial).content
     program = gate.compare(RowByRow(RowProgram(content), contract))
     assert program.reason is None
-    for each in (finding, program):
+    for each in (finding, coded_finding, program):
         assert each.largest_difference is not None
         assert each.largest_difference <= EXACT_TOLERANCE
 
@@ -170,6 +177,7 @@ def test_texts(step: Any) -> None:
     findings(model(step, TEXTS), frame[list(TEXTS)], target(frame) > 0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "step",
     [

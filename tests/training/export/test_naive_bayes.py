@@ -19,6 +19,7 @@ def counts(rows: int = 240) -> tuple[pd.DataFrame, np.ndarray]:
     return frame, np.array(["x", "y", "z"], dtype=object)[(frame["a"] + frame["c"]).to_numpy() % 3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model",
     [

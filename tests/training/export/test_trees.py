@@ -51,6 +51,7 @@ def exported(
         assert finding.largest_difference <= difference
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [1, 3, 6, None])
 @pytest.mark.parametrize("count", [2, 3, 10])
 def test_a_forests_probabilities_are_scikit_learns_to_the_last_bit(count: int, depth: int | None) -> None:
@@ -74,6 +75,7 @@ def test_an_isolation_forest_of_many_trees_labels_rows_at_its_threshold_alike() 
     exported(IsolationForest(n_estimators=60, contamination=0.25, random_state=0), None, 0.0, rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("booster", "target"),
     [
@@ -91,6 +93,7 @@ def test_gradient_boosting_of_many_trees_and_classes() -> None:
     exported(booster, classes(3), 1e-13, ROWS.fillna(0.0))
 
 
+@pytest.mark.slow
 def test_trees_with_an_answer_each() -> None:
     members = AdaBoostRegressor(DecisionTreeRegressor(max_depth=6), n_estimators=30, random_state=0)
     exported(members, SUM, 0.0, ROWS.fillna(0.0))

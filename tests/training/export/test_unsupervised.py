@@ -98,6 +98,7 @@ def test_the_middle_between_two_centres_belongs_to_the_first() -> None:
     exported(KMeans(4, n_init=1, random_state=0), rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [GaussianMixture, BayesianGaussianMixture])
 @pytest.mark.parametrize("covariance", ["full", "diag", "spherical"])
 def test_a_mixture_is_exported_with_probabilities_and_likelihood(kind: Any, covariance: str) -> None:

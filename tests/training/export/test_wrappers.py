@@ -230,6 +230,7 @@ SCALERS: list[Any] = [
 ]
 
 
+@pytest.mark.slow
 def test_a_wrapper_around_whole_pipelines_is_exported() -> None:
     build, target = CLASSIFIERS["stack beside the columns"]
     made = proven(build(), FRAME, target, exact=True)
@@ -265,6 +266,7 @@ def test_self_training_is_exported() -> None:
     assert served_by(made) == ("onnx", "scalar"), made.graph.reason
 
 
+@pytest.mark.slow
 def test_a_member_that_refuses_a_row_silences_the_whole_vote() -> None:
     """A logarithm of what is below -1 reaches one member only, which scikit-learn raises for."""
     logs = make_pipeline(FunctionTransformer(np.log1p), StandardScaler())

@@ -119,6 +119,7 @@ def test_a_text_classifier_is_packaged_with_a_sample_of_one_column(tmp_path: Pat
     assert served["prediction"] == str(model.predict(["a bad awful day"])[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "reason"),
     [

@@ -199,6 +199,7 @@ def test_a_hostile_file_gives_a_clear_line(name: str, tmp_path: Path) -> None:
         assert reason in str(raised.value)
 
 
+@pytest.mark.slow
 def test_what_unpacks_to_much_is_looked_through_in_little_memory(tmp_path: Path) -> None:
     """Half a megabyte that unpacks to 512 MiB, through a process that stays small."""
     path = tmp_path / "m.pkl.gz"

@@ -14,6 +14,7 @@ import pytest
 from onnx import numpy_helper
 
 from handler.bundle import Contract
+from handler.categories import texts_of
 from handler.schema import Columns
 from handler.scoring.checking import differences
 from handler.scoring.model import Model
@@ -106,7 +107,7 @@ def test_a_flaw_that_no_row_held_out_shows_fails_the_gate(
     mixed_model: Model, strange: Callable[[Columns], np.ndarray]
 ) -> None:
     typical = mixed_model.schema.from_json(mixed_model.manifest.golden[0]["record"])
-    held_out = mixed_model.schema.columns([typical])
+    held_out = {name: texts_of(each) for name, each in mixed_model.schema.columns([typical]).items()}
     adversarial = rows.adversarial(mixed_model.manifest.features, typical, seed=1)
     flawed = Flawed(mixed_model, strange)
     assert not strange(held_out).any()

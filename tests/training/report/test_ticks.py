@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from training.report.charts import shown, ticks
+from handler.charts import shown, ticks
 
 
 @pytest.mark.parametrize(("low", "high"), [(2023, 2024), (1, 12), (0, 1), (3, 3), (-5, 7), (0, 700_000)])

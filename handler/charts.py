@@ -12,9 +12,10 @@ import math
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 #: Units of the narrowest chart's width; a phone shows it at about this many pixels.
 WIDTH = 360
@@ -178,10 +179,14 @@ class Plane:
         self, heights: Sequence[float], edges: Sequence[float], colour: int = 0, name: str = ""
     ) -> Self:
         """The outline of a histogram."""
+        import numpy as np
+
         return self.line(np.repeat(edges, 2), [0.0, *np.repeat(heights, 2), 0.0], colour, name)
 
     def squares(self, counts: np.ndarray, xs: Sequence[float], ys: Sequence[float]) -> Self:
         """How many rows lie between each two edges, shape (len(xs) - 1, len(ys) - 1); more are darker."""
+        import numpy as np
+
         shades = 0.25 + 0.75 * np.sqrt(counts / counts.max(initial=1))
         for i, j in np.argwhere(counts):
             (left, top), (right, bottom) = self._at(xs[i], ys[j + 1]), self._at(xs[i + 1], ys[j])
@@ -275,6 +280,8 @@ def bars(
 
 def matrix(title: str, counts: np.ndarray, names: Sequence[str], rows: str, columns: str) -> str:
     """Counts by two lists of the same names; each is the darker, the larger its share of its row."""
+    import numpy as np
+
     size = len(names)
     left = 24 + max(width_of(each) for each in names)
     digits = max(map(width_of, map("{:,}".format, counts.flat)))

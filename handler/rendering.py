@@ -5,11 +5,23 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from training.report import charts
-from training.report.metrics import Rows
-from training.report.pictures import Picture
+from handler import charts
+
+#: A table: its header, and then its rows.
+Rows = list[Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """``caption`` says what it shows and how to read it or, without ``svgs``, why it could not be drawn."""
+
+    title: str
+    caption: str
+    svgs: tuple[str, ...] = ()
+    wide: bool = False
 
 
 class Code(str):

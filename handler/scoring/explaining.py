@@ -1,0 +1,402 @@
+"""Explanations: what each feature adds to a model's output for one row, in plain Python.
+
+A linear model's feature adds its coefficient times its distance from the mean. A tree's adds the
+path-dependent Shapley value of Lundberg et al. (2018, https://arxiv.org/abs/1802.03888; 2020,
+https://doi.org/10.1038/s42256-019-0138-9). The columns that one feature was encoded into are summed.
+
+``model.explain`` is a line of JSON, then large arrays as in ``model.scalar``, then two files, whose
+sizes the line states: the program and the graph that make what the last step is given, one row at a time
+and many at once::
+
+    {"format": 1, "of": "log-odds", "groups": [0, 1, 1], "base": [-2.9], "arrays": [], "files": [512, 300],
+     "linear": {"coefficients": [[0.5, 1.2, -0.1]], "means": [0.0, 0.3, 0.7]}}
+
+``groups`` has the index of each given column's feature. ``base`` has a number for each output of the
+model: one, or one per class. ``trees`` stands in place of ``linear``: see ``Trees``. Raise FORMAT when the
+meaning or the layout changes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+
+from handler.bundle import EXPLANATION, Contract, Feature, Manifest
+from handler.errors import BundleError, NotExplainable
+from handler.scoring.row_program import RowProgram, Values, arrays, listed, stored
+from handler.typed import Any, NamedTuple
+
+FORMAT = 1
+#: Why an older bundle has no explanations.
+OLDER = "the model was trained by a release without explanations; train it again"
+#: The tests of a piece of a tree: what it adds is looked up by their outcomes, of which there are 2^10.
+MOST_TESTS = 10
+#: The outcomes that a piece remembers, and all pieces together: about 50 MB.
+MOST_KNOWN = 200_000
+
+
+class Linear:
+    """A linear model: for each output the coefficients of the given columns, and the columns' means."""
+
+    def __init__(self, coefficients: list[list[float]], means: list[float], groups: Sequence[int]) -> None:
+        self.coefficients = coefficients
+        self.means = means
+        self.groups = groups
+
+    def add(self, given: Values, output: int, sums: list[float]) -> None:
+        """Add to ``sums`` what each feature adds to the output for a row."""
+        members = zip(self.groups, self.coefficients[output], given, self.means, strict=True)
+        for group, weight, value, mean in members:
+            sums[group] += weight * (value - mean)
+
+
+class Test(NamedTuple):
+    """A branch's question: whether a column is at most ``split``, or among ``members``, if there are some.
+
+    ``missing``: the answer for NaN.
+    """
+
+    column: int
+    split: float
+    members: frozenset[float] | None
+    missing: bool
+
+
+class Edge(NamedTuple):
+    """A way from a branch to what is below it, in a piece of a tree.
+
+    ``above``: the index of the edge before it, or -1. ``test`` and ``side``: the index of the branch's
+    test, and the answer that leads this way. ``column``: the test's. ``share``: of the training rows at
+    the first test of this column on the way, those that pass all of them, branch by branch. ``same``: the
+    index of the last edge before it with the same column, or -1. ``leaf``: the index of the leaf, or -1.
+    """
+
+    above: int
+    test: int
+    side: bool
+    column: int
+    share: float
+    same: int
+    leaf: int
+
+
+class Piece:
+    """Some leaves of a tree with the ways to them, and at most ``MOST_TESTS`` tests, or a single leaf."""
+
+    def __init__(self, tree: int, tests: list[Test], edges: list[Edge], groups: Sequence[int]) -> None:
+        self.tree = tree
+        self.tests = tests
+        self.edges = edges
+        #: The index of each edge's feature.
+        self.groups = [groups[edge.column] for edge in edges]
+        #: The points at which the polynomial of the most columns on a way is integrated: the weight of
+        #: each, and for each edge its factor and its change, of rows that fail its tests and that pass.
+        self.points = [
+            (weight, [at(point, edge.share) for edge in edges])
+            for point, weight in gauss_legendre((most_columns(edges) + 1) // 2)
+        ]
+        self.upwards = [(index, edge.above, edge.leaf) for index, edge in enumerate(edges)][::-1]
+        self.known: dict[tuple[int, int], list[tuple[int, float]]] = {}
+
+
+class Trees:
+    """Sums of trees. A row goes to ``yes`` if its column is at most the split; ``~leaf`` ends the way.
+
+    As in the one-row program: ``missing`` says where NaN goes, and a branch with a set, by its index in
+    ``set_of`` unless that is -1, asks whether its column is in it. ``cover`` has the weight of the training
+    rows in each leaf. Tree t adds ``weights[k][leaf]`` to output ``targets[k][t]`` for each k.
+    """
+
+    def __init__(
+        self,
+        groups: Sequence[int],
+        roots: list[int],
+        feature: list[int],
+        split: list[float],
+        yes: list[int],
+        no: list[int],
+        missing: list[int],
+        cover: list[float],
+        targets: list[list[int]],
+        weights: list[list[float]],
+        sets: list[list[float]],
+        set_of: list[int],
+    ) -> None:
+        self.weights = weights
+        members = [frozenset(each) for each in sets]
+        questions = [
+            Test(column, value, members[index] if index >= 0 else None, bool(gap))
+            for column, value, index, gap in zip(feature, split, set_of, missing, strict=True)
+        ]
+        self.pieces = [
+            piece
+            for tree, root in enumerate(roots)
+            for piece in _pieces(tree, root, questions, yes, no, cover, groups)
+        ]
+        #: For each output the pieces of its trees, and which of the weights are the output's.
+        self.of_output: dict[int, list[tuple[Piece, int]]] = {}
+        for piece in self.pieces:
+            for kind, own in enumerate(targets):
+                self.of_output.setdefault(own[piece.tree], []).append((piece, kind))
+        self._known = 0
+
+    def add(self, given: Values, output: int, sums: list[float]) -> None:
+        """Add to ``sums`` what each feature adds to the output for a row."""
+        for piece, kind in self.of_output.get(output, ()):
+            outcome, bit = 0, 1
+            for column, split, members, missing in piece.tests:
+                value = given[column]
+                holds = value <= split if members is None else value in members
+                if holds or (missing and value != value):
+                    outcome |= bit
+                bit <<= 1
+            added = piece.known.get((kind, outcome))
+            if added is None:
+                added = self._added(piece, self.weights[kind], outcome)
+                if self._known < MOST_KNOWN:
+                    self._known += len(added)
+                    piece.known[kind, outcome] = added
+            for group, value in added:
+                sums[group] += value
+
+    def _added(self, piece: Piece, weights: list[float], outcome: int) -> list[tuple[int, float]]:
+        """What each feature adds, by its index, where the tests of a piece have an outcome.
+
+        A leaf with the columns N on its way adds to column j the sum over subsets S of the others of
+        |S|! (|N| - |S| - 1)! / |N|! times the change that knowing j makes. The fraction is the integral of
+        t^|S| (1 - t)^(|N| - |S| - 1) over t from 0 to 1, and under it the sum is a product over the
+        columns, a polynomial in t, of which Gauss and Legendre's rule gives the integral exactly.
+        """
+        edges = piece.edges
+        passed: list[bool] = []
+        for _, test, side, _, _, same, _ in edges:
+            passed.append((outcome >> test & 1) == side and (same < 0 or passed[same]))
+        added = [0.0] * len(edges)
+        for weight, numbers in piece.points:
+            factors: list[float] = []
+            products: list[float] = []
+            changes: list[float] = []
+            gains: list[float] = []  # over the last edge of the same column
+            for (above, _, _, _, _, same, _), is_passed, (unknown, known, if_unknown, if_known) in zip(
+                edges, passed, numbers, strict=True
+            ):
+                factor, change = (known, if_known) if is_passed else (unknown, if_unknown)
+                product = products[above] * factor if above >= 0 else factor
+                factors.append(factor)
+                changes.append(change)
+                if same >= 0:
+                    change -= changes[same]
+                    product = product / factors[same] if product else 0.0
+                products.append(product)
+                gains.append(change)
+            totals = [0.0] * len(edges)
+            for index, above, leaf in piece.upwards:
+                total = products[index] * weights[leaf] if leaf >= 0 else totals[index]
+                added[index] += weight * total * gains[index]
+                if above >= 0:
+                    totals[above] += total
+        sums: dict[int, float] = {}
+        for group, value in zip(piece.groups, added, strict=True):
+            sums[group] = sums.get(group, 0.0) + value
+        return list(sums.items())
+
+
+def _pieces(
+    tree: int,
+    root: int,
+    questions: list[Test],
+    yes: list[int],
+    no: list[int],
+    cover: list[float],
+    groups: Sequence[int],
+) -> list[Piece]:
+    """A tree in pieces, each of leaves that are beside each other."""
+    weight: dict[int, float] = {}
+    order, waiting = [], [root]
+    while waiting:
+        node = waiting.pop()
+        order.append(node)
+        if node >= 0:
+            waiting += (no[node], yes[node])
+    for node in reversed(order):
+        weight[node] = cover[~node] if node < 0 else weight[yes[node]] + weight[no[node]]
+    ways: list[list[tuple[int, bool, float]]] = []  # to each leaf: branches, sides and shares
+    leaves: list[int] = []
+    walking: list[tuple[int, list[tuple[int, bool, float]]]] = [(root, [])]
+    while walking:
+        node, way = walking.pop()
+        if node < 0:
+            leaves.append(~node)
+            ways.append(way)
+            continue
+        for side, below in ((False, no[node]), (True, yes[node])):
+            share = weight[below] / weight[node] if weight[node] else 0.5
+            walking.append((below, [*way, (node, side, share)]))
+    pieces: list[Piece] = []
+    start = 0
+    while start < len(leaves):
+        tests: dict[Test, int] = {}
+        end = start
+        while end < len(leaves):
+            more = {questions[node] for node, _, _ in ways[end]} - tests.keys()
+            if tests and len(tests) + len(more) > MOST_TESTS:
+                break
+            for node, _, _ in ways[end]:
+                tests.setdefault(questions[node], len(tests))
+            end += 1
+        if tests:  # a tree of one leaf adds to the base alone
+            edges = _edges(ways[start:end], leaves[start:end], questions, tests)
+            pieces.append(Piece(tree, list(tests), edges, groups))
+        start = end
+    return pieces
+
+
+def _edges(
+    ways: Sequence[Sequence[tuple[int, bool, float]]],
+    leaves: Sequence[int],
+    questions: Sequence[Test],
+    tests: dict[Test, int],
+) -> list[Edge]:
+    """The edges of the ways to some leaves, each after the one above it."""
+    edges: list[Edge] = []
+    index_of: dict[tuple[int, bool], int] = {}
+    for way, leaf in zip(ways, leaves, strict=True):
+        above, last = -1, dict[int, int]()
+        for node, side, share in way:
+            question = questions[node]
+            index = index_of.get((node, side))
+            if index is None:
+                same = last.get(question.column, -1)
+                share = share if same < 0 else share * edges[same].share
+                index = index_of[node, side] = len(edges)
+                edges.append(Edge(above, tests[question], side, question.column, share, same, -1))
+            above = last[question.column] = index
+        edges[above] = edges[above]._replace(leaf=leaf)
+    return edges
+
+
+def at(point: float, share: float) -> tuple[float, float, float, float]:
+    """The factors of an edge where its tests fail and where they hold, and the changes there."""
+    left = share * (1.0 - point)
+    return left, point + left, -share / left if left else 0.0, (1.0 - share) / (point + left)
+
+
+def most_columns(edges: Sequence[Edge]) -> int:
+    """The most different columns on a way."""
+    counts: list[int] = []
+    for edge in edges:
+        counts.append((counts[edge.above] if edge.above >= 0 else 0) + (edge.same < 0))
+    return max(counts)
+
+
+def gauss_legendre(count: int) -> list[tuple[float, float]]:
+    """Points between 0 and 1, with their weights, that integrate polynomials of degree 2 count - 1.
+
+    They are the zeros of Legendre's polynomial, by Newton's method:
+    https://mathworld.wolfram.com/Legendre-GaussQuadrature.html
+    """
+    points = []
+    for index in range(count):
+        x, slope = math.cos(math.pi * (index + 0.75) / (count + 0.5)), 1.0
+        for _ in range(100):
+            before, value = 1.0, x
+            for degree in range(2, count + 1):
+                before, value = value, ((2 * degree - 1) * x * value - (degree - 1) * before) / degree
+            slope = count * (x * value - before) / (x * x - 1.0)
+            step = value / slope
+            x -= step
+            if abs(step) < 1e-16:
+                break
+        points.append(((1.0 + x) / 2, 1.0 / ((1.0 - x * x) * slope * slope)))
+    return points
+
+
+class Explainer:
+    """Explains the predictions of a model; safe to use from several threads.
+
+    ``features`` are those of requests, and ``contract`` what the model's scorers have: parts of dates.
+    ``graph``: the content of the one that makes what the last step is given.
+    """
+
+    def __init__(self, content: bytes, features: Sequence[Feature], contract: Contract) -> None:
+        """Read ``model.explain``; raises ``BundleError``."""
+        self.features = features
+        self.contract = contract
+        try:
+            line, _, rest = content.partition(b"\n")
+            document = json.loads(line)
+            if document["format"] != FORMAT:
+                raise BundleError(
+                    f"{EXPLANATION} has format {document['format']}, and this code reads {FORMAT}; "
+                    "train again"
+                )
+            program, graph = document["files"]
+            large = arrays(document["arrays"], rest)
+            self._program = RowProgram(rest[len(rest) - program - graph : len(rest) - graph])
+            self.graph = rest[len(rest) - graph :]
+            self.of: str = document["of"]
+            self.base: list[float] = document["base"]
+            kind = Linear if "linear" in document else Trees
+            members = document["linear" if "linear" in document else "trees"]
+            named = listed({name: stored(value, large) for name, value in members.items()})
+            self.model: Linear | Trees = kind(groups=document["groups"], **named)
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise BundleError(f"{EXPLANATION} does not follow its format; train again") from error
+
+    def explain(self, record: Values, label: Any) -> dict[str, Any]:
+        """The ``contributions`` of a record whose prediction is ``label``."""
+        output = 0 if len(self.base) == 1 else self.contract.classes.index(label)
+        return self.as_json(self.adds(record, output), output)
+
+    def adds(self, record: Values, output: int) -> list[float]:
+        """What each feature adds to an output for a record."""
+        sums = [0.0] * len(self.features)
+        self.model.add(self._program.values(self._given(record)), output, sums)
+        return sums
+
+    def reasons(self, record: Values, index: int, count: int) -> list[Any]:
+        """The strongest features of a record, each with what it adds; ``index``: of the predicted class."""
+        sums = self.adds(record, index if len(self.base) > 1 else 0)
+        strongest = sorted(range(len(sums)), key=lambda each: -abs(sums[each]))[:count]
+        return [cell for each in strongest for cell in (self.features[each].name, sums[each])]
+
+    def as_json(self, sums: Sequence[float], output: int) -> dict[str, Any]:
+        """The ``contributions`` from what each feature adds."""
+        classes = self.contract.classes
+        explained = classes[output if len(self.base) > 1 else -1] if classes else None
+        return {
+            "base": self.base[output],
+            "features": dict(zip((each.name for each in self.features), sums, strict=True)),
+            "of": self.of,
+            **({} if explained is None else {"class": explained}),
+        }
+
+    def _given(self, record: Values) -> Values:
+        if self.features == self.contract.features:
+            return record
+        from handler import dates  # which few models need
+
+        return dates.expanded_record(self.features, record)
+
+
+def why_not(manifest: Manifest) -> str | None:
+    """Why a model's predictions cannot be explained, or None."""
+    if EXPLANATION in manifest.files:
+        return None
+    reason: str = manifest.explanation.get("reason", OLDER)
+    return reason
+
+
+def opened(manifest: Manifest, contract: Contract, content: bytes | None) -> Explainer:
+    """The explainer of a bundle, whose ``model.explain`` has been read but not verified.
+
+    Raises ``NotExplainable`` where there is none, and ``BundleError``.
+    """
+    if reason := why_not(manifest):
+        raise NotExplainable(reason)
+    if content is None or not manifest.vouches(EXPLANATION, content):
+        raise BundleError(
+            f"{EXPLANATION} is absent, or was changed after training; restore it or train again"
+        )
+    return Explainer(content, manifest.features, contract)

@@ -1,0 +1,246 @@
+"""Explanations of many rows at once, with numpy; ``explaining`` has what they are.
+
+What a row gets does not depend on the rows beside it, to the last bit.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from typing import NamedTuple
+
+import numpy as np
+
+from handler import dates
+from handler.schema import Columns
+from handler.scoring.explaining import (
+    MOST_TESTS,
+    Edge,
+    Explainer,
+    Linear,
+    Piece,
+    Test,
+    Trees,
+    at,
+    gauss_legendre,
+    most_columns,
+)
+from handler.scoring.scorers import OnnxScorer, filled
+
+#: The most numbers in tables of what the pieces of trees add, by the outcomes of their tests: 128 MB.
+MOST_CELLS = 16_000_000
+#: The conditions of a leaf by whose outcomes what it adds is looked up.
+MOST_CONDITIONS = 12
+#: Rows that are explained together: what their sums take stays in the processor's cache.
+ROWS = 8192
+
+
+class Many:
+    """Explains many rows; safe to use from several threads."""
+
+    def __init__(self, explainer: Explainer) -> None:
+        self._model = explainer.model
+        self._given = OnnxScorer(explainer.graph, explainer.contract)
+        self._features = explainer.features
+        self._dated = tuple(explainer.features) != explainer.contract.features
+        self._outputs = len(explainer.base)
+        #: For each output that was asked for, its trees: their tests, and their pieces.
+        self._looked_up: dict[int, list[tuple[list[Test], list[_LookedUp]]]] = {}
+        self._cells = 0
+        self._making = threading.Lock()
+
+    def explain(self, columns: Columns, indices: np.ndarray) -> np.ndarray:
+        """What each feature adds for each of n rows, shape (features, n).
+
+        ``indices``: of each row, the index of its predicted class; they count where the model has an
+        output for each class.
+        """
+        if self._dated:
+            columns = dates.expanded(self._features, columns)
+        rows = len(indices)
+        given = self._given.table(filled(columns))[:rows]
+        sums = np.zeros((len(self._features), rows))
+        for start in range(0, rows, ROWS):
+            part = slice(start, start + ROWS)
+            table = np.ascontiguousarray(given[part].T, np.float64)
+            if self._outputs == 1:
+                self._add(table, 0, sums[:, part])
+                continue
+            for output in range(self._outputs):
+                own = np.flatnonzero(indices[part] == output)
+                if len(own):
+                    added = np.zeros((len(sums), len(own)))
+                    self._add(table[:, own], output, added)
+                    sums[:, start + own] = added
+        return sums
+
+    def reasons(self, columns: Columns, indices: np.ndarray, count: int) -> list[np.ndarray | list[str]]:
+        """The strongest features of each of n rows, each column of names before one of what they add."""
+        sums = self.explain(columns, indices)
+        names = np.array([feature.name for feature in self._features], object)
+        left, every = np.abs(sums), np.arange(sums.shape[1])
+        made: list[np.ndarray | list[str]] = []
+        for _ in range(count):
+            strongest = left.argmax(axis=0)
+            made += [names[strongest].tolist(), sums[strongest, every]]
+            left[strongest, every] = -1.0
+        return made
+
+    def _add(self, given: np.ndarray, output: int, sums: np.ndarray) -> None:
+        """Add what each feature adds to an output; ``given`` has shape (columns, n)."""
+        model = self._model
+        if isinstance(model, Linear):
+            members = zip(model.groups, model.coefficients[output], model.means, given, strict=True)
+            for group, weight, mean, values in members:
+                if weight:
+                    sums[group] += weight * (values - mean)
+            return
+        rows = given.shape[1]
+        added, index = np.empty(rows), np.empty(rows, np.intp)
+        outcome, shifted = np.empty(rows, np.int16), np.empty(rows, np.int16)
+        gaps = np.isnan(given)
+        gaps = gaps if gaps.any() else None
+        for tests, pieces in self._trees(model, output):
+            answers = _answers(tests, given, gaps)
+            for piece in pieces:
+                conditions = [
+                    reduce(
+                        np.bitwise_and,
+                        (answers[test] if side else 1 - answers[test] for test, side in each),
+                    )
+                    for each in piece.conditions
+                ]
+                if piece.table is None:
+                    passed = [each.astype(bool) for each in conditions]
+                    for group, values in _added(piece.edges, piece.weights, piece.group_of, passed).items():
+                        sums[group] += values
+                    continue
+                outcome[:] = 0
+                for bit, condition in enumerate(conditions):
+                    np.left_shift(condition, bit, out=shifted)
+                    np.bitwise_or(outcome, shifted, out=outcome)
+                index[:] = outcome
+                for group, numbers in zip(piece.groups, piece.table, strict=True):
+                    np.take(numbers, index, out=added, mode="clip")
+                    own = sums[group]
+                    np.add(own, added, out=own)
+
+    def _trees(self, model: Trees, output: int) -> list[tuple[list[Test], list[_LookedUp]]]:
+        """Of each of an output's trees its tests, and its pieces with what they add."""
+        with self._making:
+            if output not in self._looked_up:
+                made: list[tuple[list[Test], list[_LookedUp]]] = []
+                pieces = model.of_output.get(output, ())
+                for _, own in itertools.groupby(pieces, key=lambda each: each[0].tree):
+                    tests: dict[Test, int] = {}
+                    looked_up = []
+                    for piece, kind in own:
+                        numbers = [tests.setdefault(test, len(tests)) for test in piece.tests]
+                        looked_up.append(self._with_table(piece, numbers, model.weights[kind]))
+                    made.append(([*tests], looked_up))
+                self._looked_up[output] = made
+            return self._looked_up[output]
+
+    def _with_table(self, piece: Piece, numbers: Sequence[int], weights: Sequence[float]) -> _LookedUp:
+        """``numbers``: those of the piece's tests among its tree's."""
+        conditions, edges = [[(number, True)] for number in numbers], piece.edges
+        if len(conditions) > MOST_TESTS:  # then it has one leaf, whose way asks of few columns
+            conditions, edges = _by_column(edges, numbers)
+        groups = sorted({*piece.groups})
+        group_of = {edge.column: group for edge, group in zip(piece.edges, piece.groups, strict=True)}
+        cells = len(groups) << len(conditions)
+        table = None
+        if len(conditions) <= MOST_CONDITIONS and self._cells + cells <= MOST_CELLS:
+            self._cells += cells
+            outcomes = np.arange(1 << len(conditions))
+            answers = [(outcomes >> bit & 1).astype(bool) for bit in range(len(conditions))]
+            made = _added(edges, weights, group_of, answers)
+            table = np.array([made[group] for group in groups])
+        return _LookedUp(conditions, edges, weights, groups, group_of, table)
+
+
+def _answers(tests: Sequence[Test], given: np.ndarray, gaps: np.ndarray | None) -> np.ndarray:
+    """1 for each row for which a test holds, else 0, shape (tests, n); ``gaps``: the missing values."""
+    columns = [test.column for test in tests]
+    made: np.ndarray = given[columns] <= np.array([[test.split] for test in tests])
+    for number, test in enumerate(tests):
+        if test.members is not None:
+            made[number] = np.isin(given[test.column], list(test.members))
+        if test.missing and gaps is not None:
+            made[number] |= gaps[test.column]
+    return made.astype(np.int16)
+
+
+def _by_column(
+    edges: Sequence[Edge], numbers: Sequence[int]
+) -> tuple[list[list[tuple[int, bool]]], list[Edge]]:
+    """The way to a piece's only leaf by its columns: what must hold of each, and the edges of that."""
+    conditions: dict[int, list[tuple[int, bool]]] = {}
+    shares: dict[int, float] = {}
+    for edge in edges:
+        conditions.setdefault(edge.column, []).append((numbers[edge.test], edge.side))
+        shares[edge.column] = edge.share
+    made = [
+        Edge(index - 1, index, True, column, share, -1, -1)
+        for index, (column, share) in enumerate(shares.items())
+    ]
+    return [*conditions.values()], [*made[:-1], made[-1]._replace(leaf=edges[-1].leaf)]
+
+
+def _added(
+    edges: Sequence[Edge],
+    weights: Sequence[float],
+    group_of: Mapping[int, int],
+    answers: Sequence[np.ndarray],
+) -> dict[int, np.ndarray]:
+    """As ``Trees._added``, for many outcomes of the tests; one array per feature, by its index.
+
+    ``group_of`` has the feature of each column.
+    """
+    passed: list[np.ndarray] = []
+    for edge in edges:
+        own = answers[edge.test] if edge.side else ~answers[edge.test]
+        passed.append(own if edge.same < 0 else own & passed[edge.same])
+    zeros = np.zeros(len(answers[0]))
+    sums: dict[int, np.ndarray] = {}
+    for point, weight in gauss_legendre((most_columns(edges) + 1) // 2):
+        factors: list[np.ndarray] = []
+        changes: list[np.ndarray] = []
+        products: list[np.ndarray] = []
+        for edge, is_passed in zip(edges, passed, strict=True):
+            unknown, known, if_unknown, if_known = at(point, edge.share)
+            factor = np.where(is_passed, known, unknown)
+            product = factor if edge.above < 0 else products[edge.above] * factor
+            if edge.same >= 0:
+                product = product / np.where(factors[edge.same] > 0, factors[edge.same], 1.0)
+            factors.append(factor)
+            products.append(product)
+            changes.append(np.where(is_passed, if_known, if_unknown))
+        totals = [zeros] * len(edges)
+        for index in range(len(edges) - 1, -1, -1):
+            edge = edges[index]
+            total = totals[index] if edge.leaf < 0 else products[index] * weights[edge.leaf]
+            change = changes[index] if edge.same < 0 else changes[index] - changes[edge.same]
+            group = group_of[edge.column]
+            sums[group] = sums.get(group, zeros) + weight * total * change
+            if edge.above >= 0:
+                totals[edge.above] = totals[edge.above] + total
+    return sums
+
+
+class _LookedUp(NamedTuple):
+    """A piece of a tree: what it asks, and what each of its features adds by the answers.
+
+    ``conditions``: the bits of the outcome, each with tests of the tree, all of which must have their
+    answers. ``edges`` ask for conditions in place of tests. ``group_of`` has the feature of each column.
+    ``table``: shape (groups, outcomes), or None where it would be too large.
+    """
+
+    conditions: list[list[tuple[int, bool]]]
+    edges: Sequence[Edge]
+    weights: Sequence[float]
+    groups: list[int]
+    group_of: Mapping[int, int]
+    table: np.ndarray | None
