@@ -78,7 +78,7 @@ LAYERS = tuple(
     name if room in ("", "on top") else f"{room}.{name}" for room, names in ROOMS.items() for name in names
 )
 #: Modules for many rows that are all numpy.
-OF_NUMPY = {"scoring.trees", "scoring.explaining_many"}
+OF_NUMPY = {"scoring.explaining_many"}
 HEAVY = {
     "sklearn",
     "pandas",
