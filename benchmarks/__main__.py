@@ -162,7 +162,7 @@ def main() -> None:
             "start": lambda: start(bundle, forest, pickled, folder, many),
             "speed": lambda: speed(bundle, forest, pickled, many),
             "boosters": lambda: boosters.compare(folder, compiled_handler(folder), many),
-            "servers": lambda: servers.compare(bundle, compiled_handler(folder), many),
+            "servers": lambda: servers.compare(bundle, compiled_handler(folder), folder, many),
             "cloudrun": lambda: containers.compare_cloud_run(bundle, folder, many),
             "batch": lambda: batches.batch(bundle, folder, options.rows, few),
             "distinct": lambda: batches.batch(bundle, folder, options.rows // 3, few, distinct=True),

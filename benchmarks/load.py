@@ -1,20 +1,24 @@
 """A client that costs little, so that on few processors it is the server that is measured.
 
-``python -S load.py PORT SECONDS CONNECTIONS REQUEST [FILE]``: keeps ``CONNECTIONS`` busy with ``REQUEST`` (JSON:
-method, path, body or null, headers), one request after the other on each, and prints a JSON object: the requests
-a second, and the milliseconds in which half of them and 99 % of them were answered. Given ``FILE``, a CSV, the same
-while it is scored: POST /predict_file is sent again and again, and only requests that are answered while one
-is under way count.
+``python -S load.py PORT SECONDS CONNECTIONS REQUEST [FILE]`` keeps the connections busy with the request
+(JSON: method, path, body or null, headers), one after the other on each. It prints JSON: requests a second,
+and the milliseconds in which half of them, and 99 % of them, were answered. ``FILE`` is posted to
+/predict_file by another process again and again meanwhile; then the measuring begins after the first.
 """
 
 from __future__ import annotations
 
+import http.client
 import json
+import os
 import selectors
+import signal
 import socket
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 
 def message(port: int, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> bytes:
@@ -52,17 +56,17 @@ class Client:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._selector.register(connection, selectors.EVENT_READ, [b"", 0.0])
 
-    def run(self, seconds: float, until: float = float("inf")) -> list[float]:
+    def run(self, seconds: float) -> list[float]:
         """Ask for so long; the seconds that each answer took."""
         clock, request, taken = time.perf_counter, self._request, list[float]()
         end = clock() + seconds
         for key in self._selector.get_map().values():
             key.data[:] = b"", clock()
-            key.fileobj.sendall(request)
+            _socket(key).sendall(request)
         waiting = len(self._selector.get_map())
         while waiting:
             for key, _ in self._selector.select():
-                state, connection = key.data, key.fileobj
+                state, connection = key.data, _socket(key)
                 came = connection.recv(1 << 20)
                 if not came:
                     raise RuntimeError("the server closed a connection")
@@ -78,59 +82,56 @@ class Client:
         return taken
 
 
+def _socket(key: selectors.SelectorKey) -> Any:
+    return key.fileobj
+
+
 def at(seconds: Sequence[float], share: float) -> float:
     """The milliseconds within which that share of the answers came."""
     return sorted(seconds)[int(share * (len(seconds) - 1))] * 1000
 
 
+def upload(port: int, file: str) -> tuple[int, int]:
+    """Post a file again and again, in another process: its id, and a pipe with a byte for each answer."""
+    scored, written = os.pipe()
+    process = os.fork()
+    if process:
+        os.close(written)
+        return process, scored
+    try:
+        content = Path(file).read_bytes()
+        while True:
+            connection = http.client.HTTPConnection("127.0.0.1", port)
+            connection.request("POST", "/predict_file", content, {"content-type": "text/csv"})
+            reply = connection.getresponse()
+            reply.read()
+            if reply.status != 200:
+                break
+            os.write(written, b".")
+    finally:
+        os._exit(1)
+
+
 def main() -> None:
+    """Measure, as the arguments say."""
     port, seconds, count = int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
     method, path, body, headers = json.loads(sys.argv[4])
-    client = Client(port, count, message(port, method, path, body and body.encode(), headers))
-    client.run(0.2)
-    if len(sys.argv) > 5:
-        content = open(sys.argv[5], "rb").read()
-        import threading
-
-        files = []
-        go = True
-
-        def upload():
-            while go:
-                c = socket.create_connection(("127.0.0.1", port))
-                t = time.perf_counter()
-                c.sendall(message(port, "POST", "/predict_file", content, {"content-type": "text/csv"}))
-                reply = bytearray()
-                while True:
-                    came = c.recv(1 << 20)
-                    if not came:
-                        break
-                    reply += came
-                    h, e, b = reply.partition(b"\r\n\r\n")
-                    n = [
-                        int(x.split(b":")[1])
-                        for x in h.split(b"\r\n")
-                        if x.lower().startswith(b"content-length")
-                    ]
-                    if e and len(b) >= n[0]:
-                        break
-                files.append((time.perf_counter() - t, bytes(reply[:15])))
-                c.close()
-
-        thread = threading.Thread(target=upload)
-        thread.start()
-    start = time.perf_counter()
-    taken = client.run(seconds)
-    spent = time.perf_counter() - start
-    if len(sys.argv) > 5:
-        go = False
-        thread.join()
-        print(files, file=sys.stderr)
-    print(
-        json.dumps(
-            {"rate": len(taken) / spent, "p50": at(taken, 0.5), "p99": at(taken, 0.99), "max": at(taken, 1)}
-        )
-    )
+    uploading = None
+    try:
+        if len(sys.argv) > 5:
+            uploading, scored = upload(port, sys.argv[5])
+            if not os.read(scored, 1):
+                raise RuntimeError("the file is refused")
+        client = Client(port, count, message(port, method, path, body and body.encode(), headers))
+        client.run(0.2)
+        start = time.perf_counter()
+        taken = client.run(seconds)
+        rate = len(taken) / (time.perf_counter() - start)
+    finally:
+        if uploading is not None:
+            os.kill(uploading, signal.SIGKILL)
+            os.waitpid(uploading, 0)
+    print(json.dumps({"rate": rate, "p50": at(taken, 0.5), "p99": at(taken, 0.99)}))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +24,8 @@ from benchmarks.environments import CONTENDERS, environment, versions
 QUERY = "/predict?age=45&new_user=0&total_pages_visited=5"
 CONNECTIONS = 8
 SECONDS = 2.0
+#: Of the file that is scored while rows are predicted.
+FILE_BYTES = 20_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +48,40 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """Seconds to the first answer, requests a second, peak megabytes of all its processes, the answer."""
+    """Seconds to the first answer, what the load measured, peak megabytes of all processes, the answer."""
 
     first: float
-    rate: float
+    load: Mapping[str, float]
     megabytes: float
     answer: Any
 
 
-def compare(bundle: Path, handler: Path, runs: int) -> None:
-    """Measure this project's server both ways beside FastAPI's.
+def compare(bundle: Path, handler: Path, folder: Path, runs: int) -> None:
+    """Measure this project's server both ways beside FastAPI's, and alone while it scores a file.
 
     ``handler`` is the folder of a compiled copy of this project's.
     """
     made = [*ours(bundle, handler), *fastapi(bundle)]
     _in_turn("servers", "an HTTP server", made, runs)
+    _beside_a_file(made[: len(ours(bundle, handler))], folder, runs)
+
+
+def _beside_a_file(made: Sequence[Server], folder: Path, runs: int) -> None:
+    """The p99 of predictions over their median, without a file and while one is scored."""
+    file = folder / "posted.csv"
+    rows = "".join(f"{20 + row % 60},{row % 2},{row % 30}\n" for row in range(FILE_BYTES // 8))
+    file.write_text("age,new_user,total_pages_visited\n" + rows)
+    ratios: dict[str, list[float]] = {}
+    notes: dict[str, str] = {}
+    for _ in range(runs):
+        for each in made:
+            for name, files in ((each.name, ()), (f"{each.name}, scoring a file", (str(file),))):
+                load = measure(each, *files).load
+                ratios.setdefault(name, []).append(load["p99"] / load["p50"])
+                notes[name] = f"p50 {load['p50']:.1f} ms, p99 {load['p99']:.1f} ms, {load['rate']:,.0f} 1/s"
+    title = f"p99 of one row's prediction over its median, and while {FILE_BYTES // 10**6} MB are scored"
+    more = f"Medians of {runs}; {CONNECTIONS} connections, one worker; beside them the last run."
+    results.keep("servers_file", results.table(title, ratios, unit="", notes=notes, more=more))
 
 
 def compare_others(bundle: Path, handler: Path, folder: Path, runs: int) -> None:
@@ -75,6 +95,7 @@ def _in_turn(part: str, kind: str, made: Sequence[Server], runs: int) -> None:
     first: dict[str, list[float]] = {each.name: [] for each in made}
     rates: dict[str, list[float]] = {each.name: [] for each in made}
     notes: dict[str, str] = {}
+    delays: dict[str, str] = {}
     answers = {}
     for each in made:
         if each.prepare:
@@ -91,36 +112,36 @@ def _in_turn(part: str, kind: str, made: Sequence[Server], runs: int) -> None:
                 continue
             answers[each.name] = predicted(served.answer)
             first[each.name].append(served.first)
-            rates[each.name].append(served.rate)
+            rates[each.name].append(served.load["rate"])
             notes[each.name] = f"{served.megabytes:.0f} MB"
+            delays[each.name] = f"p50 {served.load['p50']:.1f} ms, p99 {served.load['p99']:.1f} ms"
     same_answers(answers)
     settings = {each.name: each.settings for each in made}
     more = f"Medians of {runs}; one worker; megabytes of all its processes."
     table = results.table(f"First answer of {kind}", first, notes=notes, more=more, settings=settings)
     results.keep(part, table)
-    failed = {name: notes.get(name, "") for name, values in rates.items() if not values}
+    beside = {name: delays.get(name) or notes.get(name, "") for name in rates}
     title = f"Requests a second of {kind}: more is better"
-    more = f"Medians of {runs}; {CONNECTIONS} connections."
-    results.keep(f"{part}_rate", results.table(title, rates, unit="1/s", notes=failed, more=more))
+    more = f"Medians of {runs}; {CONNECTIONS} connections. Beside them: how long the last run's took."
+    results.keep(f"{part}_rate", results.table(title, rates, unit="1/s", notes=beside, more=more))
 
 
 def ours(bundle: Path, handler: Path) -> list[Server]:
-    """This project's server, over WSGI and over ASGI."""
+    """This project's server, over ASGI and over WSGI."""
     env = {"MODEL_DIR": str(bundle), "PYTHONPATH": str(handler), "FUNCTION_TARGET": "http"}
     framework = (sys.executable, "-m", "functions_framework", "--host=127.0.0.1", "--port={port}")
-    installed = versions("", "functions-framework", "gunicorn", "uvicorn")
     return [
         Server(
             "this handler, functions-framework",
-            f"WSGI, as Dockerfile.cloudrun runs it; {installed}",
+            f"ASGI, as Dockerfile.cloudrun runs it; {versions('', 'functions-framework', 'uvicorn')}",
             (sys.executable, "-m", "handler.server"),
             handler,
             {**env, "HOST": "127.0.0.1", "PORT": "{port}"},
         ),
         Server(
-            "this handler, functions-framework over ASGI",
-            "the same handler behind contenders/asgi_target.py, --asgi",
-            (*framework, "--asgi", "--target=http", f"--source={CONTENDERS / 'asgi_target.py'}"),
+            "this handler, functions-framework over WSGI",
+            f"its own command line; {versions('', 'gunicorn', 'flask')}",
+            (*framework, "--target=http", f"--source={handler / 'handler' / 'app.py'}"),
             handler,
             env,
         ),
@@ -213,8 +234,8 @@ def _environ(server: Server, *ports: int) -> dict[str, str]:
     return {**os.environ, "LOG_LEVEL": "ERROR", "OPENBLAS_NUM_THREADS": "1", "PORT": names["port"], **given}
 
 
-def measure(server: Server) -> Served:
-    """Start the server, ask once, then keep ``CONNECTIONS`` busy; raises ``RuntimeError``."""
+def measure(server: Server, *file: str) -> Served:
+    """Start the server, ask once, then keep it busy, beside a file if given; raises ``RuntimeError``."""
     with socket.socket() as one, socket.socket() as two, socket.socket() as three:
         for probe in (one, two, three):
             probe.bind(("127.0.0.1", 0))
@@ -233,7 +254,7 @@ def measure(server: Server) -> Served:
     try:
         answer = _first(port, server, process)
         first = time.perf_counter() - start
-        return Served(first, _rate(port, server), _peak(os.getsid(process.pid)), answer)
+        return Served(first, _load(port, server, *file), _peak(os.getsid(process.pid)), answer)
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
@@ -268,41 +289,15 @@ def _request(server: Server) -> tuple[str, str, str | None, dict[str, str]]:
     return "POST", server.path, json.dumps(server.body), {"content-type": "application/json"}
 
 
-#: One connection's client, in a process of its own, so that the clients do not wait for each other.
-CLIENT = """
-import http.client, json, sys, time
-port, seconds, request = int(sys.argv[1]), float(sys.argv[2]), json.loads(sys.argv[3])
-connection = http.client.HTTPConnection("127.0.0.1", port)
-for _ in range(50):
-    connection.request(*request)
-    connection.getresponse().read()
-count, end = 0, time.perf_counter() + seconds
-while time.perf_counter() < end:
-    connection.request(*request)
-    reply = connection.getresponse()
-    assert reply.status == 200
-    reply.read()
-    count += 1
-print(count / seconds)
-"""
-
-
-def _rate(port: int, server: Server) -> float:
-    rates: list[float] = []
-    words = [sys.executable, "-S", "-c", CLIENT, str(port), str(SECONDS), json.dumps(_request(server))]
-
-    def client() -> None:
-        done = subprocess.run(words, capture_output=True, text=True, check=True)
-        rates.append(float(done.stdout))
-
-    threads = [threading.Thread(target=client) for _ in range(CONNECTIONS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if len(rates) < CONNECTIONS:
-        raise RuntimeError("it refused requests under load")
-    return sum(rates)
+def _load(port: int, server: Server, *file: str) -> dict[str, float]:
+    """What ``benchmarks/load.py`` measures at the server; raises ``RuntimeError``."""
+    script = Path(__file__).with_name("load.py")
+    words = [sys.executable, "-S", str(script), str(port), str(SECONDS), str(CONNECTIONS)]
+    done = subprocess.run([*words, json.dumps(_request(server)), *file], capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError((done.stderr.strip().splitlines() or ["it refused requests under load"])[-1])
+    measured: dict[str, float] = json.loads(done.stdout)
+    return measured
 
 
 def _peak(session: int) -> float:

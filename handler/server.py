@@ -18,21 +18,24 @@ signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # ``serve`` blocks 
 import asyncio
 import os
 import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from functions_framework._http.asgi import StarletteApplication
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from handler import telemetry, terminal
-from handler.app import App, application
 from handler.errors import FunctionError, RequestTooSlow, ServerBusy
 from handler.events.http import pairs
 from handler.events.objects import carries_event
 from handler.settings import port_of
 from handler.web.messages import Answer, Request, problem
+
+if TYPE_CHECKING:
+    from handler.app import App
 
 #: Bytes per second that a client must send on average, once its first seconds are over.
 SLOWEST = 8 * 1024
@@ -48,6 +51,11 @@ SEND_SECONDS = 30
 LINGER_SECONDS = 2
 #: Seconds between two looks at how far a connection has come.
 TICK = 0.5
+#: Seconds after which a thread that runs Python lets another one go on, a tenth of what is usual: a request
+#: that comes while a file is scored waits for it several times.
+SWITCH_SECONDS = 0.0005
+#: The niceness of the threads that score files: a prediction goes first.
+LOWEST = 19
 #: Seconds that requests have to end when the server stops.
 GRACE = 30
 
@@ -66,7 +74,7 @@ class Joined:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Send DATA, or hold them back until the next call or the loop's next turn."""
+        """Send data, or hold them back until the next call or the loop's next turn."""
         if self._held:
             self._transport.write(self._held + data)
             self._held = b""
@@ -88,9 +96,11 @@ class Joined:
 class Connection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
     """uvicorn's connection, which is closed where the client's side of it does not get on."""
 
+    #: Seconds in which a head must come.
+    patience: float
+
     def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport if os.environ.get('PLAIN') else Joined(transport, self.loop))
-        self._patience = application().settings.read_timeout
+        super().connection_made(Joined(transport, self.loop))
         self._begun, self._read = self.loop.time(), 0
         self._unsent, self._moved = 0, self._begun
         self._answered: float | None = None
@@ -130,7 +140,7 @@ class Connection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
             return
         if self._awaits_head():
             waits = self._read or self.cycle is None  # between two requests, uvicorn's own limit counts
-            if waits and now > self._begun + self._patience + self._read / SLOWEST:
+            if waits and now > self._begun + self.patience + self._read / SLOWEST:
                 self.transport.close()
         elif self.cycle.response_complete:
             self._answered = self._answered or now
@@ -236,9 +246,9 @@ class Reception:
 
 
 def _step_back() -> None:
-    import threading
-    if os.environ.get("SWI"): sys.setswitchinterval(float(os.environ["SWI"]))
-    if os.environ.get("NICE"): os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), int(os.environ["NICE"]))
+    """Let a file's thread, and those that it starts, have the processors that nobody else wants."""
+    if sys.platform == "linux":  # elsewhere, it would be the whole process
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST)
 
 
 def _answered(app: App, request: Request, arrived: float) -> Answer:
@@ -270,14 +280,19 @@ def _stopped(number: int, frame: object) -> NoReturn:  # noqa: ARG001
 def _serve() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stopped)
+    sys.setswitchinterval(SWITCH_SECONDS)
+    from handler.app import application  # which loads the bundle where a platform starts it
+
+    app = application()
+    Connection.patience = app.settings.read_timeout
     host, port = os.environ.get("HOST", "0.0.0.0"), port_of(os.environ.get("PORT") or "8080")
     server = StarletteApplication(
-        Reception(application()),
+        Reception(app),
         host,
         port,
         debug=False,
         http=Connection,
-        loop=os.environ.get("LOOP","asyncio"),
+        loop="asyncio",
         ws="none",
         lifespan="off",
         log_config=None,

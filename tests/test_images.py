@@ -365,7 +365,7 @@ def test_the_cloud_run_image_answers_http_and_cloud_events(gcs: GCS) -> None:
                 rows = {"read": 3, "scored": 2, "rejected": 1}
                 assert (status, json.loads(body)["results"][0]["rows"]) == (200, rows)
                 assert gcs.keys(target, f"scored/{key}") == [f"scored/{key}/{name}" for name in OUTPUTS]
-            assert len(docker("top", container.name).splitlines()) == 3  # a title, gunicorn, one server
+            assert len(docker("top", container.name).splitlines()) == 2  # a title, one server
             assert all("_aws" not in line for line in container.lines())
             code, seconds = container.stop()
     assert (code, seconds < 5) == (0, True)

@@ -46,7 +46,7 @@ def blocks(chunks: Iterable[bytes], delimiter: str, line: int, size: int) -> Ite
             if end > start:
                 block = rest[start:end]
                 yield Block(block, line)
-                line += line_ends(block)
+                line += _many_line_ends(block)
                 start, enough = end, size
             elif enough > LONGEST_RECORD:
                 ends = "; its lines end in CR only, save it with LF" if b"\r" in rest else ""
@@ -129,13 +129,17 @@ def line_ends(data: bytes | str) -> int:
     """How many line ends there are: LF, CR LF, or CR alone, as Python counts them."""
     if isinstance(data, str):
         data = data.encode("utf-8", errors="surrogateescape")
-    if b"\r" in data:
-        return data.count(b"\n") + data.count(b"\r") - data.count(b"\r\n")
-    if len(data) < SMALL:
-        return data.count(b"\n")
+    returns = data.count(b"\r") - data.count(b"\r\n") if b"\r" in data else 0
+    return data.count(b"\n") + returns
+
+
+def _many_line_ends(data: bytes) -> int:
+    """``line_ends`` of a block that others follow: numpy, which reads them, counts five times as fast."""
+    if len(data) < SMALL or b"\r" in data:
+        return line_ends(data)
     import numpy as np
 
-    return int(np.count_nonzero(np.frombuffer(data, np.uint8) == 0x0A))  # five times as fast
+    return int(np.count_nonzero(np.frombuffer(data, np.uint8) == 0x0A))
 
 
 def quoted(codes: np.ndarray, delimiter: str) -> np.ndarray | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 
 from handler.errors import (
     LONGEST_NAME,
@@ -29,6 +28,7 @@ from handler.web.messages import (
     Answer,
     Request,
     answer_json,
+    as_json,
     length_in_json,
     multipart_file,
     prefers_csv,
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 #: Every rejected row, and every probability, takes at least so many bytes of a JSON answer.
 SHORTEST_REJECT = 60
 SHORTEST_PROBABILITY = 5
+#: Values that are written as JSON in one call.
+AT_A_TIME = 256
 
 
 def predict(model: Model, payload: object, *, explained: bool = False) -> tuple[dict[str, Any], int]:
@@ -140,35 +142,46 @@ def post_predict_file(model: Model, settings: Settings, request: Request) -> Ans
     if prefers_csv(request.headers.get("accept", "")):
         return _joined(model, settings, body)
     _, scored = _scored(model, settings, body)
-    columns: dict[str, list[object]] = {"predictions": []}
-    if model.manifest.score:
-        columns["scores"] = []
+    names = ["predictions", *(["scores"] if model.manifest.score else [])]
     labels = [str(label) for label in model.manifest.classes] if model.manifest.probabilities else []
-    probabilities: list[object] = []
-    rejects: list[dict[str, object]] = []
+    columns: dict[str, list[bytes]] = {name: [] for name in (*names, "probabilities", "rejected")}
+    total = rejected = 0
     for rows, scores in scored:
-        columns["predictions"] += _beside(rows, outputs.labels(model.manifest.classes, scores))
+        total, rejected = total + rows.total, rejected + len(rows.rejects)
+        _extend(columns["predictions"], _beside(rows, outputs.labels(model.manifest.classes, scores)))
         if scores.score is not None:
-            columns["scores"] += _beside(rows, scores.score.tolist())
+            _extend(columns["scores"], _beside(rows, scores.score.tolist()))
         if labels and scores.probabilities is not None:
             given = (dict(zip(labels, row, strict=True)) for row in scores.probabilities.tolist())
-            probabilities += _beside(rows, list(given))
-        values_so_far = len(probabilities) * len(labels)
-        if request.most is not None and values_so_far * SHORTEST_PROBABILITY > request.most:
-            labels, probabilities = [], []
-        rejects += (
-            {"line": reject.line, "column": reject.column, "code": reject.code, "reason": reject.reason}
-            for reject in rows.rejects
+            _extend(columns["probabilities"], _beside(rows, list(given)))
+        if request.most is not None and total * len(labels) * SHORTEST_PROBABILITY > request.most:
+            labels = []
+        _extend(
+            columns["rejected"],
+            [
+                {"line": reject.line, "column": reject.column, "code": reject.code, "reason": reject.reason}
+                for reject in rows.rejects
+            ],
         )
-        if request.most is not None and len(rejects) * SHORTEST_REJECT > request.most:
+        if request.most is not None and rejected * SHORTEST_REJECT > request.most:
             raise AnswerTooLarge(request.most)
-    document = {**columns, "rejected": rejects, "model": model.manifest.identity}
-    answered = partial(answer_json, rows=len(columns["predictions"]), rejected=len(rejects))
+
+    def answered(*names: str) -> Answer:
+        lists = [b'"%s": [%s], ' % (name.encode(), b", ".join(columns[name])) for name in names]
+        answer = answer_json({"model": model.manifest.identity}, rows=total, rejected=rejected)
+        return answer._replace(body=b"".join((b"{", *lists, answer.body[1:])))
+
     if labels:
-        answer = answered({**columns, "probabilities": probabilities, **document})
+        answer = answered(*names, "probabilities", "rejected")
         if request.most is None or length_in_json(answer) <= request.most:
             return answer
-    return answered(document)
+    return answered(*names, "rejected")
+
+
+def _extend(written: list[bytes], values: Sequence[object]) -> None:
+    """Write values as parts of a JSON list, few at a time: one long call would hold up other threads."""
+    for start in range(0, len(values), AT_A_TIME):
+        written.append(as_json(values[start : start + AT_A_TIME])[1:-1])
 
 
 def _beside(rows: Rows, values: Sequence[object]) -> list[object]:

@@ -11,7 +11,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -174,6 +175,94 @@ def test_a_body_of_unknown_length_is_read_to_the_limit(kind: str, request: pytes
     with connect(request.getfixturevalue(kind)) as client:
         client.sendall(POST + b"transfer-encoding: chunked\r\n\r\n1d4c0\r\n" + b" " * 120_000)
         assert answered(client)[0] == 413  # and the body has no end
+
+
+CALLS: Sequence[tuple[str, str, bytes | None, dict[str, str]]] = [
+    ("GET", "/predict?age=45&new_user=0&total_pages_visited=5", None, {}),
+    ("GET", "/predict?age=45&new_user=0&total_pages_visited=%35&more=%ff&more=+", None, {}),
+    ("HEAD", "/predict?age=45&new_user=0&total_pages_visited=5", None, {}),
+    ("POST", "/predict", GOOD, {"Content-Type": "application/json", "X-Request-Id": "a"}),
+    ("POST", "/predict", b'{"instances": [' + b",".join([GOOD] * 100) + b"]}", {}),
+    ("POST", "/stage/predict", b"{", {"content-type": "APPLICATION/JSON; charset=utf-8"}),
+    ("POST", "/predict", zlib.compress(GOOD), {"content-encoding": "deflate"}),
+    ("POST", "/predict_file", b"age,new_user,total_pages_visited\n45,0,5\nx,0,5\n", {"accept": "text/csv"}),
+    ("POST", "/predict_file", b"age,new_user,total_pages_visited\n" + b"45,0,5\n" * 10_000, {}),
+    ("POST", "/", b"{}", {"ce-type": "a", "content-type": "application/json"}),
+    ("PUT", "/predict", b"", {}),
+    ("OPTIONS", "/predict_file", None, {}),
+    ("GET", "/healthz", None, {}),
+    ("GET", "/nowhere/%C3%A9", None, {"accept": "text/html"}),
+    ("GET", "/swagger-ui-bundle.js", None, {"accept-encoding": "gzip"}),
+    ("GET", "/model", None, {}),
+    (
+        "GET",
+        "/predict?" + "&".join(f"wrong_{index}=1" for index in range(2000)),
+        None,
+        {"x-big": "y" * 6000},
+    ),
+]
+
+
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: f"{call[0]} {call[1][:20]}")
+def test_both_servers_give_the_same_answer(
+    patient: str, framework: str, call: tuple[str, str, bytes | None, dict[str, str]]
+) -> None:
+    answers = []
+    for base in (patient, framework):
+        client = http.client.HTTPConnection(urlsplit(base).netloc, timeout=60)
+        client.request(call[0], call[1], call[2], call[3])
+        answer = client.getresponse()
+        body = answer.read()
+        names = [
+            "content-encoding",
+            "allow",
+            "location",
+            "vary",
+            "x-rows-rejected",
+            "content-security-policy",
+        ]
+        if body:
+            names += ["content-type", "content-length"]  # Flask calls an answer without content HTML
+        answers.append((answer.status, body, {name: answer.headers[name] for name in names}))
+        client.close()
+    assert answers[0] == answers[1]
+
+
+def test_predictions_and_health_do_not_wait_for_files(bundle_dir: Path) -> None:
+    body = b"age,new_user,total_pages_visited\n" + b"45,0,5\n" * 60_000
+    headers = {"content-type": "text/csv", "accept": "text/csv"}
+
+    def upload(base: str) -> int:
+        sent = urllib.request.Request(f"{base}/predict_file", body, headers)
+        with urllib.request.urlopen(sent, timeout=120) as answer:
+            return len(answer.read().splitlines())
+
+    with serve(bundle_dir, THREADS="1") as base, ThreadPoolExecutor(3) as pool:
+        uploads = [pool.submit(upload, base) for _ in range(3)]
+        waited = 0
+        while not any(done.done() for done in uploads):
+            assert healthy(base)
+            with connect(base) as client:
+                client.sendall(POST + b"content-length: 52\r\n\r\n" + GOOD)
+                assert answered(client)[0] == 200
+            waited += 1
+        assert waited
+        assert [done.result() for done in uploads] == [60_001] * 3
+
+
+def test_requests_that_are_answered_when_the_server_is_stopped_get_their_answer(bundle_dir: Path) -> None:
+    body = b"age,new_user,total_pages_visited\n" + b"45,0,5\n" * 100_000
+
+    def upload(base: str) -> int:
+        sent = urllib.request.Request(f"{base}/predict_file", body, {"content-type": "text/csv"})
+        with urllib.request.urlopen(sent, timeout=120) as answer:
+            return len(json.load(answer)["predictions"])
+
+    with ThreadPoolExecutor(1) as pool:
+        with serve(bundle_dir) as base:
+            done = pool.submit(upload, base)
+            time.sleep(0.3)  # the file is on its way, or being scored
+        assert done.result() == 100_000
 
 
 def test_many_uploads_at_once_are_all_answered(patient: str) -> None:

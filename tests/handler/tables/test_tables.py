@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import math
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -336,6 +337,17 @@ def test_what_stops_being_a_csv_is_told_with_its_line(data: bytes, code: str, li
     with pytest.raises(InvalidCsv) as caught:
         reading.read(block, layout, SCHEMA)
     assert (caught.value.code, caught.value.line) == (code, line)
+
+
+def test_where_numpy_is_not_installed_a_late_fault_of_a_large_table_has_its_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = b"a,1,2,yes,\n" * 10_000 + b"K\xf6ln,1,2,yes,\n"
+    layout = Layout(tuple(HEADER), ",", {name: HEADER.index(name) for name in SCHEMA.names})
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    with pytest.raises(InvalidCsv) as caught:
+        reading.read(Block(data, 2), layout, SCHEMA, every_row=True)
+    assert (caught.value.code, caught.value.line) == ("not_utf8", 10_002)
 
 
 def test_an_unclosed_quote_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
