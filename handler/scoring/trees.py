@@ -75,7 +75,7 @@ class Sums:
         self.given = given
         self.name = name
         self._width = width
-        self._columns = columns
+        self.columns = columns
         self._edges = [_Edges(np.frombuffer(base64.b64decode(each), "<f8")) for each in edges]
         self._joined = _joined([each.rows for each in self._edges])
         self._tables = [
@@ -105,7 +105,7 @@ class Sums:
         total: np.ndarray | None = None
         for column in columns:
             edges = self._edges[column]
-            rows = edges.row_of(np.ascontiguousarray(given[:, self._columns[column]]))
+            rows = edges.row_of(np.ascontiguousarray(given[:, self.columns[column]]))
             if total is None:
                 total = rows
             else:
