@@ -32,6 +32,8 @@ FORMAT = 1
 OLDER = "the model was trained by a release without explanations; train it again"
 #: The tests of a piece of a tree: what it adds is looked up by their outcomes, of which there are 2^10.
 MOST_TESTS = 10
+#: The pieces of a tree, beyond which it stays whole, and those of all trees that many rows are looked up in.
+MOST_OF_TREE, MOST_PIECES = 64, 5_000
 #: The outcomes that a piece remembers, and all pieces together: about 50 MB.
 MOST_KNOWN = 200_000
 
@@ -82,7 +84,7 @@ class Edge(NamedTuple):
 
 
 class Piece:
-    """Some leaves of a tree with the ways to them, and at most ``MOST_TESTS`` tests, or a single leaf."""
+    """Some leaves of a tree with the ways to them: with at most ``MOST_TESTS`` tests, one leaf, or all."""
 
     def __init__(self, tree: int, tests: list[Test], edges: list[Edge], groups: Sequence[int]) -> None:
         self.tree = tree
@@ -92,12 +94,18 @@ class Piece:
         self.groups = [groups[edge.column] for edge in edges]
         #: The points at which the polynomial of the most columns on a way is integrated: the weight of
         #: each, and for each edge its factor and its change, of rows that fail its tests and that pass.
-        self.points = [
-            (weight, [at(point, edge.share) for edge in edges])
-            for point, weight in gauss_legendre((most_columns(edges) + 1) // 2)
-        ]
+        self._rule = gauss_legendre((most_columns(edges) + 1) // 2)
+        self.is_whole = len(tests) > MOST_TESTS
+        self._kept = None if self.is_whole else self._points()
         self.upwards = [(index, edge.above, edge.leaf) for index, edge in enumerate(edges)][::-1]
         self.known: dict[tuple[int, int], list[tuple[int, float]]] = {}
+
+    def points(self) -> list[tuple[float, list[tuple[float, float, float, float]]]]:
+        """The points; those of a deep tree, which take much room, are made each time."""
+        return self._points() if self._kept is None else self._kept
+
+    def _points(self) -> list[tuple[float, list[tuple[float, float, float, float]]]]:
+        return [(weight, [at(point, edge.share) for edge in self.edges]) for point, weight in self._rule]
 
 
 class Trees:
@@ -139,6 +147,10 @@ class Trees:
         for piece in self.pieces:
             for kind, own in enumerate(targets):
                 self.of_output.setdefault(own[piece.tree], []).append((piece, kind))
+        #: Whether what the pieces add can be looked up, for many rows.
+        self.is_small = len(self.pieces) <= MOST_PIECES and not any(
+            sum(edge.leaf >= 0 for edge in piece.edges) > 1 for piece in self.pieces if piece.is_whole
+        )
         self._known = 0
 
     def add(self, given: Values, output: int, sums: list[float]) -> None:
@@ -154,7 +166,7 @@ class Trees:
             added = piece.known.get((kind, outcome))
             if added is None:
                 added = self._added(piece, self.weights[kind], outcome)
-                if self._known < MOST_KNOWN:
+                if self._known < MOST_KNOWN and not piece.is_whole:
                     self._known += len(added)
                     piece.known[kind, outcome] = added
             for group, value in added:
@@ -173,7 +185,7 @@ class Trees:
         for _, test, side, _, _, same, _ in edges:
             passed.append((outcome >> test & 1) == side and (same < 0 or passed[same]))
         added = [0.0] * len(edges)
-        for weight, numbers in piece.points:
+        for weight, numbers in piece.points():
             factors: list[float] = []
             products: list[float] = []
             changes: list[float] = []
@@ -249,6 +261,11 @@ def _pieces(
             edges = _edges(ways[start:end], leaves[start:end], questions, tests)
             pieces.append(Piece(tree, list(tests), edges, groups))
         start = end
+        if len(pieces) > MOST_OF_TREE:
+            tests = {}
+            for node in (node for way in ways for node, _, _ in way):
+                tests.setdefault(questions[node], len(tests))
+            return [Piece(tree, list(tests), _edges(ways, leaves, questions, tests), groups)]
     return pieces
 
 

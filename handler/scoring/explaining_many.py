@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from handler import dates
+from handler.errors import NotExplainable
 from handler.schema import Columns
 from handler.scoring.explaining import (
     MOST_TESTS,
@@ -41,6 +42,11 @@ class Many:
     """Explains many rows; safe to use from several threads."""
 
     def __init__(self, explainer: Explainer) -> None:
+        """Raises ``NotExplainable`` where that would take far longer than to predict."""
+        if isinstance(explainer.model, Trees) and not explainer.model.is_small:
+            raise NotExplainable(
+                "its trees are too large for the reasons of a batch; /explain and the command take them"
+            )
         self._model = explainer.model
         self._given = OnnxScorer(explainer.graph, explainer.contract)
         self._features = explainer.features

@@ -203,7 +203,7 @@ class Model(NamedTuple):
         Raises ``NotExplainable``.
         """
         if count:
-            self.explainer()
+            self._explaining().many()
         return self._replace(reasons=min(count, len(self.manifest.features)))
 
     def columns(self, columns: Columns, scores: Scores) -> list[np.ndarray | list[str]]:

@@ -8,6 +8,7 @@ from sklearn.ensemble import (
     ExtraTreesClassifier,
     GradientBoostingClassifier,
     HistGradientBoostingRegressor,
+    RandomForestClassifier,
 )
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -19,9 +20,19 @@ from training.pipelines import scaled, with_gaps, without_gaps
 Features = tuple[Feature, ...]
 
 
+def deep_trees(features: Features) -> Pipeline:
+    """Two classes, and trees that are deeper than what is looked up at once."""
+    return make_pipeline(with_gaps(features), ExtraTreesClassifier(3, min_samples_leaf=8, random_state=0))
+
+
+def whole_trees(features: Features) -> Pipeline:
+    """Trees of which each leaf has few rows."""
+    return make_pipeline(with_gaps(features), ExtraTreesClassifier(2, random_state=0))
+
+
 def small_forest(features: Features) -> Pipeline:
-    """A binary forest of trees that are deeper than what is looked up at once."""
-    return make_pipeline(with_gaps(features), ExtraTreesClassifier(8, max_depth=16, random_state=0))
+    """A forest of which some trees ask only whether a value is missing."""
+    return make_pipeline(with_gaps(features), RandomForestClassifier(20, max_depth=5, random_state=0))
 
 
 def native_categories(features: Features) -> Pipeline:

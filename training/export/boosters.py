@@ -432,23 +432,27 @@ class _Splits:
 
 
 def _oblivious(tree: Mapping[str, Any], width: int, splits: _Splits) -> _Growing:
-    """Every branch of a level has the same split; the first split is the lowest bit of a leaf's number."""
+    """Every branch of a level has the same split; the first split is the lowest bit of a leaf's number.
+
+    The last split is the root, as CatBoost has it in its explanations: they depend on the order.
+    https://github.com/catboost/catboost/blob/master/catboost/libs/fstr/shap_values.cpp
+    """
     grown, tests = _Growing(), tree["splits"] or []
     values = np.reshape(tree["leaf_values"], (-1, width)).tolist()
     weights = tree.get("leaf_weights") or [1.0] * len(values)
 
     def add(depth: int, number: int) -> int:
-        if depth == len(tests):
+        if depth < 0:
             return grown.leaf(*values[number], cover=weights[number])
         index = splits.add(grown, tests[depth])
         low, high = grown.left, grown.right
         if index in grown.members:
             low, high = high, low
-        low[index] = add(depth + 1, number)
-        high[index] = add(depth + 1, number | 1 << depth)
+        low[index] = add(depth - 1, number)
+        high[index] = add(depth - 1, number | 1 << depth)
         return index
 
-    add(0, 0)
+    add(len(tests) - 1, 0)
     return grown
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 from array import array
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -30,7 +31,7 @@ from sklearn.tree import BaseDecisionTree
 from handler import dates
 from handler.bundle import UNSUPERVISED, Contract, Feature
 from handler.schema import Columns
-from handler.scoring.explaining import FORMAT, Explainer
+from handler.scoring.explaining import FORMAT, Explainer, Linear
 from handler.scoring.explaining_many import Many
 from handler.scoring.row_program import arrays
 from handler.scoring.row_program import stored as stored_value
@@ -49,6 +50,9 @@ from training.export.program import (
     with_arrays,
 )
 from training.export.trees import Tree
+
+#: The seconds in which rows are explained one by one, where many at once would take longer.
+SECONDS = 2.0
 
 
 class NotExplainable(Exception):
@@ -93,7 +97,18 @@ def mean_contributions(explainer: Explainer, rows: Columns, scores: Scores) -> l
     """
     outputs = len(explainer.base)
     indices = scores.values.astype(np.int64) if outputs > 1 else np.zeros(len(scores.values), np.int64)
-    added = Many(explainer).explain(rows, indices)
+    count = len(indices)
+    if isinstance(explainer.model, Linear) or explainer.model.is_small:
+        added = Many(explainer).explain(rows, indices)
+    else:  # what is looked up would be made for longer than it is of use here
+        start, sums = time.monotonic(), list[list[float]]()
+        names = [feature.name for feature in explainer.features]
+        for record in zip(*(rows[name].tolist() for name in names), strict=True):
+            sums.append(explainer.adds(record, int(indices[len(sums)])))
+            if time.monotonic() - start > SECONDS:
+                break
+        added, count = np.array(sums).T, len(sums)
+    indices, scores = indices[:count], scores.at(slice(count))
     if not _adds_up(explainer, added.sum(axis=0) + np.array(explainer.base)[indices], indices, scores):
         raise NotExplainable("what its features add does not add up to its predictions")
     means: list[float] = np.abs(added).mean(axis=1).tolist()
