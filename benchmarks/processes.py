@@ -52,7 +52,8 @@ def run(contender: Contender) -> Run:
         done = subprocess.run(
             [sys.executable, "-S", "-c", MEASURE, str(measured), *contender.command],
             cwd=ROOT,
-            env={**os.environ, "LOG_LEVEL": "ERROR", **contender.env},
+            # Installed code is compiled, as in the images: only the first run compiles this checkout's.
+            env={**os.environ, "LOG_LEVEL": "ERROR", "PYTHONDONTWRITEBYTECODE": "", **contender.env},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
