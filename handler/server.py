@@ -22,18 +22,20 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from functions_framework._http.asgi import StarletteApplication
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from handler import telemetry, terminal
-from handler.app import App, application
 from handler.errors import FunctionError, RequestTooSlow, ServerBusy
 from handler.events.http import pairs
 from handler.events.objects import carries_event
 from handler.settings import port_of
 from handler.web.messages import Answer, Request, problem
+
+if TYPE_CHECKING:
+    from handler.app import App
 
 #: Bytes per second that a client must send on average, once its first seconds are over.
 SLOWEST = 8 * 1024
@@ -94,9 +96,11 @@ class Joined:
 class Connection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
     """uvicorn's connection, which is closed where the client's side of it does not get on."""
 
+    #: Seconds in which a head must come.
+    patience: float
+
     def connection_made(self, transport: Any) -> None:
         super().connection_made(Joined(transport, self.loop))
-        self._patience = application().settings.read_timeout
         self._begun, self._read = self.loop.time(), 0
         self._unsent, self._moved = 0, self._begun
         self._answered: float | None = None
@@ -136,7 +140,7 @@ class Connection(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
             return
         if self._awaits_head():
             waits = self._read or self.cycle is None  # between two requests, uvicorn's own limit counts
-            if waits and now > self._begun + self._patience + self._read / SLOWEST:
+            if waits and now > self._begun + self.patience + self._read / SLOWEST:
                 self.transport.close()
         elif self.cycle.response_complete:
             self._answered = self._answered or now
@@ -277,9 +281,13 @@ def _serve() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stopped)
     sys.setswitchinterval(SWITCH_SECONDS)
+    from handler.app import application  # which loads the bundle where a platform starts it
+
+    app = application()
+    Connection.patience = app.settings.read_timeout
     host, port = os.environ.get("HOST", "0.0.0.0"), port_of(os.environ.get("PORT") or "8080")
     server = StarletteApplication(
-        Reception(application()),
+        Reception(app),
         host,
         port,
         debug=False,

@@ -15,6 +15,7 @@ from hypothesis import settings
 from handler.scoring.model import Model
 from tests.support.bundles import measurements, mixed_rows, reviews, trained
 from tests.support.cloud import GCS, S3, gcs_server, s3_server
+from tests.support.ids import ADDRESS
 from tests.support.once import once
 from tests.support.serving import serve
 from training.data import sample
@@ -31,7 +32,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect what ``--fast`` leaves out, by its marks."""
+    """Deselect what ``--fast`` leaves out, by its marks; refuse ids that differ between processes."""
+    if named := [item.nodeid for item in items if ADDRESS.search(item.nodeid)]:
+        raise pytest.UsageError(f"ids that hold an address; see tests/support/ids.py: {named}")
     if not config.getoption("--fast"):
         return
     left_out = [

@@ -23,7 +23,10 @@ from training.data import sample
 
 ROOT = Path(__file__).resolve().parents[1]
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
-VERBS = ("train", "package", "predict", "score", "plan", "invoke", "check", "sign", "serve")
+VERBS = (
+    *("train", "package", "predict", "explain", "score", "plan", "invoke"),
+    *("check", "drift", "sign", "serve"),
+)
 
 
 @pytest.fixture(scope="session")

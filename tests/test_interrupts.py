@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -89,12 +92,25 @@ def test_packaging_that_is_interrupted_says_so(rows: Path) -> None:
 def test_a_server_that_is_interrupted_says_so_and_ends(bundle_dir: Path, tmp_path: Path) -> None:
     port = free_port()
     words = ("-m", "handler", "serve", "--model", str(bundle_dir), "--port", str(port))
-    # While the server is still to come, and once it is there.
-    for moment, env in (("stop        Ctrl-C\n", {}), ("Listening at", {"GUNICORN_LOG_LEVEL": "info"})):
-        code, error = interrupted_at(moment, words, tmp_path, stream="stderr", **env)
+    # While the server is still to come, and once it has answered.
+    for moment in ("stop        Ctrl-C\n", "healthz"):
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(ask, f"http://127.0.0.1:{port}/healthz", moment)
+            code, error = interrupted_at(moment, words, tmp_path, stream="stderr")
         assert code == 130
         assert INTERRUPTED in error
         assert "Traceback" not in error
+
+
+def ask(url: str, moment: str) -> None:
+    """Make the server log a request, where that is the moment to wait for."""
+    for _ in range(600 if moment in url else 0):
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
 
 
 def test_a_reader_that_goes_away_ends_a_command_without_a_word(bundle_dir: Path, rows: Path) -> None:

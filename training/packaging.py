@@ -51,6 +51,7 @@ from training.export.codes import coded
 from training.export.explanation import NotExplainable, explanation, mean_contributions
 from training.export.graph import NotExportable, decision_threshold, to_onnx
 from training.export.labels import indexed, renamed
+from training.export.marks import unmarked
 from training.export.program import NotCompilable, compile_program
 from training.export.words import lifted
 from training.needs import Needs, needs_of
@@ -304,7 +305,7 @@ def _exported(
             graph = export(fitted.estimator, fitted.contract._replace(classes=own), guarded=guarded)
             if own != classes:
                 graph = renamed(graph, own, classes)
-            served = lifted(indexed(coded(graph, fitted.contract), classes))
+            served = lifted(unmarked(indexed(coded(graph, fitted.contract), classes)))
             scorer = OnnxScorer(served, fitted.contract)
             finding = gate.compare(scorer, tick=tick)
             if not finding.answers_too_much:

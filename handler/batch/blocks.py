@@ -65,7 +65,7 @@ class Tally:
 class WrittenBlock:
     """A block as lines of both tables; its rows are counted, its rejects by code, the others by class.
 
-    ``counts``: the gauge's of the rows that are scored, or None where they are known ``lines``.
+    ``sums``: the gauge's of the rows that are scored, or None where they are known ``lines``.
     """
 
     total: int
@@ -73,7 +73,7 @@ class WrittenBlock:
     rejected: bytes
     rejects: Mapping[str, int]
     classes: Mapping[str, int]
-    counts: np.ndarray | None = None
+    sums: np.ndarray | None = None
     lines: Lines | None = None
 
 
@@ -117,7 +117,7 @@ def _before(faults: list[InvalidCsv], blocks: Iterator[Block]) -> Iterator[Block
 
 def _written(block: Block, table: Table, model: Model, folds: Folds) -> WrittenBlock:
     """Read, score and write one block."""
-    counts = lines = None
+    sums = lines = None
     folded = folds.fold(block)
     if folded is not None:
         classes = {str(model.manifest.classes[index]): count for index, count in folded.classes}
@@ -128,10 +128,10 @@ def _written(block: Block, table: Table, model: Model, folds: Folds) -> WrittenB
         if total > len(rejects):
             text = table.format.write(rows, table.layout, model.columns(rows.columns, scores))
             classes = _by_class(scores.values, model.manifest.classes)
-            counts = folds.gauge.count(rows.columns, folds.gauge.predicted(scores))
+            sums = folds.gauge.count(rows.columns, folds.gauge.predicted(scores))
     rejected = writing.lines(*(reject.cells for reject in rejects))
     by_code = collections.Counter(reject.code for reject in rejects)
-    return WrittenBlock(total, text, rejected, by_code, classes, counts, lines)
+    return WrittenBlock(total, text, rejected, by_code, classes, sums, lines)
 
 
 def _by_class(values: Any, classes: tuple[Label, ...]) -> dict[str, int]:

@@ -95,17 +95,17 @@ class Folds:
         text = table.texts(lines).str.join("").item().encode()
         return Folded(len(lines), rejects, text, classes, counted)
 
-    def counts(self, repeats: Repeats) -> np.ndarray:
-        """The gauge's counts of the rows that lines stand for."""
-        counts, start = self.gauge.none(), 1
+    def sums(self, repeats: Repeats) -> np.ndarray:
+        """The gauge's sums of the rows that lines stand for."""
+        sums, start = self.gauge.none(), 1
         for columns, predicted in self._learnt:
             times = repeats.times[start : start + len(predicted)]
             if times.any():
                 some = slice(len(times))
                 columns = {name: values[some] for name, values in columns.items()}
-                counts += self.gauge.count(columns, predicted[some], times)
+                sums += self.gauge.count(columns, predicted[some], times)
             start += len(predicted)
-        return counts
+        return sums
 
     def _look_up(self, lines: list[str]) -> list[Known] | None:
         """The text and class of each line; None if one is blank, or if a run would remember too many."""

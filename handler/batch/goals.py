@@ -173,20 +173,20 @@ class Goals:
             folds = Folds(model, table.layout, Gauge(self._model.manifest))
             self._folds.clear()
             self._folds[file] = folds
-        counts, repeats = folds.gauge.none(), Repeats()
+        sums, repeats = folds.gauge.none(), Repeats()
         written = blocks.written(table, model, folds, self._pool, workers, self._deadline, input)
         with contextlib.closing(written):
             for block in written:
                 tally.add(block.total, block.rejects, block.classes, self._model.manifest.classes)
                 self._progress(done.bytes, tally.read, tally.rejects.total())
-                if block.counts is not None:
-                    counts += block.counts
+                if block.sums is not None:
+                    sums += block.sums
                 if block.lines is not None:
                     repeats.add(block.lines)
                 predictions.write(block.predictions)
                 rejected.write(block.rejected)
         tally.encoding = table.text.encoding  # of a table without rows, too: its header may say
-        return {**tally.as_json(), **folds.gauge.as_json(counts + folds.counts(repeats))}
+        return {**tally.as_json(), **folds.gauge.as_json(folds.gauge.binned(sums + folds.sums(repeats)))}
 
     def joined(
         self,
@@ -243,7 +243,7 @@ class Goals:
             replanned = any(record.get("replanned") for record in records)
             known = [each for each in counts if each is not None]
             if len(known) == len(counts):  # a part may have been scored before drift was counted
-                summary |= {**tally.as_json(), **gauge.as_json(sum(known, gauge.none())), "outputs": tables}
+                summary |= {**tally.as_json(), **gauge.as_json(sum(known[1:], known[0])), "outputs": tables}
             else:
                 summary |= {**tally.as_json(), "outputs": tables}
             summary["split"] = "whole" if why else "replanned" if replanned else "planned"

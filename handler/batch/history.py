@@ -136,7 +136,7 @@ def history(words: Sequence[str], manifest: Manifest, storage: Storage) -> Histo
     periods = []
     for number, group in itertools.groupby(summaries, lambda each: (each.created - first) // length):
         several = list(group)
-        drift = gauge.as_json(sum((each.counts for each in several), gauge.none()))["drift"]
+        drift = gauge.as_json(sum((each.counts for each in several[1:]), several[0].counts))["drift"]
         periods.append(Period(number, len(several), drift))
     return History(manifest, unit, first, length, periods, left_out)
 

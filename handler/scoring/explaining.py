@@ -32,7 +32,7 @@ FORMAT = 1
 OLDER = "the model was trained by a release without explanations; train it again"
 #: The tests of a piece of a tree: what it adds is looked up by their outcomes, of which there are 2^10.
 MOST_TESTS = 10
-#: The pieces of a tree, beyond which it stays whole, and of all trees, beyond which no batch is explained.
+#: The pieces of a tree beyond which it stays whole, and those of all trees that rows are looked up in.
 MOST_OF_TREE, MOST_PIECES = 64, 5_000
 #: The outcomes that a piece remembers, and all pieces together: about 50 MB.
 MOST_KNOWN = 200_000

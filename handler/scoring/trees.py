@@ -16,9 +16,10 @@ import base64
 import json
 from collections.abc import Mapping, Sequence
 from functools import reduce
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 #: About how many bytes of words are computed at once, so that they stay in the processor's second cache.
 AT_ONCE = 200_000
@@ -69,10 +70,12 @@ class Sums:
         edges: Sequence[str],
         tables: Sequence[Mapping[str, Any]],
     ) -> None:
+        import numpy as np
+
         self.given = given
         self.name = name
         self._width = width
-        self._columns = columns
+        self.columns = columns
         self._edges = [_Edges(np.frombuffer(base64.b64decode(each), "<f8")) for each in edges]
         self._joined = _joined([each.rows for each in self._edges])
         self._tables = [
@@ -81,6 +84,8 @@ class Sums:
 
     def of(self, given: np.ndarray) -> np.ndarray:
         """The sums, shape (n, width), of the rows of ``given``, shape (n, columns)."""
+        import numpy as np
+
         sums = np.zeros((len(given), self._width))
         widest = max(table.row_bytes for table in self._tables)
         size = max(1, AT_ONCE // widest // ROWS) * ROWS
@@ -95,10 +100,12 @@ class Sums:
 
     def _rows(self, given: np.ndarray, columns: Sequence[int]) -> np.ndarray:
         """Each row's number among those of some columns together; that of the last one counts by 1."""
+        import numpy as np
+
         total: np.ndarray | None = None
         for column in columns:
             edges = self._edges[column]
-            rows = edges.row_of(np.ascontiguousarray(given[:, self._columns[column]]))
+            rows = edges.row_of(np.ascontiguousarray(given[:, self.columns[column]]))
             if total is None:
                 total = rows
             else:
@@ -117,6 +124,8 @@ class _Edges:
     """
 
     def __init__(self, edges: np.ndarray) -> None:
+        import numpy as np
+
         self._edges = edges
         #: How many rows the column has: one for each edge that its number may reach, and one for NaN.
         self.rows = len(edges) + 1
@@ -144,6 +153,8 @@ class _Edges:
 
     def _cell(self, numbers: np.ndarray) -> np.ndarray:
         """The cell of each number; it never falls where numbers rise, however they are rounded."""
+        import numpy as np
+
         place = numbers - self._low
         place *= self._scale
         np.fmax(place, 0.0, out=place)
@@ -153,6 +164,8 @@ class _Edges:
 
     def row_of(self, numbers: np.ndarray) -> np.ndarray:
         """How many edges each number is above; for NaN, the number of all edges."""
+        import numpy as np
+
         if not self._in_cell:
             found: np.ndarray = np.searchsorted(self._edges, numbers)
             return found
@@ -208,6 +221,8 @@ class _Table:
         at: Sequence[str],
         runs: Sequence[Any],
     ) -> None:
+        import numpy as np
+
         self._bits = bits
         kind = np.dtype(f"<u{bits // 8}")
         every = np.frombuffer(base64.b64decode(used), kind)
@@ -235,6 +250,8 @@ class _Table:
         self.row_bytes = len(every) * bits // 8
 
     def room(self, rows: int) -> _Room:
+        import numpy as np
+
         shape, kind = (rows, len(self._offsets)), self._words[0].dtype
         single = np.empty(shape if self._bits != 8 else 0, np.float32)
         return _Room(
@@ -243,6 +260,8 @@ class _Table:
 
     def add(self, rows: Sequence[np.ndarray], sums: np.ndarray, room: _Room) -> None:
         """Add the trees of ``rows``, the number of the row that each column has."""
+        import numpy as np
+
         words, more, single, places, values = (each[: len(sums)] for each in room)
         np.take(self._words[0], rows[0], axis=0, out=words, mode="clip")
         for table, index in zip(self._words[1:], rows[1:], strict=True):
@@ -264,6 +283,8 @@ class _Table:
 
 def _kept(shape: tuple[int, int], kind: np.dtype[Any], stated: Sequence[str]) -> np.ndarray:
     """Words of which all bits are kept but those that ``stated`` names."""
+    import numpy as np
+
     words = np.full(shape, np.iinfo(kind).max, kind)
     row, word, bits = map(base64.b64decode, stated)
     np.bitwise_and.at(

@@ -334,6 +334,14 @@ def test_the_server_itself_says_so_too(bundle_dir: Path) -> None:
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize("target", [{}, {"FUNCTION_TARGET": "http"}], ids=["alone", "by a platform"])
+def test_a_server_without_a_model_says_so_in_one_line(tmp_path: Path, target: dict[str, str]) -> None:
+    code, out, error = python("handler.server", MODEL_DIR=str(tmp_path), **target)
+    assert (code, out) == (2, "")
+    assert error.startswith("error: no model at")
+    assert error.count("\n") == 1
+
+
 def test_a_port_of_the_administrator_is_named_as_one(bundle_dir: Path) -> None:
     """As a user who may not listen there, whom nothing but the bundle and the code is opened to."""
     if os.geteuid() != 0:

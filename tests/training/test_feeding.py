@@ -21,6 +21,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEnc
 from handler.bundle import Feature
 from handler.scoring.model import Model
 from tests.support.bundles import Run
+from tests.support.ids import without_address
 from training.feeding import as_looked_for, described
 
 FEATURES = (
@@ -102,7 +103,7 @@ def test_none_is_looked_for_too() -> None:
         make_column_selector("^ci"),
         lambda rows: [name for name in rows if name == "city"],
     ],
-    ids=str,
+    ids=without_address,
 )
 def test_the_columns_of_a_step_are_resolved_as_scikit_learn_does(names: Any) -> None:
     assert fed_as(columns(IMPUTER, names)) == {"city": "nan", "color": None}

@@ -97,7 +97,7 @@ class _Coding:
         self._graph = self._model.graph
         self._levels = {name: frozenset(each) for name, each in levels.items()}
         self._constants = {each.name: numpy_helper.to_array(each) for each in self._graph.initializer}
-        self._tensors = _example(model)
+        self._tensors = example(model)
         self._parts: dict[str, list[Piece]] = {
             name: [Piece(name, 1, np.array([*each, OTHER], object).reshape(-1, 1))]
             for name, each in levels.items()
@@ -396,13 +396,18 @@ class _Coding:
         return [Piece(self._node("Sum", *map(self._tensor, terms)), weights.shape[1])]
 
 
-def _example(model: onnx.ModelProto) -> dict[str, Any]:
+def example(model: onnx.ModelProto) -> dict[str, Any]:
     """Every tensor of the graph for some row."""
-    feed = {}
+    feed: dict[str, Any] = {}
     for each in model.graph.input:
         given = each.type.tensor_type
         width = given.shape.dim[1].dim_value if len(given.shape.dim) == 2 else 1
-        feed[each.name] = np.array([[""]], object) if given.elem_type == TEXT else np.zeros((1, width or 1))
+        if given.elem_type == onnx.TensorProto.INT32:  # codes
+            feed[each.name] = np.zeros(1, np.int32)
+        elif given.elem_type == TEXT:
+            feed[each.name] = np.array([[""]], object)
+        else:
+            feed[each.name] = np.zeros((1, width or 1))
     constants = {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
     return {**constants, **every_tensor(model, feed)}
 

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from training.export.trees import MEMBER
+from training.export.trees import AT_MOST, EQUAL, MEMBER, UNEQUAL
 
 #: Numbers of the sets that branches look for a feature in, by their members.
 Sets = dict[tuple[float, ...], int]
@@ -51,16 +51,21 @@ def read(node: onnx.NodeProto, sets: Sets) -> Sum | None:
     modes = numpy_helper.to_array(attributes["nodes_modes"])
     if attributes.get("post_transform", 0) or attributes.get("aggregate_function", 1) != 1:
         return None
-    if not np.isin(modes, (0, MEMBER)).all():
+    if not np.isin(modes, (AT_MOST, EQUAL, UNEQUAL, MEMBER)).all():
         return None
     set_of = _sets_of(attributes, modes == MEMBER, sets)
     feature = np.array(attributes["nodes_featureids"])
     split = numpy_helper.to_array(attributes["nodes_splits"]).astype(np.float64)
     missing = np.array(attributes.get("nodes_missing_value_tracks_true", np.zeros(len(feature))), np.int64)
+    for branch in np.flatnonzero(np.isin(modes, (EQUAL, UNEQUAL))):
+        set_of[branch] = sets.setdefault((float(split[branch]),), len(sets))
+    unequal = modes == UNEQUAL  # the sides of such a branch change places
+    missing = np.where(unequal, 1 - missing, missing)
     sides = []
     for side in ("true", "false"):
         ids, leaf = (np.array(attributes[f"nodes_{side}{what}"]) for what in ("nodeids", "leafs"))
         sides.append(np.where(leaf == 1, ~ids, ids))
+    sides = [np.where(unequal, sides[1], sides[0]), np.where(unequal, sides[0], sides[1])]
     weights = numpy_helper.to_array(attributes["leaf_weights"]).astype(np.float64)
     target_of_leaf = np.array(attributes["leaf_targetids"])
     trees = []

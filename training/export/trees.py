@@ -31,8 +31,9 @@ NODE, DOUBLE = 18, 8
 CACHED = 1_000
 #: What a node says of itself whose trees are summed in order, as a forest's: equal votes decide labels.
 IN_ORDER = "in order"
-#: The mode of a branch whose feature is looked for among whole numbers; that of all others is 0: at most.
-MEMBER = 6
+#: The modes of branches: a feature is at most the split value, is that or is not; or it is looked for among
+#: whole numbers. https://onnx.ai/onnx/operators/onnx_aionnxml_TreeEnsemble.html
+AT_MOST, EQUAL, UNEQUAL, MEMBER = 0, 4, 5, 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,7 @@ def _shares(nodes: Nodes, given: str, grown: Sequence[Any], classes: int) -> str
         tree = Tree.of(each)
         is_leaf = tree.left < 0
         numbered = replace(tree, value=np.cumsum(is_leaf) - 1.0)
-        leaf = nodes.add("Cast", _together(nodes, given, [numbered], 1), to=WHOLE)
+        leaf = nodes.add("Cast", _together(nodes, given, [numbered], 1, in_order=True), to=WHOLE)
         terms.append(nodes.add("Gather", nodes.matrix(values(each)[is_leaf]), leaf, axis=0))
     shape = nodes.constant("shape", WHOLE, [2], [-1, classes])  # from (n, 1, classes)
     return nodes.add("Reshape", _added(nodes, terms), shape)
@@ -148,7 +149,7 @@ def _together(
 ) -> str:
     """Add one ``TreeEnsemble`` node: each target is the sum of its trees, in order; shape (n, targets).
 
-    ``in_order``: the order is to be kept by what reads the graph.
+    ``in_order``: what reads the graph is to leave the trees as they are.
     https://onnx.ai/onnx/operators/onnx_aionnxml_TreeEnsemble.html
     """
     parts: list[tuple[Any, ...]] = []

@@ -24,7 +24,7 @@ from handler.app import application, lambda_handler
 from handler.batch.drift import LEAST_SHARE
 from handler.bundle import MANIFEST, content_version
 from handler.scoring.model import Model
-from tests.support.bundles import measurements, mixed_rows, reviews
+from tests.support.bundles import measurements, mixed_rows, reviews, trained
 from tests.support.cloud import S3
 from training.data import sample
 
@@ -164,6 +164,20 @@ def test_free_text_is_compared_by_what_is_missing(text_dir: Path, tmp_path: Path
     assert measured["missing"] == pytest.approx((rows[name] == "").mean(), abs=1e-6)
     assert measured["index"] > 0.25
     assert measured["outside"] == 0
+
+
+@pytest.mark.parametrize("repeated", [1, 40])
+def test_a_table_without_numbers_is_counted(repeated: int, tmp_path: Path) -> None:
+    """Three classes by one category; with ``repeated``, its lines are met often, and counted by that."""
+    rows = pd.DataFrame({"shade": ["red", "green", "blue"] * 200, "y": ["a", "b", "c"] * 200})
+    folder = trained(tmp_path, rows, "shades", target="y")
+    table = pd.DataFrame({"shade": ["red"] * 300 * repeated + ["mauve", ""] * 100 * repeated})
+    drift = scored(folder, table, tmp_path)["drift"]
+    bins = json.loads((folder / MANIFEST).read_text())["profile"]["features"]["shade"]
+    assert drift["features"]["shade"]["index"] == pytest.approx(
+        index_of(bins, predictions(tmp_path)["shade"]), abs=6e-5
+    )
+    assert sum(drift["predictions"]["counts"]) == sum(drift["features"]["shade"]["counts"])
 
 
 def older(folder: Path, target: Path) -> Path:

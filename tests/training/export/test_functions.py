@@ -16,6 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardScaler
 
+from tests.support.ids import without_address
 from tests.support.proving import proven, served_by
 from training.export import converters
 from training.export.functions import FUNCTIONS
@@ -59,7 +60,7 @@ def test_values(function: Any) -> None:
         FunctionTransformer(np.nan_to_num),
         FunctionTransformer(np.nan_to_num, kw_args={"nan": -1.0, "posinf": 9.0, "neginf": -9.0}),
     ],
-    ids=lambda each: f"{each.func}{each.kw_args}",
+    ids=lambda each: without_address(f"{each.func}{each.kw_args}"),
 )
 def test_arguments(transformer: FunctionTransformer) -> None:
     rows = np.stack([VALUES, VALUES[::-1]], axis=1)

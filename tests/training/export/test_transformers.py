@@ -57,6 +57,7 @@ from sklearn.random_projection import GaussianRandomProjection, SparseRandomProj
 from sklearn.tree import DecisionTreeRegressor
 
 from handler.bundle import Contract
+from tests.support.ids import without_address
 from tests.support.proving import feature_of, proven, served_by
 from training.export.graph import NotExportable, to_onnx
 from training.fitting import contract_of
@@ -101,7 +102,7 @@ def exported(transformer: Any, rows: pd.DataFrame) -> bytes:
 
 def named(value: Any) -> str:
     """A short id of a case."""
-    return "" if isinstance(value, pd.DataFrame) else str(value).replace("\n", "").replace(" ", "")[:60]
+    return "" if isinstance(value, pd.DataFrame) else "".join(without_address(value).split())[:60]
 
 
 LOGISTIC = LogisticRegression()
