@@ -113,6 +113,7 @@ def given_to_last(
             for step in before:
                 made = layout.transform(step, made)
             given = layout.joined(made) if operand is None else layout.within(last, made, operand)
+            given = layout.nodes.add("Identity", given)  # onnxruntime takes no graph without a node
             return _content(layout, contract, table, {given: REAL}, {})
     except NotImplementedError as error:
         raise NotExportable(str(error)) from error
