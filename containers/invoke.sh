@@ -35,6 +35,8 @@ container=$(docker run --detach --rm --publish 127.0.0.1::8080 "$@" "$image" \
     /opt/function/bin/python -m awslambdaric handler.app.lambda_handler)
 trap 'docker stop --time 2 "$container" >/dev/null' EXIT
 address=$(docker port "$container" 8080 | head -n 1)
-curl --silent --show-error --retry 20 --retry-delay 1 --retry-all-errors --data-binary "@$event" \
-    "http://$address/2015-03-31/functions/function/invocations"
+# Silent, as the emulator may refuse until it listens.
+curl --silent --retry 20 --retry-delay 1 --retry-all-errors --data-binary "@$event" \
+    "http://$address/2015-03-31/functions/function/invocations" ||
+    { echo "make: the function did not answer; docker logs of its image may say why" >&2; exit 1; }
 echo

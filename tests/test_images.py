@@ -174,7 +174,7 @@ def test_an_image_holds_what_serving_needs_and_no_more(project: Path, image: str
     """
     found = docker("run", "--rm", "--entrypoint=sh", *LOCKED, image, "-c", look)
     assert re.fullmatch(
-        r"65532\nhandler\nMODEL_CARD.md\nmodel.json\nmodel.onnx\nmodel.scalar\nreport.html\n/opt/function/app/handler/__pycache__/app\.\S+\.pyc",
+        r"65532\nhandler\nMODEL_CARD.md\nmodel.explain\nmodel.json\nmodel.onnx\nmodel.scalar\nreport.html\n/opt/function/app/handler/__pycache__/app\.\S+\.pyc",
         found,
     )
     base = int(docker("inspect", "--format", "{{.Size}}", "python:3.13-slim-trixie"))
