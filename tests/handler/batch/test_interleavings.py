@@ -38,7 +38,7 @@ def echo(base: Model, version: str) -> Model:
     created = f"2026-01-0{version[-1]}T00:00:00+00:00"
     manifest = base.manifest._replace(
         version=version, created=created, task="regression", classes=(), golden=(),
-        features=(Feature("value", "integer"),),
+        features=(Feature("value", "integer"),), profile={},
     )  # fmt: skip
     return Model.of(manifest, Sums())
 
