@@ -96,7 +96,7 @@ def test_every_operation_has_a_name_a_tag_a_summary_and_its_errors(trained: Mani
     document = openapi.document(trained, "/")
     operations = [each for route in document["paths"].values() for each in route.values()]
     names = [each["operationId"] for each in operations]
-    assert len(set(names)) == len(names) == 9
+    assert len(set(names)) == len(names) == (11 if "of" in trained.explanation else 9)
     tags = {tag["name"] for tag in document["tags"]}
     for operation in operations:
         assert set(operation["tags"]) <= tags
