@@ -259,9 +259,7 @@ class Bundle(NamedTuple):
         try:
             content = _content(path)
             if public_key is not None:
-                from handler import signing  # 30 ms that only a key needs
-
-                signing.verify(public_key, content, os.path.join(folder, SIGNATURE))
+                _verify(public_key, content, os.path.join(folder, SIGNATURE))
             return cls(folder, Manifest.from_json(json.loads(content)))
         except FileNotFoundError as error:
             raise BundleError(
@@ -330,6 +328,18 @@ class Bundle(NamedTuple):
                 f"{JOBLIB} was made with other library versions: {'; '.join(differences)}. "
                 f"Install {wanted}, or train again"
             )
+
+
+def _verify(public_key: str, content: bytes, path: str) -> None:
+    """``signing.verify``, whose import takes 30 ms that only a key needs."""
+    try:
+        from handler import signing
+    except ImportError as error:  # the zip of the request function leaves it out
+        raise BundleError(
+            "MODEL_PUBLIC_KEY asks for a signature, which the zip of the request function cannot check: "
+            "serve the image, or have Lambda check the zip's own signature"
+        ) from error
+    signing.verify(public_key, content, path)
 
 
 def _content(path: str) -> bytes:

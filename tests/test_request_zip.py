@@ -279,6 +279,12 @@ def test_a_file_that_was_changed_is_not_loaded(task: Path, tmp_path: Path, name:
     assert "was changed after training" in answer["errorMessage"]
 
 
+def test_a_signature_is_not_passed_over(task: Path) -> None:
+    (answer,) = answers(task, [event("direct")], MODEL_PUBLIC_KEY="public.pem")
+    assert answer["errorType"] == "BundleError"
+    assert "serve the image" in answer["errorMessage"]
+
+
 @pytest.mark.slow
 def test_a_model_without_a_one_row_program_is_refused(joblib_dir: Path, tmp_path: Path) -> None:
     done = build(joblib_dir, tmp_path)
