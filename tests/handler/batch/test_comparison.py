@@ -69,9 +69,10 @@ def compared(capsys: Capture, *words: object) -> dict[str, Any]:
     return document
 
 
-def scored(folder: Path, file: Path, output: Path) -> pd.DataFrame:
+def scored(capsys: Capture, folder: Path, file: Path, output: Path) -> pd.DataFrame:
     """What ``score`` writes, by the lines of the file."""
-    assert main(["score", str(file), "--model", str(folder), "--output", str(output), "--quiet"]) in (0, 1)
+    assert main(["score", str(file), "--model", str(folder), "--output", str(output)]) == 0
+    capsys.readouterr()
     rows = pd.read_csv(output / file.name / "predictions.csv", keep_default_na=False)
     out = set(pd.read_csv(output / file.name / "rejected.csv")["line"])
     lines = [line for line in range(2, len(rows) + len(out) + 2) if line not in out]
@@ -202,7 +203,7 @@ def test_a_class_more_and_a_feature_less_are_compared(
 ) -> None:
     file = tmp_path / "offers.csv"
     mixed_rows(800, seed=5).drop(columns=["class", "price"]).to_csv(file, index=False)
-    other, this = (scored(each, file, tmp_path / each.parent.name) for each in (mixed_dir, wider))
+    other, this = (scored(capsys, each, file, tmp_path / each.parent.name) for each in (mixed_dir, wider))
     document = compared(capsys, mixed_dir, file, "--model", wider)
     assert document["changed"]["labels"] == int((other["prediction"] != this["prediction"]).sum())
     table = pd.crosstab(other["prediction"], this["prediction"])
@@ -235,7 +236,9 @@ def test_a_regression_changes_where_it_shifts_by_more_than_the_tolerance(
 ) -> None:
     file = tmp_path / "offers.csv"
     mixed_rows(800, seed=5).drop(columns=["class", "price"]).to_csv(file, index=False)
-    other, this = (scored(each, file, tmp_path / each.parent.name) for each in (regression_dir, dearer))
+    other, this = (
+        scored(capsys, each, file, tmp_path / each.parent.name) for each in (regression_dir, dearer)
+    )
     shift = (this["prediction"] - other["prediction"]).to_numpy()
     edges = json.loads((regression_dir / "model.json").read_text())["profile"]["predictions"]["edges"]
     for flags, tolerance in (([], (edges[-1] - edges[0]) / 20), (["--tolerance", "4.5"], 4.5)):
@@ -293,52 +296,61 @@ def test_rows_that_only_one_model_rejects_change(mixed_dir: Path, tmp_path: Path
         assert "2 are rejected by both" in out
 
 
-def swapped(manifest: Any) -> None:
-    manifest["classes"] = manifest["classes"][::-1]
-
-
 def test_clusters_that_are_numbered_anew_are_recognised(
-    cluster_dir: Path, tmp_path: Path, capsys: Capture
+    cluster_dir: Path, trained_once: Callable[..., Path], tmp_path: Path, capsys: Capture
 ) -> None:
+    anew = trained_once(
+        "cluster_anew", measurements(), "machines", pipeline="tests.support.pipelines:mixture_anew"
+    )
     file = tmp_path / "machines.csv"
     measurements().to_csv(file, index=False)
-    this = resealed(cluster_dir, tmp_path / "anew", swapped)
-    document = compared(capsys, cluster_dir, file, "--model", this)
-    assert document["changed"]["labels"] == 600
-    assert document["renumbered"] == {"clusters": {"0": "1", "1": "0"}, "labels": 0}
-    assert document["shifts"]["largest"] == 0
-    assert "numbered anew (0 to 1, 1 to 0)" in run(capsys, cluster_dir, file, "--model", this)[1]
+    other, this = (scored(capsys, each, file, tmp_path / each.parent.name) for each in (cluster_dir, anew))
+    apart = int((other["prediction"] != this["prediction"]).sum())
+    document = compared(capsys, cluster_dir, file, "--model", anew)
+    assert document["changed"]["labels"] == apart > 500
+    assert document["renumbered"] == {"clusters": {"0": "1", "1": "0"}, "labels": 600 - apart}
+    assert document["shifts"]["of"] == "the score"
+    assert "numbered anew (0 to 1, 1 to 0)" in run(capsys, cluster_dir, file, "--model", anew)[1]
     assert "renumbered" not in compared(capsys, cluster_dir, file, "--model", cluster_dir)
 
 
 def test_anomalies_are_compared_by_label_and_score(
-    anomaly_dir: Path, tmp_path: Path, capsys: Capture
+    anomaly_dir: Path, trained_once: Callable[..., Path], tmp_path: Path, capsys: Capture
 ) -> None:
+    anew = trained_once("anomaly_anew", measurements(seed=9), "machines", pipeline="isolation_forest")
     file = tmp_path / "machines.csv"
-    measurements().to_csv(file, index=False)
-    document = compared(
-        capsys, anomaly_dir, file, "--model", resealed(anomaly_dir, tmp_path / "m", swapped)
-    )
-    assert document["changed"]["labels"] == 600
+    measurements(seed=5).to_csv(file, index=False)
+    other, this = (scored(capsys, each, file, tmp_path / each.parent.name) for each in (anomaly_dir, anew))
+    document = compared(capsys, anomaly_dir, file, "--model", anew)
+    assert document["changed"]["labels"] == int((other["prediction"] != this["prediction"]).sum())
     assert "renumbered" not in document
     assert document["shifts"]["of"] == "the score"
-    assert compared(capsys, anomaly_dir, file, "--model", anomaly_dir)["changed"]["labels"] == 0
+    assert document["shifts"]["mean"] == pytest.approx((this["score"] - other["score"]).mean())
 
 
 def test_a_probability_of_the_other_label_is_named(
-    bundle_dir: Path, tmp_path: Path, file: Path, capsys: Capture
+    bundle_dir: Path, tmp_path: Path, customers: pd.DataFrame, capsys: Capture
 ) -> None:
-    """Both know the same labels, and the column ``probability`` means another one."""
+    """Both know the same labels, and the column ``probability`` is another one's; all labels change."""
+    file = tmp_path / "customers.csv"
+    pd.concat([customers, customers]).to_csv(file, index=False)
 
-    def change(manifest: Any) -> None:
-        swapped(manifest)
-        manifest["threshold"] = 0.3
+    def bundle(name: str, threshold: float, *classes: str) -> Path:
+        def change(manifest: Any) -> None:
+            manifest["classes"], manifest["threshold"] = list(classes), threshold
 
-    document = compared(capsys, bundle_dir, file, "--model", resealed(bundle_dir, tmp_path / "m", change))
+        return resealed(bundle_dir, tmp_path / name, change)
+
+    this, other = bundle("this", 0.3, "yes", "no"), bundle("other", 0.5, "no", "yes")
+    document = compared(capsys, other, file, "--model", this)
     assert [(each["this"], each["other"]) for each in document["differences"]] == [
-        ("its probability is that of '0'", "its probability is that of '1'"),
+        ("its probability is that of 'no'", "its probability is that of 'yes'"),
         ("predicts the second label from 0.3 on", "predicts the second label from 0.5 on"),
     ]
+    assert document["changed"]["labels"] == 6000
+    first = document["largest"][0]
+    assert first["class"] == "no"
+    assert first["before"] + first["after"] == pytest.approx(1)
 
 
 def test_a_file_that_one_model_cannot_read_names_the_model(
@@ -347,12 +359,12 @@ def test_a_file_that_one_model_cannot_read_names_the_model(
     offers = tmp_path / "offers.csv"
     mixed_rows(20).drop(columns="âge").to_csv(offers, index=False)
     for this, other, which in (
-        (wider, mixed_dir, "the other model, mixed"),
-        (mixed_dir, wider, "this model"),
+        (wider, mixed_dir, "the other model, mixed "),
+        (mixed_dir, wider, "this model, mixed "),
     ):
         code, out, err = run(capsys, other, offers, "--model", this)
         assert (code, out) == (2, "")
-        assert f"cannot be read by {which} model, mixed" in err
+        assert f"cannot be read by {which}" in err
         assert "lacks: âge" in err
         assert "and by" not in err
     code, _, err = run(capsys, mixed_dir, file, "--model", wider, "--json")
