@@ -63,8 +63,9 @@ NAMED, LONGEST = 5, 40
 SUPERVISED: tuple[Task, ...] = ("binary", "multiclass")
 #: The quantiles of absolute shifts that are shown, by their names in JSON.
 QUANTILES: Mapping[str, float] = {"median": 0.5, "p90": 0.9, "p99": 0.99}
-#: What is compared where there are more than two labels.
-MOST_SHIFTED = "the probability that shifts the most"
+#: What shifts: a regression's value, a score, or where there are more than two labels one of their
+#: probabilities, which may be another label's in each row.
+PREDICTION, SCORE, MOST_SHIFTED = "the prediction", "the score", "the probability that shifts the most"
 #: The numbers between which the cells of two predictions lie.
 Ends = tuple[float, float]
 
@@ -224,8 +225,9 @@ class Difference(NamedTuple):
 class Comparison(NamedTuple):
     """What two models predict for the rows of ``input``.
 
-    ``names``: the labels of both, as ``Counts`` numbers them; none for a regression. ``tolerance``: the
-    shift above which a regression's row changes. ``ends``: see ``Shifts``.
+    ``names``: the labels of both, as ``Counts`` numbers them; none for a regression. ``measured``: what
+    shifts, in words, or None where there are only labels. ``tolerance``: the shift above which a
+    regression's row changes. ``ends``: the numbers between which the cells of ``Shifts`` lie, if it has any.
     """
 
     this: Manifest
@@ -356,7 +358,7 @@ class Measure:
         #: The label whose probability is compared; None: that which shifts the most.
         self._positive: int | None = None
         if this.task == "regression":
-            self.measured = "the prediction"
+            self.measured = PREDICTION
         elif this.task in SUPERVISED and this.probabilities and other.probabilities:
             self.measured = MOST_SHIFTED
             if this.task == other.task == "binary" and len(self.names) == 2:
@@ -364,8 +366,8 @@ class Measure:
                 self.measured = f"the probability of '{self.names[self._positive]}'"
                 self.ends = 0.0, 1.0
         elif this.score and other.score:
-            self.measured = "the score"
-        if self.measured in ("the prediction", "the score"):
+            self.measured = SCORE
+        if self.measured in (PREDICTION, SCORE):
             self.ends = _ends(other) or _ends(this)
 
     def of(self, own: Scores, other: Scores, floor: float) -> tuple[Counts, list[Moved]]:
@@ -408,9 +410,9 @@ class Measure:
         """What shifts, before and after, and of which label it is the probability, shape (n,) each."""
         import numpy as np
 
-        if self.measured == "the prediction":
+        if self.measured == PREDICTION:
             return other.values, own.values, None
-        if self.measured == "the score":
+        if self.measured == SCORE:
             assert own.score is not None
             assert other.score is not None
             return other.score, own.score, None

@@ -338,6 +338,9 @@ def test_a_probability_of_the_other_label_is_named(
     def bundle(name: str, threshold: float, *classes: str) -> Path:
         def change(manifest: Any) -> None:
             manifest["classes"], manifest["threshold"] = list(classes), threshold
+            for golden in manifest["golden"]:
+                golden["prediction"] = classes[golden["prediction"]]
+                golden["probabilities"] = dict(zip(classes, golden["probabilities"].values(), strict=True))
 
         return resealed(bundle_dir, tmp_path / name, change)
 
