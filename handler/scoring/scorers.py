@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 #: The most rows that a graph is given at once, which bounds what lies between its nodes, and the most
 #: numbers that texts become at once: 64 MB of doubles.
-PIECE, CELLS = 4096, 8_000_000
+PIECE, CELLS = 2048, 8_000_000
 #: The key of the graph's metadata, whose value is a JSON object: by the name of an input of codes, the
 #: texts that have one beside the feature's own levels.
 LEVELS = "levels"
