@@ -87,7 +87,8 @@ class Moved(NamedTuple):
 
     @property
     def shift(self) -> float:
-        return self.after - self.before
+        """From the other model's number to this one's; finite, as JSON has no infinity."""
+        return max(-LARGEST_DOUBLE, min(self.after - self.before, LARGEST_DOUBLE))
 
     @property
     def rank(self) -> tuple[float, int]:
@@ -227,7 +228,7 @@ class Comparison(NamedTuple):
 
     ``names``: the labels of both, as ``Counts`` numbers them; none for a regression. ``measured``: what
     shifts, in words, or None where there are only labels. ``tolerance``: the shift above which a
-    regression's row changes. ``ends``: the numbers between which the cells of ``Shifts`` lie, if it has any.
+    regression's row changes. ``ends``: the numbers between which the cells of ``Shifts`` lie, if any.
     """
 
     this: Manifest
@@ -351,7 +352,6 @@ class Measure:
         self._own, self._other = (
             np.array([number[str(label)] for label in each.classes], np.int64) for each in (this, other)
         )
-        self._task = this.task
         self._tolerance = tolerance
         self.ends: Ends | None = None
         self.measured: str | None = None
