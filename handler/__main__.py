@@ -329,7 +329,7 @@ def compare(options: argparse.Namespace, settings: Settings) -> int:
 
     storage = Storage(settings.allow_http)
     input, size = comparison.located(options.other, options.input, storage)
-    this, other = _model(settings), Model.load(options.other, settings.model_public_key)
+    this, other = _model(settings), comparison.loaded(options.other, settings)
     with bar(0 if options.quiet else size) as shown:
         made = comparison.compare(this, other, input, settings, storage, shown, options.tolerance)
     text = changes.in_words(made)
@@ -536,7 +536,11 @@ def _parsers(program: str, elsewhere: Mapping[str, str]) -> tuple[argparse.Argum
         compare, "predict a file with this bundle and with another, and count the rows that change",
         "deployed/ rows.csv", "deployed/ s3://bucket/in/rows.csv.gz --limit 0.01 --output changes.html",
     )  # fmt: skip
-    command.add_argument("other", metavar="OTHER", help="the other bundle: the model that serves today")
+    command.add_argument(
+        "other",
+        metavar="OTHER",
+        help="the folder of the bundle that serves today; this one (--model) is to be deployed",
+    )
     command.add_argument("input", metavar="FILE", help="a CSV file, s3://bucket/key or gs://bucket/key")
     command.add_argument("--output", type=Path, metavar="PAGE.html", help="write a page with pictures too")
     command.add_argument(

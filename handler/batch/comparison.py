@@ -24,7 +24,7 @@ from handler.batch.progress import Passed
 from handler.batch.run import require
 from handler.bundle import LARGEST_DOUBLE, MANIFEST, Feature, Manifest, Task
 from handler.charts import cut
-from handler.errors import FunctionError, InvalidCsv, MissingColumns
+from handler.errors import BundleError, FunctionError, InvalidCsv, MissingColumns
 from handler.scoring import agreement
 from handler.scoring.model import Model
 from handler.scoring.scorers import Scores
@@ -440,6 +440,14 @@ def located(other: str, file: str, storage: Storage) -> tuple[Location, int]:
     if location.scheme != "file" and (not location.key or location.key.endswith("/")):
         raise FunctionError(f"{file} is a prefix; name one object below it")
     return location, require(storage, location).size
+
+
+def loaded(other: str, settings: Settings) -> Model:
+    """The other model; raises ``BundleError``, which says that it is of this one."""
+    try:
+        return Model.load(other, settings.model_public_key)
+    except BundleError as error:
+        raise BundleError(f"the other bundle: {error}") from error
 
 
 def compare(

@@ -379,7 +379,7 @@ def test_a_file_that_one_model_cannot_read_names_the_model(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["{nowhere}", "{file}"], "no model at "),
+        (["{nowhere}", "{file}"], "the other bundle: no model at "),
         (["{file}", "{bundle}"], "did you mean 'compare "),
         (["{bundle}", "{bundle}"], "is a bundle, where a file of rows is wanted"),
         (["{file}", "{file}"], "is a file, where the folder of the other bundle is wanted"),
