@@ -51,6 +51,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "scorers",
         "explaining_many",
         "outputs",
+        "metrics",
         "model",
         "checking",
         "table",
