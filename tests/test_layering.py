@@ -68,6 +68,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "run",
         "history",
         "inputs",
+        "truths",
+        "evaluation",
         "many",
         "split",
     ),
