@@ -31,6 +31,8 @@ MOST_WEEKS = 520
 SHOWN_WEEKS = 12
 #: With more classes, a matrix cannot be read.
 LARGEST_MATRIX = 12
+#: Metrics from 0 to 1, and how much of that a picture shows at least.
+SHARES, SPAN = ("accuracy", "precision", "recall", "f1", "roc_auc"), 0.1
 #: What rows do that do not count, by the name of the reason in JSON.
 WHY_NOT = {
     "rejected": "were rejected, and have no prediction",
@@ -353,8 +355,12 @@ def _over_time(made: Evaluation, name: str) -> Picture | None:
     at = at if len(at) > 1 else range(2)
     x = Axis("", at, [f"{first + timedelta(days=7 * number):%Y-%m-%d}" for number in at])
     ends = [*values, *([before] if before is not None else [])]
+    low, high = min(ends), max(ends)
+    if name in SHARES:  # else chance looks like a fall
+        middle = min(1 - SPAN / 2, max(SPAN / 2, (low + high) / 2))
+        low, high = min(low, middle - SPAN / 2), max(high, middle + SPAN / 2)
     title = metrics.NAMES.get(name, name)
-    plane = Plane(x, Axis.over(title, min(ends), max(ends)), 200)
+    plane = Plane(x, Axis.over(title, low, high), 200)
     if before is not None:
         plane.horizontal(before, "at training")
     plane.line(numbers, values)

@@ -327,8 +327,8 @@ def _scored(files: Sequence[Location], question: Question, manifest: Manifest, s
 
     def choose(location: Location, layout: Layout) -> _Positions:
         columns[:] = layout.positions
-        chosen = _keys(location, layout, question) | _day(location, layout, question, frames)
-        return chosen | _outputs(location, layout, names, manifest)
+        chosen = _outputs(location, layout, names, manifest)  # first, as it knows files that are swapped
+        return chosen | _keys(location, layout, question) | _day(location, layout, question, frames)
 
     for location in files:
         for block in _blocks(location, storage, partial(choose, location)):
