@@ -125,7 +125,7 @@ def history(words: Sequence[str], manifest: Manifest, storage: Storage) -> Histo
             summaries.append(read)
     if not summaries:
         raise FunctionError(
-            f"no summary is left to look at: {_counted(left_out)}; the model is {manifest.name} "
+            f"no summary is left to look at: {counted(left_out)}; the model is {manifest.name} "
             f"{manifest.version}, and another is named with --model DIR"
         )
     summaries.sort(key=lambda each: each.created)
@@ -143,7 +143,7 @@ def history(words: Sequence[str], manifest: Manifest, storage: Storage) -> Histo
 
 def _contents(words: Sequence[str], storage: Storage) -> Iterator[tuple[Location, bytes]]:
     """The summaries that words name, each once."""
-    locations = dict.fromkeys(itertools.chain.from_iterable(_named(word, storage) for word in words))
+    locations = dict.fromkeys(itertools.chain.from_iterable(named(word, storage) for word in words))
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="summary") as pool:
         for location, seen in zip(locations, pool.map(storage.read, locations), strict=True):
             if seen is None:
@@ -151,7 +151,7 @@ def _contents(words: Sequence[str], storage: Storage) -> Iterator[tuple[Location
             yield location, seen[0]
 
 
-def _named(word: str, storage: Storage) -> Iterator[Location]:
+def named(word: str, storage: Storage) -> Iterator[Location]:
     location = Location.parse(word)
     if location.scheme != "file":
         if location.key and not location.key.endswith("/"):
@@ -187,7 +187,7 @@ def _parsed(location: Location, content: bytes, manifest: Manifest, gauge: Gauge
     return Summary(created if created.tzinfo else created.replace(tzinfo=UTC), counts)
 
 
-def _counted(left_out: Mapping[str, int]) -> str:
+def counted(left_out: Mapping[str, int]) -> str:
     return ", ".join(
         f"{count:,} are {why}" if count > 1 else f"1 is {why}" for why, count in left_out.items()
     )
@@ -206,7 +206,7 @@ def in_words(made: History) -> str:
         f"{made.start(made.periods[0].number)} to {made.start(last.number)}, by {made.unit}"
     ]
     if made.left_out:
-        lines.append(f"left out: {_counted(made.left_out)}")
+        lines.append(f"left out: {counted(made.left_out)}")
     few = "" if last.drift["largest"] is not None else "; they are too few to be judged"
     lines.append(f"the last {made.unit}, {rows_of(last):,} rows{few}:")
     largest = made.largest()[:5]
@@ -229,7 +229,7 @@ def as_page(made: History) -> str:
         "stays.",
     ]
     if made.left_out:
-        about.append(f"Summaries that are left out: {_counted(made.left_out)}.")
+        about.append(f"Summaries that are left out: {counted(made.left_out)}.")
     if last.drift["largest"] is None:
         about.append(f"The last {made.unit} has too few rows for its index to mean anything.")
     over_time = Gallery([_over_time(made, name) for name in shown[:MOST_FEATURES]])
