@@ -117,10 +117,11 @@ def _post(model: Model, settings: Settings, request: Request, *, explained: bool
     if request.media_type != CSV:
         hint = f"{CURL_JSON}, or {CURL_CSV}" if request.media_type == FORM else ""
         raise UnsupportedMediaType((JSON, CSV), hint)
-    _, scored = _scored(model, settings, request.body)
+    ids = settings.capture_ids if request.captured else ()
+    table, scored = _scored(model, settings, request.body, every_row=bool(ids))
     problems = Problems()
     predictions: list[dict[str, Any]] = []
-    captured: list[Record] = []
+    captured: list[tuple[Record, dict[str, Any]]] = []
     for rows, scores in scored:
         for reject in rows.rejects:
             problems.add(reject.column, reject.code, reject.reason, line=reject.line)
@@ -129,12 +130,29 @@ def _post(model: Model, settings: Settings, request: Request, *, explained: bool
         records = list(zip(*(rows.columns[name].tolist() for name in model.schema.names), strict=True))
         answers = model.answers(records, scores)
         predictions += model.explained(records, answers) if explained else answers
-        captured += records if request.captured else ()
+        if request.captured:
+            captured += zip(records, _with_ids(answers, rows, table, model, ids), strict=True)
     if problems:
         raise InvalidRecords(problems.listed, problems.more)
     document = {"predictions": predictions, "model": model.manifest.identity}
-    predicted = zip(captured, predictions, strict=True) if request.captured else ()
-    return answer_json(document, rows=len(predictions), predicted=predicted)
+    return answer_json(document, rows=len(predictions), predicted=captured)
+
+
+def _with_ids(
+    answers: list[dict[str, Any]], rows: Rows, table: Table, model: Model, ids: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The predictions of rows, of which none was rejected, with their cells in the id columns ``ids``."""
+    if not ids:
+        return answers
+    from handler.tables.header import column_names
+
+    assert isinstance(rows.text, list)
+    names = column_names(table.layout.header, model.schema)
+    positions = {name: position for position, name in enumerate(names) if name in ids}
+    return [
+        {**answer, "ids": {name: cells[position] for name, position in positions.items()}}
+        for answer, cells in zip(answers, rows.text, strict=True)
+    ]
 
 
 def post_predict_file(model: Model, settings: Settings, request: Request) -> Answer:
