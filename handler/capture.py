@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 MANY, LARGE = 500, 1024 * 1024
 #: Bytes that wait at most, those that are being written included.
 MOST = 8 * 1024 * 1024
-#: Seconds of a write, at most: within an invocation, and in the thread.
-WITHIN, BESIDE = 2.0, 5.0
+#: Seconds of a write, at most.
+LONGEST = 5.0
 #: Seconds after a write that failed before the next try, at least.
 PAUSE = 10
 
@@ -104,11 +104,11 @@ class Capture:
     def write_if_due(self, remaining: Callable[[], float]) -> None:
         """Where nothing runs beside requests: write what is due; ``remaining``: the seconds left."""
         if not self._beside and self._wait() == 0:
-            self._write(WITHIN, remaining)
+            self._write(remaining)
 
     def close(self) -> None:
         """Write what is left, at the process's end."""
-        self._write(BESIDE)
+        self._write()
         if self._lines:
             telemetry.event("WARNING", "captured records are lost", records=len(self._lines))
 
@@ -141,9 +141,9 @@ class Capture:
             self._wake.wait(self._wait())
             self._wake.clear()
             if self._wait() == 0:
-                self._write(BESIDE)
+                self._write()
 
-    def _write(self, seconds: float, remaining: Callable[[], float] = lambda: float("inf")) -> None:
+    def _write(self, remaining: Callable[[], float] = lambda: LONGEST) -> None:
         """Write all lines as one object; where that fails, they wait for the next try."""
         with self._writing:
             with self._lock:
@@ -153,7 +153,7 @@ class Capture:
                 return
             content = b"".join(lines)
             try:
-                self._put(self._location(oldest), content, seconds, remaining)
+                self._put(self._location(oldest), content, remaining)
             except FunctionError as error:
                 with self._lock:
                     self._lines[:0] = lines
@@ -179,23 +179,23 @@ class Capture:
         name = f"{clock}-{self._model.manifest.version}-{os.urandom(8).hex()}.jsonl"
         return Location.parse(self._settings.capture_uri).child(f"day={day}", name)
 
-    def _put(
-        self, location: Location, content: bytes, seconds: float, remaining: Callable[[], float]
-    ) -> None:
+    def _put(self, location: Location, content: bytes, remaining: Callable[[], float]) -> None:
         """Write an object that is not there yet; raises ``FunctionError``."""
         if self._model.alone:
-            _put_by_boto3(location, content, min(seconds, remaining()))
+            _put_by_boto3(location, content, remaining)
             return
+        import obstore  # noqa: F401  so that its loading is not a part of the time
+
         from handler.storage.deadline import Deadline
         from handler.storage.storage import Storage
 
         self._storage = self._storage or Storage(self._settings.allow_http)
-        end = time.monotonic() + seconds
-        deadline = Deadline(lambda: min(remaining(), end - time.monotonic()), seconds)
+        end = time.monotonic() + LONGEST
+        deadline = Deadline(lambda: min(remaining(), end - time.monotonic()), LONGEST)
         self._storage.within(deadline).replace(location, content, None)
 
 
-def _put_by_boto3(location: Location, content: bytes, seconds: float) -> None:
+def _put_by_boto3(location: Location, content: bytes, remaining: Callable[[], float]) -> None:
     """The same with what Lambda's own Python brings.
 
     https://docs.aws.amazon.com/lambda/latest/dg/lambda-python.html
@@ -204,7 +204,7 @@ def _put_by_boto3(location: Location, content: bytes, seconds: float) -> None:
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
 
-    half = max(0.1, seconds / 2)
+    half = max(0.1, min(remaining(), LONGEST) / 2)
     config = Config(connect_timeout=half, read_timeout=half, retries={"total_max_attempts": 1})
     try:
         boto3.client("s3", config=config).put_object(
