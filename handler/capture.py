@@ -137,6 +137,10 @@ class Capture:
             return max(0.0, max(due, self._not_before) - time.time())  # a clock that no freezing stops
 
     def _work(self) -> None:
+        if "://" in str(self._settings.capture_uri) and not self._model.alone:
+            from handler.storage.buckets import loop
+
+            loop()  # an interpreter that ends, as under gunicorn, starts no thread any more
         while True:
             self._wake.wait(self._wait())
             self._wake.clear()
