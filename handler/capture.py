@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from handler import telemetry
-from handler.errors import FunctionError, SettingError, StorageDown
+from handler.errors import DeadlineNear, FunctionError, SettingError, StorageDown
 from handler.schema import Record
 from handler.scoring.model import Model
 from handler.settings import Settings
@@ -109,8 +109,8 @@ class Capture:
     def close(self) -> None:
         """Write what is left, at the process's end."""
         self._write()
-        if self._lines:
-            telemetry.event("WARNING", "captured records are lost", records=len(self._lines))
+        if lost := len(self._lines) + self.dropped():
+            telemetry.event("WARNING", "captured records are lost", records=lost)
 
     def _add(self, line: bytes, now: float) -> None:
         with self._lock:
@@ -158,7 +158,7 @@ class Capture:
             content = b"".join(lines)
             try:
                 self._put(self._location(oldest), content, remaining)
-            except FunctionError as error:
+            except Exception as error:  # noqa: BLE001  whatever a client of storage raises, no request fails
                 with self._lock:
                     self._lines[:0] = lines
                     self._oldest = oldest
@@ -168,7 +168,7 @@ class Capture:
                     "the capture was not written, and will be tried again",
                     records=len(lines),
                     error=type(error).__name__,
-                    problem=str(error),
+                    problem=str(error) if isinstance(error, FunctionError) else None,
                 )
             else:
                 with self._lock:
@@ -184,7 +184,7 @@ class Capture:
         return Location.parse(self._settings.capture_uri).child(f"day={day}", name)
 
     def _put(self, location: Location, content: bytes, remaining: Callable[[], float]) -> None:
-        """Write an object that is not there yet; raises ``FunctionError``."""
+        """Write an object that is not there yet; raises ``StorageDown``, and what the client raises."""
         if self._model.alone:
             _put_by_boto3(location, content, remaining)
             return
@@ -196,7 +196,10 @@ class Capture:
         self._storage = self._storage or Storage(self._settings.allow_http)
         end = time.monotonic() + LONGEST
         deadline = Deadline(lambda: min(remaining(), end - time.monotonic()), LONGEST)
-        self._storage.within(deadline).replace(location, content, None)
+        try:
+            self._storage.within(deadline).replace(location, content, None)
+        except DeadlineNear as error:
+            raise StorageDown(str(location), f"it did not answer within {LONGEST:.0f} seconds") from error
 
 
 def _put_by_boto3(location: Location, content: bytes, remaining: Callable[[], float]) -> None:
@@ -206,7 +209,7 @@ def _put_by_boto3(location: Location, content: bytes, remaining: Callable[[], fl
     """
     import boto3
     from botocore.config import Config
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import ClientError
 
     half = max(0.1, min(remaining(), LONGEST) / 2)
     config = Config(connect_timeout=half, read_timeout=half, retries={"total_max_attempts": 1})
@@ -214,5 +217,5 @@ def _put_by_boto3(location: Location, content: bytes, remaining: Callable[[], fl
         boto3.client("s3", config=config).put_object(
             Bucket=location.bucket, Key=location.key, Body=content, IfNoneMatch="*"
         )
-    except (BotoCoreError, ClientError) as error:  # their texts hold URLs
-        raise StorageDown(str(location), type(error).__name__) from error
+    except ClientError as error:
+        raise StorageDown(str(location), error.response["Error"]["Code"]) from error

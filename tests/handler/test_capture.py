@@ -265,6 +265,28 @@ def test_records_that_are_lost_at_the_end_are_counted(
     assert (lines(log)[-1]["message"], lines(log)[-1]["records"]) == ("captured records are lost", 3)
 
 
+def test_a_client_of_storage_that_cannot_be_made_fails_no_prediction(
+    bundle_dir: Path,
+) -> None:
+    """Its credentials are none: the log names the fault's type, and nothing of them."""
+    done = subprocess.run(
+        [sys.executable, "-c", INVOKE],
+        cwd=ROOT,
+        env={
+            "PATH": "", "MODEL_DIR": str(bundle_dir), **ON_LAMBDA, "GOOGLE_SERVICE_ACCOUNT_KEY": "{secret",
+            "CAPTURE_URI": "gs://bucket/folder", "CAPTURE_SECONDS": "0",
+        },
+        input=json.dumps(RECORD) + "\n" + json.dumps(RECORD) + "\n",
+        capture_output=True,
+        text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    logged = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [line.get("status") for line in logged] == [None, 200, 200]
+    assert (logged[0]["severity"], logged[0]["records"]) == ("WARNING", 1)
+    assert "secret" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("environ", "variable"),
     [
