@@ -266,7 +266,7 @@ class Gauge:
         judged = [
             each["index"]
             for each in (*features.values(), predictions)
-            if _is_judged(each["counts"], profile["rows"])
+            if is_judged(each["counts"], profile["rows"])
         ]
         largest = max(judged, default=None)
         return {
@@ -314,7 +314,7 @@ def _index(bins: Mapping[str, Any], counts: Sequence[int]) -> float:
     return round(index, 4)
 
 
-def _is_judged(counts: Sequence[int], profiled: int) -> bool:
+def is_judged(counts: Sequence[int], profiled: int) -> bool:
     """Whether there are rows enough in a table, and in the profile, for an index to mean anything."""
     rows = sum(counts)
     return rows * profiled >= max(LEAST_ROWS, ROWS_PER_BIN * len(counts)) * (rows + profiled)
