@@ -45,6 +45,7 @@ PIPELINES = {
     "decision_tree": "price",
     f"{BOOSTERS}:deep_trees": "garden",
     f"{BOOSTERS}:small_forest": "class",
+    f"{BOOSTERS}:whole_trees": "garden",
     f"{BOOSTERS}:native_categories": "price",
     f"{BOOSTERS}:one_hot": "garden",
     f"{BOOSTERS}:xgboost": "class",
@@ -281,16 +282,6 @@ def test_a_model_without_explanations_says_why(tmp_path: Path, capsys: pytest.Ca
     assert model.reasoning(0) == model
     with pytest.raises(NotExplainable):
         model.reasoning(3)
-
-
-def test_trees_that_are_too_large_for_a_batch_are_explained_row_by_row(tmp_path: Path) -> None:
-    case = Case(tmp_path, f"{BOOSTERS}:whole_trees", "garden")
-    for record, total in zip(case.records, raw(case), strict=True):
-        assert case.explainer.base[0] + sum(case.explainer.adds(record, 0)) == pytest.approx(
-            total, abs=1e-9
-        )
-    with pytest.raises(NotExplainable, match="too large for the reasons of a batch"):
-        case.model.reasoning(3)
 
 
 def test_a_column_of_several_features_is_not_explained(tmp_path: Path) -> None:
