@@ -235,7 +235,7 @@ class Gauge:
         sums = np.empty((len(self._flat), len(chunks)), np.uint64)
         end = 0
         with np.errstate():  # which ends what is set in it
-            # Where two rows of the mask fit into its buffer, numpy copies all that it compares through that.
+            # Where two rows of the mask fit into numpy's buffer, all that is compared is copied through it.
             np.setbufsize(LEAST_BUFFER)
             for column, cuts in zip(values, self._cuts, strict=True):
                 if not (count := len(cuts)):
