@@ -21,8 +21,6 @@ BODY_LIMITS: Mapping[Platform, int] = {
 }
 #: Where training writes a bundle, below the working directory.
 MODEL_DIR = os.path.join("handler", "model")
-#: Measured beside 0.5, 1 and 1.5 MiB, as two workers a processor beside one: ``make bench PARTS=choices``.
-BLOCK_BYTES = 768 * 1024
 #: Seconds in which a request must come, where our own server reads it: ``handler/server.py``.
 READ_TIMEOUT = 20
 #: The Cloud Run Admin API, and who gives a service's token. https://cloud.google.com/run/docs/reference/rest
@@ -38,7 +36,8 @@ class Settings(NamedTuple):
     megabytes (of Lambda).
 
     ``job`` and ``large_bytes``: the Cloud Run job that scores tables above that size, or neither.
-    ``explain``: how many of its strongest features a batch writes for each row.
+    ``explain``: how many of its strongest features a batch writes for each row. ``block_bytes``: 0 for as
+    many as suit the table, see ``handler.tables.records.block_bytes``.
     """
 
     model_dir: str = MODEL_DIR
@@ -47,7 +46,7 @@ class Settings(NamedTuple):
     output_uri: str | None = None
     log_level: LogLevel = "INFO"
     max_body_bytes: int = BODY_LIMITS["local"]
-    block_bytes: int = BLOCK_BYTES
+    block_bytes: int = 0
     workers: int = 1
     threads: int = 4
     cors_origins: tuple[str, ...] = ()
@@ -85,8 +84,8 @@ class Settings(NamedTuple):
             output_uri=environ.get("OUTPUT_URI") or None,
             log_level=level,
             max_body_bytes=_count(environ, "MAX_BODY_BYTES", BODY_LIMITS[platform]),
-            block_bytes=_count(environ, "BLOCK_BYTES", BLOCK_BYTES),
-            workers=_count(environ, "WORKERS", 2 * _processors()),
+            block_bytes=_count(environ, "BLOCK_BYTES", 0),
+            workers=_count(environ, "WORKERS", _processors() + (_processors() + 1) // 2),
             threads=_count(environ, "THREADS", 4 * _processors()),
             cors_origins=_words(environ, "CORS_ORIGINS"),
             allow_http=allow_http,

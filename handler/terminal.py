@@ -115,6 +115,19 @@ def complain(message: str, lines: Sequence[str] = ()) -> None:
         print(f"  {line}", file=sys.stderr)
 
 
+def grid(header: Sequence[str], rows: Sequence[Sequence[str]], align: str) -> list[str]:
+    """Lines of cells in columns; ``align`` holds ``<`` or ``>`` for each column."""
+    table = [header, *rows]
+    widths = [max(len(row[index]) for row in table) for index in range(len(header))]
+    return [
+        "  "
+        + "  ".join(
+            f"{cell:{side}{width}}" for cell, side, width in zip(row, align, widths, strict=True)
+        ).rstrip()
+        for row in table
+    ]
+
+
 def guarded(body: Callable[[], int], as_json: bool = False) -> int:
     """The exit code of a command: the body's, or that of the error that ended it, which is printed.
 

@@ -34,6 +34,7 @@ from handler.app import App
 from handler.bundle import LEFT_OUT, Manifest
 from handler.scoring.model import Model
 from handler.settings import Settings
+from handler.tables import records
 from handler.web.messages import Request
 from tests.support.cloud import s3_server
 from tests.support.serving import serve
@@ -374,7 +375,10 @@ def test_defaults_of_settings_are_as_told() -> None:
     elsewhere = Settings.from_env({"K_SERVICE": "s"})
     limits = [str(each.max_body_bytes >> 20) for each in (on_lambda, elsewhere)]
     assert re.findall(r"(\d+) MiB", defaults["MAX_BODY_BYTES"]) == limits
-    assert defaults["BLOCK_BYTES"] == f"{elsewhere.block_bytes >> 10} KiB"
+    sizes = [records.BLOCK_BYTES, records.FOR_EACH_COLUMN, records.MOST_BLOCK_BYTES]
+    assert [
+        int(each.replace(",", "")) << 10 for each in re.findall(r"([\d,]+) KiB", defaults["BLOCK_BYTES"])
+    ] == sizes
 
 
 def codes() -> set[str]:

@@ -156,7 +156,7 @@ def opened_part(
 ) -> Opened:
     """Find the first record of a part of a file of ``most`` bytes.
 
-    ``chunks(start, soon)``: its bytes, see ``since``; ``size``: the bytes of a block.
+    ``chunks(start, soon)``: its bytes, see ``since``; ``size``: the bytes of a block (0: as suit it).
     """
     table, end = head.table, min(part.end, most)
     delimiter, soon = table.layout.delimiter, min(end + BEYOND, most)
@@ -173,6 +173,7 @@ def opened_part(
         line += records.line_ends(table.head)
     encoding = part.encoding or (table.text.encoding if table.text.known else None)
     text = Utf8(body, inside=True, encoding=encoding)
+    size = size or records.block_bytes(len(table.layout.header))
     blocks = records.blocks(iter(text), delimiter, line, size)
     owned = ranges.Owned(blocks, text, first, line, end, delimiter)
     return Opened(Table(table.format, table.layout, b"", iter(owned), text), owned, first)

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from handler.scoring.texts import Vectorizer
     from handler.scoring.trees import Sums
 
-#: The most numbers that texts become at once: 64 MB of doubles.
-CELLS = 8_000_000
+#: The most rows that a graph is given at once, which bounds what lies between its nodes, and the most
+#: numbers that texts become at once: 64 MB of doubles.
+PIECE, CELLS = 2048, 8_000_000
 #: The key of the graph's metadata, whose value is a JSON object: by the name of an input of codes, the
 #: texts that have one beside the feature's own levels.
 LEVELS = "levels"
@@ -159,7 +160,7 @@ class OnnxScorer:
             self._index = lambda indices: indices  # the graph has texts, if at all
 
     def score(self, columns: Columns) -> Scores:
-        outputs = self._run_in_parts(columns) if self._texts else self._run(columns, {})
+        outputs = self._run(columns)
         if self._index is None:
             return Scores(outputs[0].reshape(-1).astype("float64", copy=False), None)
         score = outputs.pop().reshape(-1) if self._has_score else None
@@ -168,10 +169,32 @@ class OnnxScorer:
 
     def table(self, columns: Columns) -> np.ndarray:
         """The graph's only output, shape (n, k), where it is not a prediction."""
-        (output,) = self._run_in_parts(columns) if self._texts else self._run(columns, {})
+        (output,) = self._run(columns)
         return output
 
-    def _run(self, columns: Columns, made: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    def _run(self, columns: Columns) -> list[np.ndarray]:
+        """The outputs, of so many rows at once as suit, since a text may become many thousand numbers."""
+        import numpy as np
+
+        from handler.categories import texts_of
+
+        size = PIECE
+        if self._texts:
+            numbers = sum(vectorizer.size for _, _, vectorizer in self._texts)
+            size = min(size, max(1, CELLS // numbers // LANES) * LANES)
+        pieces = []
+        for start in range(0, max(length(columns), 1), size):
+            piece = {name: values[start : start + size] for name, values in columns.items()}
+            made = {
+                name: vectorizer.table(texts_of(piece[feature]))
+                for name, feature, vectorizer in self._texts
+            }
+            pieces.append(self._run_piece(piece, made))
+        return (
+            pieces[0] if len(pieces) == 1 else [np.concatenate(each) for each in zip(*pieces, strict=True)]
+        )
+
+    def _run_piece(self, columns: Columns, made: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         feed = {name: self._given(name, columns[feature]) for name, feature in self._inputs}
         feed |= made
         with models_code():
@@ -192,22 +215,6 @@ class OnnxScorer:
         from handler.categories import texts_of
 
         return texts_of(column).reshape(-1, 1)
-
-    def _run_in_parts(self, columns: Columns) -> list[np.ndarray]:
-        """As many rows at once as ``CELLS`` allows, since a text may become many thousand numbers."""
-        import numpy as np
-
-        from handler.categories import texts_of
-
-        size = max(1, CELLS // sum(vectorizer.size for _, _, vectorizer in self._texts) // LANES) * LANES
-        parts = []
-        for start in range(0, length(columns), size):
-            part = {name: values[start : start + size] for name, values in columns.items()}
-            made = {
-                name: vectorizer.table(texts_of(part[feature])) for name, feature, vectorizer in self._texts
-            }
-            parts.append(self._run(part, made))
-        return parts[0] if len(parts) == 1 else [np.concatenate(each) for each in zip(*parts, strict=True)]
 
 
 class RowByRow:

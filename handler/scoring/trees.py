@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 #: About how many bytes of words are computed at once, so that they stay in the processor's second cache.
-AT_ONCE = 200_000
+AT_ONCE = 400_000
 #: Numbers of cells that are tried for a column's edges, and how many of these a cell may have at last.
 CELLS, MOST_IN_CELL = (64, 256, 1024, 4096), 4
 #: The most rows of columns that are looked up together.

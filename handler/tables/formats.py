@@ -29,8 +29,8 @@ class Format(Protocol):
     ) -> tuple[Layout, bytes, Iterator[Block]]:
         """Read the header, and give it as it stands too, with what is before it.
 
-        The rest comes in blocks of whole records, each of about ``size`` bytes. Both may raise
-        ``InvalidCsv``.
+        The rest comes in blocks of whole records, each of about ``size`` bytes (0: as many as suit the
+        table). Both may raise ``InvalidCsv``.
         """
         ...
 
@@ -68,6 +68,7 @@ class Csv:
         after = next(rest, b"")
         is_read, read = True, b"".join(seen)
         seen.clear()
+        size = size or records.block_bytes(len(layout.header))
         blocks = records.blocks(itertools.chain([after], rest), layout.delimiter, line, size)
         return layout, read[: len(read) - len(after)], blocks
 
@@ -91,7 +92,10 @@ class Table(NamedTuple):
 
 
 def opened(chunks: Iterable[bytes], schema: Schema, size: int) -> Table:
-    """The table that a stream of bytes holds, in blocks of about ``size`` bytes; raises ``InvalidCsv``."""
+    """The table that a stream of bytes holds, in blocks of about ``size`` bytes (0: as many as suit it).
+
+    Raises ``InvalidCsv``.
+    """
     text = Utf8(chunks)
     stream = iter(text)
     first = next(stream, b"")

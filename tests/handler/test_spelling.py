@@ -30,7 +30,8 @@ def asked(feature: Feature, text: str) -> Value | tuple[str, str]:
 
 def assert_alike(feature: Feature, texts: list[str]) -> None:
     """A column's sound values are those of ``parse_text``, which refuses none of them."""
-    values, doubtful = Schema([feature]).parse_series(feature, pl.Series(texts, dtype=pl.String))
+    column, doubtful = Schema([feature]).parse_series(feature, pl.Series(texts, dtype=pl.String))
+    values = column.tolist()
     for index, text in enumerate(texts):
         one = asked(feature, text)
         if doubtful is None or not doubtful[index]:

@@ -175,7 +175,7 @@ def test_predict_prints_the_score(folder: Path, capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda document: document["golden"][0].pop("score"), "'score' in every row"),
+        (lambda document: document["golden"][1].pop("score"), "'score' in every row"),
         (lambda document: document["golden"][0].update(score="high"), "must be a number"),
         (lambda document: document.update(task="outlier"), "'task' must be one of"),
         (lambda document: document["classes"].append(5), "'classes' must be those"),

@@ -51,7 +51,7 @@ def _classifier(scope: Any, operator: Any, container: Any) -> None:
         clipped = nodes.add("Min", nodes.add("Max", made, nodes.number(-1.0)), nodes.number(1.0))
         each = nodes.add("Div", nodes.add("Add", clipped, nodes.number(1.0)), nodes.number(2.0))
     else:
-        each = nodes.add("Sigmoid", made) if classes == 2 else expit(nodes, made)
+        each = expit(nodes, made)
     if classes == 2:
         nodes.two_probabilities(each, probabilities)
     else:

@@ -100,6 +100,9 @@ class Nodes:
 
     def labels(self, classes: np.ndarray, indices: str, output: str) -> None:
         """The labels of classes by their ``indices``, shape (n,), int64."""
+        if np.array_equal(classes, range(len(classes))):
+            self.add("Identity", indices, output=output)
+            return
         if np.issubdtype(classes.dtype, np.integer) or np.issubdtype(classes.dtype, np.bool_):
             named = self.constant("classes", WHOLE, [len(classes)], [int(each) for each in classes])
         else:

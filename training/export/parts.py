@@ -67,7 +67,10 @@ def constant_rows(nodes: Nodes, given: str, values: Any) -> str:
 
 
 def expit(nodes: Nodes, given: str) -> str:
-    """The logistic function as SciPy has it: precise where it is tiny, and 0 where ``exp`` overflows."""
+    """The logistic function as SciPy has it: precise where it is tiny, and 0 where ``exp`` overflows.
+
+    Of doubles, onnxruntime's ``Sigmoid`` takes two to three times as long, except in the shape (n, 1).
+    """
     raised = nodes.add("Exp", nodes.add("Neg", given))
     return nodes.add("Div", nodes.number(1.0), nodes.add("Add", nodes.number(1.0), raised))
 

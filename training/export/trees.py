@@ -14,7 +14,7 @@ from skl2onnx.common.data_types import DoubleTensorType
 from sklearn.dummy import DummyClassifier, DummyRegressor
 
 from training.export.nodes import REAL, WHOLE, Converter, Nodes, Shape
-from training.export.parts import decision, wants_decision
+from training.export.parts import decision, expit, wants_decision
 
 ML = "ai.onnx.ml"
 #: The first version of its operators that walks trees in doubles.
@@ -310,7 +310,7 @@ def classify(nodes: Nodes, operator: Any, raw: str, above: str, factor: float) -
     odds = nodes.flat(raw)
     if not scores_only:
         scaled = odds if factor == 1.0 else nodes.add("Mul", odds, nodes.number(factor))
-        nodes.two_probabilities(nodes.add("Sigmoid", scaled), probabilities)
+        nodes.two_probabilities(expit(nodes, scaled), probabilities)
     indices = nodes.add("Cast", nodes.add(above, odds, nodes.number(0.0)), to=WHOLE)
     nodes.labels(classes, indices, label)
 

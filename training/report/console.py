@@ -12,12 +12,12 @@ from sklearn import metrics as sk
 
 from handler.bundle import UNSUPERVISED, Contract, Label, Manifest
 from handler.scoring.scorers import Scores
+from handler.terminal import grid
 from training.fitting import Split
 from training.needs import Needs
 from training.pipelines import Choice
 from training.proof.parity import Finding, Scale
 from training.report import metrics
-from training.report.columns import grid
 from training.report.comparison import Comparison
 
 #: A class counts as rare below this share of what it would have if all classes had as many rows.

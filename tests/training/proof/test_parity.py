@@ -66,6 +66,7 @@ def test_a_tampered_graph_fails_the_gate_and_joblib_serves(tmp_path: Path, bundl
     assert {each.name for each in (tmp_path / "model").iterdir()} == {
         "model.json",
         "model.joblib",
+        "model.explain",
         "MODEL_CARD.md",
         "report.html",
     }

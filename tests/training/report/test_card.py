@@ -44,10 +44,10 @@ pytestmark = pytest.mark.slow
 
 BINARY = [
     "Class balance", "Confusion matrix", "Predicted probabilities", "ROC", "Precision and recall",
-    "Threshold", "Calibration", "Permutation importance", "Effects",
+    "Threshold", "Calibration", "Permutation importance", "Contributions", "Effects",
 ]  # fmt: skip
-SEVERAL = ["Class balance", "Confusion matrix", "ROC, each class against the others", *BINARY[-2:]]
-NUMBER = ["Predicted and actual", "Residuals", "Distribution of residuals", *BINARY[-2:]]
+SEVERAL = ["Class balance", "Confusion matrix", "ROC, each class against the others", *BINARY[-3:]]
+NUMBER = ["Predicted and actual", "Residuals", "Distribution of residuals", *BINARY[-3:]]
 
 
 class Page(HTMLParser):
@@ -109,7 +109,12 @@ def page(folder: Path) -> Page:
 
 @pytest.mark.parametrize(
     ("fixture", "pictures"),
-    [("bundle_dir", BINARY), ("mixed_dir", SEVERAL), ("regression_dir", NUMBER), ("joblib_dir", BINARY)],
+    [
+        ("bundle_dir", BINARY),
+        ("mixed_dir", SEVERAL),
+        ("regression_dir", NUMBER),
+        ("joblib_dir", [each for each in BINARY if each != "Contributions"]),
+    ],
 )
 def test_a_report_has_the_pictures_of_its_task(
     fixture: str, pictures: list[str], request: pytest.FixtureRequest
@@ -273,7 +278,8 @@ def test_every_task_has_a_report_without_a_target(model: Any, tmp_path: Path) ->
     fitted = clone(model).fit(rows, rows["a"] > 0 if supervised else None)
     report = packaged(tmp_path, fitted, rows)
     scores = ["Scores"] if isinstance(model, IsolationForest) else []
-    assert report.pictures == ["Predictions", *scores, "Effects"]
+    contributions = ["Contributions"] if supervised else []
+    assert report.pictures == ["Predictions", *scores, *contributions, "Effects"]
 
 
 def test_no_picture_shows_a_text_that_the_manifest_does_not_have(tmp_path: Path) -> None:
@@ -297,7 +303,7 @@ def test_labels_without_probabilities_have_fewer_pictures(tmp_path: Path) -> Non
     folder = trained(
         tmp_path, frame, "labels", target="class", pipeline="tests.support.pipelines:without_probabilities"
     )
-    assert page(folder).pictures == ["Class balance", "Confusion matrix", *BINARY[-2:]]
+    assert page(folder).pictures == ["Class balance", "Confusion matrix", *BINARY[-3:]]
 
 
 def test_names_are_shown_as_they_are_and_the_threshold_is_told(tmp_path: Path) -> None:
