@@ -168,7 +168,6 @@ def _score(options: argparse.Namespace, settings: Settings, totals: Totals, docu
     from handler.batch.inputs import Inputs
     from handler.batch.progress import bar
     from handler.batch.run import Batch
-    from handler.batch.split import Split
 
     model, storage = _model(settings), Storage(settings.allow_http)
     output = Location.parse(options.output) if options.output else None
@@ -177,7 +176,11 @@ def _score(options: argparse.Namespace, settings: Settings, totals: Totals, docu
         deadline = Deadline(stop.remaining)
         storage = storage.within(deadline)
         batch = Batch(model, settings, storage, deadline)
-        split = Split(batch, settings, deadline, options.parts) if options.parts else None
+        split = None
+        if options.parts:
+            from handler.batch.split import Split  # which imports multiprocessing
+
+            split = Split(batch, settings, deadline, options.parts)
 
         def whole(input: Input, progress: Progress) -> Scored:
             return batch.telling(progress).score(input.location, input.folder)
