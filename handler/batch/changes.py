@@ -80,14 +80,8 @@ def _counted(codes: Mapping[str, int]) -> str:
 
 
 def _clusters(made: Comparison) -> list[str]:
-    if not (matched := made.renumbered):
-        return []
-    pairs = [f"{made.names[other]} to {made.names[own]}" for other, own in matched.items() if other != own]
-    shown = ", ".join(pairs[:8]) + (f" and {len(pairs) - 8} more" if len(pairs) > 8 else "")
-    return [
-        f"The clusters seem to be numbered anew ({shown}): by those numbers, "
-        f"{made.apart_renumbered(matched):,} rows are in another cluster."
-    ]
+    is_cluster = made.this.task == "cluster"
+    return agreement.numbered_anew(made.counts.pairs, made.names) if is_cluster else []
 
 
 def _shifts(made: Comparison) -> str:

@@ -250,18 +250,6 @@ class Comparison(NamedTuple):
         """Whether the shifts are of one number, and not of another label's probability in each row."""
         return self.measured != MOST_SHIFTED
 
-    @property
-    def renumbered(self) -> dict[int, int]:
-        """This model's cluster for each of the other's, where that makes fewer rows differ."""
-        if self.this.task != "cluster":
-            return {}
-        matched = agreement.renumbered(self.counts.pairs)
-        return matched if self.apart_renumbered(matched) < self.counts.apart else {}
-
-    def apart_renumbered(self, matched: Mapping[int, int]) -> int:
-        """The rows that differ even so."""
-        return sum(n for (own, other), n in self.counts.pairs.items() if matched.get(other) != own)
-
     def classes(self, which: int) -> dict[str, int]:
         """Rows by the label of this model (0), or of the other one (1), among those that both predict."""
         rows = collections.Counter[int]()
@@ -309,10 +297,11 @@ class Comparison(NamedTuple):
         }
 
     def _clusters(self) -> dict[str, Any]:
-        if not (matched := self.renumbered):
+        matched = agreement.renumbered(self.counts.pairs) if self.this.task == "cluster" else {}
+        if not matched:
             return {}
         clusters = {self.names[other]: self.names[own] for other, own in matched.items()}
-        return {"renumbered": {"clusters": clusters, "labels": self.apart_renumbered(matched)}}
+        return {"renumbered": {"clusters": clusters, "labels": agreement.apart(self.counts.pairs, matched)}}
 
     def _shifts(self) -> dict[str, Any] | None:
         shifts = self.counts.shifts

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 #: The most names of a table with a row and a column for each, and the most pairs of a list.
 SQUARE, SHOWN = 6, 20
+#: The most clusters of which a sentence says the new number.
+NUMBERS = 8
 #: Rows by the indices of both labels: this model's, and the other's.
 Pairs = Mapping[tuple[int, int], int]
 
@@ -61,10 +63,28 @@ def renumbered(pairs: Pairs) -> dict[int, int]:
     """This model's cluster for each of the other's that it may be another number of.
 
     Clusters are numbered anew in every training. Those that share the most rows are matched first, each
-    once.
+    once. Empty where fewer rows differ by the numbers as they are.
     """
     matched: dict[int, int] = {}
     for (own, other), _ in sorted(pairs.items(), key=lambda each: (-each[1], each[0])):
         if other not in matched and own not in matched.values():
             matched[other] = own
-    return dict(sorted(matched.items()))
+    return dict(sorted(matched.items())) if apart(pairs, matched) < differing(pairs) else {}
+
+
+def apart(pairs: Pairs, matched: Mapping[int, int]) -> int:
+    """The rows whose clusters differ when those that are ``matched`` count as one."""
+    return sum(count for (own, other), count in pairs.items() if matched.get(other) != own)
+
+
+def numbered_anew(pairs: Pairs, names: Sequence[str]) -> list[str]:
+    """A sentence on clusters that seem to be numbered anew; none where they do not."""
+    matched = renumbered(pairs)
+    changed = [f"{names[other]} to {names[own]}" for other, own in matched.items() if other != own]
+    if not changed:
+        return []
+    more = f" and {len(changed) - NUMBERS} more" if len(changed) > NUMBERS else ""
+    return [
+        f"The clusters seem to be numbered anew ({', '.join(changed[:NUMBERS])}{more}): by those numbers, "
+        f"{apart(pairs, matched):,} rows are in another cluster."
+    ]

@@ -94,6 +94,8 @@ def compare(
         pairs = agreement.pairs(own.values, others.values)
         differing = agreement.differing(pairs)
         notes += _agreement(own, others, actual, differing)
+        if contract.task == "cluster":
+            notes += agreement.numbered_anew(pairs, list(map(str, contract.classes)))
     return Comparison(
         name=model.manifest.name,
         version=model.manifest.version,
