@@ -45,6 +45,7 @@ atexit.register(gc.freeze)  # else Python searches all that polars has loaded fo
 #: What exit code 1 means, by command.
 ONE = {
     "check": "a golden prediction differs",
+    "compare": "the share of rows that change is above the limit",
     "drift": "the largest index of the last period is above the limit",
     "evaluate": "the main metric has dropped by more than the limit, or has no value",
     "score": "a file was refused, or could not be read or written",
@@ -322,6 +323,28 @@ def drift(options: argparse.Namespace, settings: Settings) -> int:
     return 1
 
 
+def compare(options: argparse.Namespace, settings: Settings) -> int:
+    """Predict a file with two models; 1 if the share of rows that change is above the limit."""
+    from handler.batch import changes, comparison
+    from handler.batch.progress import bar
+
+    storage = Storage(settings.allow_http)
+    input, size = comparison.located(options.other, options.input, storage)
+    this, other = _model(settings), comparison.loaded(options.other, settings)
+    with bar(0 if options.quiet else size) as shown:
+        made = comparison.compare(this, other, input, settings, storage, shown, options.tolerance)
+    text = changes.in_words(made)
+    if options.output is not None:
+        _write(options.output, changes.as_page(made, options.limit))
+        text += f"\nthe page: {options.output}"
+    share, page = made.counts.share, options.output and str(options.output)
+    _result(options, {**made.as_json(), "limit": options.limit, "page": page}, text)
+    if share <= options.limit:
+        return 0
+    terminal.complain(f"{share:.2%} of the rows change, which is above the limit of {options.limit:.2%}")
+    return 1
+
+
 def evaluate(options: argparse.Namespace, settings: Settings) -> int:
     """Measure predictions on what really came; 1 if the main metric has dropped by more than the limit."""
     from handler.batch import evaluation
@@ -339,13 +362,6 @@ def evaluate(options: argparse.Namespace, settings: Settings) -> int:
     if fault is not None:
         terminal.complain(fault)
     return 0 if fault is None else 1
-
-
-def _write(path: Path, page: str) -> None:
-    try:
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise FunctionError(f"{path} cannot be written ({error.strerror})") from error
 
 
 def sign(options: argparse.Namespace, settings: Settings) -> int:
@@ -412,6 +428,17 @@ def _limit(text: str) -> float:
         number = -1.0
     if not 0 <= number < float("inf"):
         raise argparse.ArgumentTypeError("must be a number of 0 or more, such as 0.25")
+    return number
+
+
+def _share(text: str) -> float:
+    """What reads the value of a flag, a share."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError("must be a share from 0 to 1, such as 0.05 for 5 %%")
     return number
 
 
@@ -526,6 +553,31 @@ def _parsers(program: str, elsewhere: Mapping[str, str]) -> tuple[argparse.Argum
         help="the index above which the exit code is 1 (%(default)s)",
     )
     command = add(
+        compare, "predict a file with this bundle and with another, and count the rows that change",
+        "deployed/ rows.csv", "deployed/ s3://bucket/in/rows.csv.gz --limit 0.01 --output changes.html",
+    )  # fmt: skip
+    command.add_argument(
+        "other",
+        metavar="OTHER",
+        help="the folder of the bundle that serves today; this one (--model) is to be deployed",
+    )
+    command.add_argument("input", metavar="FILE", help="a CSV file, s3://bucket/key or gs://bucket/key")
+    command.add_argument("--output", type=Path, metavar="PAGE.html", help="write a page with pictures too")
+    command.add_argument(
+        "--limit",
+        type=_share,
+        default=0.05,
+        metavar="SHARE",
+        help="the share of rows that change above which the exit code is 1 (%(default)s)",
+    )
+    command.add_argument(
+        "--tolerance",
+        type=_limit,
+        metavar="SHIFT",
+        help="of a regression: the shift above which a row changes, in units of the target (default: a "
+        "twentieth of the range from the 10th to the 90th percentile of predictions at training)",
+    )
+    command = add(
         evaluate, "measure predictions on what really came, by the metrics of training and beside them",
         "scored/customers.csv/predictions.csv truth.csv --on customer",
         "s3://bucket/scored/ truth.csv.gz --on customer --date scored_at --output evaluation.html",
@@ -612,6 +664,13 @@ def _require_free(host: str, port: int) -> None:
                 f"cannot listen on {host}:{port} ({error.strerror}); "
                 f"choose another port: --port {other}, or PORT={other} make serve"
             ) from error
+
+
+def _write(path: Path, page: str) -> None:
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise FunctionError(f"{path} cannot be written ({error.strerror})") from error
 
 
 def _result(options: argparse.Namespace, document: Mapping[str, Any], text: str) -> None:
