@@ -265,7 +265,11 @@ def invoke(options: argparse.Namespace, settings: Settings) -> int:
         raise FunctionError(f"{options.event} cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise FunctionError(f"{options.event} is not JSON ({error})") from error
-    reply = App(_model(settings), settings).handle(event)
+    app = App(_model(settings), settings)
+    try:
+        reply = app.handle(event)
+    finally:
+        app.close()
     if isinstance(reply, Answer):
         reply = {"status": reply.status, "headers": reply.headers, "body": reply.body.decode()}
     _print(reply)
