@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -165,7 +166,7 @@ def evaluate(
         joined,
         _few(contract, joined.truth),
         {name: value for name, value in manifest.metrics.items() if name not in ("baseline", "compared")},
-        metrics.measure(contract, joined.truth, joined.scores),
+        _measured(contract, joined.truth, joined.scores),
         [] if joined.days is None else _weeks(contract, joined, joined.days, question),
     )
 
@@ -173,6 +174,13 @@ def evaluate(
 def _as_two_classes(scores: Scores) -> Scores:
     """A detector as a model of two classes, of which anomalies are the positive one."""
     return Scores(1 - scores.values, None, None if scores.score is None else -scores.score)
+
+
+def _measured(contract: Contract, truth: np.ndarray, scores: Scores) -> dict[str, Any]:
+    with warnings.catch_warnings():
+        # Tables may have them rounded, to float32 by a graph or to a few digits by a database.
+        warnings.filterwarnings("ignore", "The y_prob values do not sum to one", UserWarning)
+        return metrics.measure(contract, truth, scores)
 
 
 def _few(contract: Contract, truth: np.ndarray) -> bool:
@@ -204,7 +212,7 @@ def _weeks(contract: Contract, joined: Joined, days: np.ndarray, question: Quest
     weeks = []
     for number, start, stop in zip(every.tolist(), starts, [*starts[1:], len(order)], strict=True):
         rows = slice(start, stop)
-        measured = metrics.scalars(metrics.measure(contract, truth[rows], scores.at(rows)))
+        measured = metrics.scalars(_measured(contract, truth[rows], scores.at(rows)))
         monday = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=7 * number - 3)
         few = _few(contract, truth[rows])
         weeks.append(Week(number - int(every[0]), f"{monday:%Y-%m-%d}", int(stop - start), few, measured))
@@ -222,7 +230,7 @@ def in_words(made: Evaluation) -> str:
     ]
     if made.weeks:
         header, *rows = _table_of_weeks(made)
-        lines.append(f"by week of '{made.question.date}':")
+        lines.append(f"by week of '{made.question.date}' in {made.joined.dated}:")
         lines += grid(header, rows[-SHOWN_WEEKS:], "<" + ">" * (len(header) - 2) + "<")
         if more := len(rows) - SHOWN_WEEKS:
             lines += [f"  {more:,} earlier weeks are in --json and --output"] if more > 0 else []

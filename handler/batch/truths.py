@@ -113,10 +113,13 @@ def join(predictions: str, truth: str, question: Question, manifest: Manifest, s
     import polars as pl
 
     files, left_out, unchecked = _files(predictions, manifest, storage)
-    truths = [each.location for each in Inputs([truth], None, (), storage, Deadline())]
+    truths = list(Inputs([truth], None, (), storage, Deadline()))
+    if fault := next((each.fault for each in truths if each.fault), None):
+        raise FunctionError(fault)
     scored = _scored(files, question, manifest, storage)
     is_dated = "day" in scored.frame.columns
-    came = _came(truths, question._replace(date=None) if is_dated else question, manifest, storage)
+    rest = question._replace(date=None) if is_dated else question
+    came = _came([each.location for each in truths], rest, manifest, storage)
     if question.date is not None and not is_dated and "day" not in came.frame.columns:
         hint = near(question.date, scored.columns + came.columns)
         raise FunctionError(f"neither table has the column '{question.date}' (--date){hint}")
@@ -129,7 +132,9 @@ def join(predictions: str, truth: str, question: Question, manifest: Manifest, s
     both = left.join(known, on=keys, how="inner", maintain_order="left")
     tally["without_truth"] = left.height - both.height
     tally_of_truths["without_prediction"] = known.height - both.height
-    alike = _alike(left.join(known, on=keys, how="anti"), known.join(left, on=keys, how="anti"), keys)
+    alike = 0
+    if tally["without_truth"] and tally_of_truths["without_prediction"]:
+        alike = _alike(left.join(known, on=keys, how="anti"), known.join(left, on=keys, how="anti"), keys)
     if not both.height:
         raise FunctionError(_nothing(question, tally, tally_of_truths, alike))
     return Joined(
@@ -151,9 +156,10 @@ def _nothing(
 ) -> str:
     """Why there is no row of which both are known."""
     on = ", ".join(f"'{name}'" for name in question.on)
-    if not tally["without_truth"] + tally_of_truths["without_prediction"]:
-        which = "PREDICTIONS" if not tally["rows"] else "TRUTH"
-        return f"{which} has no row that counts"
+    if not tally["without_truth"]:
+        return "PREDICTIONS has no row that counts: none with an id of its own and a prediction"
+    if not tally_of_truths["without_prediction"]:
+        return "TRUTH has no row that counts: none with an id of its own and a truth that can be predicted"
     hint = (
         f"; {alike:,} are alike but for blanks, leading zeros, capitals or .0 at the end" if alike else ""
     )

@@ -148,6 +148,16 @@ def test_several_classes_are_measured_as_scikit_learn_does(
     assert document["main"] == "f1"
 
 
+def test_probabilities_may_be_rounded(
+    mixed: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a graph or a database does: they do not quite add up to one."""
+    mixed.predicted.round(3).to_csv(tmp_path / "predictions.csv", index=False)
+    given = [tmp_path / "predictions.csv", mixed.write(mixed.truth), "--on", "id", "--model", mixed.model]
+    code, _, err = run(capsys, *given)
+    assert (code, err) == (0, "")
+
+
 def test_numbers_are_measured_as_scikit_learn_does(
     prices: Case, capsys: pytest.CaptureFixture[str]
 ) -> None:
