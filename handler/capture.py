@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 MANY, LARGE = 500, 1024 * 1024
 #: Bytes that wait at most, those that are being written included.
 MOST = 8 * 1024 * 1024
-#: Seconds of a write, at most.
-LONGEST = 5.0
+#: Seconds of a write, and its tries, at most.
+LONGEST, TRIES = 5.0, 3
 #: Seconds after a write that failed before the next try, at least.
 PAUSE = 10
 
@@ -190,10 +190,12 @@ class Capture:
             return
         import obstore  # noqa: F401  so that its loading is not a part of the time
 
+        from handler.storage.buckets import Retries
         from handler.storage.deadline import Deadline
         from handler.storage.storage import Storage
 
-        self._storage = self._storage or Storage(self._settings.allow_http)
+        # Few tries, as a request may wait for them, and the lines wait for the next write anyhow.
+        self._storage = self._storage or Storage(self._settings.allow_http, Retries(TRIES))
         end = time.monotonic() + LONGEST
         deadline = Deadline(lambda: min(remaining(), end - time.monotonic()), LONGEST)
         try:
