@@ -47,6 +47,7 @@ ONE = {
     "check": "a golden prediction differs",
     "compare": "the share of rows that change is above the limit",
     "drift": "the largest index of the last period is above the limit",
+    "evaluate": "the main metric has dropped by more than the limit, or has no value",
     "score": "a file was refused, or could not be read or written",
 }
 
@@ -167,7 +168,6 @@ def _score(options: argparse.Namespace, settings: Settings, totals: Totals, docu
     from handler.batch.inputs import Inputs
     from handler.batch.progress import bar
     from handler.batch.run import Batch
-    from handler.batch.split import Split
 
     model, storage = _model(settings), Storage(settings.allow_http)
     output = Location.parse(options.output) if options.output else None
@@ -176,7 +176,11 @@ def _score(options: argparse.Namespace, settings: Settings, totals: Totals, docu
         deadline = Deadline(stop.remaining)
         storage = storage.within(deadline)
         batch = Batch(model, settings, storage, deadline)
-        split = Split(batch, settings, deadline, options.parts) if options.parts else None
+        split = None
+        if options.parts:
+            from handler.batch.split import Split  # which imports multiprocessing
+
+            split = Split(batch, settings, deadline, options.parts)
 
         def whole(input: Input, progress: Progress) -> Scored:
             return batch.telling(progress).score(input.location, input.folder)
@@ -264,7 +268,11 @@ def invoke(options: argparse.Namespace, settings: Settings) -> int:
         raise FunctionError(f"{options.event} cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise FunctionError(f"{options.event} is not JSON ({error})") from error
-    reply = App(_model(settings), settings).handle(event)
+    app = App(_model(settings), settings)
+    try:
+        reply = app.handle(event)
+    finally:
+        app.close()
     if isinstance(reply, Answer):
         reply = {"status": reply.status, "headers": reply.headers, "body": reply.body.decode()}
     _print(reply)
@@ -342,6 +350,25 @@ def compare(options: argparse.Namespace, settings: Settings) -> int:
         return 0
     terminal.complain(f"{share:.2%} of the rows change, which is above the limit of {options.limit:.2%}")
     return 1
+
+
+def evaluate(options: argparse.Namespace, settings: Settings) -> int:
+    """Measure predictions on what really came; 1 if the main metric has dropped by more than the limit."""
+    from handler.batch import evaluation
+
+    manifest = Bundle.open(settings.model_dir, settings.model_public_key).manifest
+    question = evaluation.question(manifest, options.on, options.target, options.date)
+    storage = Storage(settings.allow_http)
+    made = evaluation.evaluate(options.predictions, options.truth, question, manifest, storage)
+    document, text = made.as_json(), evaluation.in_words(made)
+    if options.output is not None:
+        _write(options.output, evaluation.as_page(made))
+        document, text = {**document, "page": str(options.output)}, f"{text}\nthe page: {options.output}"
+    _result(options, document, text)
+    fault = None if options.limit is None else evaluation.fault(made, options.limit)
+    if fault is not None:
+        terminal.complain(fault)
+    return 0 if fault is None else 1
 
 
 def sign(options: argparse.Namespace, settings: Settings) -> int:
@@ -556,6 +583,47 @@ def _parsers(program: str, elsewhere: Mapping[str, str]) -> tuple[argparse.Argum
         metavar="SHIFT",
         help="of a regression: the shift above which a row changes, in units of the target (default: a "
         "twentieth of the range from the 10th to the 90th percentile of predictions at training)",
+    )
+    command = add(
+        evaluate, "measure predictions on what really came, by the metrics of training and beside them",
+        "scored/customers.csv/predictions.csv truth.csv --on customer",
+        "s3://bucket/scored/ truth.csv.gz --on customer --date scored_at --output evaluation.html",
+        "scored/ truth.csv --on customer --on month --target bought --limit 0.05",
+    )  # fmt: skip
+    command.add_argument(
+        "predictions",
+        metavar="PREDICTIONS",
+        help="what scoring wrote: a table, a summary.json, a folder, a glob in quotes, or a prefix "
+        "s3://bucket/scored/ or gs://...: all predictions below it",
+    )
+    command.add_argument(
+        "truth",
+        metavar="TRUTH",
+        help="a table with what came, in the target's column; or many, named as for score",
+    )
+    command.add_argument(
+        "--on",
+        action="append",
+        required=True,
+        metavar="ID",
+        help="a column by which rows of both are joined; may be given several times",
+    )
+    command.add_argument(
+        "--target", metavar="COLUMN", help="what TRUTH calls the target (default: as the model does)"
+    )
+    command.add_argument(
+        "--date",
+        metavar="COLUMN[=FORMAT]",
+        help="by week, too: a date in PREDICTIONS, or else in TRUTH (default of FORMAT: ISO 8601)",
+    )
+    command.add_argument(
+        "--output", type=Path, metavar="PAGE.html", help="a page with pictures (default: none)"
+    )
+    command.add_argument(
+        "--limit",
+        type=_limit,
+        metavar="DROP",
+        help="exit with code 1 where the ROC area, else F1, or R² has dropped by more than this",
     )
     command = add(sign, "vouch for the bundle with a private key of yours", "--key private.pem")
     command.add_argument("--key", type=Path, required=True, metavar="PRIVATE.pem", help="Ed25519, in PEM")

@@ -52,6 +52,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "explaining_many",
         "outputs",
         "agreement",
+        "metrics",
         "model",
         "checking",
         "table",
@@ -70,12 +71,14 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "comparison",
         "changes",
         "inputs",
+        "truths",
+        "evaluation",
         "many",
         "split",
     ),
     "web": ("messages", "predictions", "openapi", "pages", "api"),
     "events": ("jobs", "objects", "http", "envelopes"),
-    "on top": ("snapshot", "app", "server", "__main__"),
+    "on top": ("snapshot", "capture", "app", "server", "__main__"),
 }
 LAYERS = tuple(
     name if room in ("", "on top") else f"{room}.{name}" for room, names in ROOMS.items() for name in names

@@ -34,8 +34,8 @@ class Runner:
     """
 
     work: Callable[[Runner], Any]
-    turn: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
-    done: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    turn: threading.Lock = field(default_factory=threading.Lock)
+    done: threading.Lock = field(default_factory=threading.Lock)
     kill: bool = False
     over: bool = False
     result: Any = None
@@ -44,6 +44,8 @@ class Runner:
 
     def __post_init__(self) -> None:
         self._one = threading.Lock()
+        self.turn.acquire()  # both are held but for a hand-over, which costs a fifth of a semaphore's
+        self.done.acquire()
         self.thread = threading.Thread(target=self._main, daemon=True)
         self.thread.start()
 

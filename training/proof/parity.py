@@ -208,6 +208,7 @@ class _Truth:
         self._known: Scores | None = None  # the scores of ``_rows``
         self._rows = np.arange(length(columns))
         self._refuses = False
+        self._alone: dict[int, bool] = {}  # whether a row that was asked alone got a finite number
 
     def at(self, rows: np.ndarray) -> Scores:
         """The scores of some rows, by their indices; raises ``_Raises``."""
@@ -224,16 +225,23 @@ class _Truth:
     def answers(self, rows: np.ndarray) -> bool:
         """Whether the estimator gives a finite number for any of the rows, by their indices.
 
-        Where it refuses the rows together, up to ``ASKED_ALONE`` of them are asked one by one.
+        Where it refuses the rows together, up to ``ASKED_ALONE`` of them are asked one by one, with those
+        that were asked for another scorer.
         """
         if not self._refuses and self._known is not None:
             return bool(finite(self._known.at(rows)).any())
-        for index in rows[:: max(1, len(rows) // ASKED_ALONE)]:
+        asked = [index for index in rows.tolist() if index in self._alone]
+        if any(self._alone[index] for index in asked):
+            return True
+        left = ASKED_ALONE - len(asked)
+        others = [index for index in rows.tolist() if index not in self._alone]
+        for index in others[:: math.ceil(len(others) / left) or 1] if left > 0 else ():
             try:
                 alone = self._estimator.score(_rows_at(self.columns, np.array([index])))
+                self._alone[index] = bool(finite(alone).all())
             except Exception:  # noqa: BLE001 - neither answers
-                continue
-            if finite(alone).all():
+                self._alone[index] = False
+            if self._alone[index]:
                 return True
         return False
 

@@ -10,12 +10,11 @@ import numpy as np
 from handler.bundle import Contract, Feature
 from handler.rendering import Rows
 from handler.schema import Columns
-from handler.scoring import agreement
+from handler.scoring import agreement, metrics
+from handler.scoring.metrics import shown
 from handler.scoring.model import Model
 from handler.scoring.scorers import Scores
 from training.errors import TrainingError
-from training.report import metrics
-from training.report.metrics import shown
 
 
 class Comparison(NamedTuple):

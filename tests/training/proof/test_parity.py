@@ -135,6 +135,28 @@ def test_values_must_agree_within_the_tolerance(regression_model: Model, wrong: 
     assert json.dumps(finding.as_json(), allow_nan=False)
 
 
+def test_rows_that_are_refused_are_asked_alone_once_for_every_scorer() -> None:
+    asked: list[float] = []
+
+    class Refuses:
+        def score(self, columns: Columns) -> Scores:
+            asked.append(columns["a"][0])
+            if (columns["a"] < 0).any():
+                raise ValueError("negative")
+            return Scores(columns["a"], None)
+
+    class Silent:
+        def score(self, columns: Columns) -> Scores:
+            return Scores(np.where(columns["a"] < 0, math.nan, columns["a"]), None)
+
+    values = np.where(np.arange(4000) % 2 == 0, -1.0, 1.0) * np.arange(1, 4001)
+    gate = parity.Gate(Refuses(), "regression", {"a": np.ones(1)}, {"a": values})
+    assert [gate.compare(Silent(), most).reason for most in (None, 3000)] == [None, None]
+    alone = [each for each in asked if each < 0]
+    assert parity.ASKED_ALONE <= len(alone) < 1.5 * parity.ASKED_ALONE
+    assert len(alone) - len(set(alone)) <= 2  # the first row is also the first of each half
+
+
 @pytest.mark.slow
 def test_exact_lets_nothing_but_doubles_serve(tmp_path: Path) -> None:
     frame = mixed_rows(600)
