@@ -94,7 +94,7 @@ def _measured(manifest: Manifest, evidence: Evidence) -> Iterator[str | Rows]:
     """How good the model is, or what it predicts where nothing is known of that."""
     contract, count = manifest.contract, len(evidence.scores.values)
     imported = "imported" in manifest.training
-    if manifest.metrics:
+    if manifest.metrics.keys() - {"compared"}:
         measured = f"On {count:,} rows held out, which it was not fitted on."
         if imported:
             measured = f"On {count:,} rows of the sample: measured on rows that the model may have seen."
