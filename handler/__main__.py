@@ -305,7 +305,7 @@ def check(options: argparse.Namespace, settings: Settings) -> int:
 
 def drift(options: argparse.Namespace, settings: Settings) -> int:
     """Write a page about many summaries; 1 if the last of them drift more than the limit."""
-    from handler.batch import history
+    from handler.review import history
 
     manifest = Bundle.open(settings.model_dir, settings.model_public_key).manifest
     made = history.history(options.summaries, manifest, Storage(settings.allow_http))
@@ -332,8 +332,8 @@ def drift(options: argparse.Namespace, settings: Settings) -> int:
 
 def compare(options: argparse.Namespace, settings: Settings) -> int:
     """Predict a file with two models; 1 if the share of rows that change is above the limit."""
-    from handler.batch import changes, comparison
     from handler.batch.progress import bar
+    from handler.review import changes, comparison
 
     storage = Storage(settings.allow_http)
     input, size = comparison.located(options.other, options.input, storage)
@@ -354,7 +354,7 @@ def compare(options: argparse.Namespace, settings: Settings) -> int:
 
 def evaluate(options: argparse.Namespace, settings: Settings) -> int:
     """Measure predictions on what really came; 1 if the main metric has dropped by more than the limit."""
-    from handler.batch import evaluation
+    from handler.review import evaluation
 
     manifest = Bundle.open(settings.model_dir, settings.model_public_key).manifest
     question = evaluation.question(manifest, options.on, options.target, options.date)

@@ -15,12 +15,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from handler import dates
-from handler.batch import history
 from handler.batch.goals import REJECT_COLUMNS
 from handler.batch.inputs import Inputs
 from handler.batch.naming import PART_PREDICTIONS, PREDICTIONS, SUMMARY, is_part
 from handler.bundle import Label, Manifest
 from handler.errors import FunctionError, InvalidCsv, NoObject
+from handler.review import history
 from handler.schema import BLANKS, BOOLEANS, LONGEST_VALUE, NUMBER, clean_name
 from handler.scoring import outputs
 from handler.scoring.scorers import Scores

@@ -9,12 +9,12 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from handler import dates
-from handler.batch import history, truths
-from handler.batch.truths import Joined, Question
 from handler.bundle import Contract, Manifest
 from handler.charts import Axis, Plane, cut, matrix
 from handler.errors import FunctionError
 from handler.rendering import Gallery, Picture, Rows, Section, page
+from handler.review import history, truths
+from handler.review.truths import Joined, Question
 from handler.scoring import metrics
 from handler.scoring.metrics import shown
 from handler.scoring.scorers import Scores

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import handler.batch.comparison as comparing
-from handler.batch.comparison import QUANTILES, Comparison, Moved
+import handler.review.comparison as comparing
 from handler.bundle import Manifest
 from handler.charts import Axis, Plane, cut, matrix
 from handler.rendering import Gallery, Picture, Rows, Section, page
+from handler.review.comparison import QUANTILES, Comparison, Moved
 from handler.scoring import agreement
 from handler.terminal import grid
 
