@@ -74,10 +74,14 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "review": ("history", "comparison", "changes", "truths", "evaluation"),
     "web": ("messages", "predictions", "openapi", "pages", "api"),
     "events": ("jobs", "objects", "http", "envelopes"),
-    "on top": ("snapshot", "capture", "app", "server", "__main__"),
+    "on top": ("snapshot", "capture", "app", "server"),
+    "commands": ("common", "rows", "files", "review", "bundles", "serving"),
+    "the command line": ("__main__",),
 }
+#: Those whose modules are in no folder of their own.
+WITHOUT_FOLDER = ("", "on top", "the command line")
 LAYERS = tuple(
-    name if room in ("", "on top") else f"{room}.{name}" for room, names in ROOMS.items() for name in names
+    name if room in WITHOUT_FOLDER else f"{room}.{name}" for room, names in ROOMS.items() for name in names
 )
 #: Modules for many rows that are all numpy.
 OF_NUMPY = {"scoring.explaining_many"}

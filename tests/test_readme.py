@@ -285,10 +285,11 @@ def test_flags_of_training_are_documented() -> None:
 
 def test_exit_codes_are_documented() -> None:
     """Those that the command lines return, and those of a process that a signal ends."""
+    lines = [ROOT / file for file in ("handler/__main__.py", "training/__main__.py", "handler/terminal.py")]
     returned = {
         part.value
-        for file in ("handler/__main__.py", "training/__main__.py", "handler/terminal.py")
-        for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8")))
+        for file in (*lines, *(ROOT / "handler/commands").glob("*.py"))
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.Return) and node.value
         for part in (node.value, *ast.iter_child_nodes(node.value))
         if isinstance(part, ast.Constant) and isinstance(part.value, int)

@@ -347,10 +347,11 @@ def test_a_port_of_the_administrator_is_named_as_one(bundle_dir: Path) -> None:
     if os.geteuid() != 0:
         code, _, error = python("handler", "serve", "--port", "1", MODEL_DIR=str(bundle_dir))
     else:
-        drop = "import os, sys, handler.__main__ as cli, handler.scoring.row_program; os.setuid(65534); "
+        drop = "import os, sys, handler.commands.serving as cli, handler.scoring.row_program; "
+        drop += "from handler import terminal; os.setuid(65534); "
         check = "cli._require_free('127.0.0.1', 1)"
         done = subprocess.run(
-            [sys.executable, "-c", f"{drop}sys.exit(cli.terminal.guarded(lambda: {check}))"],
+            [sys.executable, "-c", f"{drop}sys.exit(terminal.guarded(lambda: {check}))"],
             cwd=ROOT,
             capture_output=True,
             text=True,
