@@ -18,13 +18,12 @@ meaning or the layout changes.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 
 from handler.bundle import EXPLANATION, Contract, Feature, Manifest
 from handler.errors import BundleError, NotExplainable
-from handler.scoring.row_program import RowProgram, Values, arrays, listed, stored
+from handler.scoring.row_program import RowProgram, Values, head, listed, stored
 from handler.typed import Any, NamedTuple
 
 FORMAT = 1
@@ -382,15 +381,8 @@ class Explainer:
         self.features = features
         self.contract = contract
         try:
-            line, _, rest = content.partition(b"\n")
-            document = json.loads(line)
-            if document["format"] != FORMAT:
-                raise BundleError(
-                    f"{EXPLANATION} has format {document['format']}, and this code reads {FORMAT}; "
-                    "train again"
-                )
+            document, large, rest = head(content, EXPLANATION, FORMAT)
             program, graph = document["files"]
-            large = arrays(document["arrays"], rest)
             self._program = RowProgram(rest[len(rest) - program - graph : len(rest) - graph])
             self.graph = rest[len(rest) - graph :]
             self.of: str = document["of"]

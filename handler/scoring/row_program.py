@@ -22,6 +22,7 @@ import operator
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
+from handler.bundle import SCALAR
 from handler.errors import BundleError
 from handler.typed import Any
 
@@ -42,13 +43,7 @@ class RowProgram:
     def __init__(self, content: bytes) -> None:
         """Read ``model.scalar``; raises ``BundleError``."""
         try:
-            line, _, rest = content.partition(b"\n")
-            document = json.loads(line)
-            if document["format"] != FORMAT:
-                raise BundleError(
-                    f"model.scalar has format {document['format']}, and this code reads {FORMAT}"
-                )
-            large = arrays(document["arrays"], rest)
+            document, large, _ = head(content, SCALAR, FORMAT)
             self._start: list[Any] = [None] * document["slots"]
             for slot, values in document["constants"].items():
                 self._start[int(slot)] = values
@@ -62,7 +57,7 @@ class RowProgram:
             self._probabilities: int | None = document["probabilities"]
             self._score: int | None = document.get("score")
         except (ValueError, KeyError, TypeError, IndexError) as error:
-            raise BundleError("model.scalar does not follow its format; train again") from error
+            raise BundleError(f"{SCALAR} does not follow its format; train again") from error
 
     def run(self, record: Values) -> Row:
         """Run the program on a record, whose values are in the order of the features."""
@@ -85,6 +80,21 @@ class RowProgram:
             step(slots)
         values: Values = slots[self._label]
         return values
+
+
+def head(content: bytes, name: str, known: int) -> tuple[Any, list[Any], bytes]:
+    """The line of JSON that a file begins with, the large arrays, and all that follows the line.
+
+    ``name``: the file's, for the message. Raises ``BundleError`` where the file has another format than
+    ``known``, and ``ValueError``, ``KeyError`` or ``TypeError`` where it does not begin as these files do.
+    """
+    line, _, rest = content.partition(b"\n")
+    document = json.loads(line)
+    if document["format"] != known:
+        raise BundleError(
+            f"{name} has format {document['format']}, and this code reads {known}; train again"
+        )
+    return document, arrays(document["arrays"], rest), rest
 
 
 def arrays(layout: Sequence[tuple[str, int]], content: bytes) -> list[Any]:

@@ -29,11 +29,12 @@ from sklearn.svm import LinearSVC, LinearSVR
 from sklearn.tree import BaseDecisionTree
 
 from handler import dates
-from handler.bundle import UNSUPERVISED, Contract, Feature
+from handler.bundle import SCALAR, UNSUPERVISED, Contract, Feature
 from handler.schema import Columns
+from handler.scoring import row_program
 from handler.scoring.explaining import FORMAT, Explainer, Linear
 from handler.scoring.explaining_many import Many
-from handler.scoring.row_program import arrays
+from handler.scoring.row_program import head
 from handler.scoring.row_program import stored as stored_value
 from handler.scoring.scorers import OnnxScorer, Scores
 from handler.scoring.texts import Vectorizer
@@ -359,9 +360,7 @@ def sources(content: bytes, width: int) -> Sources:
 
     ``width``: how many values a record has.
     """
-    line, _, rest = content.partition(b"\n")
-    document = json.loads(line)
-    large = arrays(document["arrays"], rest)
+    document, large, _ = head(content, SCALAR, row_program.FORMAT)
     slots: dict[int, Sources] = {0: [frozenset([index]) for index in range(width)]}
     for slot, values in document["constants"].items():
         slots[int(slot)] = [frozenset()] * len(values)
@@ -412,12 +411,12 @@ def _content(document: Mapping[str, Any], program: bytes, graph: bytes) -> bytes
         for name in ("linear", "trees")
         if name in document
     }
-    head = {
+    first = {
         "format": FORMAT,
         **document,
         **model,
         "arrays": [[each.typecode, len(each)] for each in large],
         "files": [len(program), len(graph)],
     }
-    line = json.dumps(head, ensure_ascii=False).encode()
+    line = json.dumps(first, ensure_ascii=False).encode()
     return b"".join([line, b"\n", *map(little_endian, large), program, graph])
