@@ -121,6 +121,12 @@ def pickled_copy(bundle: Path, folder: Path) -> Path:
     return folder
 
 
+def choices(bundle: Path, folder: Path, rows: int, runs: int) -> None:
+    """What the defaults were chosen from, on narrow rows and on wide ones."""
+    batches.choices(bundle, folder, rows, runs)
+    shapes.choices(folder, min(rows, shapes.ROWS), runs)
+
+
 ROWS = 9_500_000
 QUICK = (
     "start",
@@ -171,7 +177,7 @@ def main() -> None:
             "parts": lambda: parts.compare(bundle, forest, pickled, folder, few),
             "others": lambda: servers.compare_others(bundle, compiled_handler(folder), folder, many),
             "containers": lambda: containers.compare_lambda(bundle, forest, pickled, folder, many),
-            "choices": lambda: batches.choices(bundle, folder, options.rows, few),
+            "choices": lambda: choices(bundle, folder, options.rows, few),
         }
         print(f"Python {sys.version.split()[0]}, {os.cpu_count()} processors", flush=True)
         for part in asked:

@@ -7,12 +7,24 @@ from collections.abc import Mapping
 from typing import Any
 
 RECORD = {"age": 45, "new_user": 0, "total_pages_visited": 5}
+#: A request of many rows, the first of which is that record.
+RECORDS = [
+    RECORD,
+    *({**RECORD, "age": 20 + row % 60, "total_pages_visited": row % 30} for row in range(99)),
+]
 
 
 def predicted(answer: Any) -> tuple[int, float] | None:
-    """The label and the second class's probability in any contender's answer; None of an empty one."""
+    """The label and the second class's probability in any contender's answer; None of an empty one.
+
+    Of an answer to several rows, those of the first.
+    """
     body = answer.get("body", answer) if isinstance(answer, dict) else answer
     document = json.loads(body) if isinstance(body, str) else body
+    if isinstance(document, dict) and isinstance(next(iter(document.get("predictions", ())), None), dict):
+        document = document["predictions"]
+    if isinstance(document, list) and document:
+        document = document[0]
     if not document:
         return None
     if (

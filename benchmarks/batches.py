@@ -80,9 +80,14 @@ def memory(bundle: Path, folder: Path, rows: int) -> None:
 
 
 def choices(bundle: Path, folder: Path, rows: int, runs: int) -> None:
-    """The block sizes and workers that the defaults were chosen from."""
+    """The block sizes and workers that the defaults were chosen from, on the book's columns."""
     source = folder / "customers.csv"
     write_customers(source, rows)
+    choose("choices", "Block size and workers, 3 columns", source, bundle, folder, runs)
+
+
+def choose(name: str, title: str, source: Path, bundle: Path, folder: Path, runs: int) -> None:
+    """Score a file by several block sizes and workers."""
     contenders = [
         scoring(
             f"{workers} workers, blocks of {size / 1048576:g} MiB",
@@ -90,10 +95,10 @@ def choices(bundle: Path, folder: Path, rows: int, runs: int) -> None:
             folder / "scored",
             {"MODEL_DIR": str(bundle), "WORKERS": str(workers), "BLOCK_BYTES": str(size)},
         )
-        for workers in (4, 2, 3)
-        for size in (3 << 18, 1 << 19, 1 << 20)
+        for workers in (3, 2, 4)
+        for size in (3 << 18, 3 << 19, 1 << 21)
     ]
-    side_by_side("choices", "Block size and workers", contenders, runs)
+    side_by_side(name, title, contenders, runs)
 
 
 def side_by_side(

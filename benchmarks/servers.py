@@ -13,12 +13,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks import results
-from benchmarks.answers import RECORD, predicted, same_answers
+from benchmarks.answers import RECORD, RECORDS, predicted, same_answers
 from benchmarks.environments import CONTENDERS, environment, versions
 
 QUERY = "/predict?age=45&new_user=0&total_pages_visited=5"
@@ -42,7 +42,7 @@ class Server:
     folder: Path
     env: Mapping[str, str]
     path: str = QUERY
-    body: Mapping[str, Any] | None = None
+    body: Mapping[str, Any] | Sequence[Any] | None = None
     prepare: Sequence[str] = field(default=())
 
 
@@ -63,7 +63,16 @@ def compare(bundle: Path, handler: Path, folder: Path, runs: int) -> None:
     """
     made = [*ours(bundle, handler), *fastapi(bundle)]
     _in_turn("servers", "an HTTP server", made, runs)
+    _in_turn(
+        "servers_many", f"an HTTP server to {len(RECORDS)} rows", [_asked_many(each) for each in made], runs
+    )
     _beside_a_file(made[: len(ours(bundle, handler))], folder, runs)
+
+
+def _asked_many(server: Server) -> Server:
+    """The same, asked for many rows at once; FastAPI's application has a route for them."""
+    path = "/predict_many" if server.name.startswith("FastAPI") else "/predict"
+    return replace(server, path=path, body=RECORDS)
 
 
 def _beside_a_file(made: Sequence[Server], folder: Path, runs: int) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import results, tables
-from benchmarks.batches import scoring, side_by_side
+from benchmarks.batches import choose, scoring, side_by_side
 from benchmarks.environments import CONTENDERS, environment, versions
 from benchmarks.processes import Contender, run
 
@@ -54,6 +54,14 @@ def compare(folder: Path, rows: int, runs: int) -> None:
         title = f"Batch: {count:,} rows, {title}, {MODELS.get(pipeline, 'words and logistic regression')}"
         _beside_pandas(name, title, source, bundle, home, runs)
         source.unlink()
+
+
+def choices(folder: Path, rows: int, runs: int) -> None:
+    """The block sizes and workers that the defaults were chosen from, on the mixed table."""
+    source = folder / "mixed.csv"
+    tables.write_rows(source, tables.mixed, rows)
+    bundle = _trained(folder, "logistic", tables.mixed, "logistic")
+    choose("choices_mixed", "Block size and workers, 20 mixed columns", source, bundle, folder, runs)
 
 
 def _mixed(home: Path, rows: int, runs: int) -> None:

@@ -45,7 +45,9 @@ atexit.register(gc.freeze)  # else Python searches all that polars has loaded fo
 #: What exit code 1 means, by command.
 ONE = {
     "check": "a golden prediction differs",
+    "compare": "the share of rows that change is above the limit",
     "drift": "the largest index of the last period is above the limit",
+    "evaluate": "the main metric has dropped by more than the limit, or has no value",
     "score": "a file was refused, or could not be read or written",
 }
 
@@ -166,7 +168,6 @@ def _score(options: argparse.Namespace, settings: Settings, totals: Totals, docu
     from handler.batch.inputs import Inputs
     from handler.batch.progress import bar
     from handler.batch.run import Batch
-    from handler.batch.split import Split
 
     model, storage = _model(settings), Storage(settings.allow_http)
     output = Location.parse(options.output) if options.output else None
@@ -175,7 +176,11 @@ def _score(options: argparse.Namespace, settings: Settings, totals: Totals, docu
         deadline = Deadline(stop.remaining)
         storage = storage.within(deadline)
         batch = Batch(model, settings, storage, deadline)
-        split = Split(batch, settings, deadline, options.parts) if options.parts else None
+        split = None
+        if options.parts:
+            from handler.batch.split import Split  # which imports multiprocessing
+
+            split = Split(batch, settings, deadline, options.parts)
 
         def whole(input: Input, progress: Progress) -> Scored:
             return batch.telling(progress).score(input.location, input.folder)
@@ -263,7 +268,11 @@ def invoke(options: argparse.Namespace, settings: Settings) -> int:
         raise FunctionError(f"{options.event} cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise FunctionError(f"{options.event} is not JSON ({error})") from error
-    reply = App(_model(settings), settings).handle(event)
+    app = App(_model(settings), settings)
+    try:
+        reply = app.handle(event)
+    finally:
+        app.close()
     if isinstance(reply, Answer):
         reply = {"status": reply.status, "headers": reply.headers, "body": reply.body.decode()}
     _print(reply)
@@ -296,14 +305,11 @@ def check(options: argparse.Namespace, settings: Settings) -> int:
 
 def drift(options: argparse.Namespace, settings: Settings) -> int:
     """Write a page about many summaries; 1 if the last of them drift more than the limit."""
-    from handler.batch import history
+    from handler.review import history
 
     manifest = Bundle.open(settings.model_dir, settings.model_public_key).manifest
     made = history.history(options.summaries, manifest, Storage(settings.allow_http))
-    try:
-        options.output.write_text(history.as_page(made), encoding="utf-8")
-    except OSError as error:
-        raise FunctionError(f"{options.output} cannot be written ({error.strerror})") from error
+    _write(options.output, history.as_page(made))
     largest = made.last.drift["largest"]
     document = {
         "model": manifest.identity,
@@ -322,6 +328,47 @@ def drift(options: argparse.Namespace, settings: Settings) -> int:
         return 0
     terminal.complain(f"the largest index of the last {made.unit}, {largest:g}, is above {options.limit:g}")
     return 1
+
+
+def compare(options: argparse.Namespace, settings: Settings) -> int:
+    """Predict a file with two models; 1 if the share of rows that change is above the limit."""
+    from handler.batch.progress import bar
+    from handler.review import changes, comparison
+
+    storage = Storage(settings.allow_http)
+    input, size = comparison.located(options.other, options.input, storage)
+    this, other = _model(settings), comparison.loaded(options.other, settings)
+    with bar(0 if options.quiet else size) as shown:
+        made = comparison.compare(this, other, input, settings, storage, shown, options.tolerance)
+    text = changes.in_words(made)
+    if options.output is not None:
+        _write(options.output, changes.as_page(made, options.limit))
+        text += f"\nthe page: {options.output}"
+    share, page = made.counts.share, options.output and str(options.output)
+    _result(options, {**made.as_json(), "limit": options.limit, "page": page}, text)
+    if share <= options.limit:
+        return 0
+    terminal.complain(f"{share:.2%} of the rows change, which is above the limit of {options.limit:.2%}")
+    return 1
+
+
+def evaluate(options: argparse.Namespace, settings: Settings) -> int:
+    """Measure predictions on what really came; 1 if the main metric has dropped by more than the limit."""
+    from handler.review import evaluation
+
+    manifest = Bundle.open(settings.model_dir, settings.model_public_key).manifest
+    question = evaluation.question(manifest, options.on, options.target, options.date)
+    storage = Storage(settings.allow_http)
+    made = evaluation.evaluate(options.predictions, options.truth, question, manifest, storage)
+    document, text = made.as_json(), evaluation.in_words(made)
+    if options.output is not None:
+        _write(options.output, evaluation.as_page(made))
+        document, text = {**document, "page": str(options.output)}, f"{text}\nthe page: {options.output}"
+    _result(options, document, text)
+    fault = None if options.limit is None else evaluation.fault(made, options.limit)
+    if fault is not None:
+        terminal.complain(fault)
+    return 0 if fault is None else 1
 
 
 def sign(options: argparse.Namespace, settings: Settings) -> int:
@@ -388,6 +435,17 @@ def _limit(text: str) -> float:
         number = -1.0
     if not 0 <= number < float("inf"):
         raise argparse.ArgumentTypeError("must be a number of 0 or more, such as 0.25")
+    return number
+
+
+def _share(text: str) -> float:
+    """What reads the value of a flag, a share."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError("must be a share from 0 to 1, such as 0.05 for 5 %%")
     return number
 
 
@@ -501,6 +559,72 @@ def _parsers(program: str, elsewhere: Mapping[str, str]) -> tuple[argparse.Argum
         metavar="INDEX",
         help="the index above which the exit code is 1 (%(default)s)",
     )
+    command = add(
+        compare, "predict a file with this bundle and with another, and count the rows that change",
+        "deployed/ rows.csv", "deployed/ s3://bucket/in/rows.csv.gz --limit 0.01 --output changes.html",
+    )  # fmt: skip
+    command.add_argument(
+        "other",
+        metavar="OTHER",
+        help="the folder of the bundle that serves today; this one (--model) is to be deployed",
+    )
+    command.add_argument("input", metavar="FILE", help="a CSV file, s3://bucket/key or gs://bucket/key")
+    command.add_argument("--output", type=Path, metavar="PAGE.html", help="write a page with pictures too")
+    command.add_argument(
+        "--limit",
+        type=_share,
+        default=0.05,
+        metavar="SHARE",
+        help="the share of rows that change above which the exit code is 1 (%(default)s)",
+    )
+    command.add_argument(
+        "--tolerance",
+        type=_limit,
+        metavar="SHIFT",
+        help="of a regression: the shift above which a row changes, in units of the target (default: a "
+        "twentieth of the range from the 10th to the 90th percentile of predictions at training)",
+    )
+    command = add(
+        evaluate, "measure predictions on what really came, by the metrics of training and beside them",
+        "scored/customers.csv/predictions.csv truth.csv --on customer",
+        "s3://bucket/scored/ truth.csv.gz --on customer --date scored_at --output evaluation.html",
+        "scored/ truth.csv --on customer --on month --target bought --limit 0.05",
+    )  # fmt: skip
+    command.add_argument(
+        "predictions",
+        metavar="PREDICTIONS",
+        help="what scoring wrote: a table, a summary.json, a folder, a glob in quotes, or a prefix "
+        "s3://bucket/scored/ or gs://...: all predictions below it",
+    )
+    command.add_argument(
+        "truth",
+        metavar="TRUTH",
+        help="a table with what came, in the target's column; or many, named as for score",
+    )
+    command.add_argument(
+        "--on",
+        action="append",
+        required=True,
+        metavar="ID",
+        help="a column by which rows of both are joined; may be given several times",
+    )
+    command.add_argument(
+        "--target", metavar="COLUMN", help="what TRUTH calls the target (default: as the model does)"
+    )
+    command.add_argument(
+        "--date",
+        metavar="COLUMN[=FORMAT]",
+        help="by week, too: a date in PREDICTIONS, or else in TRUTH (default of FORMAT: ISO 8601)",
+    )
+    command.add_argument(
+        "--output", type=Path, metavar="PAGE.html", help="a page with pictures (default: none)"
+    )
+    command.add_argument(
+        "--limit",
+        type=_limit,
+        metavar="DROP",
+        help="exit with code 1 where the ROC area, else F1, or R² has dropped by more than this",
+    )
     command = add(sign, "vouch for the bundle with a private key of yours", "--key private.pem")
     command.add_argument("--key", type=Path, required=True, metavar="PRIVATE.pem", help="Ed25519, in PEM")
     command = add(
@@ -547,6 +671,13 @@ def _require_free(host: str, port: int) -> None:
                 f"cannot listen on {host}:{port} ({error.strerror}); "
                 f"choose another port: --port {other}, or PORT={other} make serve"
             ) from error
+
+
+def _write(path: Path, page: str) -> None:
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise FunctionError(f"{path} cannot be written ({error.strerror})") from error
 
 
 def _result(options: argparse.Namespace, document: Mapping[str, Any], text: str) -> None:

@@ -19,7 +19,7 @@ from handler.scoring.model import Model
 from handler.settings import Settings
 from handler.typed import TYPE_CHECKING, Any
 from handler.web.api import Api
-from handler.web.messages import Answer, Request
+from handler.web.messages import Answer, Predicted, Request
 from handler.web.predictions import predict
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from handler.batch.goals import HandOver
     from handler.batch.run import Batch
+    from handler.capture import Capture
     from handler.storage.storage import Storage
 
 #: Bytes of an answer that Cloud Run passes on in one piece, less room for its headers.
@@ -52,6 +53,11 @@ class App:
         self.model = model
         self._api = Api(model, settings)
         self._storage = storage
+        self._capture: Capture | None = None
+        if settings.capture_uri is not None:
+            from handler.capture import Capture  # where it is off, nothing waits for it
+
+            self._capture = Capture(model, settings, storage)
         self._cold = True
 
     def handle(self, event: object, request_id: str | None = None, remaining: Remaining = forever) -> Any:
@@ -101,18 +107,21 @@ class App:
         the invocation began.
         """
         start = time.perf_counter()
+        captured = self._capture is not None and self._capture.draws()
         if isinstance(job, Request):
-            answer = self._api.respond(job)
+            answer = self._api.respond(job._replace(captured=True) if captured else job)
             route = f"{job.method[:40]} /{job.route[:40]}"
             counts = {"rows": answer.rows, "rejected": answer.rejected or None}
-            self._log(route, request_id, start, status=answer.status, **counts)
+            dropped = self._captured(answer.predicted, route, request_id, remaining)
+            self._log(route, request_id, start, status=answer.status, **counts, **dropped)
             return Outcome(job, answer)
         route, rows = "event", None
         fields: dict[str, object] = {}
         try:
             if isinstance(job, Predict):
                 route = "invoke"
-                result, rows = predict(self.model, job.payload)
+                result, rows, predicted = predict(self.model, job.payload)
+                fields |= self._captured(predicted if captured else (), route, request_id, remaining)
             elif isinstance(job, ScoreObject):
                 route, fields["input"] = "batch", str(job.input)
                 batch = self._batch(remaining, most)
@@ -159,6 +168,22 @@ class App:
             **fields,
         )
         return Outcome(job, error=fault)
+
+    def _captured(
+        self, predicted: Predicted, route: str, request_id: str | None, remaining: Remaining
+    ) -> dict[str, object]:
+        """Capture what was predicted, and write what is due; the log gets how many were dropped."""
+        if self._capture is None:
+            return {}
+        if predicted:
+            self._capture.take(predicted, route, request_id and request_id[:LONGEST_ID])
+        self._capture.write_if_due(remaining)
+        return {"capture_dropped": self._capture.dropped() or None}
+
+    def close(self) -> None:
+        """Write what is captured and not written yet, at the process's end."""
+        if self._capture is not None:
+            self._capture.close()
 
     def _batch(self, remaining: Remaining, most: float) -> Batch:
         try:

@@ -190,6 +190,21 @@ def parse_json(feature: Feature, value: object) -> Value:
         raise _out_of_range(feature) from error
 
 
+def to_json(feature: Feature, value: Value) -> str | bool | int | float | None:
+    """A record's value as a JSON request states it, so that ``parse_json`` reads it back."""
+    if isinstance(value, str):
+        return value or None
+    if math.isnan(value):
+        return None
+    if feature.kind == "boolean":
+        return bool(value)
+    if feature.kind == "date":
+        from handler import dates  # which few models need
+
+        return dates.written(feature.format, value)
+    return int(value) if feature.kind == "integer" else value
+
+
 def _check_id(value: object) -> None:
     """Raise ``InvalidValue`` for what an answer must not repeat: anything nested, NaN and infinity."""
     if isinstance(value, float) and not math.isfinite(value):
@@ -382,6 +397,13 @@ class Schema:
                     message = f"'{shown}' is not a feature of this model{hint}"
                     problems.add(shown, "unknown_field", message, index)
         return tuple(record)
+
+    def as_json(self, record: Record) -> dict[str, Any]:
+        """A record as a JSON request states it."""
+        return {
+            feature.name: to_json(feature, value)
+            for feature, value in zip(self.features, record, strict=True)
+        }
 
     def carried(self, values: Mapping[str, object]) -> dict[str, dict[str, object]]:
         """The ``ids`` of an answer, as the request has them; nothing where it has none."""

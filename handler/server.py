@@ -309,6 +309,8 @@ def _serve() -> int:
         if end.code == 130:
             interrupts.say()
         return int(end.code or 0)
+    finally:
+        app.close()
     return 0
 
 

@@ -26,6 +26,9 @@ READ_TIMEOUT = 20
 #: The Cloud Run Admin API, and who gives a service's token. https://cloud.google.com/run/docs/reference/rest
 RUN_API = "https://run.googleapis.com"
 METADATA_HOST = "metadata.google.internal"
+#: Seconds for which a captured record waits to be written with others.
+CAPTURE_SECONDS = 60
+_CAPTURE = r"(?:s3|gs)://[\w.-]{1,222}(?:/(?!\.{1,2}(?:/|\Z))[^/\x00-\x1f\x7f]+)*/?"
 _JOB = r"projects/[\w.:-]+/locations/[\w-]+/jobs/[\w-]+"
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 LOG_LEVELS: tuple[LogLevel, ...] = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -37,7 +40,9 @@ class Settings(NamedTuple):
 
     ``job`` and ``large_bytes``: the Cloud Run job that scores tables above that size, or neither.
     ``explain``: how many of its strongest features a batch writes for each row. ``block_bytes``: 0 for as
-    many as suit the table, see ``handler.tables.records.block_bytes``.
+    many as suit the table, see ``handler.tables.records.block_bytes``. ``capture_uri``: where a
+    ``capture_share`` of requests is kept, with the id columns ``capture_ids``, each record after
+    ``capture_seconds``.
     """
 
     model_dir: str = MODEL_DIR
@@ -61,6 +66,10 @@ class Settings(NamedTuple):
     run_api: str = RUN_API
     metadata_host: str = METADATA_HOST
     explain: int = 0
+    capture_uri: str | None = None
+    capture_share: float = 1.0
+    capture_seconds: int = CAPTURE_SECONDS
+    capture_ids: tuple[str, ...] = ()
     platform: Platform = "local"
     function_name: str = ""
 
@@ -99,6 +108,10 @@ class Settings(NamedTuple):
             run_api=_run_api(environ, job, allow_http),
             metadata_host=environ.get("GCE_METADATA_HOST") or METADATA_HOST,
             explain=_count(environ, "EXPLAIN", 0),
+            capture_uri=_capture_uri(environ),
+            capture_share=_share(environ, "CAPTURE_SHARE"),
+            capture_seconds=_count(environ, "CAPTURE_SECONDS", CAPTURE_SECONDS, least=0),
+            capture_ids=tuple(filter(None, map(str.strip, environ.get("CAPTURE_IDS", "").split(",")))),
             platform=platform,
             function_name=environ.get("AWS_LAMBDA_FUNCTION_NAME", ""),
         )
@@ -158,6 +171,26 @@ def _run_api(environ: Mapping[str, str], job: str | None, allow_http: bool) -> s
     return url.rstrip("/")
 
 
+def _capture_uri(environ: Mapping[str, str]) -> str | None:
+    uri = environ.get("CAPTURE_URI") or None
+    if uri is None:
+        return None
+    if "://" in uri and not re.fullmatch(_CAPTURE, uri, re.ASCII):
+        raise SettingError("CAPTURE_URI", "must be s3://BUCKET/FOLDER, gs://BUCKET/FOLDER or a folder")
+    folder = uri.rstrip("/") + "/"
+    for prefix in _words(environ, "INPUT_URI"):
+        if folder.startswith(prefix.rstrip("/") + "/"):
+            raise SettingError("CAPTURE_URI", "must not lie below INPUT_URI: what is there is to be scored")
+    return uri
+
+
+def _share(environ: Mapping[str, str], variable: str) -> float:
+    text = environ.get(variable, "") or "1"
+    if not re.fullmatch(r"0|1|1\.0+|0?\.[0-9]{1,15}", text, re.ASCII):
+        raise SettingError(variable, "must be a number from 0 to 1, such as 0.1 for a tenth of requests")
+    return float(text)
+
+
 def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -180,10 +213,10 @@ def _words(environ: Mapping[str, str], variable: str) -> tuple[str, ...]:
     return tuple(environ.get(variable, "").replace(",", " ").split())
 
 
-def _count(environ: Mapping[str, str], variable: str, default: int) -> int:
+def _count(environ: Mapping[str, str], variable: str, default: int, least: int = 1) -> int:
     text = environ.get(variable, "")
     if not text:
         return default
-    if not (text.isascii() and text.isdigit() and 0 < int(text) < 1 << 40):
-        raise SettingError(variable, "must be a whole number of 1 or more")
+    if not (text.isascii() and text.isdigit() and least <= int(text[:20]) < 1 << 40):
+        raise SettingError(variable, f"must be a whole number of {least} or more")
     return int(text)

@@ -23,6 +23,15 @@ BLANKS = " \u00a0\u2009\u202f"
 BLANK = f"[{BLANKS}]*"
 APOSTROPHES = "'\u2019"
 MINUS = "\u2212"
+#: What spells a missing value, in lower case, beside the empty cell: among numbers, dates and booleans, and
+#: among categories, where "none" and "-" may be levels.
+MISSING_NUMBERS = ("na", "n/a", "nan", "null", "nil", "-", "?", ".")
+MISSING_TEXTS = ("na", "n/a", "nan", "null")
+#: Words that are missing values too, where a column of numbers has them.
+MISSING_AMONG_NUMBERS = ("#n/a", "none")
+#: The same of the values of a target, which are numbers or texts.
+MISSING_NUMBERS_OF_TARGETS = (*MISSING_NUMBERS, *MISSING_AMONG_NUMBERS)
+MISSING_TEXTS_OF_TARGETS = (*MISSING_TEXTS, "#n/a")
 #: A currency's sign or three-letter code, or a percent sign.
 SIGN = "[$€£¥₹₩₽₺₪₫₱฿₴₦₡%]|[A-Z]{3}"
 FORMAT = re.compile(

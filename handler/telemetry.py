@@ -55,14 +55,16 @@ class Log(NamedTuple):
 
         https://cloud.google.com/logging/docs/structured-logging
         """
-        year, month, day, hour, minute, second, *_ = time.gmtime(now)
-        milliseconds = int(now * 1000)
-        clock = f"{hour:02}:{minute:02}:{second:02}.{milliseconds % 1000:03}Z"
-        written = f"{year}-{month:02}-{day:02}T{clock}"
-        line = ENCODER.encode({"severity": level, "time": written, "message": message, **fields})
+        line = ENCODER.encode({"severity": level, "time": written(now), "message": message, **fields})
         if self.function and message == REQUEST:
-            return f"{line[:-1]}, {_metrics(self.function, milliseconds, fields)}}}\n"
+            return f"{line[:-1]}, {_metrics(self.function, int(now * 1000), fields)}}}\n"
         return line + "\n"
+
+
+def written(now: float) -> str:
+    """A time in UTC, to the millisecond, in ISO 8601."""
+    year, month, day, hour, minute, second, *_ = time.gmtime(now)
+    return f"{year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{int(now * 1000) % 1000:03}Z"
 
 
 def _as_text(level: LogLevel, message: str, now: float, fields: Mapping[str, object]) -> str:
@@ -107,8 +109,11 @@ UNITS: Mapping[str, str] = {
     "Latency": "Milliseconds",
     "ColdStarts": "Count",
 }
-#: Of a file whose drift was judged, too.
-DRIFT = "Drift"
+#: Of a file whose drift was judged, and where records were dropped, too: each of a field of the line.
+RARE: Mapping[str, tuple[str, str]] = {
+    "drift": ("Drift", "None"),
+    "capture_dropped": ("CaptureDropped", "Count"),
+}
 
 
 def _directives(units: Mapping[str, str]) -> str:
@@ -116,8 +121,8 @@ def _directives(units: Mapping[str, str]) -> str:
     return ENCODER.encode([{"Namespace": NAMESPACE, "Dimensions": [["FunctionName"]], "Metrics": metrics}])
 
 
-#: The same in every line, or in every one with a drift, so each is encoded once.
-DIRECTIVES, DIRECTIVES_WITH_DRIFT = _directives(UNITS), _directives({**UNITS, DRIFT: "None"})
+#: The same in nearly every line, so it is encoded once.
+DIRECTIVES = _directives(UNITS)
 
 
 def _metrics(function: str, milliseconds: int, fields: Mapping[str, Any]) -> str:
@@ -126,9 +131,11 @@ def _metrics(function: str, milliseconds: int, fields: Mapping[str, Any]) -> str
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
     """
     rows, rejected = fields.get("rows") or 0, fields.get("rejected") or 0
-    drift = fields.get("drift")
-    directives = DIRECTIVES if drift is None else DIRECTIVES_WITH_DRIFT
-    measured = "" if drift is None else f'"{DRIFT}": {drift}, '
+    directives, measured = DIRECTIVES, ""
+    if not RARE.keys().isdisjoint(fields):
+        rare = {RARE[name]: fields[name] for name in RARE.keys() & fields}
+        directives = _directives({**UNITS, **dict(rare)})
+        measured = "".join(f'"{name}": {value}, ' for (name, _), value in rare.items())
     return (
         f'"FunctionName": {ENCODER.encode(function)}, "Requests": 1, '
         f'"Errors": {fields["status"] >= 500:d}, "RowsScored": {rows - rejected}, '

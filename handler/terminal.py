@@ -81,8 +81,9 @@ def near(word: str, known: Iterable[str]) -> str:
     """``; did you mean ...?``, where one of the known words is like this one."""
     import difflib
 
-    alike = difflib.get_close_matches(word, list(known), 1)
-    return f"; did you mean '{alike[0]}'?" if alike else ""
+    by_lower = {each.lower(): each for each in known}
+    alike = difflib.get_close_matches(word.lower(), by_lower, 1)
+    return f"; did you mean '{by_lower[alike[0]]}'?" if alike else ""
 
 
 def draws(stream: TextIO) -> bool:
@@ -98,6 +99,19 @@ def painted(text: str, colour: str, stream: TextIO) -> str:
     if not draws(stream) or os.environ.get("NO_COLOR"):
         return text
     return f"\x1b[{colour}m{text}\x1b[0m"
+
+
+def grid(header: Sequence[str], rows: Sequence[Sequence[str]], align: str) -> list[str]:
+    """Lines of cells in columns; ``align`` holds ``<`` or ``>`` for each column."""
+    table = [header, *rows]
+    widths = [max(len(row[index]) for row in table) for index in range(len(header))]
+    return [
+        "  "
+        + "  ".join(
+            f"{cell:{side}{width}}" for cell, side, width in zip(row, align, widths, strict=True)
+        ).rstrip()
+        for row in table
+    ]
 
 
 def complain(message: str, lines: Sequence[str] = ()) -> None:

@@ -55,15 +55,25 @@ print(json.dumps(sorted(set(sys.modules) - before)))
 """
 
 
-@pytest.mark.parametrize("name", list(EVENTS))
-def test_a_first_prediction_loads_what_is_listed(name: str, bundle_dir: Path) -> None:
+def loaded(name: str, bundle_dir: Path, **env: str) -> set[str]:
+    """What a first prediction loads that is not listed."""
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, json.dumps(EVENTS[name])],
-        env={**os.environ, "MODEL_DIR": str(bundle_dir), "LOG_LEVEL": "ERROR"},
+        env={**os.environ, "MODEL_DIR": str(bundle_dir), "LOG_LEVEL": "ERROR", **env},
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
     )
-    allowed = ALLOWED | (HASHES if sys.version_info < (3, 12) else set())
-    assert set(json.loads(done.stdout)) - allowed == set()
+    return set(json.loads(done.stdout)) - ALLOWED - (HASHES if sys.version_info < (3, 12) else set())
+
+
+@pytest.mark.parametrize("name", list(EVENTS))
+def test_a_first_prediction_loads_what_is_listed(name: str, bundle_dir: Path) -> None:
+    assert loaded(name, bundle_dir) == set()
+
+
+@pytest.mark.parametrize("share", ["0", "1"])
+def test_a_capture_that_writes_nothing_yet_loads_itself_alone(share: str, bundle_dir: Path) -> None:
+    env = {"AWS_LAMBDA_FUNCTION_NAME": "f", "CAPTURE_URI": "s3://bucket/folder", "CAPTURE_SHARE": share}
+    assert loaded("POST /predict", bundle_dir, **env) == {"handler.capture"}

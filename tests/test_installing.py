@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
 VERBS = (
     *("train", "package", "predict", "explain", "score", "plan", "invoke"),
-    *("check", "drift", "sign", "serve"),
+    *("check", "drift", "compare", "evaluate", "sign", "serve"),
 )
 
 

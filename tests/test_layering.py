@@ -51,6 +51,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "scorers",
         "explaining_many",
         "outputs",
+        "agreement",
+        "metrics",
         "model",
         "checking",
         "table",
@@ -65,14 +67,14 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "blocks",
         "goals",
         "run",
-        "history",
         "inputs",
         "many",
         "split",
     ),
+    "review": ("history", "comparison", "changes", "truths", "evaluation"),
     "web": ("messages", "predictions", "openapi", "pages", "api"),
     "events": ("jobs", "objects", "http", "envelopes"),
-    "on top": ("snapshot", "app", "server", "__main__"),
+    "on top": ("snapshot", "capture", "app", "server", "__main__"),
 }
 LAYERS = tuple(
     name if room in ("", "on top") else f"{room}.{name}" for room, names in ROOMS.items() for name in names

@@ -10,11 +10,13 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 
 from containers.request_zip import ENTRY
@@ -25,6 +27,7 @@ from handler.settings import Settings
 from handler.tables.writing import lines
 from handler.web.api import ROUTES
 from tests.support.bundles import resealed
+from tests.support.cloud import S3
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Answers a list of events out of a folder that stands for /var/task, without site-packages.
@@ -277,6 +280,56 @@ def test_a_file_that_was_changed_is_not_loaded(task: Path, tmp_path: Path, name:
     (answer,) = answers(copy, [event("direct")])
     assert answer["errorType"] == "BundleError"
     assert "was changed after training" in answer["errorMessage"]
+
+
+#: What Lambda's own Python has of boto3.
+#: https://docs.aws.amazon.com/lambda/latest/dg/lambda-python.html#python-sdk-included
+BOTO3 = ("boto3", "botocore", "s3transfer", "jmespath", "urllib3", "dateutil", "six.py")
+#: Answers events, an event a line, with a second folder that stands for the runtime's.
+SERVE = """
+import json, sys
+sys.path[:0] = sys.argv[1:3]
+from handler.app import lambda_handler
+for line in sys.stdin:
+    lambda_handler(json.loads(line), None)
+"""
+
+
+def test_requests_are_captured_by_the_runtimes_own_boto3(task: Path, tmp_path: Path, s3: S3) -> None:
+    for name in BOTO3:
+        if (source := Path(boto3.__file__).parents[1] / name).exists():
+            (tmp_path / name).symlink_to(source)
+    bucket = s3.bucket("captured")
+    uri = f"s3://{bucket}/requests"
+    env = {**s3.env, "AWS_LAMBDA_FUNCTION_NAME": "f", "CAPTURE_URI": uri, "CAPTURE_SECONDS": "0"}
+    with subprocess.Popen(
+        [sys.executable, "-S", "-I", "-c", SERVE, str(task), str(tmp_path)],
+        cwd=task,
+        env=env,
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        for _ in range(60):  # a write that was too slow is tried again by a later request
+            process.stdin.write(json.dumps(event("direct")) + "\n")
+            process.stdin.flush()
+            time.sleep(1)
+            if keys := s3.keys(bucket):
+                break
+        process.stdin.close()
+        log = process.stderr.read()
+    assert keys, log
+    assert keys[0].startswith("requests/day=")
+    line = json.loads(s3.get(bucket, keys[0]).splitlines()[0])
+    assert line["features"] == event("direct")
+
+
+def test_what_a_zip_cannot_capture_into_is_refused(task: Path) -> None:
+    (answer,) = answers(task, [event("direct")], CAPTURE_URI="gs://bucket/folder")
+    assert answer["errorType"] == "SettingError"
+    assert "must be s3://BUCKET/FOLDER" in answer["errorMessage"]
 
 
 def test_a_signature_is_not_passed_over(task: Path) -> None:

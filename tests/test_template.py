@@ -463,6 +463,36 @@ def test_functions_read_inputs_and_write_outputs_only_and_parts_may_go_again(
     assert everywhere == {"logs:CreateLogStream", "logs:PutLogEvents"}
 
 
+def test_requests_may_be_captured_into_one_folder_where_a_parameter_names_it(
+    template: Any, resources: dict[str, Any]
+) -> None:
+    """Objects may be put there and nothing else; the functions of files capture nothing."""
+    assert template["Parameters"]["Capture"]["Default"] == ""
+    assert template["Resources"]["CapturePolicy"]["Condition"] == "Captures"
+    policy = resources["CapturePolicy"]
+    assert policy["RoleName"] == {"Ref": "RequestRole"}
+    assert policy["PolicyDocument"]["Statement"] == [
+        {
+            "Effect": "Allow",
+            "Action": "s3:PutObject",
+            "Resource": {"Fn::Sub": "arn:${AWS::Partition}:s3:::${Capture}/*"},
+        }
+    ]
+    variables = resources["RequestFunction"]["Environment"]["Variables"]
+    assert variables["CAPTURE_URI"] == {"Fn::If": ["Captures", {"Fn::Sub": "s3://${Capture}"}, ""]}
+    for function in ("BatchFunction", "PartFunction"):
+        assert "CAPTURE_URI" not in resources[function]["Environment"]["Variables"]
+    pattern = template["Parameters"]["Capture"]["AllowedPattern"]
+    for folder in ("", "my.bucket-1/requests", "bucket/a/b"):
+        assert re.fullmatch(pattern, folder)
+        assert not folder or Settings.from_env({"CAPTURE_URI": f"s3://{folder}"}).capture_uri
+    for folder in ("bucket", "bucket/", "s3://bucket/requests", "bucket/requests/", "bucket/*"):
+        assert not re.fullmatch(pattern, folder)
+    defaults = Settings()
+    assert template["Parameters"]["CaptureShare"]["Default"] == defaults.capture_share
+    assert template["Parameters"]["CaptureSeconds"]["Default"] == defaults.capture_seconds
+
+
 @pytest.mark.parametrize("bucket", ["InputBucket", "OutputBucket"])
 def test_buckets_are_private_encrypted_kept_and_tidied(
     template: Any, resources: dict[str, Any], bucket: str

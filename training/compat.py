@@ -8,16 +8,12 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
-from sklearn import metrics
-
 __all__ = [
     "FixedThresholdClassifier",
     "FrozenEstimator",
     "TunedThresholdClassifierCV",
     "get_column_indices",
     "get_tags",
-    "root_mean_squared_error",
 ]
 
 try:
@@ -52,8 +48,3 @@ except ImportError:
 
     class TunedThresholdClassifierCV:  # type: ignore[no-redef]
         """Stands in."""
-
-
-def root_mean_squared_error(y: np.ndarray, values: np.ndarray) -> float:
-    """As ``sklearn.metrics`` has it since 1.4."""
-    return float(np.sqrt(metrics.mean_squared_error(y, values)))

@@ -33,6 +33,7 @@ from handler.bundle import (
 from handler.schema import Columns, Record
 from handler.scoring.checking import differences
 from handler.scoring.explaining import Explainer
+from handler.scoring.metrics import measure
 from handler.scoring.model import Model
 from handler.scoring.row_program import RowProgram
 from handler.scoring.scorers import (
@@ -59,7 +60,7 @@ from training.profile import profile
 from training.proof import parity, rows
 from training.proof.breakpoints import breakpoints
 from training.proof.parity import Finding, Gate, Scale
-from training.report import card, comparison, console, metrics
+from training.report import card, comparison, console
 from training.report.comparison import Comparison
 from training.report.evidence import Evidence
 from training.report.progress import Tick, step
@@ -177,7 +178,7 @@ def package(
         fitted, scores = _answered(fitted, scores, say)
         measured: dict[str, Any] = {}
         if fitted.truth is not None:
-            measured = metrics.measure(fitted.contract, fitted.truth, scores, fitted.every_truth)
+            measured = measure(fitted.contract, fitted.truth, scores, fitted.every_truth)
     threshold = fitted.threshold
     say(console.quality(measured, fitted.contract, threshold, fitted.truth, scores, imported=imported))
     compared = None if other is None else _compared(fitted, scores, other, say)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from handler.batch.folding import Folds, Lines
 from handler.bundle import Label
@@ -22,6 +22,8 @@ from handler.tables.rows import Block
 
 if TYPE_CHECKING:
     import numpy as np
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -88,14 +90,33 @@ def written(
 ) -> Generator[WrittenBlock, None, None]:
     """Score a table's blocks on a pool of as many threads as ``workers``, and give them in their order.
 
-    ``folds``: what is known of the lines of this table. At most one block more than there are workers is
-    under way, so memory stays bounded. Raises ``InvalidCsv``, and ``DeadlineNear``, which names ``input``.
+    ``folds``: what is known of the lines of this table. Raises as ``in_order``.
     """
-    under_way: collections.deque[Future[WrittenBlock]] = collections.deque()
+
+    def work(block: Block) -> WrittenBlock:
+        return _written(block, table, model, folds)
+
+    return in_order(work, table.blocks, pool, workers, deadline, input)
+
+
+def in_order(
+    work: Callable[[Block], T],
+    blocks: Iterator[Block],
+    pool: Executor,
+    workers: int,
+    deadline: Deadline,
+    input: Location,
+) -> Generator[T, None, None]:
+    """What ``work`` makes of each block, on a pool of as many threads as ``workers``, in their order.
+
+    At most one block more than there are workers is under way, so memory stays bounded. Raises
+    ``InvalidCsv``, and ``DeadlineNear``, which names ``input``.
+    """
+    under_way: collections.deque[Future[T]] = collections.deque()
     faults: list[InvalidCsv] = []
     try:
-        for block in _before(faults, table.blocks):
-            under_way.append(pool.submit(_written, block, table, model, folds))
+        for block in _before(faults, blocks):
+            under_way.append(pool.submit(work, block))
             if len(under_way) > workers:
                 yield deadline.result(under_way.popleft(), input)
         while under_way:

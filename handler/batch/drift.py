@@ -30,6 +30,8 @@ LEAST_SHARE = 0.0001
 LEAST_ROWS, ROWS_PER_BIN = 100, 20
 #: Rows up to which all columns are compared at once, rather than one by one.
 FEW_ROWS = 500
+#: Numbers in the smallest buffer that numpy takes.
+LEAST_BUFFER = 16
 #: Where the sum of all rows stands, and that of none, after those below each cut.
 ALL, NONE = -2, -1
 #: The bins of a feature that has no profile: one.
@@ -232,12 +234,15 @@ class Gauge:
         words = mask.view(np.uint64)
         sums = np.empty((len(self._flat), len(chunks)), np.uint64)
         end = 0
-        for column, cuts in zip(values, self._cuts, strict=True):
-            if not (count := len(cuts)):
-                continue
-            np.less(column, cuts[:, None], out=mask[:count, :rows])
-            np.add.reduceat(words[:count], chunks, axis=1, out=sums[end : end + count])
-            end += count
+        with np.errstate():  # which ends what is set in it
+            # Where two rows of the mask fit into numpy's buffer, all that is compared is copied through it.
+            np.setbufsize(LEAST_BUFFER)
+            for column, cuts in zip(values, self._cuts, strict=True):
+                if not (count := len(cuts)):
+                    continue
+                np.less(column, cuts[:, None], out=mask[:count, :rows])
+                np.add.reduceat(words[:count], chunks, axis=1, out=sums[end : end + count])
+                end += count
         return np.asarray(sums.view(np.uint8).sum(axis=1, dtype=np.int64))
 
     def as_json(self, counts: np.ndarray) -> dict[str, Any]:
@@ -266,7 +271,7 @@ class Gauge:
         judged = [
             each["index"]
             for each in (*features.values(), predictions)
-            if _is_judged(each["counts"], profile["rows"])
+            if is_judged(each["counts"], profile["rows"])
         ]
         largest = max(judged, default=None)
         return {
@@ -314,7 +319,7 @@ def _index(bins: Mapping[str, Any], counts: Sequence[int]) -> float:
     return round(index, 4)
 
 
-def _is_judged(counts: Sequence[int], profiled: int) -> bool:
+def is_judged(counts: Sequence[int], profiled: int) -> bool:
     """Whether there are rows enough in a table, and in the profile, for an index to mean anything."""
     rows = sum(counts)
     return rows * profiled >= max(LEAST_ROWS, ROWS_PER_BIN * len(counts)) * (rows + profiled)

@@ -17,6 +17,7 @@ from handler.batch.drift import Gauge
 from handler.batch.folding import Folds, Repeats
 from handler.batch.naming import PART_REJECTED, PREDICTIONS, REJECTED, SUMMARY
 from handler.batch.parts import Part
+from handler.batch.progress import Passed
 from handler.errors import Changed, InvalidCsv
 from handler.scoring import outputs
 from handler.scoring.model import Model
@@ -101,7 +102,7 @@ class Goals:
         """A file in one piece."""
 
         def fill(version: Version, sinks: list[Sink], record: dict[str, Any]) -> None:
-            done = _Count()
+            done = Passed()
             # Many packed bytes may hold nothing, and few very much: the time is checked on both sides.
             chunks = done.counted(self._storage.stream(input, version))
             chunks = self._in_time(inflated(self._in_time(chunks, input)), input)
@@ -117,7 +118,7 @@ class Goals:
             record |= {"part": part.range, "first": part.first, "next": None, "encoding": part.encoding}
             if part.first is not None or part.encoding is not None:
                 record["replanned"] = True
-            done = _Count()
+            done = Passed()
 
             def chunks(start: int, soon: int) -> Iterator[bytes]:
                 chunks = done.counted(parts.since(self._storage, input, version, start, soon))
@@ -155,7 +156,7 @@ class Goals:
         return Goal(folder, parts.record_name(part.index), (part.rejected, part.predictions), fill, part)
 
     def _pour(
-        self, table: Table, input: Location, version: Version, sinks: list[Sink], done: _Count
+        self, table: Table, input: Location, version: Version, sinks: list[Sink], done: Passed
     ) -> dict[str, Any]:
         """Score a table into the sinks of rejects and predictions, headers first.
 
@@ -262,18 +263,6 @@ class Goals:
         """The chunks, as long as there is time for the next."""
         for chunk in chunks:
             self._deadline.check(location)
-            yield chunk
-
-
-class _Count:
-    """How many bytes of the input have come."""
-
-    def __init__(self) -> None:
-        self.bytes = 0
-
-    def counted(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        for chunk in chunks:
-            self.bytes += len(chunk)
             yield chunk
 
 

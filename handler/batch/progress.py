@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 #: How the bar is drawn: short, as the files, rows and rejects are to fit beside it.
@@ -56,3 +56,16 @@ def bar(size: int) -> Iterator[Bar]:
         return
     with tqdm(total=size, unit="B", unit_scale=True, leave=False, bar_format=FORMAT) as shown:
         yield Bar(shown)
+
+
+class Passed:
+    """How many bytes of the input have come."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+    def counted(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        """The chunks, each counted as it comes."""
+        for chunk in chunks:
+            self.bytes += len(chunk)
+            yield chunk

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from handler.bundle import EXPLANATION, Contract, Feature, Manifest
 from handler.errors import BundleError, NotExplainable
@@ -34,8 +34,15 @@ OLDER = "the model was trained by a release without explanations; train it again
 MOST_TESTS = 10
 #: The pieces of a tree beyond which it stays whole, and those of all trees that rows are looked up in.
 MOST_OF_TREE, MOST_PIECES = 64, 5_000
+#: The edges up to which a piece keeps their choices.
+MOST_KEPT = 64
 #: The outcomes that a piece remembers, and all pieces together: about 50 MB.
 MOST_KNOWN = 200_000
+#: The state of a row at an edge, by the tests of the edge's column on the way: it has failed one before, it
+#: fails the last one, or it passes them all.
+FAILED, FAILS, PASSED = 0, 1, 2
+#: What an edge adds under the integral, at two points: its factor and its gain at one, and at the other.
+Terms = tuple[float, float, float, float]
 
 
 class Linear:
@@ -92,20 +99,20 @@ class Piece:
         self.edges = edges
         #: The index of each edge's feature.
         self.groups = [groups[edge.column] for edge in edges]
-        #: The points at which the polynomial of the most columns on a way is integrated: the weight of
-        #: each, and for each edge its factor and its change, of rows that fail its tests and that pass.
-        self._rule = gauss_legendre((most_columns(edges) + 1) // 2)
         self.is_whole = len(tests) > MOST_TESTS
-        self._kept = None if self.is_whole else self._points()
-        self.upwards = [(index, edge.above, edge.leaf) for index, edge in enumerate(edges)][::-1]
+        #: The terms of each edge for each state.
+        self._kept = None if len(edges) > MOST_KEPT else [*every_state(edges)]
+        self.upwards = [
+            (index, edge.above, edge.leaf, group)
+            for index, (edge, group) in enumerate(zip(edges, self.groups, strict=True))
+        ][::-1]
         self.known: dict[tuple[int, int], list[tuple[int, float]]] = {}
 
-    def points(self) -> list[tuple[float, list[tuple[float, float, float, float]]]]:
-        """The points; those of a deep tree, which take much room, are made each time."""
-        return self._points() if self._kept is None else self._kept
-
-    def _points(self) -> list[tuple[float, list[tuple[float, float, float, float]]]]:
-        return [(weight, [at(point, edge.share) for edge in self.edges]) for point, weight in self._rule]
+    def terms(self, states: Sequence[int]) -> Iterator[list[Terms]]:
+        """As the function. Those of a deep tree, which would take much room, are made each time."""
+        if self._kept is None:
+            return terms(self.edges, states)
+        return ([each[state] for each, state in zip(kept, states, strict=True)] for kept in self._kept)
 
 
 class Trees:
@@ -181,36 +188,35 @@ class Trees:
         columns, a polynomial in t, of which Gauss and Legendre's rule gives the integral exactly.
         """
         edges = piece.edges
-        passed: list[bool] = []
+        states: list[int] = []
         for _, test, side, _, _, same, _ in edges:
-            passed.append((outcome >> test & 1) == side and (same < 0 or passed[same]))
-        added = [0.0] * len(edges)
-        for weight, numbers in piece.points():
-            factors: list[float] = []
-            products: list[float] = []
-            changes: list[float] = []
-            gains: list[float] = []  # over the last edge of the same column
-            for (above, _, _, _, _, same, _), is_passed, (unknown, known, if_unknown, if_known) in zip(
-                edges, passed, numbers, strict=True
-            ):
-                factor, change = (known, if_known) if is_passed else (unknown, if_unknown)
-                product = products[above] * factor if above >= 0 else factor
-                factors.append(factor)
-                changes.append(change)
-                if same >= 0:
-                    change -= changes[same]
-                    product = product / factors[same] if product else 0.0
-                products.append(product)
-                gains.append(change)
-            totals = [0.0] * len(edges)
-            for index, above, leaf in piece.upwards:
-                total = products[index] * weights[leaf] if leaf >= 0 else totals[index]
-                added[index] += weight * total * gains[index]
+            before = PASSED if same < 0 else states[same]
+            passes = before == PASSED and (outcome >> test & 1) == side
+            states.append(PASSED if passes else before >> 1)
+        sums = dict.fromkeys(piece.groups, 0.0)
+        for chosen in piece.terms(states):
+            ones: list[float] = []  # the products at one point, and at the other
+            others: list[float] = []
+            for edge, (one, _, other, _) in zip(edges, chosen, strict=True):
+                above = edge[0]
                 if above >= 0:
-                    totals[above] += total
-        sums: dict[int, float] = {}
-        for group, value in zip(piece.groups, added, strict=True):
-            sums[group] = sums.get(group, 0.0) + value
+                    one *= ones[above]
+                    other *= others[above]
+                ones.append(one)
+                others.append(other)
+            below = [0.0] * len(edges)  # what the leaves below an edge make of them
+            others_below = [0.0] * len(edges)
+            for index, above, leaf, group in piece.upwards:
+                if leaf >= 0:
+                    weight = weights[leaf]
+                    one, other = ones[index] * weight, others[index] * weight
+                else:
+                    one, other = below[index], others_below[index]
+                _, gain, _, other_gain = chosen[index]
+                sums[group] += one * gain + other * other_gain
+                if above >= 0:
+                    below[above] += one
+                    others_below[above] += other
         return list(sums.items())
 
 
@@ -293,10 +299,45 @@ def _edges(
     return edges
 
 
-def at(point: float, share: float) -> tuple[float, float, float, float]:
-    """The factors of an edge where its tests fail and where they hold, and the changes there."""
-    left = share * (1.0 - point)
-    return left, point + left, -share / left if left else 0.0, (1.0 - share) / (point + left)
+def terms(edges: Sequence[Edge], states: Sequence[int]) -> Iterator[list[Terms]]:
+    """The terms of edges for a row's states there, for each two points of the rule, which halves the steps.
+
+    The product of a way's factors has one for each column, and the sum of a column's gains is the change
+    that knowing it makes: an edge replaces what the last one with its column has put there.
+    """
+    count = (most_columns(edges) + 1) // 2
+    rule = gauss_legendre(count + count % 2)
+    for (one, weight), (other, other_weight) in zip(rule[::2], rule[1::2], strict=True):
+        left, other_left = 1.0 - one, 1.0 - other
+        if_failed, if_other_failed = -1.0 / left, -1.0 / other_left
+        made: list[Terms] = []
+        for (above, _, _, _, share, same, _), state in zip(edges, states, strict=True):
+            before = edges[same][4] if same >= 0 else 0.0
+            if state == FAILED and same >= 0:
+                ratio = share / before if before else 0.0
+                made.append((ratio, 0.0, ratio, 0.0))
+                continue
+            factor, other_factor = share * left, share * other_left
+            if state == PASSED:
+                factor, other_factor = one + factor, other + other_factor
+                gain, other_gain = (1.0 - share) / factor, (1.0 - share) / other_factor
+            else:
+                gain, other_gain = if_failed, if_other_failed
+            if same >= 0:
+                its, other_its = one + before * left, other + before * other_left
+                gain, other_gain = gain - (1.0 - before) / its, other_gain - (1.0 - before) / other_its
+                factor, other_factor = factor / its, other_factor / other_its
+            elif above < 0:
+                factor, other_factor = factor * weight, other_factor * other_weight
+            made.append((factor, gain, other_factor, other_gain))
+        yield made
+
+
+def every_state(edges: Sequence[Edge]) -> Iterator[list[tuple[Terms, ...]]]:
+    """The terms of edges for each state, for each two points of the rule."""
+    ways = [terms(edges, [state] * len(edges)) for state in (FAILED, FAILS, PASSED)]
+    for each in zip(*ways, strict=True):
+        yield [*zip(*each, strict=True)]
 
 
 def most_columns(edges: Sequence[Edge]) -> int:

@@ -14,19 +14,18 @@ from typing import NamedTuple
 import numpy as np
 
 from handler import dates
-from handler.errors import NotExplainable
 from handler.schema import Columns
 from handler.scoring.explaining import (
+    FAILS,
     MOST_TESTS,
+    PASSED,
     Edge,
     Explainer,
     Linear,
     Piece,
     Test,
     Trees,
-    at,
-    gauss_legendre,
-    most_columns,
+    every_state,
 )
 from handler.scoring.scorers import OnnxScorer, filled
 
@@ -36,22 +35,22 @@ MOST_CELLS = 16_000_000
 MOST_CONDITIONS = 12
 #: Rows that are explained together: what their sums take stays in the processor's cache.
 ROWS = 8192
+#: The most numbers, by edges and rows, in each of three arrays where a deep tree is gone through: 16 MB.
+MOST_NUMBERS = 2_000_000
 
 
 class Many:
     """Explains many rows; safe to use from several threads."""
 
     def __init__(self, explainer: Explainer) -> None:
-        """Raises ``NotExplainable`` where that would take far longer than to predict."""
-        if isinstance(explainer.model, Trees) and not explainer.model.is_small:
-            raise NotExplainable(
-                "its trees are too large for the reasons of a batch; /explain and the command take them"
-            )
         self._model = explainer.model
         self._given = OnnxScorer(explainer.graph, explainer.contract)
         self._features = explainer.features
         self._dated = tuple(explainer.features) != explainer.contract.features
         self._outputs = len(explainer.base)
+        pieces = [] if isinstance(self._model, Linear) else self._model.pieces
+        edges = max((len(piece.edges) for piece in pieces), default=1)
+        self._rows = max(1, min(ROWS, MOST_NUMBERS // edges))
         #: For each output that was asked for, its trees: their tests, and their pieces.
         self._looked_up: dict[int, list[tuple[list[Test], list[_LookedUp]]]] = {}
         self._cells = 0
@@ -68,8 +67,8 @@ class Many:
         rows = len(indices)
         given = self._given.table(filled(columns))[:rows]
         sums = np.zeros((len(self._features), rows))
-        for start in range(0, rows, ROWS):
-            part = slice(start, start + ROWS)
+        for start in range(0, rows, self._rows):
+            part = slice(start, start + self._rows)
             table = np.ascontiguousarray(given[part].T, np.float64)
             if self._outputs == 1:
                 self._add(table, 0, sums[:, part])
@@ -152,8 +151,8 @@ class Many:
     def _with_table(self, piece: Piece, numbers: Sequence[int], weights: Sequence[float]) -> _LookedUp:
         """``numbers``: those of the piece's tests among its tree's."""
         conditions, edges = [[(number, True)] for number in numbers], piece.edges
-        if len(conditions) > MOST_TESTS:  # then it has one leaf, whose way asks of few columns
-            conditions, edges = _by_column(edges, numbers)
+        if len(conditions) > MOST_TESTS and sum(edge.leaf >= 0 for edge in edges) == 1:
+            conditions, edges = _by_column(edges, numbers)  # a way asks of few columns
         groups = sorted({*piece.groups})
         group_of = {edge.column: group for edge, group in zip(piece.edges, piece.groups, strict=True)}
         cells = len(groups) << len(conditions)
@@ -205,34 +204,31 @@ def _added(
 
     ``group_of`` has the feature of each column.
     """
-    passed: list[np.ndarray] = []
+    states: list[np.ndarray] = []
     for edge in edges:
-        own = answers[edge.test] if edge.side else ~answers[edge.test]
-        passed.append(own if edge.same < 0 else own & passed[edge.same])
-    zeros = np.zeros(len(answers[0]))
-    sums: dict[int, np.ndarray] = {}
-    for point, weight in gauss_legendre((most_columns(edges) + 1) // 2):
-        factors: list[np.ndarray] = []
-        changes: list[np.ndarray] = []
+        holds = answers[edge.test] if edge.side else ~answers[edge.test]
+        if edge.same < 0:
+            states.append(np.where(holds, PASSED, FAILS).astype(np.intp))
+        else:
+            before = states[edge.same]
+            states.append(np.where(holds & (before == PASSED), PASSED, before >> 1))
+    rows = len(answers[0])
+    sums: dict[int, np.ndarray] = {group: np.zeros(rows) for group in group_of.values()}
+    every = (np.array(each).transpose(2, 1, 0) for each in every_state(edges))
+    for ratios, gains in (pair for one in every for pair in (one[:2], one[2:])):
         products: list[np.ndarray] = []
-        for edge, is_passed in zip(edges, passed, strict=True):
-            unknown, known, if_unknown, if_known = at(point, edge.share)
-            factor = np.where(is_passed, known, unknown)
-            product = factor if edge.above < 0 else products[edge.above] * factor
-            if edge.same >= 0:
-                product = product / np.where(factors[edge.same] > 0, factors[edge.same], 1.0)
-            factors.append(factor)
-            products.append(product)
-            changes.append(np.where(is_passed, if_known, if_unknown))
-        totals = [zeros] * len(edges)
+        for edge, state, ratio in zip(edges, states, ratios.T, strict=True):
+            product = ratio.take(state)
+            products.append(product if edge.above < 0 else product * products[edge.above])
+        totals: list[np.ndarray | None] = [None] * len(edges)  # for each edge over the leaves below it
         for index in range(len(edges) - 1, -1, -1):
-            edge = edges[index]
-            total = totals[index] if edge.leaf < 0 else products[index] * weights[edge.leaf]
-            change = changes[index] if edge.same < 0 else changes[index] - changes[edge.same]
-            group = group_of[edge.column]
-            sums[group] = sums.get(group, zeros) + weight * total * change
+            edge, total = edges[index], totals[index]
+            if total is None:
+                total = products[index] * weights[edge.leaf]
+            sums[group_of[edge.column]] += total * gains[:, index].take(states[index])
             if edge.above >= 0:
-                totals[edge.above] = totals[edge.above] + total
+                others = totals[edge.above]
+                totals[edge.above] = total if others is None else others + total
     return sums
 
 

@@ -13,7 +13,11 @@ def score_block(model: Model, block: Block, table: Table, every_row: bool = Fals
 
     Rows that are not predictable are rejected as well. ``every_row`` and errors: see ``Format.read``.
     """
-    rows = table.format.read(block, table.layout, model.schema, every_row)
+    return score_rows(model, table.format.read(block, table.layout, model.schema, every_row))
+
+
+def score_rows(model: Model, rows: Rows) -> tuple[Rows, Scores]:
+    """Score rows that are read; those that are not predictable are rejected as well."""
     scores, sound = model.attempt(rows.columns)
     if not sound.all():
         rows = rows.without(~sound, NOT_PREDICTABLE, UNPREDICTABLE)

@@ -311,13 +311,13 @@ class _Upload:
 
 
 @functools.cache
-def _loop() -> AbstractEventLoop:
+def loop() -> AbstractEventLoop:
     """The event loop of this process's storage calls."""
     import asyncio
 
-    loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, name="storage", daemon=True).start()
-    return loop
+    made = asyncio.new_event_loop()
+    threading.Thread(target=made.run_forever, name="storage", daemon=True).start()
+    return made
 
 
 def _started(ask: Callable[[], Awaitable[T]]) -> Future[T]:
@@ -327,7 +327,7 @@ def _started(ask: Callable[[], Awaitable[T]]) -> Future[T]:
     async def call() -> T:
         return await ask()
 
-    return asyncio.run_coroutine_threadsafe(call(), _loop())
+    return asyncio.run_coroutine_threadsafe(call(), loop())
 
 
 def _version(answer: Any) -> Version:

@@ -63,18 +63,43 @@ def is_plain(data: bytes) -> bool:
     return not data.startswith((b"\n", records.BOM, *PACKED))
 
 
-def texts(block: Block, layout: Layout) -> pl.DataFrame | None:
-    """The cells of a regular block as text, a column per cell of the header; None if it is not regular."""
+def texts(block: Block, layout: Layout, positions: Sequence[int] | None = None) -> pl.DataFrame | None:
+    """The cells of a regular block as text; None if it is not regular.
+
+    There is a column for each cell of the header, called ``column`` and its position, or for each of
+    ``positions``, in the order of the header.
+    """
     import polars as pl
 
     table = _regular(block.data, layout)
     if table is None or table.widths:
         return None
     names = {f"column {position}": pl.String for position in range(len(layout.header))}
+    some = {} if positions is None else {"columns": sorted(positions)}
     try:
-        return frame(table.data, layout.delimiter, names, table.quotes)
+        return frame(table.data, layout.delimiter, names, table.quotes, **some)
     except (pl.exceptions.PolarsError, OSError):
         return None
+
+
+def walked_texts(block: Block, layout: Layout, ragged: list[tuple[int, int]]) -> pl.DataFrame:
+    """The cells as ``csv.reader`` reads them, a column for each of the header.
+
+    Rows of another width go to ``ragged`` instead, as their line and width. Raises ``InvalidCsv``.
+    """
+    import polars as pl
+
+    rows = []
+    text = records.text_of(block, layout.delimiter)
+    for line, _, cells in records.records(text, layout.delimiter, block.line):
+        if len(cells) == len(layout.header):
+            rows.append(cells)
+        elif cells:
+            ragged.append((line, len(cells)))
+    columns = zip(*rows, strict=True) if rows else ((),) * len(layout.header)
+    return pl.DataFrame(
+        [pl.Series(f"column {position}", cells, pl.String) for position, cells in enumerate(columns)]
+    )
 
 
 class _Regular(NamedTuple):

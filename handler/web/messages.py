@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from handler.errors import (
     LONGEST_NAME,
@@ -17,7 +17,8 @@ from handler.errors import (
     UnsupportedEncoding,
     status_of,
 )
-from handler.typed import NamedTuple
+from handler.schema import Record
+from handler.typed import Any, NamedTuple
 
 JSON = "application/json"
 CSV = "text/csv"
@@ -39,6 +40,8 @@ CURL_CSV = "-H 'content-type: text/csv' --data-binary @f.csv, since -d takes the
 #: Content codings that bodies may have. https://www.rfc-editor.org/rfc/rfc9110#section-8.4.1
 CODINGS = ("gzip", "deflate")
 ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
+#: Records, each with its prediction as it was answered.
+Predicted = Iterable[tuple[Record, Mapping[str, Any]]]
 
 
 class Request(NamedTuple):
@@ -46,6 +49,7 @@ class Request(NamedTuple):
 
     ``prefix``: what the platform took off the path's front. ``size``: the announced length of the
     body, where it is longer than what was read of it. ``most``: bytes that an answer may have.
+    ``captured``: the answer is to have what was ``predicted``.
     """
 
     method: str
@@ -56,6 +60,7 @@ class Request(NamedTuple):
     prefix: str = ""
     size: int = 0
     most: int | None = None
+    captured: bool = False
 
     @property
     def route(self) -> str:
@@ -69,21 +74,30 @@ class Request(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """An HTTP answer; for the log, ``rows`` counts the records in it, ``rejected`` those not predicted."""
+    """An HTTP answer; for the log, ``rows`` counts the records in it, ``rejected`` those not predicted.
+
+    ``predicted``: the records with their predictions, where the request is captured.
+    """
 
     status: int
     headers: Mapping[str, str] = {}
     body: bytes = b""
     rows: int = 0
     rejected: int = 0
+    predicted: Predicted = ()
 
 
 def answer_json(
-    document: object, status: int = 200, rows: int = 0, media_type: str = JSON, rejected: int = 0
+    document: object,
+    status: int = 200,
+    rows: int = 0,
+    media_type: str = JSON,
+    rejected: int = 0,
+    predicted: Predicted = (),
 ) -> Answer:
     """A JSON answer; doubles are written so that they read back to the same double."""
     headers = {"content-type": media_type, "x-content-type-options": "nosniff"}
-    return Answer(status, headers, as_json(document), rows, rejected)
+    return Answer(status, headers, as_json(document), rows, rejected, predicted)
 
 
 def as_json(document: object) -> bytes:

@@ -26,6 +26,7 @@ from handler.web.messages import (
     JSON,
     MULTIPART,
     Answer,
+    Predicted,
     Request,
     answer_json,
     as_json,
@@ -47,11 +48,14 @@ SHORTEST_PROBABILITY = 5
 AT_A_TIME = 256
 
 
-def predict(model: Model, payload: object, *, explained: bool = False) -> tuple[dict[str, Any], int]:
+def predict(
+    model: Model, payload: object, *, explained: bool = False
+) -> tuple[dict[str, Any], int, Predicted]:
     """Predict a JSON record, a list of records, or ``{"instances": [...]}``.
 
-    Returns the body and the number of rows; raises ``InvalidRecords`` with all problems. ``explained``:
-    each prediction has ``contributions`` as well, or ``NotExplainable`` is raised.
+    Returns the body, the number of rows, and the records with their predictions; raises ``InvalidRecords``
+    with all problems. ``explained``: each prediction has ``contributions`` too, or ``NotExplainable`` is
+    raised.
     """
     schema = model.schema
     if isinstance(payload, Mapping) and "instances" in payload and not schema.carries("instances"):
@@ -59,7 +63,8 @@ def predict(model: Model, payload: object, *, explained: bool = False) -> tuple[
     if not isinstance(payload, list):
         record = schema.from_json(payload)
         ids = schema.carried(cast("Mapping[str, object]", payload))
-        return _one(model, record, ids, explained=explained), 1
+        document = _one(model, record, ids, explained=explained)
+        return document, 1, ((record, document),)
     problems = Problems()
     records = [schema.judge_json(value, problems, index) for index, value in enumerate(payload)]
     if problems:
@@ -71,7 +76,8 @@ def predict(model: Model, payload: object, *, explained: bool = False) -> tuple[
     predictions = [
         {**answer, **schema.carried(value)} for answer, value in zip(answers, payload, strict=True)
     ]
-    return {"predictions": predictions, "model": model.manifest.identity}, len(records)
+    document = {"predictions": predictions, "model": model.manifest.identity}
+    return document, len(records), zip(sound, predictions, strict=True)
 
 
 def get_predict(model: Model, settings: Settings, request: Request) -> Answer:  # noqa: ARG001
@@ -89,7 +95,8 @@ def _get(model: Model, request: Request, *, explained: bool) -> Answer:
     schema = model.schema
     record = schema.from_query(request.query)
     ids = schema.carried(dict(request.query)) if schema.ids else {}
-    return answer_json(_one(model, record, ids, explained=explained), rows=1)
+    document = _one(model, record, ids, explained=explained)
+    return answer_json(document, rows=1, predicted=((record, document),) if request.captured else ())
 
 
 def post_predict(model: Model, settings: Settings, request: Request) -> Answer:
@@ -105,14 +112,16 @@ def post_explain(model: Model, settings: Settings, request: Request) -> Answer:
 
 def _post(model: Model, settings: Settings, request: Request, *, explained: bool) -> Answer:
     if request.media_type in ("", JSON):
-        document, count = predict(model, read_json(request.body), explained=explained)
-        return answer_json(document, rows=count)
+        document, count, predicted = predict(model, read_json(request.body), explained=explained)
+        return answer_json(document, rows=count, predicted=predicted if request.captured else ())
     if request.media_type != CSV:
         hint = f"{CURL_JSON}, or {CURL_CSV}" if request.media_type == FORM else ""
         raise UnsupportedMediaType((JSON, CSV), hint)
-    _, scored = _scored(model, settings, request.body)
+    ids = settings.capture_ids if request.captured else ()
+    table, scored = _scored(model, settings, request.body, every_row=bool(ids))
     problems = Problems()
     predictions: list[dict[str, Any]] = []
+    captured: list[tuple[Record, dict[str, Any]]] = []
     for rows, scores in scored:
         for reject in rows.rejects:
             problems.add(reject.column, reject.code, reject.reason, line=reject.line)
@@ -121,10 +130,29 @@ def _post(model: Model, settings: Settings, request: Request, *, explained: bool
         records = list(zip(*(rows.columns[name].tolist() for name in model.schema.names), strict=True))
         answers = model.answers(records, scores)
         predictions += model.explained(records, answers) if explained else answers
+        if request.captured:
+            captured += zip(records, _with_ids(answers, rows, table, model, ids), strict=True)
     if problems:
         raise InvalidRecords(problems.listed, problems.more)
     document = {"predictions": predictions, "model": model.manifest.identity}
-    return answer_json(document, rows=len(predictions))
+    return answer_json(document, rows=len(predictions), predicted=captured)
+
+
+def _with_ids(
+    answers: list[dict[str, Any]], rows: Rows, table: Table, model: Model, ids: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The predictions of rows, of which none was rejected, with their cells in the id columns ``ids``."""
+    if not ids:
+        return answers
+    from handler.tables.header import column_names
+
+    assert isinstance(rows.text, list)
+    names = column_names(table.layout.header, model.schema)
+    positions = {name: position for position, name in enumerate(names) if name in ids}
+    return [
+        {**answer, "ids": {name: cells[position] for name, position in positions.items()}}
+        for answer, cells in zip(answers, rows.text, strict=True)
+    ]
 
 
 def post_predict_file(model: Model, settings: Settings, request: Request) -> Answer:

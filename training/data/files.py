@@ -224,7 +224,7 @@ def _csv(chunks: Iterable[bytes], source: str) -> _Part:
                 raise TrainingError(f"{source} is not a CSV: it holds NUL bytes")
             cells = reading.texts(block, layout)
             if cells is None:
-                cells = _walk(block, layout, ragged)
+                cells = reading.walked_texts(block, layout, ragged)
             if not ragged:
                 budget.spend(cells.height * cells.width, int(cells.estimated_size()))
                 frames.append(cells)
@@ -237,7 +237,7 @@ def _csv(chunks: Iterable[bytes], source: str) -> _Part:
         raise TrainingError(_ragged(ragged, layout, source))
     if not frames and not any(cell.strip() for cell in layout.header):
         raise TrainingError(f"{source} is empty")
-    frames = frames or [_frame([], layout)]
+    frames = frames or [reading.walked_texts(Block(b"", line), layout, ragged)]
     frame = pl.concat(frames)
     frame.columns = names
     return _Part(source, layout.header, frame, _about_encoding(text.encoding), layout.delimiter)
@@ -248,25 +248,6 @@ def _about_encoding(encoding: str) -> tuple[str, ...]:
         return ()
     check = "; if letters look wrong, save it as UTF-8" if encoding == WINDOWS_1252 else ""
     return (f"the file is read as {encoding}{check}",)
-
-
-def _walk(block: Block, layout: Layout, ragged: list[tuple[int, int]]) -> pl.DataFrame:
-    """The block as ``csv.reader`` reads it; rows of another width go to ``ragged``, as line and width."""
-    rows = []
-    text = records.text_of(block, layout.delimiter)
-    for line, _, cells in records.records(text, layout.delimiter, block.line):
-        if len(cells) == len(layout.header):
-            rows.append(cells)
-        elif cells:
-            ragged.append((line, len(cells)))
-    return _frame(rows, layout)
-
-
-def _frame(rows: Sequence[Sequence[str]], layout: Layout) -> pl.DataFrame:
-    columns = zip(*rows, strict=True) if rows else ((),) * len(layout.header)
-    return pl.DataFrame(
-        [pl.Series(f"column {position}", cells, pl.String) for position, cells in enumerate(columns)]
-    )
 
 
 def _ragged(ragged: Sequence[tuple[int, int]], layout: Layout, source: str) -> str:

@@ -28,18 +28,12 @@ from handler.schema import (
     Value,
     parse_text,
 )
-from handler.spelling import START, format_of
+from handler.spelling import MISSING_AMONG_NUMBERS, MISSING_NUMBERS, MISSING_TEXTS, START, format_of
 from training.data import dates
 from training.data.notes import Note
 from training.data.texts import Counted, Texts, missing
 from training.errors import TrainingError
 
-#: What spells a missing value, in lower case, beside the empty cell: among numbers, dates and booleans, and
-#: among categories, where "none" and "-" may be levels.
-MISSING_NUMBERS = ("na", "n/a", "nan", "null", "nil", "-", "?", ".")
-MISSING_TEXTS = ("na", "n/a", "nan", "null")
-#: Words that are missing values too, where a column of numbers has them.
-MISSING_AMONG_NUMBERS = ("#n/a", "none")
 INFINITIES = ("inf", "-inf", "+inf", "infinity", "-infinity", "+infinity")
 NOT_NUMBERS = (*INFINITIES, "+nan", "-nan")
 BOOLEAN_WORDS = frozenset({"true", "false", "yes", "no", "t", "f", "y", "n"})

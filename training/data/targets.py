@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from handler.schema import BLANKS
+from handler.spelling import MISSING_NUMBERS_OF_TARGETS, MISSING_TEXTS_OF_TARGETS
 from training.data import kinds
 from training.data.notes import Note, Problem
 from training.data.texts import Texts, missing
@@ -29,9 +30,6 @@ EITHER = frozenset(
 WITHOUT_TARGET = frozenset({"isolation_forest", "kmeans"})
 #: With fewer rows than these, because the others have no target, nothing is learnt.
 FEWEST_ROWS = 20
-#: Words for a missing target, in lower case: of numbers, and of texts, where "none" and "-" may be classes.
-MISSING_NUMBERS = (*kinds.MISSING_NUMBERS, *kinds.MISSING_AMONG_NUMBERS)
-MISSING_TEXTS = (*kinds.MISSING_TEXTS, "#n/a")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +64,7 @@ def read(
     plain = kinds.Numbers.plain(name, cells, delimiter)
     numbers = plain or kinds.Numbers.read(name, Texts.of(cells), delimiter)
     quantity = numbers.rows > numbers.rows_of_strays
-    gone = missing(texts, MISSING_NUMBERS if quantity else MISSING_TEXTS)
+    gone = missing(texts, MISSING_NUMBERS_OF_TARGETS if quantity else MISSING_TEXTS_OF_TARGETS)
     if quantity and numbers.beyond:
         gone |= texts.is_in(list(numbers.beyond))
     known = numbers.values[~np.isnan(numbers.values)]

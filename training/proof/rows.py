@@ -231,7 +231,7 @@ def golden(scorer: Scorer, contract: Contract, typical: Record, seed: int) -> tu
     for record in drawn[: GOLDEN - len(chosen)]:
         chosen[record] = None
     # As serving will: from JSON, one record at a time.
-    records = [as_json(features, record) for record in chosen]
+    records = [schema.as_json(record) for record in chosen]
     predictions = [predict([schema.from_json(each)])[0] for each in records]
     return tuple(
         {"record": record, **prediction}
@@ -265,20 +265,3 @@ def _corners(features: Sequence[Feature], typical: Record) -> Iterator[Record]:
         yield changed(lambda feature, value: null(feature) if feature.nullable else value)
     if any(feature.open for feature in features):
         yield changed(lambda feature, value: unknown_category(feature) if feature.open else value)
-
-
-def as_json(features: Sequence[Feature], record: Record) -> dict[str, Any]:
-    """A record as a request states it in JSON."""
-    return {feature.name: _json(feature, value) for feature, value in zip(features, record, strict=True)}
-
-
-def _json(feature: Feature, value: Value) -> str | bool | int | float | None:
-    if isinstance(value, str):
-        return value or None
-    if math.isnan(value):
-        return None
-    if feature.kind == "boolean":
-        return bool(value)
-    if feature.kind == "date":
-        return dates.written(feature.format, value)
-    return int(value) if feature.kind == "integer" else value

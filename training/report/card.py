@@ -17,6 +17,7 @@ from handler import bundle, dates
 from handler.bundle import UNSUPERVISED, Feature, Manifest
 from handler.rendering import Code, Gallery, Rows, Section, markdown, page
 from handler.schema import to_text
+from handler.scoring.metrics import NAMES, baseline, scalars, shown
 from training.report import metrics
 from training.report.comparison import Comparison
 from training.report.evidence import Evidence
@@ -93,7 +94,7 @@ def _measured(manifest: Manifest, evidence: Evidence) -> Iterator[str | Rows]:
     """How good the model is, or what it predicts where nothing is known of that."""
     contract, count = manifest.contract, len(evidence.scores.values)
     imported = "imported" in manifest.training
-    if manifest.metrics:
+    if manifest.metrics.keys() - {"compared"}:
         measured = f"On {count:,} rows held out, which it was not fitted on."
         if imported:
             measured = f"On {count:,} rows of the sample: measured on rows that the model may have seen."
@@ -121,9 +122,9 @@ def _measured(manifest: Manifest, evidence: Evidence) -> Iterator[str | Rows]:
 
 
 def _baseline(manifest: Manifest, evidence: Evidence) -> str:
-    constant = metrics.baseline(manifest.contract, evidence.every_truth, 1).values[0]
+    constant = baseline(manifest.contract, evidence.every_truth, 1).values[0]
     if manifest.task == "regression":
-        answer = f"{metrics.shown(constant)}, the mean of the file,"
+        answer = f"{shown(constant)}, the mean of the file,"
     else:
         answer = f"'{manifest.classes[constant]}', the most frequent class of the file,"
     return f"The baseline predicts {answer} for every row: a model that is no better has learnt nothing."
@@ -136,12 +137,12 @@ def _metrics(manifest: Manifest) -> Rows:
     baseline = manifest.metrics.get("baseline", {})
     rows = [
         (
-            metrics.NAMES.get(name, name),
-            metrics.shown(value),
-            metrics.shown(baseline[name]) if name in baseline else "–",
+            NAMES.get(name, name),
+            shown(value),
+            shown(baseline[name]) if name in baseline else "–",
             read.get(name, "").format(target=f"'{manifest.target}'", positive=positive),
         )
-        for name, value in metrics.scalars(manifest.metrics).items()
+        for name, value in scalars(manifest.metrics).items()
     ]
     return [("metric", "model", "baseline", "what it says"), *rows]
 
@@ -166,7 +167,7 @@ def _threshold(manifest: Manifest, evidence: Evidence) -> Iterator[Section]:
     table: Rows = [
         ("threshold", "precision", "recall", "F1", f"predicted as {label}"),
         *(
-            (f"{each.value:g} {note}", *map(metrics.shown, each[1:4]), f"{each.positives:,}")
+            (f"{each.value:g} {note}", *map(shown, each[1:4]), f"{each.positives:,}")
             for each, note in ((now, "(in use)"), (better, "(best F1)"))
         ),
     ]
@@ -174,7 +175,7 @@ def _threshold(manifest: Manifest, evidence: Evidence) -> Iterator[Section]:
         "Another threshold",
         [
             f"{label} is predicted from a probability of {used:g} on. From {better.value:g} on, its F1 on "
-            f"these rows would be {metrics.shown(better.f1)} rather than {metrics.shown(now.f1)}. {how}",
+            f"these rows would be {shown(better.f1)} rather than {shown(now.f1)}. {how}",
             table,
             "It was chosen on the very rows that it is measured on, so that its F1 is a little flattered. "
             f"It is suggested where the F1 grows by {BETTER_BY:g} or more. Which is right depends "

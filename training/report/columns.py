@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from handler.dates import seen
+from handler.terminal import grid
 from training.data import notes
 from training.data.kinds import Column
 from training.data.reading import Dataset
@@ -69,16 +70,3 @@ def _range(low: Any, high: Any) -> str:
 def _listed(texts: Sequence[str]) -> str:
     shown = ", ".join(texts[:6])
     return (shown if len(shown) <= 60 else shown[:57] + "...") + (", ..." if len(texts) > 6 else "")
-
-
-def grid(header: Sequence[str], rows: Sequence[Sequence[str]], align: str) -> list[str]:
-    """Lines of cells in columns; ``align`` holds ``<`` or ``>`` for each column."""
-    table = [header, *rows]
-    widths = [max(len(row[index]) for row in table) for index in range(len(header))]
-    return [
-        "  "
-        + "  ".join(
-            f"{cell:{side}{width}}" for cell, side, width in zip(row, align, widths, strict=True)
-        ).rstrip()
-        for row in table
-    ]

@@ -10,14 +10,11 @@ import numpy as np
 from handler.bundle import Contract, Feature
 from handler.rendering import Rows
 from handler.schema import Columns
+from handler.scoring import agreement, metrics
+from handler.scoring.metrics import shown
 from handler.scoring.model import Model
 from handler.scoring.scorers import Scores
 from training.errors import TrainingError
-from training.report import metrics
-from training.report.metrics import shown
-
-#: The most classes whose pairs a table lists.
-SHOWN = 20
 
 
 class Comparison(NamedTuple):
@@ -90,11 +87,15 @@ def compare(
     if left := len(scores.values) - len(rows):
         notes.append(f"The other model does not take {left:,} of the rows, which are left out here.")
     differing: int | None = None
+    pairs: agreement.Pairs = {}
     if contract.task == "regression":
         notes += _closeness(own.values, others.values, actual)
     else:
-        differing = int((own.values != others.values).sum())
+        pairs = agreement.pairs(own.values, others.values)
+        differing = agreement.differing(pairs)
         notes += _agreement(own, others, actual, differing)
+        if contract.task == "cluster":
+            notes += agreement.numbered_anew(pairs, list(map(str, contract.classes)))
     return Comparison(
         name=model.manifest.name,
         version=model.manifest.version,
@@ -104,13 +105,13 @@ def compare(
         differing=differing,
         caution=_caution(training, model.manifest.training),
         notes=tuple(notes),
-        labels=_pairs(contract, own.values, others.values) if differing else [],
+        labels=agreement.by_label(pairs, list(map(str, contract.classes))) if differing else [],
     )
 
 
 def _check(contract: Contract, other: Contract) -> None:
     if other.task != contract.task:
-        raise TrainingError(f"its task is '{other.task}', and this model's is '{contract.task}'")
+        raise TrainingError(agreement.other_task(contract.task, other.task))
     if sorted(map(str, other.classes)) != sorted(map(str, contract.classes)):
         raise TrainingError("it has other classes")
     own = {each.name: each for each in contract.features}
@@ -175,26 +176,6 @@ def _closeness(own: np.ndarray, other: np.ndarray, truth: np.ndarray | None) -> 
         closer = np.abs(own - truth) < np.abs(other - truth)
         notes.append(f"This model is closer to what is true for {closer.mean():.1%} of the rows.")
     return notes
-
-
-def _pairs(contract: Contract, own: np.ndarray, other: np.ndarray) -> Rows:
-    """A table of the rows by both predictions; of many classes, the most frequent pairs that differ."""
-    size = len(contract.classes)
-    counts = np.bincount(own * size + other, minlength=size * size).reshape(size, size)
-    names = [str(each) for each in contract.classes]
-    if size <= 6:
-        header = ("this model", *(f"the other: {name}" for name in names))
-        return [
-            header,
-            *((name, *map("{:,}".format, row)) for name, row in zip(names, counts, strict=True)),
-        ]
-    np.fill_diagonal(counts, 0)
-    order = np.argsort(-counts, axis=None, kind="stable")[:SHOWN]
-    pairs = [(each // size, each % size) for each in order.tolist() if counts.flat[each]]
-    return [
-        ("this model", "the other", "rows"),
-        *((names[one], names[two], f"{counts[one, two]:,}") for one, two in pairs),
-    ]
 
 
 def _caution(own: Mapping[str, Any], other: Mapping[str, Any]) -> str:

@@ -11,13 +11,14 @@ import numpy as np
 from sklearn import metrics as sk
 
 from handler.bundle import UNSUPERVISED, Contract, Label, Manifest
+from handler.scoring.metrics import scalars, shown
 from handler.scoring.scorers import Scores
+from handler.terminal import grid
 from training.fitting import Split
 from training.needs import Needs
 from training.pipelines import Choice
 from training.proof.parity import Finding, Scale
 from training.report import metrics
-from training.report.columns import grid
 from training.report.comparison import Comparison
 
 #: A class counts as rare below this share of what it would have if all classes had as many rows.
@@ -91,12 +92,12 @@ def quality(
         return "\n".join([head, *itertools.chain.from_iterable(tables)])
     if truth is None:
         return f"scored the {len(scores.values):,} {rows}; without their targets there are no metrics"
-    named = ", ".join(f"{name} {metrics.shown(value)}" for name, value in metrics.scalars(measured).items())
+    named = ", ".join(f"{name} {shown(value)}" for name, value in scalars(measured).items())
     seen = " (measured on rows that the model may have seen)" if imported else ""
     lines = [f"on the {len(truth):,} {rows}{seen}: {named}"]
-    if baseline := metrics.scalars(measured.get("baseline", {})):
+    if baseline := scalars(measured.get("baseline", {})):
         guess = "the mean" if contract.task == "regression" else "the most frequent class"
-        plain = ", ".join(f"{name} {metrics.shown(value)}" for name, value in baseline.items())
+        plain = ", ".join(f"{name} {shown(value)}" for name, value in baseline.items())
         lines.append(f"  always {guess} would have: {plain}")
     classes = contract.classes
     if contract.task != "regression" and len(classes) <= SHOWN:

@@ -17,10 +17,14 @@ class Customer(BaseModel):
     total_pages_visited: int
 
 
+def answers(customers):
+    frame = pd.DataFrame(customers).astype("float64")
+    pairs = zip(model.predict(frame).tolist(), model.predict_proba(frame)[:, 1].tolist(), strict=True)
+    return [{"prediction": label, "probability": probability} for label, probability in pairs]
+
+
 def answer(customer):
-    frame = pd.DataFrame([customer]).astype("float64")
-    probability = float(model.predict_proba(frame)[0, 1])
-    return {"prediction": int(model.predict(frame)[0]), "probability": probability}
+    return answers([customer])[0]
 
 
 @app.get("/predict")
@@ -31,3 +35,8 @@ def predict_one(age: int, new_user: int, total_pages_visited: int):
 @app.post("/predict")
 def predict(customer: Customer):
     return answer(customer.model_dump())
+
+
+@app.post("/predict_many")
+def predict_many(customers: list[Customer]):
+    return answers([customer.model_dump() for customer in customers])

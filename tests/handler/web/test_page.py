@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from handler.__main__ import main
 from handler.bundle import Manifest
 from handler.dates import parse
 from tests.support.bundles import resealed, trained
@@ -35,10 +36,10 @@ def field(page: Page, name: str) -> Locator:
     return page.get_by_label(name, exact=True)
 
 
-def asked(base: str, **record: Any) -> Any:
+def asked(base: str, route: str = "predict", /, **record: Any) -> Any:
     """The prediction of a record, asked for without the page."""
     headers = {"content-type": "application/json"}
-    request = urllib.request.Request(f"{base}/predict", json.dumps(record).encode(), headers)
+    request = urllib.request.Request(f"{base}/{route}", json.dumps(record).encode(), headers)
     with urllib.request.urlopen(request) as answer:
         return json.load(answer)
 
@@ -303,6 +304,63 @@ def test_every_kind_of_field(page: Page, mixed_dir: Path) -> None:
         expect(page.locator("#beyond")).to_contain_text("trained on: Straße")
         field(page, "no.rooms").fill("")
         expect(page.locator("#problem")).to_have_text("No prediction. See no.rooms.")
+
+
+def loans(rows: int) -> pd.DataFrame:
+    """Loans that were granted or not, above all by how often their applicants paid late."""
+    random = np.random.default_rng(5)
+    frame = pd.DataFrame(
+        {
+            "income": random.integers(1_000, 9_000, rows),
+            "late payments": random.poisson(1.5, rows),
+            "home": random.choice(["owned", "rented", "shared"], rows),
+        }
+    )
+    score = frame["income"] / 2_000 - 2 * frame["late payments"] + (frame["home"] == "owned")
+    return frame.assign(granted=np.where(score + random.logistic(size=rows) > 0, "yes", "no"))
+
+
+@pytest.mark.parametrize("pipeline", ["logistic", "gradient_boosting", "random_forest"])
+def test_a_loan_officer_learns_why_on_the_page_and_in_a_column(
+    page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pipeline: str
+) -> None:
+    """The page draws what ``/explain`` answers, and a batch names the same features in the same order."""
+    folder = trained(tmp_path, loans(600), "loans", target="granted", pipeline=pipeline)
+    record = {"income": 5200, "late payments": 6, "home": "owned"}
+    with serve(folder) as base:
+        opened(page, base)
+        field(page, "income").fill("5200")
+        field(page, "late payments").fill("6")
+        field(page, "home").select_option("owned")
+        contributions = asked(base, "explain", **record)["contributions"]
+        added = contributions["features"]
+        strongest = sorted(added, key=lambda name: -abs(added[name]))
+        expect(page.locator("#label")).to_have_text("no")
+        expect(page.locator("#scale")).to_contain_text("of “yes”: from ")
+        expect(page.locator("#adds .share").first).to_have_attribute("title", pattern(added[strongest[0]]))
+        bars = page.locator("#adds li")
+        assert [bars.nth(index).locator("span").first.inner_text() for index in range(3)] == strongest
+        for index, name in enumerate(strongest):
+            bar = bars.nth(index).locator("i")
+            assert bar.get_attribute("class") == ("less" if added[name] < 0 else "more")
+            width = float(str(bar.get_attribute("style")).split(":")[1].rstrip("%; "))
+            assert width == pytest.approx(50 * abs(added[name] / added[strongest[0]]), abs=0.01)
+    assert strongest[0] == "late payments"
+    assert added["late payments"] < 0
+
+    pd.DataFrame([record]).to_csv(tmp_path / "new.csv", index=False)
+    monkeypatch.setenv("EXPLAIN", "3")
+    assert main(["score", str(tmp_path / "new.csv"), "--model", str(folder), "--quiet"]) == 0
+    (row,) = pd.read_csv(tmp_path / "scored" / "new.csv" / "predictions.csv").to_dict("records")
+    assert row["prediction"] == "no"
+    assert [row[f"reason_{number}"] for number in (1, 2, 3)] == strongest
+    for number, name in enumerate(strongest, 1):
+        assert row[f"reason_{number}_contribution"] == pytest.approx(added[name], abs=1e-9)
+
+
+def pattern(value: float) -> re.Pattern[str]:
+    """The first digits of a number, as a browser and Python both write it."""
+    return re.compile("^" + re.escape(repr(value)[:6]))
 
 
 SPELLED = {

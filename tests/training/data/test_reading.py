@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from handler import spelling
 from handler.bundle import Feature, Kind
 from handler.schema import parse_text
 from handler.scoring.model import Model
@@ -22,7 +23,7 @@ from training.data.columns import ColumnSpec
 from training.data.notes import Refused
 from training.errors import TrainingError
 
-NUMBERS, TEXTS, INFINITE = kinds.MISSING_NUMBERS, kinds.MISSING_TEXTS, kinds.INFINITIES
+NUMBERS, TEXTS, INFINITE = spelling.MISSING_NUMBERS, spelling.MISSING_TEXTS, kinds.INFINITIES
 
 
 def _csv(**columns: Sequence[str]) -> bytes:

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from handler.bundle import Feature
+from handler.spelling import MISSING_NUMBERS, MISSING_TEXTS
 from training.data import files, reading
 from training.data.columns import ColumnSpec
-from training.data.kinds import MISSING_NUMBERS, MISSING_TEXTS
 from training.data.notes import Refused
 from training.data.reading import Dataset
 from training.data.targets import Target

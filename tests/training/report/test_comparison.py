@@ -13,7 +13,7 @@ from sklearn.metrics import accuracy_score, f1_score
 from sklearn.model_selection import train_test_split
 
 from handler.scoring.model import Model
-from tests.support.bundles import mixed_rows, reviews, sales, trained
+from tests.support.bundles import measurements, mixed_rows, reviews, sales, trained
 from training.__main__ import main
 from training.train import Options, train
 
@@ -123,6 +123,17 @@ def test_a_bundle_that_is_not_there_is_known_before_the_fit(
     printed = capsys.readouterr()
     assert "no model at" in printed.err
     assert "fitting" not in printed.out
+
+
+def test_clusters_that_are_numbered_anew_are_recognised(cluster_dir: Path, tmp_path: Path) -> None:
+    measurements().to_csv(tmp_path / "machines.csv", index=False)
+    pipeline = "tests.support.pipelines:mixture_anew"
+    said, metrics, report = compared(
+        tmp_path / "machines.csv", cluster_dir, tmp_path / "model", pipeline=pipeline
+    )
+    assert metrics["compared"]["differing"] == metrics["compared"]["rows"]
+    for text in (said, report):
+        assert "numbered anew (0 to 1, 1 to 0): by those numbers, 0 rows are in another cluster" in text
 
 
 def test_a_packaged_model_is_compared_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

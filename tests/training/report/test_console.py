@@ -5,15 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from handler.bundle import Contract
+from handler.scoring.metrics import measure
 from handler.scoring.scorers import Scores
-from training.report import console, metrics
+from training.report import console
 
 
 def said(truth: np.ndarray, positive: np.ndarray) -> str:
     """What is printed of a binary model with those probabilities of "yes"."""
     contract = Contract((), "binary", ("no", "yes"))
     scores = Scores((positive >= 0.5).astype(int), np.column_stack([1 - positive, positive]))
-    measured = metrics.measure(contract, truth, scores, truth)
+    measured = measure(contract, truth, scores, truth)
     return console.quality(measured, contract, None, truth, scores, imported=False)
 
 

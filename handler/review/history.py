@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from handler.batch.drift import MODERATE, SIGNIFICANT, Gauge
+from handler.batch.drift import MODERATE, SIGNIFICANT, Gauge, is_judged
 from handler.batch.naming import SUMMARY
 from handler.bundle import Manifest
 from handler.charts import Axis, Plane, cut
@@ -60,6 +60,11 @@ class Period(NamedTuple):
     drift: Mapping[str, Any]
 
     @property
+    def rows(self) -> int:
+        """The rows that were scored."""
+        return sum(self.drift["predictions"]["counts"])
+
+    @property
     def every(self) -> dict[str, Any]:
         """What was measured of each feature and of the predictions, by name."""
         return {PREDICTIONS: self.drift["predictions"], **self.drift["features"]}
@@ -85,7 +90,7 @@ class History(NamedTuple):
 
     @property
     def rows(self) -> int:
-        return sum(rows_of(period) for period in self.periods)
+        return sum(period.rows for period in self.periods)
 
     def start(self, number: int) -> str:
         """When a period starts, as text."""
@@ -96,11 +101,6 @@ class History(NamedTuple):
         """The names of what was measured with their last index, the largest first."""
         every = ((name, float(each["index"])) for name, each in self.last.every.items())
         return sorted(every, key=lambda each: -each[1])
-
-
-def rows_of(period: Period) -> int:
-    """The rows that were scored in a period."""
-    return sum(period.drift["predictions"]["counts"])
 
 
 def history(words: Sequence[str], manifest: Manifest, storage: Storage) -> History:
@@ -125,7 +125,7 @@ def history(words: Sequence[str], manifest: Manifest, storage: Storage) -> Histo
             summaries.append(read)
     if not summaries:
         raise FunctionError(
-            f"no summary is left to look at: {_counted(left_out)}; the model is {manifest.name} "
+            f"no summary is left to look at: {counted(left_out)}; the model is {manifest.name} "
             f"{manifest.version}, and another is named with --model DIR"
         )
     summaries.sort(key=lambda each: each.created)
@@ -143,7 +143,7 @@ def history(words: Sequence[str], manifest: Manifest, storage: Storage) -> Histo
 
 def _contents(words: Sequence[str], storage: Storage) -> Iterator[tuple[Location, bytes]]:
     """The summaries that words name, each once."""
-    locations = dict.fromkeys(itertools.chain.from_iterable(_named(word, storage) for word in words))
+    locations = dict.fromkeys(itertools.chain.from_iterable(named(word, storage) for word in words))
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="summary") as pool:
         for location, seen in zip(locations, pool.map(storage.read, locations), strict=True):
             if seen is None:
@@ -151,7 +151,7 @@ def _contents(words: Sequence[str], storage: Storage) -> Iterator[tuple[Location
             yield location, seen[0]
 
 
-def _named(word: str, storage: Storage) -> Iterator[Location]:
+def named(word: str, storage: Storage) -> Iterator[Location]:
     location = Location.parse(word)
     if location.scheme != "file":
         if location.key and not location.key.endswith("/"):
@@ -187,31 +187,45 @@ def _parsed(location: Location, content: bytes, manifest: Manifest, gauge: Gauge
     return Summary(created if created.tzinfo else created.replace(tzinfo=UTC), counts)
 
 
-def _counted(left_out: Mapping[str, int]) -> str:
+def counted(left_out: Mapping[str, int]) -> str:
     return ", ".join(
         f"{count:,} are {why}" if count > 1 else f"1 is {why}" for why, count in left_out.items()
     )
 
 
-def verdict(index: float) -> str:
-    """What an index says, in words."""
+def _verdict(made: History, period: Period, name: str) -> str:
+    """What an index says, in words, as far as rows enough were counted to tell it from chance."""
+    measured = period.every[name]
+    if not is_judged(measured["counts"], made.manifest.profile["rows"]):
+        return "not judged"
+    index = measured["index"]
     return "stable" if index < MODERATE else "moderate" if index <= SIGNIFICANT else "significant"
+
+
+def _size(part: History | Period) -> str:
+    return f"{_several(part.rows, 'row')} of {_several(part.files, 'file')}"
+
+
+def _several(count: int, what: str) -> str:
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 def in_words(made: History) -> str:
     """What stands on the page, as a few lines of text."""
     manifest, last = made.manifest, made.last
     lines = [
-        f"{manifest.name} {manifest.version}: {made.rows:,} rows of {made.files:,} files, from "
+        f"{manifest.name} {manifest.version}: {_size(made)}, from "
         f"{made.start(made.periods[0].number)} to {made.start(last.number)}, by {made.unit}"
     ]
     if made.left_out:
-        lines.append(f"left out: {_counted(made.left_out)}")
-    few = "" if last.drift["largest"] is not None else "; they are too few to be judged"
-    lines.append(f"the last {made.unit}, {rows_of(last):,} rows{few}:")
+        lines.append(f"left out: {counted(made.left_out)}")
+    few = "" if last.drift["largest"] is not None else ", too few to be judged"
+    lines.append(f"the last {made.unit}, {_several(last.rows, 'row')}{few}:")
     largest = made.largest()[:5]
     width = max(len(cut(name, 40)) for name, _ in largest)
-    lines += [f"  {cut(name, 40):<{width}}  {index:7.4f}  {verdict(index)}" for name, index in largest]
+    lines += [
+        f"  {cut(name, 40):<{width}}  {index:7.4f}  {_verdict(made, last, name)}" for name, index in largest
+    ]
     return "\n".join(lines)
 
 
@@ -221,15 +235,15 @@ def as_page(made: History) -> str:
     shown = [name for name, _ in made.largest()]
     moved = [name for name, index in made.largest() if index > 0]
     about = [
-        f"{made.rows:,} rows of {made.files:,} files that {manifest.name} {manifest.version} has scored "
-        f"from {made.start(made.periods[0].number)} to {made.start(last.number)}, added up by {made.unit}.",
+        f"{_size(made)} that {manifest.name} {manifest.version} has scored from "
+        f"{made.start(made.periods[0].number)} to {made.start(last.number)}, added up by {made.unit}.",
         "The index (population stability index) says how far the shares of rows in each bin are from those "
         f"at training. Below {MODERATE} the rows are like those that the model learnt from; above "
         f"{SIGNIFICANT} they have shifted significantly: find out what has changed, and train again if it "
         "stays.",
     ]
     if made.left_out:
-        about.append(f"Summaries that are left out: {_counted(made.left_out)}.")
+        about.append(f"Summaries that are left out: {counted(made.left_out)}.")
     if last.drift["largest"] is None:
         about.append(f"The last {made.unit} has too few rows for its index to mean anything.")
     over_time = Gallery([_over_time(made, name) for name in shown[:MOST_FEATURES]])
@@ -250,11 +264,11 @@ def _table(made: History) -> Rows:
     rows: Rows = [("feature", "index", "", "missing at training", "missing now", "outside now")]
     for name, index in made.largest():
         if name == PREDICTIONS:
-            rows.append((name, f"{index:.4f}", verdict(index), "–", "–", "–"))
+            rows.append((name, f"{index:.4f}", _verdict(made, last, name), "–", "–", "–"))
             continue
         before, now = profile["features"][name].get("missing", 0.0), last.drift["features"][name]
         shares = (f"{share:.2%}" for share in (before, now["missing"], now["outside"]))
-        rows.append((name, f"{index:.4f}", verdict(index), *shares))
+        rows.append((name, f"{index:.4f}", _verdict(made, last, name), *shares))
     return rows
 
 
@@ -270,13 +284,10 @@ def _over_time(made: History, name: str) -> Picture:
     plane.horizontal(MODERATE).horizontal(SIGNIFICANT, f"{MODERATE} and {SIGNIFICANT}")
     plane.line(numbers, indexes)
     for number, index, period in zip(numbers, indexes, made.periods, strict=True):
-        plane.dot(
-            number,
-            index,
-            int(index > SIGNIFICANT),
-            title=f"{made.start(number)}: {index:.4f}, {rows_of(period):,} rows of {period.files:,} files",
-        )
-    title = f"{cut(name, 60)}: {indexes[-1]:.3f}, {verdict(indexes[-1])}"
+        judged = _verdict(made, period, name)
+        title = f"{made.start(number)}: {index:.4f}, {judged}, {_size(period)}"
+        plane.dot(number, index, int(judged == "significant"), title=title)
+    title = f"{cut(name, 60)}: {indexes[-1]:.3f}, {judged}"
     return Picture(title, "", (plane.svg(f"The index of {name} over time"),))
 
 

@@ -109,6 +109,33 @@ def test_what_has_not_shifted_is_no_failure(
     assert run(capsys, summaries, *flags, "--limit", "99")[0] == 0
 
 
+def test_no_word_says_more_than_is_judged(
+    mixed_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of one row every index is large, and means nothing; of 150 rows, those of few bins are judged."""
+    output = tmp_path / "page.html"
+    for rows, judged in ((1, False), (150, True)):
+        (tmp_path / "t.csv").write_text(day(1, 45.0).head(rows).to_csv(index=False))
+        assert main(["score", str(tmp_path / "t.csv"), "--model", str(mixed_dir), "--quiet"]) == 0
+        capsys.readouterr()
+        flags = ["--model", mixed_dir, "--output", output, "--limit", 99]
+        code, out, _ = run(capsys, tmp_path / "scored", *flags)
+        content = output.read_text(encoding="utf-8")
+        size = "1 row of 1 file" if rows == 1 else "150 rows of 1 file"
+        assert code == 0
+        assert f": {size}, from " in out
+        assert f"{size} that " in content
+        assert "1 rows" not in out + content
+        assert "1 files" not in out + content
+        assert ("too few to be judged" in out) is not judged
+        assert ("too few rows" in content) is not judged
+        assert "not judged" in content
+        for text in (*out.splitlines()[2:-1], *Page(content).texts):
+            if not judged and "shifted significantly" not in text:
+                assert not any(word in text for word in ("stable", "moderate", "significant"))
+    assert any(word in content for word in (">stable<", ">moderate<", ">significant<"))
+
+
 @pytest.mark.parametrize("kind", ["s3", "gs"])
 def test_summaries_are_read_in_buckets(
     kind: str,
