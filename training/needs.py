@@ -6,12 +6,13 @@ An image that serves from the pickle must hold them, and only training knows the
 from __future__ import annotations
 
 import ast
+import functools
 import importlib.metadata
 import importlib.util
 import io
 import pickle
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import FunctionType
 from typing import Any, NamedTuple
@@ -49,7 +50,6 @@ def needs_of(estimator: Any) -> Needs:
             "server finds it: move it into a module of its own (a .py file), import it from there, and fit "
             "the model again"
         )
-    distributions = importlib.metadata.packages_distributions()
     libraries: dict[str, str] = {}
     modules: set[str] = set()
     seen: set[str] = set()
@@ -60,12 +60,24 @@ def needs_of(estimator: Any) -> Needs:
         if name in seen or top in PRESENT or top in sys.stdlib_module_names:
             continue
         seen.add(name)
-        if top in distributions:
-            libraries |= {each: importlib.metadata.version(each) for each in distributions[top]}
+        if distributions := _distributions().get(top):
+            libraries |= {each: importlib.metadata.version(each) for each in distributions}
         elif source := _source(name):
             modules.add(top)
             waiting.update(_imported(source))
     return Needs(dict(sorted(libraries.items())), tuple(sorted(modules)))
+
+
+def _distributions() -> Mapping[str, list[str]]:
+    """The distributions that provide each module at the top level, as ``sys.path`` is now."""
+    folders = [Path(each) for each in sys.path]
+    return _gathered(tuple((str(each), each.stat().st_mtime_ns) for each in folders if each.is_dir()))
+
+
+@functools.lru_cache(maxsize=1)
+def _gathered(folders: tuple[tuple[str, int], ...]) -> Mapping[str, list[str]]:  # noqa: ARG001
+    """Reads the record of every distribution, which takes a second: once while the folders are the same."""
+    return importlib.metadata.packages_distributions()
 
 
 class _Collector(pickle.Pickler):

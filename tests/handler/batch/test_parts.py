@@ -20,12 +20,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from handler.batch.parts import Part
+from handler.batch.parts import SOUGHT, Part
 from handler.batch.run import Batch
 from handler.scoring.model import Model
 from handler.settings import Settings
 from handler.storage.locations import Location
 from handler.storage.storage import Storage
+from handler.tables import header
 from tests.support.packing import zstd
 from tests.support.quoted import quoted_file
 from tests.support.tables import LOOKS, NASTY, PLAIN, SOUND, files, header_of, large, spelt
@@ -208,7 +209,8 @@ def test_a_cell_that_holds_more_rows_than_a_window_is_found_out(model: Model, tm
 
 def test_rejects_have_the_lines_of_the_file(model: Model, tmp_path: Path) -> None:
     row = 'x,"cell\r\nof ""two"" lines\r",1,2\r\n'
-    giant = "30," + spelt('"' * 4_500_000, ",") + ",1,no\n"
+    giant = "30," + spelt('"' * 1_500_000, ",") + ",1,no\n"
+    assert len(giant) > SOUGHT
     table = HEADER + row * 20 + "\n" + giant * 2 + row + "45,a,1,5\n"
     scoring = Scoring(model, table.encode(), tmp_path, 200_000)
     whole = scoring.whole()
@@ -261,12 +263,14 @@ def test_parts_that_read_different_encodings_are_read_again(
     first: bytes, model: Model, tmp_path: Path
 ) -> None:
     """The first character that is not ASCII decides for all: far beyond the header, and in any part."""
-    plain = HEADER.encode() + b"45,a,1,5\n" * 9000
+    plain = HEADER.encode() + b"45,a,1,5\n" * 7500
+    assert len(plain) > header.FIRST
     for others in (b"", "45,é,1,5\n".encode() * 50, "45,é,1,5\n".encode("cp1252") * 50):
-        table = plain + b"45," + first + b",1,5\n" + b"45,a,1,5\n" * 9000 + others
+        table = plain + b"45," + first + b",1,5\n" + b"45,a,1,5\n" * 5000 + others
         scoring = Scoring(model, table, tmp_path, 30_000)
         whole = scoring.whole()
-        for cuts in ([50_000], [50_000, 100_000, 162_000], [len(plain) + 4, len(table) - 100]):
+        middle, last = len(plain) + 20_000, len(plain) + 44_900
+        for cuts in ([40_000], [40_000, middle, last], [len(plain) + 4, len(table) - 100]):
             parts = scoring.cut(cuts)
             assert scoring.in_parts(parts) == whole
             assert scoring.in_parts(parts[::-1]) == whole
