@@ -133,9 +133,9 @@ def _metrics(function: str, milliseconds: int, fields: Mapping[str, Any]) -> str
     rows, rejected = fields.get("rows") or 0, fields.get("rejected") or 0
     directives, measured = DIRECTIVES, ""
     if not RARE.keys().isdisjoint(fields):
-        rare = {RARE[name]: fields[name] for name in RARE.keys() & fields}
-        directives = _directives({**UNITS, **dict(rare)})
-        measured = "".join(f'"{name}": {value}, ' for (name, _), value in rare.items())
+        rare = [(*RARE[name], fields[name]) for name in RARE if name in fields]
+        directives = _directives({**UNITS, **{name: unit for name, unit, _ in rare}})
+        measured = "".join(f'"{name}": {value}, ' for name, _, value in rare)
     return (
         f'"FunctionName": {ENCODER.encode(function)}, "Requests": 1, '
         f'"Errors": {fields["status"] >= 500:d}, "RowsScored": {rows - rejected}, '

@@ -248,6 +248,8 @@ def test_what_waits_is_bounded_and_what_is_dropped_is_counted_in_the_log(
     assert dropped[-2] == 5000
     counted = [line.get("CaptureDropped", 0) for line in requests]
     assert counted == dropped
+    (directive,) = requests[-2]["_aws"]["CloudWatchMetrics"]
+    assert {"Name": "CaptureDropped", "Unit": "Count"} in directive["Metrics"]
     (tmp_path / "folder").unlink()
     app.close()
     assert len(captured(tmp_path)) == 45_000 - sum(dropped)
