@@ -44,7 +44,7 @@ class Runner:
 
     def __post_init__(self) -> None:
         self._one = threading.Lock()
-        self.turn.acquire()  # both are held but for a hand-over, which costs a fifth of a semaphore's
+        self.turn.acquire()  # both are held but for a hand-over
         self.done.acquire()
         self.thread = threading.Thread(target=self._main, daemon=True)
         self.thread.start()

@@ -37,7 +37,7 @@ FILES = tuple(
 )
 TABLES = ("predictions.csv", "rejected.csv")
 #: Schedules of each scenario and kind of etags; CONTRIBUTING.md says when to play more.
-SEEDS = int(os.environ.get("SCHEDULES", "20"))
+SEEDS = int(os.environ.get("SCHEDULES", "60"))
 SETTINGS = Settings(output_uri=str(OUTPUT), workers=1)
 
 
