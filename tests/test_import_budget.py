@@ -18,7 +18,8 @@ ROOT = Path(__file__).resolve().parents[1]
 HANDLER = {
     "", ".app", ".bundle", ".errors", ".schema", ".settings", ".telemetry", ".typed",
     ".events", ".events.http", ".events.jobs", ".events.envelopes",
-    ".scoring", ".scoring.model", ".scoring.outputs", ".scoring.row_program", ".scoring.scorers",
+    ".scoring", ".scoring.explanations", ".scoring.model", ".scoring.outputs", ".scoring.row_program",
+    ".scoring.scorers",
     ".web", ".web.api", ".web.messages", ".web.predictions",
 }  # fmt: skip
 ALLOWED = {

@@ -50,6 +50,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "explaining",
         "scorers",
         "explaining_many",
+        "explanations",
         "outputs",
         "agreement",
         "metrics",

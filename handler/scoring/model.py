@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import math
 import sys
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from handler import telemetry
@@ -17,6 +16,7 @@ from handler.bundle import EXPLANATION, Bundle, Feature, Manifest
 from handler.errors import InvalidRecords, Problem, Problems
 from handler.schema import Columns, Record, Schema
 from handler.scoring import outputs
+from handler.scoring.explanations import Explaining
 from handler.scoring.row_program import Row, Values
 from handler.scoring.scorers import (
     FEW,
@@ -30,7 +30,6 @@ from handler.scoring.scorers import (
     length,
     load_program,
     load_scorer,
-    served_contract,
 )
 from handler.typed import TYPE_CHECKING, Any, NamedTuple
 
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from handler.scoring.explaining import Explainer
-    from handler.scoring.explaining_many import Many
 
 #: Lines of a file up to which each is scored alone; by then onnxruntime would have been imported.
 MANY = 4096
@@ -70,37 +68,6 @@ class Dated:
     def run(self, record: Values) -> Row:
         assert self._program is not None
         return self._program.run(self._dates.expanded_record(self._features, record))
-
-
-class Explaining:
-    """A model's explainer, which is read when the first explanation is asked for."""
-
-    def __init__(self, manifest: Manifest, content: bytes | None) -> None:
-        self._manifest = manifest
-        self._content = content
-        self._reading = threading.Lock()
-        self._explainer: Explainer | None = None
-        self._many: Many | None = None
-
-    def explainer(self) -> Explainer:
-        """Raises ``NotExplainable`` or ``BundleError``."""
-        from handler.scoring.explaining import opened  # no prediction waits for it
-
-        with self._reading:
-            if self._explainer is None:
-                contract = served_contract(self._manifest)
-                self._explainer = opened(self._manifest, contract, self._content)
-            return self._explainer
-
-    def many(self) -> Many:
-        """What explains many rows at once; raises as ``explainer``."""
-        from handler.scoring.explaining_many import Many  # one row needs no numpy
-
-        explainer = self.explainer()
-        with self._reading:
-            if self._many is None:
-                self._many = Many(explainer)
-            return self._many
 
 
 class Model(NamedTuple):
@@ -184,11 +151,7 @@ class Model(NamedTuple):
         self, records: Sequence[Record], predictions: Sequence[dict[str, Any]]
     ) -> list[dict[str, Any]]:
         """The predictions of records, each with its ``contributions``; raises ``NotExplainable``."""
-        explain = self.explainer().explain
-        return [
-            {**prediction, "contributions": explain(record, prediction["prediction"])}
-            for record, prediction in zip(records, predictions, strict=True)
-        ]
+        return self._explaining().explained(records, predictions)
 
     def explainer(self) -> Explainer:
         """What explains the predictions; raises ``NotExplainable``."""
@@ -209,19 +172,10 @@ class Model(NamedTuple):
     def columns(self, columns: Columns, scores: Scores) -> list[np.ndarray | list[str]]:
         """The columns that scoring adds to the rows of a table, shape (n,) each; texts as a list."""
         added = outputs.columns(self.manifest, scores)
-        if self.reasons and self.program is None:
-            return added + self._explaining().many().reasons(columns, scores.values, self.reasons)
         if self.reasons:
-            import numpy as np
-
-            explain = self.explainer().reasons
-            records = zip(*(columns[name].tolist() for name in self.schema.names), strict=True)
-            rows = [
-                explain(record, int(index), self.reasons)
-                for record, index in zip(records, scores.values, strict=True)
-            ]
-            cells: list[list[Any]] = [list(each) for each in zip(*rows, strict=True)]
-            added += [each if index % 2 == 0 else np.array(each) for index, each in enumerate(cells)]
+            explaining, at_once = self._explaining(), self.program is None
+            reasons = explaining.reasons if at_once else explaining.reasons_one_by_one
+            added += reasons(columns, scores.values, self.reasons)
         return added
 
     def _predict(self, records: Sequence[Record]) -> list[dict[str, Any] | None]:
