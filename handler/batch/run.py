@@ -280,7 +280,17 @@ class Batch:
 
     def _done(self, input: Location, folder: Location, version: Version, defers: bool) -> str | None:
         """Which model has scored the whole file already, in words; None if none has."""
-        seen = self._storage.read(folder.child(SUMMARY))
+        return self._done_by(self._storage.read(folder.child(SUMMARY)), input, folder, version, defers)
+
+    def _done_by(
+        self,
+        seen: tuple[bytes, Version] | None,
+        input: Location,
+        folder: Location,
+        version: Version,
+        defers: bool,
+    ) -> str | None:
+        """The same, by the summary that was ``seen``."""
         scorer = seen and self._scorer(seen[0], input, version, self._goals.whole(input, folder), defers)
         return f"{scorer} has scored it already" if scorer else None
 
@@ -484,10 +494,11 @@ class Batch:
     def _score_part(
         self, input: Location, folder: Location, part: Part, defers: bool, completes: bool = True
     ) -> Scored:
+        before = _identity(self._storage.version(folder.child(SUMMARY))) if completes else None
         scored = self._score(input, self._goals.part(input, folder, part), defers)
         if not completes:
             return scored
-        joined = self._joined(input, folder, part.index, defers, mends=False, etag=part.etag)
+        joined = self._joined(input, folder, part.index, defers, mends=False, etag=part.etag, before=before)
         return Scored(scored.summary, scored.skipped, complete=not isinstance(joined, int))
 
     def _joined(
@@ -498,23 +509,27 @@ class Batch:
         defers: bool,
         mends: bool,
         etag: str | None = None,
+        before: str | None = None,
     ) -> Scored | int:
         """Join the parts of the plan that the part ``index`` is of; where one is missing, its index.
 
         ``mends``: score parts again of which the tables are lost; without it they count as missing, as
-        their own run comes again. ``etag``: the version that a part's run was for: where it is not the
-        present one, it mends what stands.
+        their own run comes again. ``etag``: the version that a part's run was for, and ``before``: the
+        summary that stood when it began. Where either is not the present one, the run has written over
+        tables of a summary that stands, and mends these.
         """
         for _ in range(ATTEMPTS):
             with contextlib.suppress(Changed):
                 version = self._storage.version(input)
                 if version is None:
                     return Scored(skipped=GONE)
-                if (done := self._done(input, folder, version, defers)) is not None:
+                seen = self._storage.read(folder.child(SUMMARY))
+                if (done := self._done_by(seen, input, folder, version, defers)) is not None:
                     return Scored(skipped=done)
                 missing = self._join_all(input, folder, index, version, defers, mends)
                 late = etag not in (None, version.etag)
-                if isinstance(missing, int) and (late or mends):
+                overwritten = seen is not None and _identity(seen[1]) != before
+                if isinstance(missing, int) and (late or mends or overwritten):
                     record = self._document(folder.child(parts.record_name(missing)))
                     if self._is_later(record, input, version):
                         return missing  # that model's run is under way

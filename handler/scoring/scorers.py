@@ -182,17 +182,18 @@ class OnnxScorer:
         if self._texts:
             numbers = sum(vectorizer.size for _, _, vectorizer in self._texts)
             size = min(size, max(1, CELLS // numbers // LANES) * LANES)
-        pieces = []
-        for start in range(0, max(length(columns), 1), size):
+        every, pieces = length(columns), []
+        for start in range(0, max(every, 1), size):
             piece = {name: values[start : start + size] for name, values in columns.items()}
             made = {
                 name: vectorizer.table(texts_of(piece[feature]))
                 for name, feature, vectorizer in self._texts
             }
-            pieces.append(self._run_piece(piece, made))
-        return (
-            pieces[0] if len(pieces) == 1 else [np.concatenate(each) for each in zip(*pieces, strict=True)]
-        )
+            outputs = self._run_piece(piece, made)
+            if every > size:  # a graph may give its labels the shape (1, n)
+                outputs = [each.reshape(length(piece), -1) for each in outputs]
+            pieces.append(outputs)
+        return pieces[0] if every <= size else [np.concatenate(each) for each in zip(*pieces, strict=True)]
 
     def _run_piece(self, columns: Columns, made: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         feed = {name: self._given(name, columns[feature]) for name, feature in self._inputs}
