@@ -15,6 +15,8 @@ import pytest
 
 from tests.support.terminal import drawn_by
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 PINNED = "sha256:" + "1" * 64
 PULLED = "sha256:" + "2" * 64

@@ -26,6 +26,8 @@ from handler.storage.storage import Storage
 from tests.support.cloud import GCS, S3
 from tests.support.faults import FaultyProxy, on
 
+pytestmark = pytest.mark.slow
+
 KEY = "incoming/c.csv"
 FOLDER = f"scored/{KEY}"
 HEADER = b"age,note,new_user,total_pages_visited\n"

@@ -23,6 +23,8 @@ from handler.scoring.scorers import TREES
 from handler.scoring.trees import follows
 from tests.support.proving import proven, served_by
 
+pytestmark = pytest.mark.slow
+
 ROWS = 600
 COLUMNS = 4
 

@@ -29,6 +29,8 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from tests.support.bundles import reviews
 from tests.support.proving import proven, served_by
 
+pytestmark = pytest.mark.slow
+
 RANDOM = np.random.default_rng(0)
 ROWS = pd.DataFrame(RANDOM.normal(size=(1500, 6)).round(2), columns=list("abcdef"))
 ROWS.loc[::9, "c"] = np.nan

@@ -25,6 +25,8 @@ from sklearn.svm import OneClassSVM
 from tests.support.bundles import measurements
 from tests.support.proving import proven, served_by
 
+pytestmark = pytest.mark.slow
+
 ROWS = measurements(450).drop(columns="site")
 REAL = ROWS[["load", "heat"]]
 

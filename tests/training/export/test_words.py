@@ -26,6 +26,8 @@ from tests.support.proving import proven, served_by
 from training.export.graph import to_onnx
 from training.export.words import lifted
 
+pytestmark = pytest.mark.slow
+
 ROWS = 900
 
 
