@@ -138,7 +138,7 @@ class Script:
     ) -> None:
         document = json.loads(content)
         self._run = document["run"]
-        text = json.dumps({**document, "seconds": 0}).replace(self._run, "<0>")
+        text = json.dumps({**document, "seconds": 0, "created": ""}).replace(self._run, "<0>")
         self._ask(Call("replace", location, text, old.identity if old else None, None, not always))
 
     @contextlib.contextmanager
