@@ -39,7 +39,7 @@ SIZES = (100, 150, 250, 350, 500, 750, 1000)
 SHARES = (Fraction(1, 6), Fraction(1, 3), Fraction(1, 2), Fraction(2, 3))
 #: Requests of a part to S3 and their prices (us-east-1): https://aws.amazon.com/s3/pricing/
 #: Counted by tests/test_benchmarks.py, for parts that are scored in order.
-READS, WRITES = 15, 3
+READS, WRITES = 16, 3
 READ_PRICE, WRITE_PRICE = 0.0004 / 1000, 0.005 / 1000
 #: Bytes of each request of an upload.
 UPLOADED = 8 * 1024 * 1024
