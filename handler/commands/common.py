@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -42,26 +43,23 @@ def whole_number(most: int) -> Callable[[str], int]:
     return read
 
 
-def not_negative(text: str) -> float:
-    """What reads the value of a flag, a number of 0 or more."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < float("inf"):
-        raise argparse.ArgumentTypeError("must be a number of 0 or more, such as 0.25")
-    return number
+def number(most: float, rule: str) -> Callable[[str], float]:
+    """What reads the value of a flag, a number from 0 to ``most``; ``rule`` says so."""
+
+    def read(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = -1.0
+        if not 0 <= number <= most:
+            raise argparse.ArgumentTypeError(rule)
+        return number
+
+    return read
 
 
-def share(text: str) -> float:
-    """What reads the value of a flag, a share."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number <= 1:
-        raise argparse.ArgumentTypeError("must be a share from 0 to 1, such as 0.05 for 5 %%")
-    return number
+not_negative = number(sys.float_info.max, "must be a number of 0 or more, such as 0.25")
+share = number(1, "must be a share from 0 to 1, such as 0.05 for 5 %")
 
 
 def load_model(settings: Settings) -> Model:

@@ -392,7 +392,7 @@ def test_a_file_that_one_model_cannot_read_names_the_model(
         (["{bundle}", "{bad}"], "both models reject every row"),
         (["{bundle}", "{open}"], "a quote is opened and never closed (line 3)"),
         (["{regression}", "{file}"], "its task is 'regression', and this model's is 'binary'"),
-        (["{bundle}", "{file}", "--limit", "5"], "must be a share from 0 to 1, such as 0.05 for 5 %"),
+        (["{bundle}", "{file}", "--limit", "5"], "must be a share from 0 to 1, such as 0.05 for 5 % (see"),
         (["{bundle}", "{file}", "--limit", "nan"], "must be a share from 0 to 1"),
         (["{bundle}", "{file}", "--tolerance", "1"], "--tolerance is for regressions"),
         (["{bundle}", "{file}", "--output", "{nowhere}/page.html"], "cannot be written"),
