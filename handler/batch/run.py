@@ -563,7 +563,8 @@ class Batch:
     ) -> Scored | None:
         """Score a version of which a summary stands whose tables do not; None where there is none.
 
-        A run for another version (``late``) may have written over them, or one by another model.
+        A run for another version (``late``) may have written over them, or one by another model or of
+        another plan.
         """
         summary = self._document(folder.child(SUMMARY))
         try:
