@@ -52,9 +52,9 @@ from training.export.codes import coded
 from training.export.explanation import NotExplainable, explanation, mean_contributions
 from training.export.graph import NotExportable, decision_threshold, to_onnx
 from training.export.labels import indexed, renamed
+from training.export.lifting import lifted
 from training.export.marks import unmarked
 from training.export.program import NotCompilable, compile_program
-from training.export.words import lifted
 from training.needs import Needs, needs_of
 from training.profile import profile
 from training.proof import parity, rows

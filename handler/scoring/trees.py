@@ -1,38 +1,47 @@
-"""The sums of small trees, for many rows at once, in numpy.
+"""The sums of trees, for many rows at once, outside of onnxruntime.
 
-onnxruntime walks a tree from branch to branch, and a processor cannot guess the way. Here a row is not
-walked: each column's number is looked up among the splits once, and the tests that it decides are bits of
-one word for each tree. The words of all columns together, bit by bit, state the row's leaf. That takes a
-third to a sixth of the time where trees have few leaves, as those of boosters have.
-Lucchese et al., "QuickScorer", 2015. https://doi.org/10.1145/2766462.2767733
+onnxruntime sends one row after the other through a tree, and the processor waits at every branch. Here
+small trees are words of bits (``handler.scoring.words``), and through others many rows walk side by side,
+in ``trees.c`` where it is compiled, else in numpy, which takes three times as long and gives the same bits.
 
-Which trees are summed so is stated in the graph's metadata, as ``training.export.words`` writes it: the
+Which trees are summed so is stated in the graph's metadata, as ``training.export.lifting`` writes it: the
 graph ends before them, and another one begins after them.
 """
 
 from __future__ import annotations
 
 import base64
+import functools
+import itertools
 import json
-from collections.abc import Mapping, Sequence
-from functools import reduce
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
 
-#: About how many bytes of words are computed at once, so that they stay in the processor's second cache.
-AT_ONCE = 400_000
-#: Numbers of cells that are tried for a column's edges, and how many of these a cell may have at last.
-CELLS, MOST_IN_CELL = (64, 256, 1024, 4096), 4
-#: The most rows of columns that are looked up together.
-MOST_JOINED = 400
-#: Rows are computed at once in a multiple of this.
-ROWS = 64
-#: A word of a leaf has a bit for each of 31, of which one is left at the end, above a first that is always
-#: set: as a float32 its exponent is the number of the leaf, or 0 where the tree's leaf is in another word.
-LEAVES = 31
-EXPONENT, BIAS = 23, 127
+#: The version of ``trees.c`` that is called here, and the rows that walk side by side there.
+VERSION, LANES = 1, 16
+#: Trees that rows walk through at once in numpy.
+TOGETHER = 32
+#: A branch or a leaf, as ``struct node`` is.
+NODE = [("low", "<i8"), ("span", "<u8"), ("yes", "<u4"), ("column", "<u4")]
+
+
+class Sums(Protocol):
+    """Sums of trees; safe to use from several threads.
+
+    ``given`` and ``name``: the tensors in the graphs that they read, shape (n, columns), and make, shape
+    (n, width).
+    """
+
+    given: str
+    name: str
+
+    def of(self, given: np.ndarray) -> np.ndarray:
+        """The sums, shape (n, width), of the rows of ``given``, shape (n, columns)."""
+        ...
 
 
 class Follows(NamedTuple):
@@ -47,17 +56,21 @@ def follows(content: str) -> Follows:
 
     ``after`` is the graph that follows, in base64, and ``sums`` states each of its inputs that trees give.
     """
+    from handler.scoring.words import Words
+
     stated = json.loads(content)
-    return Follows([Sums(**each) for each in stated["sums"]], base64.b64decode(stated["after"]))
+    sums: list[Sums] = [Walks(**each) if "sizes" in each else Words(**each) for each in stated["sums"]]
+    return Follows(sums, base64.b64decode(stated["after"]))
 
 
-class Sums:
-    """The sums of trees; safe to use from several threads.
+class Walks:
+    """Sums of trees through which rows walk, tree after tree.
 
-    ``given`` and ``name``: the tensors in the graphs that they read, shape (n, columns), and make, shape
-    (n, ``width``). ``columns``: the indices of the columns that they test; ``edges``: what each of them is
-    compared with, ascending. ``tables``: what ``_Table`` takes. All numbers are base64 of little-endian
-    arrays.
+    ``sizes``: how many nodes each tree has, level by level from its root; ``leaf``: whether each is a leaf.
+    Below a tree's branch number k, from 0, are its nodes 2 k + 1 and 2 k + 2. A row goes to the first of
+    them where its number in ``column`` is at most ``split``, or is that, where ``equal``, or is NaN, where
+    ``missing``. ``depths``: the most branches on a way. ``targets``: what each tree adds to; ``values``:
+    those of its leaves, for each target. Texts are base64 of little-endian arrays.
     """
 
     def __init__(
@@ -66,234 +79,131 @@ class Sums:
         given: str,
         name: str,
         width: int,
-        columns: Sequence[int],
-        edges: Sequence[str],
-        tables: Sequence[Mapping[str, Any]],
+        sizes: str,
+        depths: str,
+        leaf: str,
+        column: str,
+        split: str,
+        equal: str,
+        missing: str,
+        targets: Sequence[Sequence[int]],
+        values: str,
     ) -> None:
         import numpy as np
+
+        def array(text: str, kind: str) -> np.ndarray:
+            return np.frombuffer(base64.b64decode(text), kind)
 
         self.given = given
         self.name = name
         self._width = width
-        self.columns = columns
-        self._edges = [_Edges(np.frombuffer(base64.b64decode(each), "<f8")) for each in edges]
-        self._joined = _joined([each.rows for each in self._edges])
-        self._tables = [
-            _Table([each.rows for each in self._edges], self._joined, **each) for each in tables
+        is_leaf = array(leaf, "?")
+        counts = array(sizes, "<i4").astype(np.int64)
+        roots = np.cumsum(counts) - counts
+        number = np.arange(len(is_leaf)) - np.repeat(roots, counts)
+        leaves = np.cumsum(is_leaf) - is_leaf
+        leaves -= np.repeat(leaves[roots], counts)
+        highest, least = _keys(array(split, "<f8")), np.iinfo(np.int64).min
+        lowest = np.where(array(missing, "?"), least, _keys(np.array(-np.inf)))
+        lowest = np.where(array(equal, "?"), highest, lowest)
+        self._nodes = nodes = np.zeros(len(is_leaf), NODE)
+        nodes["low"], nodes["span"], nodes["yes"] = leaves, np.iinfo(np.uint64).max, number
+        nodes["low"][~is_leaf] = lowest
+        nodes["span"][~is_leaf] = highest.view(np.uint64) - lowest.view(np.uint64)
+        nodes["yes"][~is_leaf] = 2 * (number - leaves)[~is_leaf] + 1
+        nodes["column"][~is_leaf] = array(column, "<i4")
+        self._values = array(values, "<f8")
+        self._targets = np.array([*itertools.chain(*targets)], np.int32)
+        widths = np.array([len(each) for each in targets])
+        numbers = widths * np.add.reduceat(is_leaf, roots, dtype=np.int64)
+        first_value, first_target = (np.cumsum(each) - each for each in (numbers, widths))
+        self._trees = np.stack([roots, first_value, first_target, widths, array(depths, "<i4")], axis=1)
+
+    @functools.cached_property
+    def _columns(self) -> list[np.ndarray]:
+        """The members of nodes as numpy takes them, each in an array; ``yes`` counts through all trees."""
+        import numpy as np
+
+        trees = self._trees[:, 0]
+        root = np.repeat(trees, np.diff(trees, append=len(self._nodes)))
+        low, span, yes, column = (self._nodes[name] for name, _ in NODE)
+        kinds = np.uint64, np.uint64, np.intp, np.intp
+        return [
+            each.astype(kind) for each, kind in zip((low, span, yes + root, column), kinds, strict=True)
         ]
 
     def of(self, given: np.ndarray) -> np.ndarray:
-        """The sums, shape (n, width), of the rows of ``given``, shape (n, columns)."""
         import numpy as np
 
         sums = np.zeros((len(given), self._width))
-        widest = max(table.row_bytes for table in self._tables)
-        size = max(1, AT_ONCE // widest // ROWS) * ROWS
-        rooms = [table.room(min(size, len(given))) for table in self._tables]
-        with np.errstate(all="ignore"):  # of infinity and NaN
-            rows = [self._rows(given, columns) for columns in self._joined]
-        for start in range(0, len(given), size):
-            part = slice(start, start + size)
-            for table, room in zip(self._tables, rooms, strict=True):
-                table.add([each[part] for each in rows], sums[part], room)
+        given = np.ascontiguousarray(given, np.float64)
+        (self._in_numpy if compiled() is None else self._compiled)(given, sums)
         return sums
 
-    def _rows(self, given: np.ndarray, columns: Sequence[int]) -> np.ndarray:
-        """Each row's number among those of some columns together; that of the last one counts by 1."""
+    def _compiled(self, given: np.ndarray, sums: np.ndarray) -> None:
         import numpy as np
 
-        total: np.ndarray | None = None
-        for column in columns:
-            edges = self._edges[column]
-            rows = edges.row_of(np.ascontiguousarray(given[:, self.columns[column]]))
-            if total is None:
-                total = rows
-            else:
-                total *= edges.rows
-                total += rows
-        assert total is not None
-        return total
-
-
-class _Edges:
-    """The numbers that a column is compared with, ascending, of which the last is infinity.
-
-    The range of the others is cut into cells of equal width, each with ``MOST_IN_CELL`` edges at most: so a
-    number is compared with those of its own cell only. Where that takes more than ``MOST_CELLS``, it is
-    looked up among all.
-    """
-
-    def __init__(self, edges: np.ndarray) -> None:
-        import numpy as np
-
-        self._edges = edges
-        #: How many rows the column has: one for each edge that its number may reach, and one for NaN.
-        self.rows = len(edges) + 1
-        self._in_cell: list[np.ndarray] = []
-        finite = edges[:-1]
-        if not len(finite) or not np.isfinite(finite).all():
-            return
-        self._low = finite[0]
-        for cells in CELLS:
-            with np.errstate(all="ignore"):
-                self._scale = (cells - 1) / (finite[-1] - finite[0])
-            self._last = float(cells - 1)
-            if not np.isfinite(self._scale):
-                self._scale = 0.0
-            cell = self._cell(finite)
-            before = np.searchsorted(cell, np.arange(cells)).astype(np.intp)
-            most = int(np.bincount(cell, minlength=cells).max())
-            if most <= (1 if cells < CELLS[-1] else MOST_IN_CELL):
-                self._before = before
-                for number in range(most):
-                    edge = np.minimum(before + number, len(finite))
-                    own = edge < np.append(before[1:], len(finite))
-                    self._in_cell.append(np.where(own, edges[edge], np.inf))
-                return
-
-    def _cell(self, numbers: np.ndarray) -> np.ndarray:
-        """The cell of each number; it never falls where numbers rise, however they are rounded."""
-        import numpy as np
-
-        place = numbers - self._low
-        place *= self._scale
-        np.fmax(place, 0.0, out=place)
-        np.fmin(place, self._last, out=place)
-        cell: np.ndarray = place.astype(np.intp)
-        return cell
-
-    def row_of(self, numbers: np.ndarray) -> np.ndarray:
-        """How many edges each number is above; for NaN, the number of all edges."""
-        import numpy as np
-
-        if not self._in_cell:
-            found: np.ndarray = np.searchsorted(self._edges, numbers)
-            return found
-        cell = self._cell(numbers)
-        row: np.ndarray = self._before.take(cell)
-        for edges in self._in_cell:
-            row += numbers > edges.take(cell)
-        missing = numbers != numbers
-        if missing.any():
-            row[missing] = self.rows - 1
-        return row
-
-
-def _joined(sizes: Sequence[int]) -> list[list[int]]:
-    """The indices of columns, grouped so that columns of few rows have a row for each of their pairs."""
-    groups = sorted((size, [index]) for index, size in enumerate(sizes))
-    while len(groups) > 1 and groups[0][0] * groups[1][0] <= MOST_JOINED:
-        (size, columns), (other, others), *groups = groups
-        groups = sorted([*groups, (size * other, columns + others)])
-    return [columns for _, columns in groups]
-
-
-class _Room(NamedTuple):
-    """Arrays for the rows that are computed at once, each of shape (rows, words)."""
-
-    words: np.ndarray
-    more: np.ndarray
-    single: np.ndarray
-    places: np.ndarray
-    values: np.ndarray
-
-
-class _Table:
-    """Trees that have one kind of words: of 8 bits, which are tests, or of 32, which are leaves.
-
-    A column whose number is above ``k`` of its edges has row ``k`` of its words, and NaN the last row.
-    ``sizes``: how many rows each column has. ``joined``: the columns that are looked up together. ``used``:
-    the bits of each word, shape (words,). ``until``, ``since`` and ``at``: the numbers of rows, of words,
-    and the bits that these keep, up to that row of the column, from it on, or there alone. ``runs``: the
-    first and last of neighbouring words that add to the same targets, and for each target its number and
-    the values, shape (words, values of a word).
-    """
-
-    def __init__(
-        self,
-        sizes: Sequence[int],
-        joined: Sequence[Sequence[int]],
-        *,
-        bits: int,
-        used: str,
-        until: Sequence[str],
-        since: Sequence[str],
-        at: Sequence[str],
-        runs: Sequence[Any],
-    ) -> None:
-        import numpy as np
-
-        self._bits = bits
-        kind = np.dtype(f"<u{bits // 8}")
-        every = np.frombuffer(base64.b64decode(used), kind)
-        shape = sum(sizes), len(every)
-        ends = np.cumsum(sizes).tolist()
-        parts = [slice(end - size, end - 1) for end, size in zip(ends, sizes, strict=True)]
-        words = _kept(shape, kind, at)
-        below, above = _kept(shape, kind, until), _kept(shape, kind, since)
-        for part in parts:
-            words[part] &= np.bitwise_and.accumulate(below[part][::-1], axis=0)[::-1]
-            words[part] &= np.bitwise_and.accumulate(above[part], axis=0)
-        words &= every
-        columns = [words[part.start : part.stop + 1] for part in parts]
-        self._words = [reduce(_both, [columns[index] for index in each]) for each in joined]
-        self._runs = [
-            (
-                slice(first, last),
-                [(target, np.frombuffer(base64.b64decode(each), "<f8")) for target, each in values],
-            )
-            for first, last, values in runs
-        ]
-        counts = [(run.stop - run.start, len(values)) for run, ((_, values), *_) in self._runs]
-        offsets = np.concatenate([np.arange(count) * (size // count) for count, size in counts])
-        self._offsets = offsets.astype(np.intp) if bits == 8 else (offsets - BIAS).astype(np.int32)
-        self.row_bytes = len(every) * bits // 8
-
-    def room(self, rows: int) -> _Room:
-        import numpy as np
-
-        shape, kind = (rows, len(self._offsets)), self._words[0].dtype
-        single = np.empty(shape if self._bits != 8 else 0, np.float32)
-        return _Room(
-            np.empty(shape, kind), np.empty(shape, kind), single, np.empty(shape, np.intp), np.empty(shape)
+        library = compiled()
+        rows, columns = given.shape
+        keys = np.empty((rows + -rows % LANES, columns), np.int64)
+        library.keys(given.ctypes.data, given.size, keys.ctypes.data)
+        library.walk(
+            self._nodes.ctypes.data,
+            self._trees.ctypes.data,
+            len(self._trees),
+            self._targets.ctypes.data,
+            self._values.ctypes.data,
+            keys.ctypes.data,
+            rows,
+            columns,
+            sums.ctypes.data,
+            self._width,
         )
 
-    def add(self, rows: Sequence[np.ndarray], sums: np.ndarray, room: _Room) -> None:
-        """Add the trees of ``rows``, the number of the row that each column has."""
+    def _in_numpy(self, given: np.ndarray, sums: np.ndarray) -> None:
         import numpy as np
 
-        words, more, single, places, values = (each[: len(sums)] for each in room)
-        np.take(self._words[0], rows[0], axis=0, out=words, mode="clip")
-        for table, index in zip(self._words[1:], rows[1:], strict=True):
-            np.take(table, index, axis=0, out=more, mode="clip")
-            np.bitwise_and(words, more, out=words)
-        if self._bits == 8:
-            np.add(words, self._offsets, out=places)
-        else:
-            np.copyto(single, words, casting="unsafe")
-            exponents = single.view(np.int32)
-            np.right_shift(exponents, EXPONENT, out=exponents)
-            np.add(exponents, self._offsets, out=places)
-        for run, targets in self._runs:
-            for target, of_words in targets:
-                own = values[:, run]
-                np.take(of_words, places[:, run], out=own, mode="clip")
-                sums[:, target] += own.sum(axis=1)
+        keys = _keys(given)
+        row = np.arange(len(given)) * given.shape[1]
+        for start in range(0, len(self._trees), TOGETHER):
+            trees = self._trees[start : start + TOGETHER]
+            at = np.repeat(trees[:, :1], len(given), axis=1)
+            for _ in range(trees[:, -1].max()):
+                low, span, yes, column = (each.take(at) for each in self._columns)
+                column += row
+                at = yes + (keys.take(column).view(np.uint64) - low > span)
+            leaves = self._nodes["low"].take(at)
+            for leaf, (_, value, target, width, _) in zip(leaves, trees.tolist(), strict=True):
+                for each, to in enumerate(self._targets[target : target + width].tolist()):
+                    sums[:, to] += self._values.take(leaf * width + (value + each))
 
 
-def _kept(shape: tuple[int, int], kind: np.dtype[Any], stated: Sequence[str]) -> np.ndarray:
-    """Words of which all bits are kept but those that ``stated`` names."""
+@functools.cache
+def compiled() -> Any:
+    """``trees.c``, as it is compiled beside this module; None where it is not, or is of another version.
+
+    ``containers/image.sh`` and ``requirements/install.sh`` compile it.
+    """
+    import ctypes
+
+    try:
+        library = ctypes.CDLL(str(Path(__file__).with_name("libtrees.so")))
+    except OSError:
+        return None
+    if library.version() != VERSION:
+        return None
+    array, number = ctypes.c_void_p, ctypes.c_int64
+    library.keys.argtypes = [array, number, array]
+    library.walk.argtypes = [array] * 2 + [number] + [array] * 3 + [number] * 2 + [array, number]
+    library.keys.restype = library.walk.restype = None
+    return library
+
+
+def _keys(numbers: np.ndarray) -> np.ndarray:
+    """Integers in the order of their numbers; NaN's comes first, and zero has one, whatever its sign."""
     import numpy as np
 
-    words = np.full(shape, np.iinfo(kind).max, kind)
-    row, word, bits = map(base64.b64decode, stated)
-    np.bitwise_and.at(
-        words, (np.frombuffer(row, "<i4"), np.frombuffer(word, "<i4")), np.frombuffer(bits, kind)
-    )
-    return words
-
-
-def _both(words: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """The words of two columns, of which each row has every row of the other one."""
-    joined: np.ndarray = words[:, None] & others
-    return joined.reshape(-1, words.shape[1])
+    numbers = numbers + 0.0
+    bits = numbers.view(np.int64)
+    keys = bits ^ ((bits >> 63) & np.iinfo(np.int64).max)
+    return np.where(np.isnan(numbers), np.iinfo(np.int64).min, keys)

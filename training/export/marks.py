@@ -154,6 +154,7 @@ def _ask_for_places(node: onnx.NodeProto, columns: list[_Column]) -> None:
     features = list(attributes["nodes_featureids"].ints)
     splits = numpy_helper.to_array(attributes["nodes_splits"].t).copy()
     modes = numpy_helper.to_array(attributes["nodes_modes"].t).copy()
+    missing = attributes["nodes_missing_value_tracks_true"].ints
     for branch, feature in enumerate(features):
         number, marks, place = columns[feature]
         features[branch] = number
@@ -165,6 +166,7 @@ def _ask_for_places(node: onnx.NodeProto, columns: list[_Column]) -> None:
                 splits[branch] = np.inf if if_marked else -np.inf
             else:
                 modes[branch], splits[branch] = EQUAL if if_marked else UNEQUAL, place
+                missing[branch] = int(not if_marked)  # as another place: no place is missing
     del attributes["nodes_featureids"].ints[:]
     attributes["nodes_featureids"].ints.extend(features)
     attributes["nodes_splits"].t.CopyFrom(numpy_helper.from_array(splits, "splits"))

@@ -400,19 +400,14 @@ class _Compiler:
 
     def _look_up_leaves(self, output: str, table: np.ndarray | None, leaves: str) -> bool:
         """Take the rows of a table as a tree's weights, if its leaves' numbers are their indices."""
-        given, trees, width = self._sums[self._leaves[leaves]]
-        if table is None or table.ndim != 2 or width != 1 or len(trees) != 1:
-            return False
-        (tree,) = trees
-        weights = tuple(table[tree.weights[0].astype(np.int64)].T)
-        targets = tuple(range(len(weights)))
-        own = tree._replace(targets=targets, weights=weights)
-        self._sums[output] = sums.Sum(given, [own], len(targets))
-        return True
+        total = None if table is None else sums.looked_up(self._sums[self._leaves[leaves]], table)
+        if total is not None:
+            self._sums[output] = total
+        return total is not None
 
     def _emit_trees(self, name: str) -> None:
         """Branches and leaves are numbered through; a leaf stands as its number's complement."""
-        given, trees, width = self._sums[name]
+        given, trees, width, _ = self._sums[name]
         if len({len(tree.targets) for tree in trees}) > 1:
             trees = [
                 tree._replace(targets=(target,), weights=(weights,))

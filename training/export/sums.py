@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from training.export.trees import AT_MOST, EQUAL, MEMBER, UNEQUAL
+from training.export.trees import AT_MOST, EQUAL, IN_ORDER, MEMBER, UNEQUAL
 
 #: Numbers of the sets that branches look for a feature in, by their members.
 Sets = dict[tuple[float, ...], int]
@@ -36,13 +37,30 @@ class Branches(NamedTuple):
         """What trees have in common that differ only in the weights of their leaves."""
         return b"".join(each.tobytes() for each in self[:6])
 
+    def mean_depth(self) -> float:
+        """The branches on the way to a leaf, on average over the leaves."""
+        depth = np.zeros(len(self.feature))
+        below, leaves = 0.0, 0
+        for branch in range(len(depth)):  # a branch stands before those below it
+            for child in (self.yes[branch], self.no[branch]):
+                if child < 0:
+                    below += depth[branch] + 1
+                    leaves += 1
+                else:
+                    depth[child] = depth[branch] + 1
+        return below / leaves
+
 
 class Sum(NamedTuple):
-    """The sums of trees that read the same tensor, shape (n, width)."""
+    """The sums of trees that read the same tensor, shape (n, width).
+
+    ``in_order``: the trees are to be summed one after the other, since equal votes decide labels.
+    """
 
     given: str
     trees: list[Branches]
     width: int
+    in_order: bool = False
 
 
 def read(node: onnx.NodeProto, sets: Sets) -> Sum | None:
@@ -85,7 +103,18 @@ def read(node: onnx.NodeProto, sets: Sets) -> Sum | None:
             weights=(weights[first:after],),
         )
         trees.append(tree)
-    return Sum(node.input[0], _alike(trees), int(attributes["n_targets"]))
+    in_order = node.doc_string == IN_ORDER
+    return Sum(node.input[0], _alike(trees), int(attributes["n_targets"]), in_order)
+
+
+def looked_up(numbers: Sum, table: np.ndarray) -> Sum | None:
+    """A tree whose leaves have numbers, with rows of a table by these as weights; None if it is not one."""
+    if len(numbers.trees) != 1 or numbers.width != 1 or table.ndim != 2:
+        return None
+    (tree,) = numbers.trees
+    weights = tuple(table[tree.weights[0].astype(np.int64)].T)
+    tree = tree._replace(targets=tuple(range(len(weights))), weights=weights)
+    return numbers._replace(trees=[tree], width=len(weights))
 
 
 def _sets_of(attributes: Mapping[str, Any], tests: np.ndarray, sets: Sets) -> np.ndarray:
@@ -131,4 +160,10 @@ def joined(terms: Sequence[Sum | None], *, side_by_side: bool = False) -> Sum | 
         for each, shift in zip(known, shifts, strict=False)
         for tree in each.trees
     ]
-    return Sum(known[0].given, trees, sum(widths) if side_by_side else widths[0])
+    in_order = any(each.in_order for each in known)
+    return Sum(known[0].given, trees, sum(widths) if side_by_side else widths[0], in_order)
+
+
+def base64_of(values: Any, kind: Any) -> str:
+    """Numbers as a text, which are a little-endian array of the ``kind``."""
+    return base64.b64encode(np.ascontiguousarray(np.asarray(values).astype(kind)).tobytes()).decode()

@@ -1,28 +1,19 @@
-"""Trees of few leaves are taken out of the graph, for ``handler.scoring.trees`` to sum in numpy.
+"""Sums of trees of few leaves, as ``handler.scoring.words`` takes them.
 
-The graph ends before them, and its metadata states them, with another graph that follows. What that takes
-of a row's time is weighed against walking the trees; see ``_pays``.
+What words take of a row's time is weighed against walking the trees; see ``_pays``.
 """
 
 from __future__ import annotations
 
-import base64
 import itertools
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import onnx
-import onnxruntime
 
-from handler.scoring.scorers import TREES
-from handler.scoring.trees import LEAVES
-from training.export import sums
-from training.export.nodes import REAL
-from training.export.sums import Branches, Sets, Sum
-from training.export.trees import IN_ORDER
+from handler.scoring.words import LEAVES
+from training.export.sums import Branches, Sets, Sum, base64_of
 
 #: The most different tests of a tree that has a word of tests, of 8 bits.
 TESTS = 8
@@ -37,137 +28,6 @@ BRANCH, LOOK_UP, JOIN, BYTE, LEAF = 6.0, 10.0, 10.0, 0.075, {8: 1.5, 32: 2.5}
 FAR = 2_000_000
 #: Trees are taken out where that is expected to take at most this share of the time.
 SHARE = 0.8
-#: Types of tensors, as onnxruntime names them.
-KINDS = {
-    "tensor(double)": onnx.TensorProto.DOUBLE,
-    "tensor(float)": onnx.TensorProto.FLOAT,
-    "tensor(int64)": onnx.TensorProto.INT64,
-    "tensor(int32)": onnx.TensorProto.INT32,
-    "tensor(bool)": onnx.TensorProto.BOOL,
-    "tensor(string)": onnx.TensorProto.STRING,
-}
-
-
-def lifted(graph: bytes) -> bytes:
-    """The graph, without the trees that numpy sums faster; the same where there are none."""
-    model = onnx.load_from_string(graph)
-    known, sets = _sums(model.graph)
-    after: set[str] = set()  # tensors that depend on sums
-    stated = []
-    for name in _last(model.graph, known):
-        total = known[name]
-        own = _downstream(model.graph, {name})
-        if total.given not in after and (words := _words(total, sets)) is not None:
-            stated.append({"given": total.given, "name": name, **words})
-            after |= own
-    if not stated or any(each.name not in after for each in model.graph.output):
-        return graph
-    names = [each["name"] for each in stated]
-    parts = _split(model, names, [each["given"] for each in stated], after)
-    if parts is None:
-        return graph
-    first, last = parts
-    content = base64.b64encode(last.SerializeToString(deterministic=True)).decode()
-    onnx.helper.set_model_props(
-        first,
-        {
-            **{each.key: each.value for each in model.metadata_props},
-            TREES: json.dumps({"after": content, "sums": stated}),
-        },
-    )
-    result: bytes = first.SerializeToString(deterministic=True)
-    return result
-
-
-# The graph.
-
-
-def _sums(graph: onnx.GraphProto) -> tuple[dict[str, Sum], Sets]:
-    """The tensors that are sums of trees."""
-    known: dict[str, Sum] = {}
-    sets: Sets = {}
-    for node in graph.node:
-        total = None
-        if node.op_type == "TreeEnsemble" and node.doc_string != IN_ORDER:
-            total = sums.read(node, sets)
-        elif node.op_type in ("Add", "Concat"):
-            terms = [known.get(name) for name in node.input]
-            total = sums.joined(terms, side_by_side=node.op_type == "Concat")
-        if total is not None:
-            known[node.output[0]] = total
-    return known, sets
-
-
-def _last(graph: onnx.GraphProto, known: Mapping[str, Sum]) -> Iterator[str]:
-    """The sums that are more than a term of another one, in the graph's order."""
-    outputs = {each.name for each in graph.output}
-    for name in known:
-        readers = [node for node in graph.node if name in node.input]
-        if name in outputs or any(node.output[0] not in known for node in readers):
-            yield name
-
-
-def _downstream(graph: onnx.GraphProto, names: set[str]) -> set[str]:
-    """Those tensors, and all that depend on them."""
-    reached = set(names)
-    for node in graph.node:
-        if reached.intersection(node.input):
-            reached.update(node.output)
-    return reached
-
-
-def _split(
-    model: onnx.ModelProto, names: Sequence[str], given: Sequence[str], after: set[str]
-) -> tuple[onnx.ModelProto, onnx.ModelProto] | None:
-    """The graph of what comes before the sums of these names, and that of what comes after them."""
-    graph = model.graph
-    if any(part.type == onnx.AttributeProto.GRAPH for node in graph.node for part in node.attribute):
-        return None  # it may read what no node's inputs name
-    constants, inputs = {each.name for each in graph.initializer}, {each.name for each in graph.input}
-    last = _part(model, [node for node in graph.node if after.intersection(node.output).difference(names)])
-    made = {name for node in last.graph.node for name in node.output}
-    passed = {name for node in last.graph.node for name in node.input} - made - constants - {"", *names}
-    wanted = dict.fromkeys([*given, *sorted(passed)])
-    first = _part(model, _needed(graph, {*wanted}))
-    first.graph.input.extend(graph.input)
-    first.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted if name not in inputs)
-    if not first.graph.output:
-        return None
-    session = onnxruntime.InferenceSession(first.SerializeToString(), providers=["CPUExecutionProvider"])
-    kinds = {each.name: each.type for each in (*session.get_inputs(), *session.get_outputs())}
-    if any(kinds[name] not in KINDS for name in passed):
-        return None
-    value = onnx.helper.make_tensor_value_info
-    last.graph.input.extend(value(name, REAL, None) for name in names)
-    last.graph.input.extend(value(name, KINDS[kinds[name]], None) for name in sorted(passed))
-    last.graph.output.extend(graph.output)
-    return first, last
-
-
-def _needed(graph: onnx.GraphProto, names: set[str]) -> list[onnx.NodeProto]:
-    """The nodes that make some tensors; ``names`` becomes all tensors that they need."""
-    nodes = []
-    for node in reversed(graph.node):
-        if names.intersection(node.output):
-            names.update(node.input)
-            nodes.append(node)
-    return nodes[::-1]
-
-
-def _part(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> onnx.ModelProto:
-    """A model of some of the nodes, without inputs and outputs."""
-    part = onnx.ModelProto()
-    part.CopyFrom(model)
-    part.graph.Clear()
-    part.graph.name = model.graph.name
-    part.graph.node.extend(nodes)
-    read = {name for node in nodes for name in node.input}
-    part.graph.initializer.extend(each for each in model.graph.initializer if each.name in read)
-    del part.metadata_props[:]
-    return part
-
-
-# The words.
 
 
 class _Entry(NamedTuple):
@@ -224,7 +84,7 @@ class _Words:
             entries.append(_Entry(row, word, bits))
 
     def stated(self) -> dict[str, Any]:
-        """As ``handler.scoring.trees`` takes it; words that add to the same targets become neighbours."""
+        """As ``handler.scoring.words`` takes it; words that add to the same targets become neighbours."""
         order = sorted(range(len(self.used)), key=lambda word: self.targets[word])
         place = {word: index for index, word in enumerate(order)}
         kind = np.dtype(f"<u{self.bits // 8}")
@@ -240,17 +100,17 @@ class _Words:
                 [
                     first,
                     first + len(words),
-                    [[target, _base64(own, "<f8")] for target, own in zip(targets, padded, strict=True)],
+                    [[target, base64_of(own, "<f8")] for target, own in zip(targets, padded, strict=True)],
                 ]
             )
         return {
             "bits": self.bits,
-            "used": _base64([self.used[word] for word in order], kind),
+            "used": base64_of([self.used[word] for word in order], kind),
             **{
                 name: [
-                    _base64([each.row for each in entries], "<i4"),
-                    _base64([place[each.word] for each in entries], "<i4"),
-                    _base64([each.bits for each in entries], kind),
+                    base64_of([each.row for each in entries], "<i4"),
+                    base64_of([place[each.word] for each in entries], "<i4"),
+                    base64_of([each.bits for each in entries], kind),
                 ]
                 for name, entries in (("until", self.until), ("since", self.since), ("at", self.at))
             },
@@ -267,7 +127,7 @@ class _Test(NamedTuple):
     missing: bool
 
 
-def _words(total: Sum, sets: Sets) -> dict[str, Any] | None:
+def stated(total: Sum, sets: Sets) -> dict[str, Any] | None:
     """What states a sum of trees, if its words are expected to be faster than walking."""
     members = {number: each for each, number in sets.items()}
     trees = [(tree, _tests(tree, members)) for tree in _merged(total.trees)]
@@ -295,7 +155,7 @@ def _words(total: Sum, sets: Sets) -> dict[str, Any] | None:
     return {
         "width": total.width,
         "columns": list(columns),
-        "edges": [_base64(each.edges, "<f8") for each in columns.values()],
+        "edges": [base64_of(each.edges, "<f8") for each in columns.values()],
         "tables": [table.stated() for table in tables],
     }
 
@@ -305,27 +165,13 @@ def _pays(trees: Sequence[tuple[Branches, Sequence[_Test]]], edges: Mapping[int,
     walked = words = 0.0
     row_bytes = 0
     for tree, tests in trees:
-        walked += BRANCH * _mean_depth(tree) * len(tree.targets)
+        walked += BRANCH * tree.mean_depth() * len(tree.targets)
         bits, count = (8, 1) if len(set(tests)) <= TESTS else (32, -(-len(tree.weights[0]) // LEAVES))
         words += LEAF[bits] * count * len(tree.targets)
         row_bytes += bits // 8 * count
     room = row_bytes * sum(len(each) + 2 for each in edges.values())
     words += len(edges) * (LOOK_UP + JOIN + BYTE * row_bytes * (1 + room / FAR))
     return words <= SHARE * walked and room <= MOST_WORDS
-
-
-def _mean_depth(tree: Branches) -> float:
-    """The branches on the way to a leaf, on average over the leaves."""
-    depth = np.zeros(len(tree.feature))
-    below, leaves = 0.0, 0
-    for branch in range(len(depth)):  # a branch stands before those below it
-        for child in (tree.yes[branch], tree.no[branch]):
-            if child < 0:
-                below += depth[branch] + 1
-                leaves += 1
-            else:
-                depth[child] = depth[branch] + 1
-    return below / leaves
 
 
 def _merged(trees: Sequence[Branches]) -> list[Branches]:
@@ -425,7 +271,3 @@ def _bits(low: int, high: int) -> int:
     """The bits of a word's leaves from ``low`` until ``high``, above the first bit."""
     low, high = (min(max(each, 0), LEAVES) + 1 for each in (low, high))
     return (1 << high) - (1 << low)
-
-
-def _base64(values: Any, kind: Any) -> str:
-    return base64.b64encode(np.ascontiguousarray(np.asarray(values).astype(kind)).tobytes()).decode()

@@ -24,7 +24,7 @@ from handler.scoring.scorers import TREES, OnnxScorer
 from handler.scoring.trees import follows
 from tests.support.proving import proven, served_by
 from training.export.graph import to_onnx
-from training.export.words import lifted
+from training.export.lifting import lifted
 
 pytestmark = pytest.mark.slow
 

@@ -1,0 +1,63 @@
+"""Sums of trees through which rows walk, as ``handler.scoring.trees`` takes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from training.export.sums import Branches, Sets, Sum, base64_of
+
+#: Branches on a row's way through all trees from which on walking outside of onnxruntime is worth a call.
+FEWEST = 50
+
+
+def stated(total: Sum, sets: Sets) -> dict[str, Any] | None:
+    """What states a sum of trees; None if onnxruntime is to walk.
+
+    That is where branches are few, or look for a column in a set.
+    """
+    if sum(tree.mean_depth() for tree in total.trees) < FEWEST:
+        return None
+    members = {number: each for each, number in sets.items()}
+    columns, splits, equal, missing, leaf, values = [], [], [], [], [], []
+    sizes, depths = [], []
+    for tree in total.trees:
+        own = [members.get(number) for number in tree.set_of.tolist()]
+        if any(each is not None and len(each) != 1 for each in own):
+            return None
+        is_equal = tree.set_of >= 0
+        if (tree.missing.astype(bool) & is_equal).any():
+            return None
+        levels = _levels(tree)
+        nodes = np.concatenate(levels)
+        branches, leaves = nodes[nodes >= 0], ~nodes[nodes < 0]
+        split = np.array([each[0] if each else split for each, split in zip(own, tree.split, strict=True)])
+        columns.append(tree.feature[branches])
+        splits.append(split[branches])
+        equal.append(is_equal[branches])
+        missing.append(tree.missing[branches] != 0)
+        leaf.append(nodes < 0)
+        values.append(np.stack([weights[leaves] for weights in tree.weights], axis=1).reshape(-1))
+        sizes.append(len(nodes))
+        depths.append(len(levels) - 1)
+    return {
+        "width": total.width,
+        "sizes": base64_of(sizes, "<i4"),
+        "depths": base64_of(depths, "<i4"),
+        "leaf": base64_of(np.concatenate(leaf), "?"),
+        "column": base64_of(np.concatenate(columns), "<i4"),
+        "split": base64_of(np.concatenate(splits), "<f8"),
+        "equal": base64_of(np.concatenate(equal), "?"),
+        "missing": base64_of(np.concatenate(missing), "?"),
+        "targets": [tree.targets for tree in total.trees],
+        "values": base64_of(np.concatenate(values), "<f8"),
+    }
+
+
+def _levels(tree: Branches) -> list[np.ndarray]:
+    """The nodes of each level: a branch by its number, a leaf by the complement of its own."""
+    levels = [np.zeros(1, np.int64)]
+    while (branches := levels[-1][levels[-1] >= 0]).size:
+        levels.append(np.stack([tree.yes[branches], tree.no[branches]], axis=1).reshape(-1))
+    return levels
