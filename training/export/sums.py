@@ -37,18 +37,12 @@ class Branches(NamedTuple):
         """What trees have in common that differ only in the weights of their leaves."""
         return b"".join(each.tobytes() for each in self[:6])
 
-    def mean_depth(self) -> float:
-        """The branches on the way to a leaf, on average over the leaves."""
-        depth = np.zeros(len(self.feature))
-        below, leaves = 0.0, 0
-        for branch in range(len(depth)):  # a branch stands before those below it
-            for child in (self.yes[branch], self.no[branch]):
-                if child < 0:
-                    below += depth[branch] + 1
-                    leaves += 1
-                else:
-                    depth[child] = depth[branch] + 1
-        return below / leaves
+    def levels(self) -> list[np.ndarray]:
+        """The nodes of each level from the root on: a branch by its number, a leaf by the complement of its."""
+        levels = [np.zeros(1, np.int64)]
+        while (branches := levels[-1][levels[-1] >= 0]).size:
+            levels.append(np.stack([self.yes[branches], self.no[branches]], axis=1).reshape(-1))
+        return levels
 
 
 class Sum(NamedTuple):

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from training.export.sums import Branches, Sets, Sum, base64_of
+from training.export.sums import Sets, Sum, base64_of
 
-#: Branches on a row's way through all trees from which on walking outside of onnxruntime is worth a call.
+#: Branches on a way through all trees from which on walking outside of onnxruntime is worth a call.
 FEWEST = 50
 
 
@@ -17,8 +17,6 @@ def stated(total: Sum, sets: Sets) -> dict[str, Any] | None:
 
     That is where branches are few, or look for a column in a set.
     """
-    if sum(tree.mean_depth() for tree in total.trees) < FEWEST:
-        return None
     members = {number: each for each, number in sets.items()}
     columns, splits, equal, missing, leaf, values = [], [], [], [], [], []
     sizes, depths = [], []
@@ -29,7 +27,7 @@ def stated(total: Sum, sets: Sets) -> dict[str, Any] | None:
         is_equal = tree.set_of >= 0
         if (tree.missing.astype(bool) & is_equal).any():
             return None
-        levels = _levels(tree)
+        levels = tree.levels()
         nodes = np.concatenate(levels)
         branches, leaves = nodes[nodes >= 0], ~nodes[nodes < 0]
         split = np.array([each[0] if each else split for each, split in zip(own, tree.split, strict=True)])
@@ -41,6 +39,8 @@ def stated(total: Sum, sets: Sets) -> dict[str, Any] | None:
         values.append(np.stack([weights[leaves] for weights in tree.weights], axis=1).reshape(-1))
         sizes.append(len(nodes))
         depths.append(len(levels) - 1)
+    if sum(depths) < FEWEST:
+        return None
     return {
         "width": total.width,
         "sizes": base64_of(sizes, "<i4"),
@@ -53,11 +53,3 @@ def stated(total: Sum, sets: Sets) -> dict[str, Any] | None:
         "targets": [tree.targets for tree in total.trees],
         "values": base64_of(np.concatenate(values), "<f8"),
     }
-
-
-def _levels(tree: Branches) -> list[np.ndarray]:
-    """The nodes of each level: a branch by its number, a leaf by the complement of its own."""
-    levels = [np.zeros(1, np.int64)]
-    while (branches := levels[-1][levels[-1] >= 0]).size:
-        levels.append(np.stack([tree.yes[branches], tree.no[branches]], axis=1).reshape(-1))
-    return levels

@@ -21,13 +21,12 @@ TESTS = 8
 CACHED = 600_000
 #: The most bytes of the words of all columns.
 MOST_WORDS = 32_000_000
-#: Nanoseconds, as measured: a branch on a row's way through a tree; a column's number looked up among its
-#: edges; its words taken and joined, and for each byte of these; what a word of so many bits leads to.
-BRANCH, LOOK_UP, JOIN, BYTE, LEAF = 6.0, 10.0, 10.0, 0.075, {8: 1.5, 32: 2.5}
+#: Nanoseconds, as measured: a branch of a tree's longest way, through which rows walk in ``trees.c``; a
+#: column's number looked up among its edges; its words taken and joined, and for each byte of these; what a
+#: word of so many bits leads to.
+BRANCH, LOOK_UP, JOIN, BYTE, LEAF = 2.5, 10.0, 10.0, 0.075, {8: 1.5, 32: 2.5}
 #: Bytes of words with which each takes twice as long as a byte of few words does.
 FAR = 2_000_000
-#: Trees are taken out where that is expected to take at most this share of the time.
-SHARE = 0.8
 
 
 class _Entry(NamedTuple):
@@ -165,13 +164,13 @@ def _pays(trees: Sequence[tuple[Branches, Sequence[_Test]]], edges: Mapping[int,
     walked = words = 0.0
     row_bytes = 0
     for tree, tests in trees:
-        walked += BRANCH * tree.mean_depth() * len(tree.targets)
+        walked += BRANCH * (len(tree.levels()) - 1)
         bits, count = (8, 1) if len(set(tests)) <= TESTS else (32, -(-len(tree.weights[0]) // LEAVES))
         words += LEAF[bits] * count * len(tree.targets)
         row_bytes += bits // 8 * count
     room = row_bytes * sum(len(each) + 2 for each in edges.values())
     words += len(edges) * (LOOK_UP + JOIN + BYTE * row_bytes * (1 + room / FAR))
-    return words <= SHARE * walked and room <= MOST_WORDS
+    return words <= walked and room <= MOST_WORDS
 
 
 def _merged(trees: Sequence[Branches]) -> list[Branches]:

@@ -134,9 +134,9 @@ def test_a_booster_in_a_pipeline_is_served_in_words_and_a_single_row_walks() -> 
 @pytest.mark.parametrize(
     "model",
     [RandomForestClassifier(5, max_depth=3, random_state=0), GradientBoostingClassifier(n_estimators=2)],
-    ids=["a forest, whose votes are summed in order", "too few trees to pay"],
+    ids=["a small forest, whose votes are summed in order", "too few trees to pay"],
 )
-def test_other_trees_stay_in_the_graph(model: Any) -> None:
+def test_few_trees_stay_in_the_graph(model: Any) -> None:
     frame, targets = table()
     model.fit(frame.fillna(0.5), targets["two"])
     graph = to_onnx(model, contract(frame, targets["two"], "binary"))

@@ -1,0 +1,180 @@
+"""The walks of onnxruntime are the oracle of those outside it, compiled and in numpy."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pandas as pd
+import pytest
+from lightgbm import LGBMClassifier
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
+
+from handler.bundle import Contract, Feature
+from handler.scoring import trees
+from handler.scoring.scorers import TREES, OnnxScorer
+from tests.support.proving import proven, served_by
+from training.export.graph import to_onnx
+from training.export.lifting import lifted
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[3]
+ROWS = 900
+FOREST: dict[str, Any] = {"random_state": 0, "n_estimators": 12}
+MODELS = {
+    "a forest of two classes": (RandomForestClassifier(**FOREST), "two"),
+    "three classes": (ExtraTreesClassifier(**FOREST, max_depth=12), "three"),
+    "a value": (RandomForestRegressor(**FOREST), "value"),
+    "many leaves, and ways of very different lengths": (
+        HistGradientBoostingRegressor(random_state=0, max_leaf_nodes=300, min_samples_leaf=1, max_iter=20),
+        "value",
+    ),
+    "zeros and missing values": (
+        LGBMClassifier(n_estimators=20, num_leaves=200, min_child_samples=1, n_jobs=1, verbose=-1),
+        "two",
+    ),
+}
+
+
+def table() -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """Columns over many powers of ten, around zero, on few numbers, and with missing ones."""
+    random = np.random.default_rng(3)
+    frame = pd.DataFrame(
+        {
+            "even": random.random(ROWS),
+            "powers": np.exp(random.normal(size=ROWS) * 9),
+            "zeros": random.normal(size=ROWS) * (random.random(ROWS) < 0.5),
+            "few": random.integers(0, 4, ROWS).astype(float),
+        }
+    )
+    value = frame["even"] * 3 + np.log(frame["powers"]) / 9 + frame["zeros"] * frame["few"]
+    value = (value + random.normal(size=ROWS) * 0.2).to_numpy(copy=True)
+    frame.loc[random.random(ROWS) < 0.1, "even"] = np.nan
+    return frame, {"value": value, "two": (value > 2).astype(int), "three": np.digitize(value, [1.5, 2.5])}
+
+
+def contract(frame: pd.DataFrame, target: np.ndarray, task: str) -> Contract:
+    features = tuple(Feature(name, "number", nullable=True) for name in frame)
+    classes = () if task == "regression" else tuple(np.unique(target).tolist())
+    return Contract(task=task, features=features, classes=classes)  # type: ignore[arg-type]
+
+
+def metadata(graph: bytes) -> dict[str, str]:
+    return {each.key: each.value for each in onnx.load_from_string(graph).metadata_props}
+
+
+def edges(graph: bytes) -> np.ndarray:
+    """All numbers that branches compare with, and their neighbours; zeros, and what is infinite or missing."""
+    parts = [np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1e308, -1e308, 5e-324, -5e-324])]
+    for node in onnx.load_from_string(graph).graph.node:
+        for each in node.attribute:
+            if each.name == "nodes_splits":
+                splits = onnx.numpy_helper.to_array(each.t)
+                parts += [splits, np.nextafter(splits, np.inf), np.nextafter(splits, -np.inf)]
+    return np.unique(np.concatenate(parts))
+
+
+def walks(graph: bytes) -> list[dict[str, Any]]:
+    """The sums that a graph states as walks."""
+    return [each for each in json.loads(metadata(graph)[TREES])["sums"] if "depths" in each]
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.filterwarnings("ignore")
+def test_rows_come_to_the_leaves_of_onnxruntime_at_the_splits_and_one_ulp_beside_them(name: str) -> None:
+    model, target = MODELS[name]
+    frame, targets = table()
+    model.fit(frame, targets[target])
+    task = {"value": "regression", "two": "binary", "three": "multiclass"}[target]
+    agreed = contract(frame, targets[target], task)
+    graph = to_onnx(model, agreed)
+    served = lifted(graph)
+    assert walks(served)
+    random = np.random.default_rng(0)
+    columns = {feature.name: random.choice(edges(graph), 5_001) for feature in agreed.features}
+    expected, given = (OnnxScorer(each, agreed).score(columns) for each in (graph, served))
+    in_order = not isinstance(model, HistGradientBoostingRegressor | LGBMClassifier)
+    np.testing.assert_allclose(given.values, expected.values, rtol=0 if in_order else 1e-12)
+    if expected.probabilities is not None:
+        assert given.probabilities is not None
+        atol = 0 if in_order else 1e-14
+        np.testing.assert_allclose(given.probabilities, expected.probabilities, rtol=0, atol=atol)
+
+
+def test_a_rows_sum_is_the_same_to_the_last_bit_whatever_rows_it_is_summed_with() -> None:
+    frame, targets = table()
+    model = RandomForestClassifier(**FOREST).fit(frame, targets["three"])
+    graph = lifted(to_onnx(model, contract(frame, targets["three"], "multiclass")))
+    ((sums,), _) = trees.follows(metadata(graph)[TREES])
+    rows = frame.to_numpy()
+    together = sums.of(rows)
+    for start, end in ((0, 1), (1, 3), (5, 70), (100, 900)):
+        assert (sums.of(rows[start:end]) == together[start:end]).all()
+    assert sums.of(rows[:0]).shape == (0, 3)
+
+
+def test_a_forest_behind_an_encoder_asks_for_levels_and_answers_as_scikit_learn_does() -> None:
+    frame, targets = table()
+    frame = frame.drop(columns="few").assign(level=[f"level {number:.0f}" for number in frame["few"]])
+    encoder = make_column_transformer(
+        (OneHotEncoder(handle_unknown="ignore"), ["level"]), remainder="passthrough"
+    )
+    pipeline = make_pipeline(encoder, RandomForestClassifier(**FOREST))
+    made = proven(pipeline, frame, targets["two"], exact=True)
+    assert served_by(made) == ("onnx", "scalar"), made.graph.reason
+    (own,) = walks(made.files["model.onnx"])
+    assert any(base64.b64decode(own["equal"])), "no branch asks for a level"
+
+
+SUMS = """
+import sys
+import numpy as np
+from handler.scoring import trees
+((sums,), _) = trees.follows(open(sys.argv[1]).read())
+print(trees.compiled() is not None)
+np.save(sys.argv[3], sums.of(np.load(sys.argv[2])))
+"""
+
+
+@pytest.mark.skipif(
+    trees.compiled() is None and not os.environ.get("CI"), reason="trees.c is not compiled: there is no cc"
+)
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_walks_and_those_of_numpy_give_the_same_bits(name: str, tmp_path: Path) -> None:
+    model, target = MODELS[name]
+    frame, targets = table()
+    model.fit(frame, targets[target])
+    task = {"value": "regression", "two": "binary", "three": "multiclass"}[target]
+    graph = to_onnx(model, contract(frame, targets[target], task))
+    (tmp_path / "stated").write_text(metadata(lifted(graph))[TREES])
+    np.save(tmp_path / "rows.npy", np.random.default_rng(0).choice(edges(graph), (5_001, 4)))
+    copied = tmp_path / "plain" / "handler"
+    shutil.copytree(ROOT / "handler", copied, ignore=shutil.ignore_patterns("libtrees.so", "model"))
+    given = []
+    for folder in (ROOT, copied.parent):
+        words = [str(tmp_path / each) for each in ("stated", "rows.npy", "sums.npy")]
+        env = {**os.environ, "PYTHONPATH": str(folder)}
+        done = subprocess.run(
+            [sys.executable, "-c", SUMS, *words], env=env, cwd=folder, capture_output=True, text=True
+        )
+        assert done.stdout == f"{folder == ROOT}\n", done.stderr
+        given.append(np.load(tmp_path / "sums.npy").tobytes())
+    assert given[0] == given[1]
