@@ -10,7 +10,8 @@
 set -eu
 source=$1
 lock=${2:-}
-library=${source%.c}.so
+# Not NAME.so: Python would import that in place of NAME.py.
+library=$(dirname "$source")/lib$(basename "$source" .c).so
 stamp=$library.from
 
 made_of() {
@@ -19,15 +20,15 @@ made_of() {
 }
 
 compile() { # with this command; whoever has the old library open keeps it
-    "$@" -std=c11 -O3 -ffp-contract=off -fPIC -shared -Wall -Wextra -o "$work/trees.so" "$source" &&
-        mv "$work/trees.so" "$library" &&
+    "$@" -std=c11 -O3 -ffp-contract=off -fPIC -shared -Wall -Wextra -o "$work/library" "$source" &&
+        mv "$work/library" "$library" &&
         made_of >"$stamp" &&
         echo "compiled $library with $1" >&2
 }
 
-zig() { # without -mcpu it compiles for the very processor that it runs on
+zig() { # for any processor rather than this one, and without a runtime of zig's own, which it would first compile
     PYTHONPATH=$work ZIG_GLOBAL_CACHE_DIR=$work/cache ZIG_LOCAL_CACHE_DIR=$work/cache \
-        python -m ziglang cc -mcpu=baseline -Wl,-s "$@"
+        python -m ziglang cc -mcpu=baseline -nostdlib -Wl,-s "$@"
 }
 
 if [ -e "$library" ] && made_of | cmp -s - "$stamp"; then
@@ -45,5 +46,5 @@ if [ -n "$lock" ] && python -m pip install -qq --no-input --disable-pip-version-
     compile zig; then
     exit
 fi
-echo "make: cannot compile $source, for the reason above: install a C compiler, such as gcc and libc6-dev" >&2
+echo "make: $source was not compiled; a C compiler is needed, such as gcc and libc6-dev of Debian" >&2
 exit 1
