@@ -80,6 +80,6 @@ lint: ## ruff (lint and format) and mypy --strict
 lock: ## refresh every lock to the newest versions that their .in files allow
 	@requirements/lock.sh
 
-clean: ## remove .venv, build/ and caches; models stay
-	rm -rf .venv build .hypothesis .mypy_cache .pytest_cache .ruff_cache
+clean: ## remove .venv, build/, what was compiled and caches; models stay
+	rm -rf .venv build handler/scoring/libtrees.so* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

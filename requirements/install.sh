@@ -63,6 +63,11 @@ interpreter() { # print the first of these that can make .venv
     fail "$python (Python $version) has no venv module; on Debian or Ubuntu: apt-get install python3-venv"
 }
 
+if command -v cc >/dev/null; then
+    containers/compile.sh handler/scoring/trees.c ||
+        echo "make: it goes on without, and scores tables by trees more slowly" >&2
+fi
+
 if [ -n "${PYTHON:-}" ]; then
     set_by_user=$(interpreter "$PYTHON")
     if [ "$("$set_by_user" -c "$identity")" != "$("$venv/bin/python" -c "$identity" 2>/dev/null)" ]; then

@@ -21,7 +21,7 @@ compile requirements/dev
 for name in serve lambda cloudrun joblib train boosters; do
     compile "requirements/$name" --constraints requirements/dev.txt
 done
-for file in requirements/sklearn-*.in; do # environments of their own
+for file in requirements/compiler.in requirements/sklearn-*.in; do # environments of their own
     compile "${file%.in}"
 done
 grep -oE '^(joblib|numpy|pandas|scikit-learn)==[^ ;]+' requirements/dev.txt >build/lock/pickles.txt

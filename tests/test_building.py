@@ -321,8 +321,11 @@ esac
 @pytest.fixture
 def installing(tmp_path: Path) -> list[str]:
     """``install.sh`` in a checkout of its own."""
-    (tmp_path / "requirements").mkdir()
+    for name in ("requirements", "containers"):
+        (tmp_path / name).mkdir()
     shutil.copy(ROOT / "requirements" / "install.sh", tmp_path / "requirements")
+    (tmp_path / "containers" / "compile.sh").write_text("#!/bin/sh\n")
+    (tmp_path / "containers" / "compile.sh").chmod(0o755)
     (tmp_path / "requirements" / "train.txt").write_text("numpy==1 --hash=sha256:0\npolars==1\n")
     (tmp_path / "python").write_text(SLOW_PYTHON)
     (tmp_path / "python").chmod(0o755)

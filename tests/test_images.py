@@ -181,6 +181,19 @@ def test_an_image_holds_what_serving_needs_and_no_more(project: Path, image: str
     assert int(docker("inspect", "--format", "{{.Size}}", image)) - base < 400e6
 
 
+@pytest.mark.parametrize("image", [LAMBDA, CLOUD_RUN])
+def test_an_image_has_the_compiled_kernel_and_no_compiler(image: str) -> None:
+    """It was compiled in the image's build: what lies in the checkout may be of another platform."""
+    look = """
+        command -v cc gcc clang zig
+        find /opt /usr /build -name '*ziglang*' 2>/dev/null
+        ls handler/scoring/*trees.*
+        python -c 'import ctypes; ctypes.CDLL("handler/scoring/libtrees.so")'
+    """
+    found = docker("run", "--rm", "--entrypoint=sh", *LOCKED, image, "-c", look, errors=True)
+    assert found.split() == [f"handler/scoring/{name}" for name in ("libtrees.so", "trees.c", "trees.py")]
+
+
 def bill_of(image: str) -> str:
     """The image's bill of materials, which CycloneDX's schema has nothing against."""
     bill = docker("run", "--rm", "--entrypoint=cat", *LOCKED, image, "/opt/function/sbom.cdx.json")

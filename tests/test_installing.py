@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -23,6 +24,9 @@ from training.data import sample
 
 ROOT = Path(__file__).resolve().parents[1]
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
+PACKAGES = ("handler", "training")
+#: What a checkout may hold of the machine's own: a wheel is for every platform.
+STRAYS = ("handler/model/model.json", "handler/scoring/libtrees.so", "handler/scoring/libtrees.so.from")
 VERBS = (
     *("train", "package", "predict", "explain", "score", "plan", "invoke"),
     *("check", "drift", "compare", "evaluate", "sign", "serve"),
@@ -36,25 +40,35 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
             pytest.fail("hatchling is missing: make test installs it")
         pytest.skip("hatchling is missing")
     folder = tmp_path_factory.mktemp("wheel")
+    sources = tmp_path_factory.mktemp("sources")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, sources)
+    for name in PACKAGES:
+        shutil.copytree(ROOT / name, sources / name, ignore=shutil.ignore_patterns("model", "libtrees.so*"))
+    for name in STRAYS:
+        (sources / name).parent.mkdir(exist_ok=True)
+        (sources / name).write_text("stray")
     subprocess.run(
-        [*PIP, "wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", folder, ROOT],
+        [*PIP, "wheel", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", folder, sources],
         check=True,
     )
     (file,) = folder.iterdir()
     return file
 
 
-def test_a_wheel_has_both_packages_and_no_model(wheel: Path) -> None:
+def test_a_wheel_has_both_packages_and_neither_a_model_nor_what_was_compiled(wheel: Path) -> None:
     held = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     sources = {
         file.relative_to(ROOT).as_posix()
-        for package in ("handler", "training")
+        for package in PACKAGES
         for file in (ROOT / package).rglob("*")
         if file.is_file()
         and "__pycache__" not in file.parts
         and (ROOT / "handler" / "model") not in file.parents
+        and not file.name.startswith("libtrees.so")
     }
     assert {f"handler/web/{folder}/index.html" for folder in ("swagger", "page")} < sources
+    assert "handler/scoring/trees.c" in sources
     assert held == sources
 
 
