@@ -14,6 +14,7 @@ import base64
 import functools
 import itertools
 import json
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -70,7 +71,7 @@ class Walks:
     Below a tree's branch number k, from 0, are its nodes 2 k + 1 and 2 k + 2. A row goes to the first of
     them where its number in ``column`` is at most ``split``, or is that, where ``equal``, or is NaN, where
     ``missing``. ``depths``: the most branches on a way. ``targets``: what each tree adds to; ``values``:
-    those of its leaves, for each target. Texts are base64 of little-endian arrays.
+    those of its leaves, for each target. Texts are little-endian arrays, in zlib's format and base64.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class Walks:
         import numpy as np
 
         def array(text: str, kind: str) -> np.ndarray:
-            return np.frombuffer(base64.b64decode(text), kind)
+            return np.frombuffer(zlib.decompress(base64.b64decode(text)), kind)
 
         self.given = given
         self.name = name

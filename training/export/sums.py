@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -38,7 +37,7 @@ class Branches(NamedTuple):
         return b"".join(each.tobytes() for each in self[:6])
 
     def levels(self) -> list[np.ndarray]:
-        """The nodes of each level from the root on: a branch by its number, a leaf by the complement of its."""
+        """The nodes of each level from the root on: a branch by its number, a leaf by its complement."""
         levels = [np.zeros(1, np.int64)]
         while (branches := levels[-1][levels[-1] >= 0]).size:
             levels.append(np.stack([self.yes[branches], self.no[branches]], axis=1).reshape(-1))
@@ -156,8 +155,3 @@ def joined(terms: Sequence[Sum | None], *, side_by_side: bool = False) -> Sum | 
     ]
     in_order = any(each.in_order for each in known)
     return Sum(known[0].given, trees, sum(widths) if side_by_side else widths[0], in_order)
-
-
-def base64_of(values: Any, kind: Any) -> str:
-    """Numbers as a text, which are a little-endian array of the ``kind``."""
-    return base64.b64encode(np.ascontiguousarray(np.asarray(values).astype(kind)).tobytes()).decode()

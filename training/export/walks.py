@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import zlib
 from typing import Any
 
 import numpy as np
 
-from training.export.sums import Sets, Sum, base64_of
+from training.export.sums import Sets, Sum
 
 #: Branches on a way through all trees from which on walking outside of onnxruntime is worth a call.
 FEWEST = 50
@@ -43,13 +45,17 @@ def stated(total: Sum, sets: Sets) -> dict[str, Any] | None:
         return None
     return {
         "width": total.width,
-        "sizes": base64_of(sizes, "<i4"),
-        "depths": base64_of(depths, "<i4"),
-        "leaf": base64_of(np.concatenate(leaf), "?"),
-        "column": base64_of(np.concatenate(columns), "<i4"),
-        "split": base64_of(np.concatenate(splits), "<f8"),
-        "equal": base64_of(np.concatenate(equal), "?"),
-        "missing": base64_of(np.concatenate(missing), "?"),
         "targets": [tree.targets for tree in total.trees],
-        "values": base64_of(np.concatenate(values), "<f8"),
+        "sizes": _packed(np.array(sizes), "<i4"),
+        "depths": _packed(np.array(depths), "<i4"),
+        "leaf": _packed(np.concatenate(leaf), "?"),
+        "column": _packed(np.concatenate(columns), "<i4"),
+        "split": _packed(np.concatenate(splits), "<f8"),
+        "equal": _packed(np.concatenate(equal), "?"),
+        "missing": _packed(np.concatenate(missing), "?"),
+        "values": _packed(np.concatenate(values), "<f8"),
     }
+
+
+def _packed(values: np.ndarray, kind: str) -> str:
+    return base64.b64encode(zlib.compress(values.astype(kind).tobytes())).decode()

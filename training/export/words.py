@@ -5,6 +5,7 @@ What words take of a row's time is weighed against walking the trees; see ``_pay
 
 from __future__ import annotations
 
+import base64
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from handler.scoring.words import LEAVES
-from training.export.sums import Branches, Sets, Sum, base64_of
+from training.export.sums import Branches, Sets, Sum
 
 #: The most different tests of a tree that has a word of tests, of 8 bits.
 TESTS = 8
@@ -99,17 +100,17 @@ class _Words:
                 [
                     first,
                     first + len(words),
-                    [[target, base64_of(own, "<f8")] for target, own in zip(targets, padded, strict=True)],
+                    [[target, _base64(own, "<f8")] for target, own in zip(targets, padded, strict=True)],
                 ]
             )
         return {
             "bits": self.bits,
-            "used": base64_of([self.used[word] for word in order], kind),
+            "used": _base64([self.used[word] for word in order], kind),
             **{
                 name: [
-                    base64_of([each.row for each in entries], "<i4"),
-                    base64_of([place[each.word] for each in entries], "<i4"),
-                    base64_of([each.bits for each in entries], kind),
+                    _base64([each.row for each in entries], "<i4"),
+                    _base64([place[each.word] for each in entries], "<i4"),
+                    _base64([each.bits for each in entries], kind),
                 ]
                 for name, entries in (("until", self.until), ("since", self.since), ("at", self.at))
             },
@@ -154,7 +155,7 @@ def stated(total: Sum, sets: Sets) -> dict[str, Any] | None:
     return {
         "width": total.width,
         "columns": list(columns),
-        "edges": [base64_of(each.edges, "<f8") for each in columns.values()],
+        "edges": [_base64(each.edges, "<f8") for each in columns.values()],
         "tables": [table.stated() for table in tables],
     }
 
@@ -270,3 +271,7 @@ def _bits(low: int, high: int) -> int:
     """The bits of a word's leaves from ``low`` until ``high``, above the first bit."""
     low, high = (min(max(each, 0), LEAVES) + 1 for each in (low, high))
     return (1 << high) - (1 << low)
+
+
+def _base64(values: Any, kind: Any) -> str:
+    return base64.b64encode(np.ascontiguousarray(np.asarray(values).astype(kind)).tobytes()).decode()
