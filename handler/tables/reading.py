@@ -296,14 +296,13 @@ def _judged(
             doubtful = odd if doubtful is None else doubtful | odd
         if doubtful is not None:
             rows = np.flatnonzero(doubtful)
-            if position in numbers:
-                texts = pl.Series(table.cells(rows, position), dtype=pl.String)
+            is_read = position in numbers  # and the texts have to be read again
+            texts = table.cells(rows, position) if is_read else series.gather(rows).to_list()
+            if is_read and len(rows) > FEW_ROWS:  # most may be sound, and only spelled otherwise
                 values = values.copy()
-                values[rows], doubtful = schema.parse_series(feature, texts)
-                kept = np.zeros(len(rows), bool) if doubtful is None else doubtful
-                rows, texts = rows[kept], texts.filter(kept)
-            else:
-                texts = series.gather(rows)
+                values[rows], doubtful = schema.parse_series(feature, pl.Series(texts, dtype=pl.String))
+                kept = rows[:0] if doubtful is None else np.flatnonzero(doubtful)
+                rows, texts = rows[kept], [texts[each] for each in kept.tolist()]
             values = faults.settled(feature, values, rows, texts)
         columns[feature.name] = values
     rows, which, refusals = faults.refusals()
@@ -332,18 +331,17 @@ class _Faults:
         #: Of each column that has any, the rows and the numbers of their problems.
         self._columns: list[tuple[np.ndarray, np.ndarray]] = []
 
-    def settled(self, feature: Feature, values: Any, rows: np.ndarray, texts: pl.Series) -> Any:
+    def settled(self, feature: Feature, values: Any, rows: np.ndarray, texts: list[str]) -> Any:
         """The values of a column, when the schema has been asked about the ``texts`` of some ``rows``.
 
         Each distinct text is asked about once. What is refused is kept. None of a category's is accepted.
         """
         import numpy as np
 
-        from handler.categories import distinct
-
-        which, each = distinct(texts)
-        answers, problems = np.empty(len(each), object), np.full(len(each), -1)
-        for index, text in enumerate(each.to_list()):
+        distinct: dict[str, int] = {}
+        which = np.array([distinct.setdefault(text, len(distinct)) for text in texts], np.int64)
+        answers, problems = np.empty(len(distinct), object), np.full(len(distinct), -1)
+        for index, text in enumerate(distinct):
             try:
                 answers[index] = parse_text(feature, text)
             except InvalidValue as error:
@@ -372,11 +370,13 @@ class _Faults:
             few = counts < NAMED
             found[some[few], counts[few]] = numbers[few]
             found[some, -1] = counts + 1
-        kinds: dict[tuple[int, ...], int] = {}
-        which = np.array([kinds.setdefault(tuple(each), len(kinds)) for each in found.tolist()])
+        kinds: dict[bytes, int] = {}  # tuples would keep the garbage collector busy
+        each = found.view(f"V{found[:1].nbytes}").ravel().tolist()
+        which = np.array([kinds.setdefault(kind, len(kinds)) for kind in each])
         problems = list(self._problems)
         refusals = []
-        for *named, count in kinds:
+        for kind in kinds:
+            *named, count = np.frombuffer(kind, np.int32).tolist()
             listed = [problems[number] for number in named[:count]]
             refusals.append(refused(InvalidRecords(listed, count - len(listed))))
         return rows, which, refusals

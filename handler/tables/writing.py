@@ -48,6 +48,8 @@ def write(rows: Rows, layout: Layout, outputs: Outputs, every_row: bool = False)
 
 def rejected(rejects: Rejects) -> bytes:
     """Rejects as lines of ``rejected.csv``."""
+    if not rejects:
+        return b""
     refusals = list(line_texts(rejects.refusals))
     each = zip(*rejects.at(rejects.indices), rejects.which, strict=True)
     return "".join([f"{line},{refusals[which]},{_quoted(row)}\n" for line, row, which in each]).encode()
