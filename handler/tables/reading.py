@@ -199,7 +199,8 @@ def _regular(data: bytes, layout: Layout) -> _Regular | None:
         stops = table[:, -1]
         starts = np.concatenate([[0], stops[:-1] + 1])
         if line_ends[stops].all() and not (width == 1 and (starts == stops).any()):
-            regular = _Regular(data, table, quotes, data, starts, stops, *[np.empty(0, np.int64)] * 2)
+            none = np.empty(0, np.int64)
+            regular = _Regular(data, table, quotes, data, starts, stops, none, none)
             return regular if is_plain(data) else None
     return _without_others(data, ends, line_ends, width, quotes)
 

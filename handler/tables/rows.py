@@ -37,7 +37,7 @@ class Block:
 
 
 class Refusal(NamedTuple):
-    """Why a row is not scored: the ``column`` at fault, empty if it is the whole row, and the code."""
+    """Why a row is not scored; ``column`` is empty where it is not one cell that is at fault."""
 
     column: str
     code: str
@@ -56,10 +56,10 @@ class Reject(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rejects:
-    """The rows of a block that were not scored, side by side, as most of a block may be: n of them.
+    """The rows of a block that were not scored, as columns, since most of a block may be rejected.
 
-    ``indices`` count the block's rows from 0, in ascending order. ``which``: the index of each row's own
-    among ``refusals``. ``at`` gives the lines and the texts of any rows of the block, by their indices.
+    ``indices`` count the block's rows from 0, in ascending order. ``which``: for each of them, the index of
+    its refusal in ``refusals``. ``at`` gives the lines and the texts of any rows, by their indices.
     """
 
     indices: Sequence[int]
