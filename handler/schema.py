@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from handler.bundle import Feature, Kind, Manifest
-from handler.errors import LONGEST_NAME, InvalidRecords, Problems
+from handler.errors import LONGEST_NAME, InvalidRecords, Problem, Problems
 from handler.typed import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
@@ -88,6 +88,12 @@ class InvalidValue(ValueError):
         self.code = code
         self.rule = rule
         super().__init__(rule)
+
+
+def problem(feature: Feature, error: InvalidValue) -> Problem:
+    """What is wrong with a value that the feature does not take."""
+    shown = feature.name[:LONGEST_NAME]
+    return Problem(shown, error.code, f"'{shown}' {error.rule}")
 
 
 def parse_text(feature: Feature, text: str) -> Value:
@@ -385,8 +391,7 @@ class Schema:
                 else:
                     record.append(_missing(feature))
             except InvalidValue as error:
-                shown = feature.name[:LONGEST_NAME]
-                problems.add(shown, error.code, f"'{shown}' {error.rule}", index)
+                problems.add(*problem(feature, error)[:3], index)
         if len(values) > len(self.features) or not values.keys() <= self._by_name.keys():
             for name in values:
                 if not self.carries(name):

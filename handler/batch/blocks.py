@@ -150,9 +150,8 @@ def _written(block: Block, table: Table, model: Model, folds: Folds) -> WrittenB
             text = table.format.write(rows, table.layout, model.columns(rows.columns, scores))
             classes = _by_class(scores.values, model.manifest.classes)
             sums = folds.gauge.count(rows.columns, folds.gauge.predicted(scores))
-    rejected = writing.lines(*(reject.cells for reject in rejects))
-    by_code = collections.Counter(reject.code for reject in rejects)
-    return WrittenBlock(total, text, rejected, by_code, classes, sums, lines)
+    rejected = writing.rejected(rejects)
+    return WrittenBlock(total, text, rejected, rejects.by_code(), classes, sums, lines)
 
 
 def _by_class(values: Any, classes: tuple[Label, ...]) -> dict[str, int]:

@@ -16,7 +16,7 @@ from handler.batch.drift import Gauge
 from handler.schema import Columns, Record
 from handler.scoring.model import NOT_PREDICTABLE, UNPREDICTABLE, Model
 from handler.tables import reading, writing
-from handler.tables.rows import Block, Layout, Reject, judge
+from handler.tables.rows import Block, Layout, Refusal, Rejects, judge
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,7 +49,7 @@ class Folded:
     """A block, scored. ``text``: sound lines with their outputs; ``classes``: (index, lines) of each."""
 
     total: int
-    rejects: tuple[Reject, ...]
+    rejects: Rejects
     text: bytes
     classes: tuple[tuple[int, int], ...]
     lines: Lines
@@ -67,7 +67,7 @@ class Folds:
         self._learnt: list[tuple[Columns, np.ndarray]] = []
         self._count = 0
         self._lock = threading.Lock()
-        self._rejects: dict[str, Reject] = {}
+        self._refusals: dict[str, Refusal] = {}
         self._worker = threading.local()
 
     def fold(self, block: Block) -> Folded | None:
@@ -87,10 +87,7 @@ class Folds:
         table.add(known)
         self._worker.table = table
         counted = table.counted(lines)
-        rejects = tuple(
-            self._reject(index, block.line + index, lines[index])
-            for index in table.rejected(lines, counted)
-        )
+        rejects = self._rejects(block.line, lines, table.rejected(lines, counted))
         classes = table.by_class(counted) if self._model.manifest.classes else ()
         text = table.texts(lines).str.join("").item().encode()
         return Folded(len(lines), rejects, text, classes, counted)
@@ -121,9 +118,9 @@ class Folds:
         sound, cells, records = [], [], []
         for line in lines:
             row = line.split(self._layout.delimiter)
-            judged = judge(0, 0, line, row, self._layout, self._model.schema)
-            if isinstance(judged, Reject):
-                self._rejects[line] = judged
+            judged = judge(row, self._layout, self._model.schema)
+            if isinstance(judged, Refusal):
+                self._refusals[line] = judged
             else:
                 sound.append(line)
                 cells.append(row)
@@ -144,7 +141,7 @@ class Folds:
                 if each is not None:
                     known[line] = next(scored)
                 else:
-                    self._rejects[line] = Reject(0, 0, "", NOT_PREDICTABLE, UNPREDICTABLE, line)
+                    self._refusals[line] = Refusal("", NOT_PREDICTABLE, UNPREDICTABLE)
         self._known |= known
 
     def _remember(self, records: list[Record], added: list[tuple[int, list[object]]]) -> range:
@@ -159,9 +156,16 @@ class Folds:
             self._learnt.append((columns, predicted))
         return range(start, start + len(records))
 
-    def _reject(self, index: int, line: int, row: str) -> Reject:
-        known = self._rejects[row]
-        return Reject(index, line, known.column, known.code, known.reason, row)
+    def _rejects(self, first: int, lines: pl.Series, indices: list[int]) -> Rejects:
+        """The rejects among the lines of a block, of which the first one has the number ``first``."""
+
+        def at(indices: Sequence[int]) -> tuple[list[int], list[str]]:
+            return [first + index for index in indices], lines.gather(list(indices)).to_list()
+
+        kinds: dict[Refusal, int] = {}
+        refusals = (self._refusals[line] for line in lines.gather(indices).to_list())
+        which = [kinds.setdefault(refusal, len(kinds)) for refusal in refusals]
+        return Rejects(indices, which, tuple(kinds), at)
 
 
 class Repeats:

@@ -36,7 +36,7 @@ from handler.storage.storage import Storage
 from handler.tables import formats
 from handler.tables.compression import inflated
 from handler.tables.formats import Table
-from handler.tables.rows import Block, Layout, Rows
+from handler.tables.rows import Block, Layout, Rejects, Rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -566,12 +566,11 @@ def _counted(
         counts, moved = measure.of(own.at(both[here]), others.at(both[there]), so_far.floor)
     counts.read = own_rows.total
     counts.neither = int((~here & ~there).sum())
-    counts.refused_here.update(each.code for each in own_rows.rejects if there[each.index])
-    counts.refused_there.update(each.code for each in other_rows.rejects if here[each.index])
+    counts.refused_here = _by_code(own_rows.rejects, there)
+    counts.refused_there = _by_code(other_rows.rejects, here)
     if moved:
-        lines = [line for line, _ in own_rows.records()]
-        index = np.flatnonzero(both)
-        counts.largest = [each._replace(line=lines[index[each.line]]) for each in moved]
+        lines, _ = own_rows.rejects.at(np.flatnonzero(both)[[each.line for each in moved]].tolist())
+        counts.largest = [each._replace(line=line) for each, line in zip(moved, lines, strict=True)]
     return counts
 
 
@@ -580,8 +579,14 @@ def _sound(rows: Rows) -> np.ndarray:
     import numpy as np
 
     sound = np.ones(rows.total, bool)
-    sound[[reject.index for reject in rows.rejects]] = False
+    sound[list(rows.rejects.indices)] = False
     return sound
+
+
+def _by_code(rejects: Rejects, sound: np.ndarray) -> collections.Counter[str]:
+    """How many rejects there are of each code in rows that the other model has as ``sound``."""
+    each = zip(rejects.indices, rejects.which, strict=True)
+    return collections.Counter(rejects.refusals[which].code for index, which in each if sound[index])
 
 
 def _edges(manifest: Manifest) -> Sequence[float]:

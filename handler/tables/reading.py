@@ -7,16 +7,15 @@ says which values are sound.
 
 from __future__ import annotations
 
-import collections
 from collections.abc import Container, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from handler.bundle import Feature
-from handler.errors import InvalidRecords, Problem, Problems
-from handler.schema import LONGEST_VALUE, Record, Schema, Value, sound_columns
+from handler.errors import NAMED, InvalidRecords, Problem
+from handler.schema import LONGEST_VALUE, InvalidValue, Record, Schema, parse_text, problem, sound_columns
 from handler.tables import records
-from handler.tables.rows import Block, Layout, Reject, Rows, judge, refused, wrong_width
+from handler.tables.rows import Block, Layout, Refusal, Rejects, Rows, judge, refused, wrong_width
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,7 +71,7 @@ def texts(block: Block, layout: Layout, positions: Sequence[int] | None = None) 
     import polars as pl
 
     table = _regular(block.data, layout)
-    if table is None or table.widths:
+    if table is None or table.wrong.size:
         return None
     names = {f"column {position}": pl.String for position in range(len(layout.header))}
     some = {} if positions is None else {"columns": sorted(positions)}
@@ -109,8 +108,8 @@ class _Regular(NamedTuple):
     ``data`` at which their cells end, shape (rows, columns). ``quotes``: whether there are any.
 
     ``whole``: all records, as they come, with LF only. ``starts`` and ``stops``: the offsets in ``whole``
-    between which each stands, shape (records,). ``widths``: how many cells those have that are not in
-    ``data``, by their indices.
+    between which each stands, shape (records,). ``wrong``: the indices of those that are not in ``data``;
+    ``widths``: how many cells these have.
     """
 
     data: bytes
@@ -119,26 +118,25 @@ class _Regular(NamedTuple):
     whole: bytes
     starts: np.ndarray
     stops: np.ndarray
-    widths: Mapping[int, int]
+    wrong: np.ndarray
+    widths: np.ndarray
 
     def indices(self) -> np.ndarray:
         """Which of the records each row of ``data`` is, shape (rows,)."""
         import numpy as np
 
-        return np.delete(np.arange(self.starts.size), list(self.widths))
+        return np.delete(np.arange(self.starts.size), self.wrong)
 
-    def at(self, indices: np.ndarray, first: int) -> list[tuple[int, int, str]]:
-        """Some records: the index, the line and the text of each; ``first`` is the line of the block.
-
-        Raises ``UnicodeDecodeError``.
-        """
+    def at(self, first: int, indices: Sequence[int]) -> tuple[list[int], list[str]]:
+        """The lines and the texts of some records; ``first`` is the line of the block."""
         import numpy as np
 
         line_ends = np.flatnonzero(np.frombuffer(self.whole, np.uint8) == LF)
-        starts, stops = self.starts[indices], self.stops[indices]
+        some = np.array(indices, np.int64)
+        starts, stops = self.starts[some], self.stops[some]
         lines = first + np.searchsorted(line_ends, starts)
-        each = zip(indices.tolist(), lines.tolist(), starts.tolist(), stops.tolist(), strict=True)
-        return [(index, line, self.whole[start:stop].decode()) for index, line, start, stop in each]
+        each = zip(starts.tolist(), stops.tolist(), strict=True)
+        return lines.tolist(), [self.whole[start:stop].decode() for start, stop in each]
 
     def cells(self, rows: np.ndarray, position: int) -> list[str]:
         """The texts in one column of some rows of ``data``."""
@@ -152,11 +150,19 @@ class _Regular(NamedTuple):
             return texts
         return [text[1:-1].replace('""', '"') if text.startswith('"') else text for text in texts]
 
-    def lengths(self) -> np.ndarray:
-        """The bytes of each cell, shape (rows, columns)."""
+    def longest(self) -> int:
+        """The bytes of the longest cell."""
         import numpy as np
 
-        lengths: np.ndarray = np.diff(self.ends.reshape(-1), prepend=-1).reshape(self.ends.shape) - 1
+        ends = self.ends.reshape(-1)
+        return int(max(ends[:1].max(initial=0), np.diff(ends).max(initial=1) - 1))
+
+    def lengths(self, position: int) -> np.ndarray:
+        """The bytes of each cell in one column, shape (rows,)."""
+        import numpy as np
+
+        before = self.ends[:, position - 1] if position else np.append(-1, self.ends[:-1, -1])
+        lengths: np.ndarray = self.ends[:, position] - before - 1
         return lengths
 
 
@@ -193,7 +199,8 @@ def _regular(data: bytes, layout: Layout) -> _Regular | None:
         stops = table[:, -1]
         starts = np.concatenate([[0], stops[:-1] + 1])
         if line_ends[stops].all() and not (width == 1 and (starts == stops).any()):
-            regular = _Regular(data, table, quotes, data, starts, stops, {})
+            none = np.empty(0, np.int64)
+            regular = _Regular(data, table, quotes, data, starts, stops, none, none)
             return regular if is_plain(data) else None
     return _without_others(data, ends, line_ends, width, quotes)
 
@@ -219,9 +226,9 @@ def _without_others(
         return None
     left_out = np.cumsum(np.where(good, 0, sizes))
     table = (ends - np.repeat(left_out, widths))[np.repeat(good, widths)].reshape(-1, width)
-    wrong = np.flatnonzero(~good[~blank])
-    cells = dict(zip(wrong.tolist(), widths[~good & ~blank].tolist(), strict=True))
-    return _Regular(kept, table, quotes, data, starts[~blank], stops[~blank], cells)
+    wrong = ~good[~blank]
+    starts, stops, widths = starts[~blank], stops[~blank], widths[~blank]
+    return _Regular(kept, table, quotes, data, starts, stops, np.flatnonzero(wrong), widths[wrong])
 
 
 def _sweep(block: Block, layout: Layout, schema: Schema) -> Rows | None:
@@ -273,9 +280,8 @@ def _judged(
     import polars as pl
 
     columns: dict[str, Any] = {}
-    problems: dict[int, Problems] = collections.defaultdict(Problems)
-    lengths = table.lengths()
-    has_long = numbers and lengths.max(initial=0) > LONGEST_VALUE
+    faults = _Faults()
+    has_long = numbers and table.longest() > LONGEST_VALUE
     sound_numbers = {} if has_long else _sound_numbers(layout, schema, cells, numbers)
     codes = schema.codes(cells, {name: f"column {layout.positions[name]}" for name in schema.names})
     for feature in schema.features:
@@ -285,39 +291,96 @@ def _judged(
         position = layout.positions[feature.name]
         series = cells[f"column {position}"]
         values, doubtful = schema.parse_series(feature, series, codes.get(feature.name))
-        if position in numbers:
-            if series.null_count():
-                null = series.is_null().to_numpy() & (lengths[:, position] > 0)
-                doubtful = null if doubtful is None else doubtful | null
-            if has_long:
-                long = lengths[:, position] > LONGEST_VALUE
-                doubtful = long if doubtful is None else doubtful | long
+        if position in numbers and (has_long or series.null_count()):
+            lengths = table.lengths(position)
+            odd = (lengths > LONGEST_VALUE) | (series.is_null().to_numpy() & (lengths > 0))
+            doubtful = odd if doubtful is None else doubtful | odd
         if doubtful is not None:
             rows = np.flatnonzero(doubtful)
-            texts = table.cells(rows, position)
-            if position in numbers:
+            is_read = position in numbers  # and the texts have to be read again
+            texts = table.cells(rows, position) if is_read else series.gather(rows).to_list()
+            if is_read and len(rows) > FEW_ROWS:  # most may be sound, and only spelled otherwise
                 values = values.copy()
                 values[rows], doubtful = schema.parse_series(feature, pl.Series(texts, dtype=pl.String))
                 kept = rows[:0] if doubtful is None else np.flatnonzero(doubtful)
                 rows, texts = rows[kept], [texts[each] for each in kept.tolist()]
-            values = _settled(feature, values, rows.tolist(), texts, problems)
+            values = faults.settled(feature, values, rows, texts)
         columns[feature.name] = values
-    again = partial(records.row_texts, block, layout.delimiter)
-    total = table.starts.size
-    if not problems and not table.widths:
-        return Rows(total, columns, (), text, again)
-    out, indices, width = sorted(problems), table.indices(), len(layout.header)
-    rejects = [
-        refused(*each, InvalidRecords(problems[row].listed, problems[row].more))
-        for row, each in zip(out, table.at(indices[out], block.line), strict=True)
-    ]
-    others = table.at(np.fromiter(table.widths, np.int64), block.line)
-    rejects += [wrong_width(*each, table.widths[each[0]], width) for each in others]
-    if out:
-        sound = np.ones(len(indices), dtype=bool)
-        sound[out] = False
+    rows, which, refusals = faults.refusals()
+    if rows.size:
+        sound = np.ones(len(table.ends), bool)
+        sound[rows] = False
         columns, text = {name: values[sound] for name, values in columns.items()}, text.filter(sound)
-    return Rows(total, columns, tuple(sorted(rejects, key=lambda each: each.index)), text, again)
+    if table.wrong.size:
+        table.whole.decode()  # of these records, polars has seen none
+        widths, each = np.unique(table.widths, return_inverse=True)
+        which = np.append(which, each + len(refusals))
+        refusals += [wrong_width(width, len(layout.header)) for width in widths.tolist()]
+    indices = np.append(table.indices()[rows], table.wrong)
+    order = np.argsort(indices)
+    at = partial(table.at, block.line)
+    rejects = Rejects(indices[order].tolist(), which[order].tolist(), refusals, at)
+    return Rows(table.starts.size, columns, rejects, text)
+
+
+class _Faults:
+    """What ``schema`` refuses in a block, one column after the other."""
+
+    def __init__(self) -> None:
+        #: Every problem once, with its number.
+        self._problems: dict[Problem, int] = {}
+        #: Of each column that has any, the rows and the numbers of their problems.
+        self._columns: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def settled(self, feature: Feature, values: Any, rows: np.ndarray, texts: list[str]) -> Any:
+        """The values of a column, when the schema has been asked about the ``texts`` of some ``rows``.
+
+        Each distinct text is asked about once. What is refused is kept. None of a category's is accepted.
+        """
+        import numpy as np
+
+        distinct: dict[str, int] = {}
+        which = np.array([distinct.setdefault(text, len(distinct)) for text in texts], np.int64)
+        answers, problems = np.empty(len(distinct), object), np.full(len(distinct), -1)
+        for index, text in enumerate(distinct):
+            try:
+                answers[index] = parse_text(feature, text)
+            except InvalidValue as error:
+                number = len(self._problems)
+                problems[index] = self._problems.setdefault(problem(feature, error), number)
+        accepted = problems[which] < 0
+        if accepted.any():
+            values = values.copy()
+            values[rows[accepted]] = answers[which[accepted]]
+        if not accepted.all():
+            self._columns.append((rows[~accepted], problems[which[~accepted]]))
+        return values
+
+    def refusals(self) -> tuple[np.ndarray, np.ndarray, list[Refusal]]:
+        """The rows with problems, in order, which refusal each has, and the refusals."""
+        import numpy as np
+
+        if not self._columns:
+            return np.empty(0, np.int64), np.empty(0, np.int64), []
+        rows = np.unique(np.concatenate([rows for rows, _ in self._columns]))
+        # The problems that a reason names, in their order, and how many there are.
+        found = np.zeros((len(rows), min(len(self._columns), NAMED) + 1), np.int32)
+        for some, numbers in self._columns:
+            some = np.searchsorted(rows, some)
+            counts = found[some, -1]
+            few = counts < NAMED
+            found[some[few], counts[few]] = numbers[few]
+            found[some, -1] = counts + 1
+        kinds: dict[bytes, int] = {}  # tuples would keep the garbage collector busy
+        each = found.view(f"V{found[:1].nbytes}").ravel().tolist()
+        which = np.array([kinds.setdefault(kind, len(kinds)) for kind in each])
+        problems = list(self._problems)
+        refusals = []
+        for kind in kinds:
+            *named, count = np.frombuffer(kind, np.int32).tolist()
+            listed = [problems[number] for number in named[:count]]
+            refusals.append(refused(InvalidRecords(listed, count - len(listed))))
+        return rows, which, refusals
 
 
 def _sound_numbers(
@@ -335,52 +398,29 @@ def _sound_numbers(
     return {each.name: values[:, index] for index, each in enumerate(features) if sound[index]}
 
 
-def _settled(
-    feature: Feature,
-    values: Any,
-    rows: Sequence[int],
-    texts: Sequence[str],
-    problems: Mapping[int, Problems],
-) -> Any:
-    """The values of a column, when the schema has been asked about the texts of some rows.
-
-    What it refuses is added to the ``problems`` of the row. It accepts none of a category's.
-    """
-    only = Schema([feature])
-    answers: dict[str, Value | Problem] = {}
-    accepted = []
-    for row, text in zip(rows, texts, strict=True):
-        if text not in answers:
-            try:
-                (answers[text],) = only.from_cells({feature.name: text})
-            except InvalidRecords as error:
-                answers[text] = error.problems[0]
-        answer = answers[text]
-        if isinstance(answer, Problem):
-            problems[row].add(answer.field, answer.code, answer.message)
-        else:
-            accepted.append((row, answer))
-    if accepted:
-        values = values.copy()
-        for row, value in accepted:
-            values[row] = value
-    return values
-
-
 def _walk(block: Block, layout: Layout, schema: Schema) -> Rows:
     """Read a block row by row with ``csv.reader``."""
     text = records.text_of(block, layout.delimiter)
     sound: list[Record] = []
-    rejects: list[Reject] = []
+    rejected: dict[int, Refusal] = {}
+    lines: list[int] = []
+    raws: list[str] = []
     texts: list[list[str]] = []
     for line, raw, cells in records.records(text, layout.delimiter, block.line):
         if not cells:
             continue
-        judged = judge(len(texts), line, raw.rstrip("\r\n"), cells, layout, schema)
-        if isinstance(judged, Reject):
-            rejects.append(judged)
+        judged = judge(cells, layout, schema)
+        if isinstance(judged, Refusal):
+            rejected[len(texts)] = judged
         else:
             sound.append(judged)
+        lines.append(line)
+        raws.append(raw.rstrip("\r\n"))
         texts.append(cells)
-    again = partial(records.row_texts, block, layout.delimiter)
-    return Rows(len(texts), schema.columns(sound), tuple(rejects), texts, again)
+
+    def at(indices: Sequence[int]) -> tuple[list[int], list[str]]:
+        return [lines[index] for index in indices], [raws[index] for index in indices]
+
+    refusals = list(rejected.values())
+    rejects = Rejects(list(rejected), range(len(refusals)), refusals, at)
+    return Rows(len(texts), schema.columns(sound), rejects, texts)

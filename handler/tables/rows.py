@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import collections
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from handler.errors import InvalidRecords
 from handler.schema import Columns, Record, Schema
@@ -35,21 +36,50 @@ class Block:
     line: int
 
 
-@dataclass(frozen=True, slots=True)
-class Reject:
-    """A row that was not scored: ``index`` counts the block's rows from 0, ``row`` is its text."""
+class Refusal(NamedTuple):
+    """Why a row is not scored; ``column`` is empty where it is not one cell that is at fault."""
 
-    index: int
+    column: str
+    code: str
+    reason: str
+
+
+class Reject(NamedTuple):
+    """A row that was not scored; ``row`` is its text."""
+
     line: int
     column: str
     code: str
     reason: str
     row: str
 
-    @property
-    def cells(self) -> tuple[object, ...]:
-        """The reject as a row of ``rejected.csv``."""
-        return self.line, self.column, self.code, self.reason, self.row
+
+@dataclass(frozen=True, slots=True)
+class Rejects:
+    """The rows of a block that were not scored, as columns, since most of a block may be rejected.
+
+    ``indices`` count the block's rows from 0, in ascending order. ``which``: for each of them, the index of
+    its refusal in ``refusals``. ``at`` gives the lines and the texts of any rows, by their indices.
+    """
+
+    indices: Sequence[int]
+    which: Sequence[int]
+    refusals: Sequence[Refusal]
+    at: Callable[[Sequence[int]], tuple[Sequence[int], Sequence[str]]]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __iter__(self) -> Iterator[Reject]:
+        each = zip(*self.at(self.indices), self.which, strict=True)
+        return (Reject(line, *self.refusals[which], row) for line, row, which in each)
+
+    def by_code(self) -> collections.Counter[str]:
+        """How many rows there are of each code."""
+        codes: collections.Counter[str] = collections.Counter()
+        for which, count in collections.Counter(self.which).items():
+            codes[self.refusals[which].code] += count
+        return codes
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,59 +88,46 @@ class Rows:
 
     ``total``: the records of the block. ``columns``: one array per feature over the sound rows.
     ``text``: the cells of every record, rejected ones included (a list), or the sound rows as a frame:
-    one column of comma-separated lines, or one column per cell. ``records`` gives the line and the text of
-    every record again.
+    one column of comma-separated lines, or one column per cell.
     """
 
     total: int
     columns: Columns
-    rejects: tuple[Reject, ...]
+    rejects: Rejects
     text: list[list[str]] | pl.DataFrame
-    records: Callable[[], Iterable[tuple[int, str]]]
-
-    @property
-    def rejected(self) -> frozenset[int]:
-        """The indices of the rejected rows."""
-        return frozenset(reject.index for reject in self.rejects)
 
     def without(self, out: np.ndarray, code: str, reason: str) -> Rows:
         """The rows, with the sound ones that ``out``, shape (sound rows,), marks turned into rejects."""
-        rejected = self.rejected
-        sound = (index for index in range(self.total) if index not in rejected)
-        marked = set(itertools.compress(sound, out.tolist()))
-        more = (
-            Reject(index, line, "", code, reason, row)
-            for index, (line, row) in enumerate(self.records())
-            if index in marked
-        )
+        rejects = self.rejects
+        which = dict(zip(rejects.indices, rejects.which, strict=True))
+        sound = [index for index in range(self.total) if index not in which]
+        which |= dict.fromkeys(itertools.compress(sound, out.tolist()), len(rejects.refusals))
+        indices, refusals = sorted(which), (*rejects.refusals, Refusal("", code, reason))
         return Rows(
             self.total,
             {name: values[~out] for name, values in self.columns.items()},
-            tuple(sorted([*self.rejects, *more], key=lambda reject: reject.index)),
+            Rejects(indices, [which[index] for index in indices], refusals, rejects.at),
             self.text if isinstance(self.text, list) else self.text.filter(~out),
-            self.records,
         )
 
 
-def judge(
-    index: int, line: int, row: str, cells: Sequence[str], layout: Layout, schema: Schema
-) -> Record | Reject:
-    """The record that a row's cells spell, or why there is none; ``row`` is its text."""
+def judge(cells: Sequence[str], layout: Layout, schema: Schema) -> Record | Refusal:
+    """The record that a row's cells spell, or why there is none."""
     if len(cells) != len(layout.header):
-        return wrong_width(index, line, row, len(cells), len(layout.header))
+        return wrong_width(len(cells), len(layout.header))
     try:
         return schema.from_cells({name: cells[position] for name, position in layout.positions.items()})
     except InvalidRecords as error:
-        return refused(index, line, row, error)
+        return refused(error)
 
 
-def wrong_width(index: int, line: int, row: str, cells: int, columns: int) -> Reject:
-    """The reject of a row that has so many cells, under a header that has so many columns."""
+def wrong_width(cells: int, columns: int) -> Refusal:
+    """Why a row of so many cells is not scored, under a header of so many columns."""
     code = "too_few_cells" if cells < columns else "too_many_cells"
-    return Reject(index, line, "", code, f"the row has {cells} cells and the header {columns}", row)
+    return Refusal("", code, f"the row has {cells} cells and the header {columns}")
 
 
-def refused(index: int, line: int, row: str, error: InvalidRecords) -> Reject:
-    """The reject of a row with cells that the schema refuses."""
+def refused(error: InvalidRecords) -> Refusal:
+    """Why a row is not scored that has cells which the schema refuses."""
     first = error.problems[0]
-    return Reject(index, line, first.field, first.code, str(error), row)
+    return Refusal(first.field, first.code, str(error))

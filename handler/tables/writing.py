@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from handler.schema import clean_name
-from handler.tables.rows import Layout, Outputs, Rows
+from handler.tables.rows import Layout, Outputs, Rejects, Rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,7 +36,7 @@ def write(rows: Rows, layout: Layout, outputs: Outputs, every_row: bool = False)
     added = zip(
         *(values if isinstance(values, list) else values.tolist() for values in outputs), strict=True
     )
-    rejected, empty = rows.rejected, [""] * len(outputs)
+    rejected, empty = set(rows.rejects.indices), [""] * len(outputs)
     written: list[list[Any]] = []
     for index, cells in enumerate(rows.text):
         if index not in rejected:
@@ -44,6 +44,15 @@ def write(rows: Rows, layout: Layout, outputs: Outputs, every_row: bool = False)
         elif every_row:
             written.append([*cells, *[""] * (len(layout.header) - len(cells)), *empty])
     return lines(*written)
+
+
+def rejected(rejects: Rejects) -> bytes:
+    """Rejects as lines of ``rejected.csv``."""
+    if not rejects:
+        return b""
+    refusals = list(line_texts(rejects.refusals))
+    each = zip(*rejects.at(rejects.indices), rejects.which, strict=True)
+    return "".join([f"{line},{refusals[which]},{_quoted(row)}\n" for line, row, which in each]).encode()
 
 
 def cell(value: object) -> object:
@@ -101,6 +110,13 @@ def _sweep(table: pl.DataFrame, outputs: Outputs) -> bytes:
         written = written.with_columns(pl.when(pl.col(pl.String) != "").then(pl.col(pl.String)))
     written.write_csv(sink, include_header=False, quote_style="never" if as_lines else "necessary")
     return sink.getvalue()
+
+
+def _quoted(text: str) -> str:
+    """A text as ``csv.writer`` writes it beside other cells, in a tenth of its time."""
+    if '"' in text:
+        return '"' + text.replace('"', '""') + '"'
+    return f'"{text}"' if "," in text or "\n" in text or "\r" in text else text
 
 
 def _quoted_cells(values: np.ndarray | list[str]) -> np.ndarray | list[str]:

@@ -214,7 +214,7 @@ def _extend(written: list[bytes], values: Sequence[object]) -> None:
 
 def _beside(rows: Rows, values: Sequence[object]) -> list[object]:
     """The values of the sound rows, with None in the place of each rejected row."""
-    left, rejected = iter(values), rows.rejected
+    left, rejected = iter(values), set(rows.rejects.indices)
     return [None if index in rejected else next(left) for index in range(rows.total)]
 
 

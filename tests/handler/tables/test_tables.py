@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import csv
 import io
@@ -13,13 +14,13 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from handler.bundle import Feature
+from handler.bundle import Feature, Kind
 from handler.errors import InvalidCsv, InvalidRecords, MissingColumns
 from handler.schema import Record, Schema
 from handler.tables import formats, reading, records, writing
 from handler.tables import header as headers
 from handler.tables.header import DELIMITERS, header
-from handler.tables.rows import Block, Layout, Rows
+from handler.tables.rows import Block, Layout, Refusal, Rejects, Rows
 from tests.support.widths import widened
 
 SCHEMA = Schema(
@@ -30,6 +31,7 @@ SCHEMA = Schema(
         Feature("city", "category", True, categories=("Köln", "Rome, IT"), missing_words=("na",)),
     ]
 )
+KINDS: tuple[Kind, ...] = ("number", "integer", "boolean", "number")
 HEADER = ["id", "age", "income", "member", "city"]
 
 
@@ -70,7 +72,7 @@ def in_blocks(data: bytes, delimiter: str, size: int) -> list[tuple[int, Record 
     for block in records.blocks(chunks, delimiter, line, size):
         rows = reading.read(block, layout, SCHEMA)
         assert_text_kept(block.data.decode(), rows, layout)
-        rejected = {each.index: each for each in rows.rejects}
+        rejected = dict(zip(rows.rejects.indices, rows.rejects, strict=True))
         sound = zip(*(rows.columns[name].tolist() for name in SCHEMA.names), strict=True)
         for place in range(rows.total):
             reject = rejected.get(place)
@@ -86,7 +88,7 @@ def assert_text_kept(text: str, rows: Rows, layout: Layout) -> None:
     given = [
         cells for cells in csv.reader(io.StringIO(text, newline=""), delimiter=layout.delimiter) if cells
     ]
-    kept = [cells for place, cells in enumerate(given) if place not in rows.rejected]
+    kept = [cells for place, cells in enumerate(given) if place not in rows.rejects.indices]
     written = writing.write(rows, layout, [["x, y"] * len(kept)]).decode()
     assert list(csv.reader(io.StringIO(written, newline=""))) == [[*cells, "x, y"] for cells in kept]
 
@@ -235,17 +237,103 @@ def test_a_rejected_row_does_not_make_the_others_of_its_block_be_read_one_by_one
     read = reading.read(block, layout, SCHEMA)
     assert not isinstance(read.text, list)
     assert (read.total, read.text.height) == (3999, 3995)
-    found = [(each.index, each.line, each.column, each.code) for each in read.rejects]
-    assert found == [
-        (10, 17, "", "too_few_cells"),
-        (700, 1052, "age", "not_a_number"),
-        (800, 1202, "", "too_many_cells"),
-        (3998, 5999, "income", "not_finite"),
+    assert read.rejects.indices == [10, 700, 800, 3998]
+    assert [(each.line, each.column, each.code) for each in read.rejects] == [
+        (17, "", "too_few_cells"),
+        (1052, "age", "not_a_number"),
+        (1202, "", "too_many_cells"),
+        (5999, "income", "not_finite"),
     ]
     for reject, row in zip(read.rejects, (rows[each] for each in (10, 701, 801, 3999)), strict=True):
         assert reject.row == written([row], delimiter, "", quoting).decode()
     assert read.columns["city"].tolist()[:2] == ["Rome, IT", "Köln"]
     assert_text_kept(block.data.decode(), read, layout)
+
+
+@pytest.mark.parametrize("delimiter", DELIMITERS)
+def test_a_reject_has_every_problem_of_its_row(delimiter: str) -> None:
+    schema = Schema(
+        [Feature("é" * 120 if place == 7 else f"a,b {place}", KINDS[place % 4]) for place in range(120)]
+    )
+    good, bad = ("1.5", "7", "yes", "2.5"), ("x", "7.5", "", "1e999")
+    rows = []
+    for wrong in (0, 1, 2, 19, 20, 21, 99, 100, 101, 120, 2, 1):
+        for first in (0, 1, 119):
+            at_fault = {(first + place) % 120 for place in range(wrong)}
+            rows.append([(bad if place in at_fault else good)[place % 4] for place in range(120)])
+    data = written([list(schema.names), *rows], delimiter, "\n", csv.QUOTE_MINIMAL)
+    layout, rest, line = header([data], schema)
+    (block,) = records.blocks(rest, delimiter, line, 1 << 20)
+    expected: list[tuple[object, ...]] = []
+    for at, cells in enumerate(rows, line):
+        try:
+            schema.from_cells(dict(zip(schema.names, cells, strict=True)))
+        except InvalidRecords as error:
+            first_problem = error.problems[0]
+            expected.append(
+                (at, first_problem.field, first_problem.code, str(error), delimiter.join(cells))
+            )
+    read = reading.read(block, layout, schema)
+    assert list(read.rejects) == expected
+    assert read.rejects.by_code() == collections.Counter(code for _, _, code, _, _ in expected)
+
+
+@pytest.mark.parametrize("delimiter", DELIMITERS)
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+def test_rows_that_are_taken_out_later_stand_among_the_other_rejects(delimiter: str, quoting: int) -> None:
+    import numpy as np
+
+    rows = [
+        ["two\nlines", "45", "2.5", "yes", "Rome, IT"],
+        ["", "x", "NA", "no", " Köln "],
+        ["", "46", "NA", "no", " Köln "],
+        ["short"],
+        ["", "47", "3", "yes", ""],
+        ["", "y", "3", "yes", ""],
+    ]
+    head = delimiter.join(HEADER).encode() + b"\n" + written(rows, delimiter, "\r\n", quoting)
+    layout, rest, line = header([head], SCHEMA)
+    (block,) = records.blocks(rest, delimiter, line, 1 << 20)
+    read = reading.read(block, layout, SCHEMA)
+    some = read.without(np.array([True, False, True]), "not_predictable", "why")
+    texts = [written([row], delimiter, "\n", quoting).decode()[:-1] for row in rows]
+    assert some.rejects.indices == [0, 1, 3, 4, 5]
+    assert [(each.line, each.column, each.code, each.row) for each in some.rejects] == [
+        (2, "", "not_predictable", texts[0]),
+        (4, "age", "not_a_number", texts[1]),
+        (6, "", "too_few_cells", texts[3]),
+        (7, "", "not_predictable", texts[4]),
+        (8, "age", "not_a_number", texts[5]),
+    ]
+    assert (some.total, some.columns["age"].tolist()) == (6, [46.0])
+    assert next(csv.reader(io.StringIO(writing.write(some, layout, [["a"]]).decode(), newline=""))) == [
+        *rows[2],
+        "a",
+    ]
+
+
+@FUNCTION_FIXTURE_IS_FINE
+@given(
+    refusals=st.lists(
+        st.builds(Refusal, *[st.text(st.sampled_from("a,'\"\n\r é;"), max_size=5)] * 3), min_size=1
+    ),
+    rows=st.lists(
+        st.tuples(
+            st.integers(2),
+            st.text(st.sampled_from('a,"\n\r é;\t\x00\x85\u2028'), min_size=1),
+            st.integers(0),
+        )
+    ),
+)
+def test_rejects_are_written_as_the_csv_module_writes_them(
+    refusals: list[Refusal], rows: list[tuple[int, str, int]]
+) -> None:
+    lines, texts = [line for line, _, _ in rows], [text for _, text, _ in rows]
+    which = [number % len(refusals) for _, _, number in rows]
+    rejects = Rejects(range(len(rows)), which, refusals, lambda _: (lines, texts))
+    assert writing.rejected(rejects) == writing.lines(*rejects)
+    found = csv.reader(io.StringIO(writing.rejected(rejects).decode(), newline=""))
+    assert [(int(line), *cells) for line, *cells in found] == list(rejects)
 
 
 def whole(data: bytes, layout: Layout, line: int) -> tuple[object, ...]:
@@ -257,7 +345,7 @@ def whole(data: bytes, layout: Layout, line: int) -> tuple[object, ...]:
     columns = [[repr(value) for value in rows.columns[name].tolist()] for name in SCHEMA.names]
     sound = rows.total - len(rows.rejects)
     text = writing.write(rows, layout, [["a", "b,"] * (sound // 2) + ["c"] * (sound % 2)]) if sound else b""
-    return rows.total, columns, rows.rejects, text
+    return rows.total, columns, rows.rejects.indices, list(rows.rejects), text
 
 
 @pytest.mark.slow
@@ -328,6 +416,7 @@ def test_what_is_no_csv_is_refused_by_name(data: bytes, code: str, told: str) ->
     [
         (b'a,1,2,yes,\nb,"1,2,yes,\nc,1,2,no,\n', "unclosed_quote", 3),
         (b"a,1,2,yes,\n" + "Kölner,1,2,yes,Köln\n".encode("latin-1"), "not_utf8", 3),
+        (b"a,1,2,yes,\n" + "Kölner,1,2\n".encode("latin-1"), "not_utf8", 3),
     ],
 )
 def test_what_stops_being_a_csv_is_told_with_its_line(data: bytes, code: str, line: int) -> None:
