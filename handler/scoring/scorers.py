@@ -167,21 +167,24 @@ class OnnxScorer:
         probabilities = outputs[1] if len(outputs) > 1 else None
         return Scores(self._index(outputs[0].reshape(-1)), probabilities, score)
 
+    @property
+    def at_once(self) -> int:
+        """How many rows the graph is given at once: fewer, where a text becomes many thousand numbers."""
+        numbers = sum(vectorizer.size for _, _, vectorizer in self._texts)
+        return min(PIECE, max(1, CELLS // numbers // LANES) * LANES) if numbers else PIECE
+
     def table(self, columns: Columns) -> np.ndarray:
         """The graph's only output, shape (n, k), where it is not a prediction."""
         (output,) = self._run(columns)
         return output
 
     def _run(self, columns: Columns) -> list[np.ndarray]:
-        """The outputs, of so many rows at once as suit, since a text may become many thousand numbers."""
+        """The outputs, made ``at_once`` rows at a time."""
         import numpy as np
 
         from handler.categories import texts_of
 
-        size = PIECE
-        if self._texts:
-            numbers = sum(vectorizer.size for _, _, vectorizer in self._texts)
-            size = min(size, max(1, CELLS // numbers // LANES) * LANES)
+        size = self.at_once
         every, pieces = length(columns), []
         for start in range(0, max(every, 1), size):
             piece = {name: values[start : start + size] for name, values in columns.items()}
