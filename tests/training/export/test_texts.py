@@ -108,6 +108,7 @@ def test_a_number_is_predicted_from_texts() -> None:
     assert served_by(made) == ("onnx", "scalar"), made.graph.reason
 
 
+@pytest.mark.slow
 def test_a_linear_model_multiplies_only_the_words_that_a_text_has() -> None:
     made = proven(PIPELINES["words"], ROWS[["comment"]], ROWS["y"], texts=("comment",))
     graph = onnx.load_from_string(made.files["model.onnx"]).graph
