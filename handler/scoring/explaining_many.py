@@ -113,9 +113,9 @@ class Many:
         model = self._model
         if isinstance(model, Linear):
             own = model.coefficients[output]
-            for index, values in zip(self._used, given, strict=True):
-                if weight := own[index]:
-                    sums[model.groups[index]] += weight * (values - model.means[index])
+            for column, values in zip(self._used, given, strict=True):
+                if weight := own[column]:
+                    sums[model.groups[column]] += weight * (values - model.means[column])
             return
         rows = given.shape[1]
         added, index = np.empty(rows), np.empty(rows, np.intp)

@@ -100,7 +100,7 @@ def _means(given: OnnxScorer, rows: Columns) -> np.ndarray:
         count = min(count, PIECES * at_once)
     else:
         at_once = count
-    sums = 0.0
+    sums: Any = 0.0
     for start in range(0, count, at_once):
         part = slice(start, min(start + at_once, count))
         sums = sums + given.table({name: values[part] for name, values in rows.items()}).sum(axis=0)
