@@ -27,7 +27,7 @@ from handler.scoring.explaining import (
     Trees,
     every_state,
 )
-from handler.scoring.scorers import OnnxScorer, filled
+from handler.scoring.scorers import PIECE, OnnxScorer, filled
 
 #: The most numbers in tables of what the pieces of trees add, by the outcomes of their tests: 128 MB.
 MOST_CELLS = 16_000_000
@@ -51,6 +51,12 @@ class Many:
         pieces = [] if isinstance(self._model, Linear) else self._model.pieces
         edges = max((len(piece.edges) for piece in pieces), default=1)
         self._rows = max(1, min(ROWS, MOST_NUMBERS // edges))
+        #: Rows of which the table that the last step is given is in memory.
+        self._tabled = ROWS if self._given.at_once == PIECE else self._given.at_once
+        #: The columns of a linear model that add something to any output.
+        self._used: list[int] = []
+        if isinstance(self._model, Linear):
+            self._used = np.flatnonzero(np.any(self._model.coefficients, axis=0)).tolist()
         #: For each output that was asked for, its trees: their tests, and their pieces.
         self._looked_up: dict[int, list[tuple[list[Test], list[_LookedUp]]]] = {}
         self._cells = 0
@@ -65,21 +71,30 @@ class Many:
         if self._dated:
             columns = dates.expanded(self._features, columns)
         rows = len(indices)
-        given = self._given.table(filled(columns))[:rows]
         sums = np.zeros((len(self._features), rows))
-        for start in range(0, rows, self._rows):
+        for start in range(0, rows, self._tabled):
+            part = slice(start, start + self._tabled)
+            piece = {name: values[part] for name, values in columns.items()}
+            given = self._given.table(filled(piece))[: len(indices[part])]
+            self._add_rows(given, indices[part], sums[:, part])
+        return sums
+
+    def _add_rows(self, table: np.ndarray, indices: np.ndarray, sums: np.ndarray) -> None:
+        """Add what each feature adds for rows of which the last step is given ``table``."""
+        linear = isinstance(self._model, Linear)
+        for start in range(0, len(indices), self._rows):
             part = slice(start, start + self._rows)
-            table = np.ascontiguousarray(given[part].T, np.float64)
+            columns = table[part].T
+            given = np.ascontiguousarray(columns[self._used] if linear else columns, np.float64)
             if self._outputs == 1:
-                self._add(table, 0, sums[:, part])
+                self._add(given, 0, sums[:, part])
                 continue
             for output in range(self._outputs):
                 own = np.flatnonzero(indices[part] == output)
                 if len(own):
                     added = np.zeros((len(sums), len(own)))
-                    self._add(table[:, own], output, added)
+                    self._add(given[:, own], output, added)
                     sums[:, start + own] = added
-        return sums
 
     def reasons(self, columns: Columns, indices: np.ndarray, count: int) -> list[np.ndarray | list[str]]:
         """The strongest features of each of n rows, each column of names before one of what they add."""
@@ -97,10 +112,10 @@ class Many:
         """Add what each feature adds to an output; ``given`` has shape (columns, n)."""
         model = self._model
         if isinstance(model, Linear):
-            members = zip(model.groups, model.coefficients[output], model.means, given, strict=True)
-            for group, weight, mean, values in members:
-                if weight:
-                    sums[group] += weight * (values - mean)
+            own = model.coefficients[output]
+            for column, values in zip(self._used, given, strict=True):
+                if weight := own[column]:
+                    sums[model.groups[column]] += weight * (values - model.means[column])
             return
         rows = given.shape[1]
         added, index = np.empty(rows), np.empty(rows, np.intp)

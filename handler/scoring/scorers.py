@@ -167,21 +167,24 @@ class OnnxScorer:
         probabilities = outputs[1] if len(outputs) > 1 else None
         return Scores(self._index(outputs[0].reshape(-1)), probabilities, score)
 
+    @property
+    def at_once(self) -> int:
+        """How many rows the graph is given at once: fewer, where a text becomes many thousand numbers."""
+        numbers = sum(vectorizer.size for _, _, vectorizer in self._texts)
+        return min(PIECE, max(1, CELLS // numbers // LANES) * LANES) if numbers else PIECE
+
     def table(self, columns: Columns) -> np.ndarray:
         """The graph's only output, shape (n, k), where it is not a prediction."""
         (output,) = self._run(columns)
         return output
 
     def _run(self, columns: Columns) -> list[np.ndarray]:
-        """The outputs, of so many rows at once as suit, since a text may become many thousand numbers."""
+        """The outputs, made ``at_once`` rows at a time."""
         import numpy as np
 
         from handler.categories import texts_of
 
-        size = PIECE
-        if self._texts:
-            numbers = sum(vectorizer.size for _, _, vectorizer in self._texts)
-            size = min(size, max(1, CELLS // numbers // LANES) * LANES)
+        size = self.at_once
         every, pieces = length(columns), []
         for start in range(0, max(every, 1), size):
             piece = {name: values[start : start + size] for name, values in columns.items()}
@@ -294,22 +297,39 @@ class JoblibScorer:
         self._contract = contract
         self._index = class_index(own_labels(estimator, contract))
         self._classes = contract.classes if contract.task in UNSUPERVISED else None
-        self._score = getattr(estimator, SCORE_METHODS.get(contract.task, ""), None)
+        self._before, self._last = _parts(estimator)
+        score = SCORE_METHODS.get(contract.task, "")
+        self._score = getattr(self._last, score) if hasattr(estimator, score) else None
 
     def score(self, columns: Columns) -> Scores:
         import numpy as np
 
         rows = fed(self._contract.features, columns, self._contract.rows_as)
         with models_code(), np.errstate(all="ignore"):  # what is not finite is seen in the scores
-            values = np.reshape(self._estimator.predict(rows), -1)  # CatBoost's of three classes is (n, 1)
+            for step in self._before:
+                rows = step.transform(rows)
+            values = np.reshape(self._last.predict(rows), -1)  # CatBoost's of three classes is (n, 1)
             has = self._index is not None and hasattr(self._estimator, "predict_proba")
-            probabilities = self._estimator.predict_proba(rows) if has else None
+            probabilities = self._last.predict_proba(rows) if has else None
             score = None if self._score is None else self._score(rows)
             if self._classes is not None and not np.isin(values, self._classes).all():
                 raise ValueError("a label that is not one of the model's")
         if self._index is None:
             return Scores(values.astype("float64", copy=False), None)
         return Scores(self._index(values), probabilities, score)
+
+
+def _parts(estimator: Any) -> tuple[list[Any], Any]:
+    """The steps of a pipeline that transform rows, and the last one, which is asked several things of them.
+
+    Each method of ``Pipeline`` would transform them anew. Another estimator, also one derived from it, is
+    the last one itself.
+    """
+    kind = type(estimator)
+    if (kind.__module__, kind.__qualname__) != ("sklearn.pipeline", "Pipeline"):
+        return [], estimator
+    *before, last = (step for _, step in estimator.steps)
+    return [step for step in before if step is not None and step != "passthrough"], last
 
 
 def own_labels(estimator: Any, contract: Contract) -> tuple[Any, ...]:

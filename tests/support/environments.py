@@ -44,7 +44,7 @@ def _make(home: Path, lock: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", home], check=True)
     pip = [
         *(sys.executable, "-m", "pip", "--python", home / "bin" / "python", "install"),
-        *("--quiet", "--no-input", "--disable-pip-version-check", "--retries=1"),
+        *("--quiet", "--no-input", "--no-compile", "--disable-pip-version-check", "--retries=1"),
     ]
     done = subprocess.run(
         [*pip, "--require-hashes", "--only-binary=:all:", "--requirement", lock],

@@ -76,7 +76,7 @@ def test_an_estimator_is_served_as_the_table_says(row: Row) -> None:
     frame, targets = texts() if row.target == "y" else table()
     features = tuple(feature_of(name, frame[name]) for name in frame)
     free = [name for name in frame if name == "comment"]
-    made = proven(row.build(features), frame, targets.get(row.target), texts=free, rows_compared=4000)
+    made = proven(row.build(features), frame, targets.get(row.target), texts=free)
     reasons = (made.graph.reason, made.program and made.program.reason)
     assert served_by(made) == (row.runtime, row.engine), reasons
     assert row.reason in (made.graph.reason or "")

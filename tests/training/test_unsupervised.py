@@ -58,6 +58,7 @@ def test_a_column_can_be_left_out_or_carried(command: list[str], tmp_path: Path)
     assert (manifest.task, manifest.classes, manifest.ids) == ("cluster", (0, 1), ("starts",))
 
 
+@pytest.mark.slow
 def test_a_pipeline_without_a_graph_is_served_by_joblib(command: list[str], tmp_path: Path) -> None:
     assert main([*command, "--pipeline", "tests.support.pipelines:neighbourhoods"]) == 0
     model = Model.load(tmp_path / "model")

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 from skl2onnx import update_registered_converter
 from skl2onnx._parse import _parse_sklearn_simple_model
 from skl2onnx._supported_operators import sklearn_classifier_list, sklearn_operator_name_map
+from skl2onnx.common._container import ModelComponentContainer
 from skl2onnx.common._registration import get_converter, register_converter, register_shape_calculator
 from sklearn.base import ClassifierMixin
 
@@ -71,6 +73,7 @@ def register() -> None:
 
 @cache
 def _register() -> None:
+    _remember_versions()
     for module in MODULES:
         for name, some in module.SOME.items():
             _replace(name, _or_stock(some, get_converter(f"Sklearn{name}")))
@@ -80,6 +83,15 @@ def _register() -> None:
             register_shape_calculator(f"Sklearn{name}", shape, overwrite=True)
         for kind, (shape, converter) in module.ADDED.items():
             _add(kind, shape, converter)
+
+
+def _remember_versions() -> None:
+    """Have the versions of operators listed once: each conversion would list them for itself, in 20 ms."""
+    listing: Any = getattr(ModelComponentContainer, "_build_op_version", None)
+    if listing is not None:  # which is skl2onnx's own affair
+        made = SimpleNamespace()
+        listing(made)
+        ModelComponentContainer._op_versions = made._op_versions
 
 
 def _add(kind: type, shape: Shape, converter: Converter, **options: Any) -> None:

@@ -36,7 +36,7 @@ from handler.scoring.explaining import FORMAT, Explainer, Linear
 from handler.scoring.explaining_many import Many
 from handler.scoring.row_program import head
 from handler.scoring.row_program import stored as stored_value
-from handler.scoring.scorers import OnnxScorer, Scores
+from handler.scoring.scorers import PIECE, OnnxScorer, Scores, length
 from handler.scoring.texts import Vectorizer
 from training.compat import FixedThresholdClassifier, TunedThresholdClassifierCV
 from training.export import boosters
@@ -52,6 +52,8 @@ from training.export.program import (
 )
 from training.export.trees import Tree
 
+#: So many tables of ``OnnxScorer.at_once`` rows are the most that means are made of, where texts are wide.
+PIECES = 20
 #: The seconds in which rows are explained one by one, where many at once would take longer.
 SECONDS = 2.0
 
@@ -76,7 +78,7 @@ def explanation(
     document: dict[str, Any]
     if (linear := _linear(last, contract)) is not None:
         graph, program = _given(steps, contract, rows, None)
-        means = OnnxScorer(graph, contract).table(rows).mean(axis=0)
+        means = _means(OnnxScorer(graph, contract), rows)
         document = {
             "of": linear.of,
             "base": (linear.intercepts + linear.coefficients @ means).tolist(),
@@ -89,6 +91,21 @@ def explanation(
         raise NotExplainable(f"{name} is neither a linear model nor an ensemble of trees")
     document["groups"] = _groups(program, contract.features, stated)
     return _content(document, program, graph), document["of"]
+
+
+def _means(given: OnnxScorer, rows: Columns) -> np.ndarray:
+    """The means of the columns that the last step is given, over the rows, of wide texts over the first."""
+    count, at_once = length(rows), given.at_once
+    if at_once < PIECE:
+        count = min(count, PIECES * at_once)
+    else:
+        at_once = count
+    sums: Any = 0.0
+    for start in range(0, count, at_once):
+        part = slice(start, min(start + at_once, count))
+        sums = sums + given.table({name: values[part] for name, values in rows.items()}).sum(axis=0)
+    means: np.ndarray = sums / count
+    return means
 
 
 def mean_contributions(explainer: Explainer, rows: Columns, scores: Scores) -> list[float]:
@@ -340,16 +357,17 @@ def _given(steps: Sequence[Any], contract: Contract, rows: Columns, operand: Any
 def _groups(program: bytes, features: Sequence[Feature], stated: Sequence[Feature]) -> list[int]:
     """The index of the stated feature that each member of a program's output depends on."""
     owners = [index for index, each in enumerate(stated) for _ in dates.expanded_features([each])]
-    groups = []
-    for column in sources(program, len(features)):
+    groups: dict[frozenset[int], int] = {}
+    columns = sources(program, len(features))
+    for column in dict.fromkeys(columns):
         owned = sorted({owners[source] for source in column})
         if len(owned) > 1:
             first, second = (stated[each].name for each in owned[:2])
             raise NotExplainable(
                 f"one of its steps makes a column of several features, such as '{first}' and '{second}'"
             )
-        groups.append(owned[0] if owned else 0)  # a constant column adds nothing
-    return groups
+        groups[column] = owned[0] if owned else 0  # a constant column adds nothing
+    return [groups[column] for column in columns]
 
 
 Sources = list[frozenset[int]]

@@ -517,8 +517,9 @@ def with_arrays(value: Any, arrays: list[array[Any]]) -> Any:
     """A parameter as JSON has it; long lists of numbers go to the arrays."""
     if not isinstance(value, list):
         return value
-    if len(value) >= LONG and all(type(each) in (int, float) for each in value):
-        kind = "d" if any(type(each) is float for each in value) else "i"
+    kinds = set(map(type, value)) if len(value) >= LONG else set()
+    if kinds and kinds <= {int, float}:
+        kind = "d" if float in kinds else "i"
         arrays.append(array(kind, value))
         return {"array": len(arrays) - 1}
     if value and all(isinstance(each, list) and len(each) >= LONG for each in value):

@@ -39,6 +39,8 @@ CROSSINGS = 3000
 #: The most levels of a step, of more columns ``FEWEST`` of each.
 LEVELS = 20_000
 FEWEST = 10
+#: Of so many crossings, this many halvings are asked for at once: it is running the steps that takes long.
+FEW, HALVINGS = 500, 3
 #: The levels of every column: where a logarithm, a root or a ramp begins.
 COMMON = (0.0, 1.0, -1.0)
 #: Steps of scikit-learn that compare their columns with no number.
@@ -310,7 +312,8 @@ def _narrowed(
     def within(which: np.ndarray, below: np.ndarray, above: np.ndarray) -> np.ndarray:
         """Narrow to these ends where the level is passed between them; returns the other crossings."""
         below, above = (np.clip(each, low[which], high[which]) for each in (below, above))
-        there = ~reached(which, below) & reached(which, above)
+        ends = reached(np.tile(which, 2), np.concatenate([below, above]))
+        there = ~ends[: len(which)] & ends[len(which) :]
         low[which[there]], high[which[there]] = below[there], above[there]
         others: np.ndarray = which[~there]
         return others
@@ -328,9 +331,31 @@ def _narrowed(
         left = np.flatnonzero((low < middle) & (middle < high))
         if not len(left):
             break
-        passed = reached(left, middle[left])
-        high[left[passed]], low[left[~passed]] = middle[left[passed]], middle[left[~passed]]
+        middles = _middles(low[left], high[left], HALVINGS if len(left) <= FEW else 1)
+        asked = np.concatenate(middles)
+        passed = reached(np.tile(left, len(asked)), asked.reshape(-1)).reshape(asked.shape)
+        node, every, start = np.zeros(len(left), int), np.arange(len(left)), 0
+        for level in middles:
+            middle, beyond = level[node, every], passed[start + node, every]
+            inner = (low[left] < middle) & (middle < high[left])
+            high[left[inner & beyond]] = middle[inner & beyond]
+            low[left[inner & ~beyond]] = middle[inner & ~beyond]
+            node, start = 2 * node + np.where(beyond, 0, 1), start + len(level)
     return low, high
+
+
+def _middles(low: np.ndarray, high: np.ndarray, halvings: int) -> list[np.ndarray]:
+    """The values that so many halvings may ask for: 1, then 2, 4, ... for each pair of ends.
+
+    Of each, the next two are the middle of the lower half and that of the upper one.
+    """
+    made, lows, highs = [], low[None], high[None]
+    for _ in range(halvings):
+        middle = lows + (highs - lows) / 2
+        made.append(middle)
+        lows = np.stack([lows, middle], axis=1).reshape(-1, len(low))
+        highs = np.stack([middle, highs], axis=1).reshape(-1, len(low))
+    return made
 
 
 def _varying(given: Any) -> tuple[np.ndarray, np.ndarray]:

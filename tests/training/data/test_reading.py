@@ -105,6 +105,7 @@ def test_what_is_odd_about_a_column_is_noted(run: Run, capsys: pytest.CaptureFix
     assert manifest.runtime == "onnx"
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.floats(-1e6, 1e6).map(repr)

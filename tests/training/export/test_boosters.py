@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import catboost
@@ -24,10 +25,15 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OrdinalEncoder, StandardScaler
 
-from tests.support.proving import proven, served_by
+from tests.support import proving
+from tests.support.proving import served_by
 from training import fitting, pipelines
 from training.errors import TrainingError
 from training.packaging import Proven
+from training.proof import parity
+
+#: As many rows as training compares: thresholds are many, and each has its neighbours.
+proven = partial(proving.proven, rows_compared=parity.ROWS)
 
 #: The libraries warn of what the cases ask for.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -275,6 +281,7 @@ def test_a_booster_is_exported_within_other_estimators(kind: Any) -> None:
         assert_exported(proven(model, frame, targets["two"]), 1e-6)
 
 
+@pytest.mark.slow
 def test_fitting_that_stopped_early_serves_its_best_iteration() -> None:
     frame, targets = table()
     some, rest = frame.iloc[:300], frame.iloc[300:]
@@ -325,6 +332,7 @@ def test_catboost_is_a_pipeline_of_its_own() -> None:
     assert choice.classifies
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["SymmetricTree", "Lossguide"])
 def test_categories_of_catboost_are_exported_where_it_tests_them_one_by_one(policy: str) -> None:
     frame, y = texts()

@@ -38,6 +38,7 @@ def test_naive_bayes_is_exported_in_doubles(model: Any) -> None:
     assert (made.graph.largest_difference or 0) < 1e-12
 
 
+@pytest.mark.slow
 def test_a_category_that_was_never_seen_has_no_answer() -> None:
     """scikit-learn raises there; a cell is cut to a whole number, as there."""
     frame, y = counts()

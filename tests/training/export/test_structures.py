@@ -179,6 +179,7 @@ def test_a_structure_is_exported(name: str) -> None:
     assert served_by(made) == ("onnx", "scalar"), made.graph.reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("estimator", "name"),
     [

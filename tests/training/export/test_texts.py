@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -107,6 +108,7 @@ def test_a_number_is_predicted_from_texts() -> None:
     assert served_by(made) == ("onnx", "scalar"), made.graph.reason
 
 
+@pytest.mark.slow
 def test_a_linear_model_multiplies_only_the_words_that_a_text_has() -> None:
     made = proven(PIPELINES["words"], ROWS[["comment"]], ROWS["y"], texts=("comment",))
     graph = onnx.load_from_string(made.files["model.onnx"]).graph
@@ -143,3 +145,18 @@ def test_words_that_skl2onnx_splits_otherwise() -> None:
     estimator.fit(ROWS["comment"][fitted], ROWS["y"][fitted])
     scores = made.scorer.score({"comment": np.array(texts, object)})
     np.testing.assert_allclose(scores.probabilities, estimator.predict_proba(texts), atol=1e-12)
+
+
+@pytest.mark.slow
+def test_wide_texts_are_explained_in_the_memory_of_few_rows() -> None:
+    """The table of all rows held out would take 315 MB."""
+    rows = reviews(900)
+    hashed = make_pipeline(HashingVectorizer(n_features=2**17), SGDClassifier(loss="log_loss"))
+    tracemalloc.start()
+    try:
+        made = proven(hashed, rows[["comment"]], rows["y"], texts=("comment",), rows_compared=1000)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert made.explanation == {"of": "log-odds"}
+    assert peak < 250_000_000

@@ -61,9 +61,13 @@ def test_a_forests_probabilities_are_scikit_learns_to_the_last_bit(count: int, d
     exported(forest, classes(count), 0.0)
 
 
-@pytest.mark.parametrize("kind", [DecisionTreeClassifier, ExtraTreesClassifier])
-def test_a_tree_and_extra_trees_too(kind: Any) -> None:
-    exported(kind(random_state=0), classes(4), 0.0)
+@pytest.mark.parametrize(
+    "model",
+    [DecisionTreeClassifier(random_state=0), ExtraTreesClassifier(20, random_state=0)],
+    ids=lambda model: type(model).__name__,
+)
+def test_a_tree_and_extra_trees_too(model: Any) -> None:
+    exported(model, classes(4), 0.0)
 
 
 @pytest.mark.parametrize("depth", [2, 7, None])

@@ -259,6 +259,7 @@ def test_a_target_that_a_transformer_scales_is_exported(scaler: Any) -> None:
     assert served_by(made) == ("onnx", "scalar"), made.graph.reason
 
 
+@pytest.mark.slow
 def test_self_training_is_exported() -> None:
     unknown = np.random.default_rng(0).random(len(TWO)) < 0.3
     target = np.where(unknown, -1, (TWO == "yes").astype(int))

@@ -96,6 +96,7 @@ def test_a_pipeline_of_a_notebook_is_packaged_from_its_pickle(
     assert served == pytest.approx(own.tolist(), abs=1e-9)
 
 
+@pytest.mark.slow
 def test_a_text_classifier_is_packaged_with_a_sample_of_one_column(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     texts = pd.Series([" ".join(random.choice(["good", "bad", "fine", "awful"], 6)) for _ in range(80)])

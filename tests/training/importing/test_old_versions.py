@@ -24,6 +24,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from training import package
+from training.__main__ import main
 
 random = np.random.default_rng(0)
 sales = pd.DataFrame({"age": random.integers(17, 90, 300), "new_user": random.integers(0, 2, 300),
@@ -43,6 +44,9 @@ forest = make_pipeline(steps, RandomForestClassifier(20, max_depth=5, random_sta
 joblib.dump(forest, "forest.joblib", compress=3)
 offers.assign(price=dear).to_csv("offers.csv", index=False)
 
+assert main(["package", "forest.joblib", "--sample", "offers.csv", "--target", "price", "--trust",
+             "--out", "forest"]) == 0
+
 def expected(rows, probabilities):
     return [json.loads(rows.head(9).to_json(orient="records")), probabilities.tolist()]
 
@@ -58,10 +62,6 @@ def test_a_model_is_packaged_where_it_was_fitted_and_served_here(
 ) -> None:
     python = environment(version)
     run(python, "-c", FIT, folder=tmp_path)
-    run(
-        python, *PACKAGE, "forest.joblib", "--sample", "offers.csv", "--target", "price", "--trust",
-        "--out", "forest", folder=tmp_path,
-    )  # fmt: skip
     expected = json.loads((tmp_path / "expected.json").read_text())
     for name, (records, probabilities) in expected.items():
         made = Bundle.open(tmp_path / name).manifest

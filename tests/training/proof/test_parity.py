@@ -12,13 +12,16 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from handler.bundle import Contract
+from handler.bundle import Contract, Feature
 from handler.categories import texts_of
 from handler.schema import Columns
 from handler.scoring.checking import differences
 from handler.scoring.model import Model
-from handler.scoring.scorers import Scores
+from handler.scoring.scorers import JoblibScorer, Scores
 from tests.support.bundles import Run, mixed_rows
 from training.export.graph import to_onnx
 from training.proof import parity, rows
@@ -155,6 +158,25 @@ def test_rows_that_are_refused_are_asked_alone_once_for_every_scorer() -> None:
     alone = [each for each in asked if each < 0]
     assert parity.ASKED_ALONE <= len(alone) < 1.5 * parity.ASKED_ALONE
     assert len(alone) - len(set(alone)) <= 2  # the first row is also the first of each half
+
+
+def test_the_steps_of_a_pipeline_transform_rows_once_for_labels_and_probabilities() -> None:
+    asked: list[int] = []
+
+    def noted(rows: np.ndarray) -> np.ndarray:
+        asked.append(len(rows))
+        return rows
+
+    values = np.arange(20.0).reshape(-1, 1)
+    steps = [FunctionTransformer(noted), "passthrough", StandardScaler(), LogisticRegression()]
+    model = Pipeline([(str(index), step) for index, step in enumerate(steps)])
+    model.fit(values, (values[:, 0] > 9).astype(int))
+    asked.clear()
+    contract = Contract((Feature("a", "number", False, 0.0, 19.0),), "binary", (0, 1), "array")
+    scores = JoblibScorer(model, contract).score({"a": values[:, 0]})
+    assert asked == [20]
+    np.testing.assert_array_equal(scores.values, model.predict(values))
+    np.testing.assert_array_equal(scores.probabilities, model.predict_proba(values))
 
 
 @pytest.mark.slow

@@ -155,7 +155,7 @@ def test_a_forest_is_proven_whole_and_its_program_on_a_sample() -> None:
     random = np.random.default_rng(0)
     frame = pd.DataFrame(random.normal(size=(900, 6)).round(3), columns=list("abcdef"))
     target = np.where(frame["a"] * frame["b"] + random.normal(size=900) > 0, "yes", "no")
-    made = proven(RandomForestClassifier(150, random_state=0), frame, target)
+    made = proven(RandomForestClassifier(150, random_state=0), frame, target, rows_compared=parity.ROWS)
     assert made.graph.rows + made.graph.adversarial_rows >= parity.ROWS
     assert made.program is not None
     assert made.program.reason is None
