@@ -164,8 +164,13 @@ def like_aws() -> None:
 
 
 def lean() -> None:
-    """Spare two of the four copies in memory that moto makes of an object uploaded in parts."""
+    """Spare what moto repeats: two of the four copies in memory of an object uploaded in parts, and listing
+    the folders of its own package twice for each request, which takes a third of its time."""
+    from moto import backends
     from moto.s3.models import MultipartChecksumBuilder
+
+    modules = tuple(backends.list_of_moto_modules())
+    backends.list_of_moto_modules = lambda: modules
 
     MultipartChecksumBuilder.addPart = lambda *_: None  # type: ignore[method-assign]
     MultipartChecksumBuilder.build = lambda _: None  # type: ignore[assignment,method-assign]
