@@ -119,6 +119,19 @@ def date_dir(trained_once: Trained) -> Path:
     return trained_once("dates", frame.astype({"y": int}), "visits", target="y")
 
 
+@pytest.fixture(scope="module")
+def one_processor() -> Iterator[None]:
+    """Keep to one processor: threads of which one moves at a time take half as long to take turns there."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    processors = os.sched_getaffinity(0)
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    os.sched_setaffinity(0, {sorted(processors)[worker % len(processors)]})
+    yield
+    os.sched_setaffinity(0, processors)
+
+
 @pytest.fixture(scope="session")
 def model(bundle_dir: Path) -> Model:
     return Model.load(bundle_dir)
