@@ -33,9 +33,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect what ``--fast`` leaves out, by its marks; refuse ids that differ between processes."""
+    """Deselect what ``--fast`` leaves out, by its marks; refuse ids that differ between processes.
+
+    Containers come first: whoever has nothing left to do takes over tests from the others, and these take
+    long and wait much.
+    """
     if named := [item.nodeid for item in items if ADDRESS.search(item.nodeid)]:
         raise pytest.UsageError(f"ids that hold an address; see tests/support/ids.py: {named}")
+    items.sort(key=lambda item: item.get_closest_marker("containers") is None)
     if not config.getoption("--fast"):
         return
     left_out = [

@@ -372,7 +372,7 @@ class Explorer:
         return labels[::-1]
 
     def _moves(self, state: State) -> list[tuple[str, State]]:
-        """The states that come next. This runs millions of times: what is looked up is looked up in place."""
+        """The states that come next; called millions of times, so that look-ups stand in place."""
         uploaded, outputs, runs, faults, required = state
         known = self._known_moves[uploaded, outputs]
         is_last = uploaded == len(self._scenario.uploads)
