@@ -163,7 +163,7 @@ def test_another_zip_is_another_version() -> None:
 
 @functools.cache
 def transformed() -> dict[str, Any]:
-    """The template as CloudFormation gets it, by archive, made in one process: sam takes seconds to start."""
+    """The template as CloudFormation gets it, by archive; all by one process, as sam is slow to start."""
     made: dict[str, Any] = json.loads(sam("-c", TRANSFORM, *ARCHIVES, python=True, cwd=ROOT))
     return made
 
