@@ -746,9 +746,9 @@ def test_a_tampered_bundle(project: Path, tmp_path: Path) -> None:
 def test_a_file_in_parts_through_the_state_machine(tmp_path: Path) -> None:
     """The definition, by moto, on the real image: quoted line ends across each boundary, and a part killed.
 
-    30 MB, or as many bytes as SKLEARN_FUNCTION_SPLIT_BYTES says: with 1000000000, a gigabyte.
+    12 MB, or as many bytes as SKLEARN_FUNCTION_SPLIT_BYTES says: with 1000000000, a gigabyte.
     """
-    size = int(os.environ.get("SKLEARN_FUNCTION_SPLIT_BYTES", "30000000"))
+    size = int(os.environ.get("SKLEARN_FUNCTION_SPLIT_BYTES", "12000000"))
     part_bytes = size // 8
     path = quoted_file(tmp_path / "big.csv", size, part_bytes)
     reached: list[Deployment] = []
