@@ -1,7 +1,7 @@
 #!/bin/sh
 # The steps that both images share. Each is a layer of either Dockerfile:
 #
-#     image.sh libraries LOCK   in the build stage: /opt/function with a lock's libraries
+#     image.sh libraries LOCK   in the build stage: /opt/function with a lock's libraries, compiled
 #     image.sh function         in the build stage: the handler and its bundle made ready to serve, the bill of materials
 #     image.sh seal MODULE      in the image itself: no more installing; the bundle is checked; MODULE is its runtime's
 set -eu
@@ -24,6 +24,15 @@ pinned_as_in_training() { # what the lock lacks, or has in another version than 
     }
 }
 
+compiled() { # what is new among the libraries, less their tests: a read-only image writes no bytecode, and any user reads it
+    site=$(echo /opt/function/lib/python3*/site-packages)
+    rm -rf "$site/onnxruntime/transformers"
+    find "$site" -name tests -type d -prune -exec rm -rf {} +
+    find "$site" -mindepth 1 -maxdepth 1 -newer /build/compiled \
+        -exec python -m compileall -q --invalidation-mode unchecked-hash {} + -exec chmod -R a+rX {} +
+    touch /build/compiled
+}
+
 own_modules() { # the user's modules that the pickle imports, beside the handler
     for name in $(python -c 'import json; print(*json.load(open("model.json")).get("needs", {}).get("modules", []))'); do
         for each in "modules/$name" "modules/$name.py"; do
@@ -40,27 +49,27 @@ own_modules() { # the user's modules that the pickle imports, beside the handler
 
 case $1 in
 libraries)
+    touch -d @0 /build/compiled
     python -m venv --without-pip /opt/function
     install "$2"
+    compiled
     ;;
 function)
     # scikit-learn where the bundle needs it, and of the model's two forms the one that serves.
     cd /opt/function/app/handler/model
     python /build/needs.py describe . >/dev/null
     if grep -q '"runtime": "joblib"' model.json; then
+        own_modules
         install /build/joblib.txt
         pinned_as_in_training
-        own_modules
+        compiled
         rm -f model.onnx
     else
         rm model.joblib
     fi
     /opt/function/bin/python /build/sbom.py model.json /build/*.json >/opt/function/sbom.cdx.json
-    # Libraries bring tests. Bytecode is made here, as a read-only image never writes any; any user may read it all.
-    rm -rf /opt/function/lib/python3*/site-packages/onnxruntime/transformers
-    find /opt/function/lib -name tests -type d -prune -exec rm -rf {} +
-    python -m compileall -q --invalidation-mode unchecked-hash /opt/function
-    chmod -R a+rX /opt/function
+    python -m compileall -q --invalidation-mode unchecked-hash /opt/function/app
+    chmod -R a+rX /opt/function/app /opt/function/sbom.cdx.json
     ;;
 seal)
     python=$(readlink -f /opt/function/bin/python) # the base's own

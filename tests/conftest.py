@@ -33,9 +33,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect what ``--fast`` leaves out, by its marks; refuse ids that differ between processes."""
+    """Deselect what ``--fast`` leaves out, by its marks; refuse ids that differ between processes.
+
+    Containers come first: whoever has nothing left to do takes over tests from the others, and these take
+    long and wait much.
+    """
     if named := [item.nodeid for item in items if ADDRESS.search(item.nodeid)]:
         raise pytest.UsageError(f"ids that hold an address; see tests/support/ids.py: {named}")
+    items.sort(key=lambda item: item.get_closest_marker("containers") is None)
     if not config.getoption("--fast"):
         return
     left_out = [
@@ -117,6 +122,19 @@ def date_dir(trained_once: Trained) -> Path:
     dates = [str((start + pd.Timedelta(days=day)).date()) for day in range(600)]
     frame = pd.DataFrame({"when": dates, "amount": np.arange(600) % 7, "y": np.arange(600) % 7 > 3})
     return trained_once("dates", frame.astype({"y": int}), "visits", target="y")
+
+
+@pytest.fixture(scope="module")
+def one_processor() -> Iterator[None]:
+    """Keep to one processor: threads of which one moves at a time take half as long to take turns there."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    processors = os.sched_getaffinity(0)
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    os.sched_setaffinity(0, {sorted(processors)[worker % len(processors)]})
+    yield
+    os.sched_setaffinity(0, processors)
 
 
 @pytest.fixture(scope="session")

@@ -7,12 +7,14 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -536,15 +538,18 @@ def in_background(ask: Callable[[], Any]) -> Iterator[list[Any]]:
 # sam.
 
 
-@pytest.fixture(scope="module")
-def built(project: Path) -> Path:
-    """The checkout after ``sam build``; sam passes on no variable that the template does not declare."""
-    file = project / "template.yaml"
-    declared = "LOG_LEVEL: !Ref LogLevel\n"
-    storage = "".join(f"        {name}: ''\n" for name in ("AWS_ENDPOINT_URL", "AWS_ALLOW_HTTP"))
-    file.write_text(file.read_text().replace(declared, declared + storage))
-    sam("build", cwd=project)
-    return project
+@pytest.fixture(scope="session")
+def built(project: Path, bundle_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: ARG001
+    """A checkout after ``sam build``; sam passes on no variable that the template does not declare."""
+
+    def build(folder: Path) -> None:
+        file = checkout(folder, bundle_dir) / "template.yaml"
+        declared = "LOG_LEVEL: !Ref LogLevel\n"
+        storage = "".join(f"        {name}: ''\n" for name in ("AWS_ENDPOINT_URL", "AWS_ALLOW_HTTP"))
+        file.write_text(file.read_text().replace(declared, declared + storage))
+        sam("build", cwd=folder)
+
+    return once(tmp_path_factory, "built", build)
 
 
 def test_sam_local_invoke_answers_every_event(
@@ -559,54 +564,67 @@ def test_sam_local_invoke_answers_every_event(
         "INPUT_URI": "s3://example-input/incoming",
         "OUTPUT_URI": "s3://example-output/scored",
     }
-    (tmp_path / "env.json").write_text(json.dumps({"Parameters": env}))
+    variables = tmp_path / "env.json"
+    variables.write_text(json.dumps({"Parameters": env}))
+    said = sam(
+        "local", "invoke", "RequestFunction", "--skip-pull-image", "--event=events/direct.json",
+        f"--env-vars={variables}", cwd=built,
+    )  # fmt: skip
+    answered = (*DIRECT, *HTTP, *LATTICE)
+    golden = {name: json.loads((GOLDEN / f"{name}.json").read_text()) for name in answered}
+    assert comparable(json.loads(said.splitlines()[-1])) == golden["direct"]
     refused = list(REFUSED)[::4]  # one of each kind
-    for name in (*DIRECT, *HTTP, *LATTICE, *refused, *UPLOADS):
-        function = "BatchFunction" if name in UPLOADS else "RequestFunction"
-        said = sam(
-            "local", "invoke", function, "--skip-pull-image",
-            f"--event=events/{name}.json", f"--env-vars={tmp_path / 'env.json'}", cwd=built,
-        )  # fmt: skip
-        reply = json.loads(said.splitlines()[-1])
-        if name in refused:
-            assert reply["errorType"] == "RefusedEvent", name
-        elif name in UPLOADS:
-            assert "errorType" not in reply, name
-            assert name.startswith("sqs") <= (reply == GOOD), name
-        else:
-            assert comparable(reply) == json.loads((GOLDEN / f"{name}.json").read_text()), name
+    with sam_serves("start-lambda", built, f"--env-vars={variables}") as url:
+        for name in (*golden, *refused, *UPLOADS):
+            reply = invoked(url, "BatchFunction" if name in UPLOADS else "RequestFunction", event(name))
+            if name in refused:
+                assert reply["errorType"] == "RefusedEvent", name
+            elif name in UPLOADS:
+                assert "errorType" not in reply, name
+                assert name.startswith("sqs") <= (reply == GOOD), name
+            else:
+                assert comparable(reply) == golden[name], name
     folders = ("customers.csv", "more customers.csv")
     expected = [f"scored/incoming/{folder}/{name}" for folder in folders for name in OUTPUTS]
     assert s3.keys("example-output") == expected
 
 
+def invoked(url: str, function: str, event: Any) -> Any:
+    """The function's reply, or its error document, by Lambda's Invoke API."""
+    request = urllib.request.Request(
+        f"{url}/2015-03-31/functions/{function}/invocations", data=json.dumps(event).encode()
+    )
+    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+        return json.load(answer)
+
+
 def test_sam_local_start_api_answers_the_documentation(built: Path) -> None:
-    port = free_port()
-    words = [
-        sam_command(),
-        "local",
-        "start-api",
-        f"--port={port}",
-        "--skip-pull-image",
-        "--warm-containers=LAZY",
-    ]
     pages = "\n".join((ROOT / name).read_text() for name in ("README.md", "docs/requests.md"))
     told = r"""curl() { command curl -sS -w '\n%{http_code}' "$@"; }"""
     lines = re.findall(r"^\$ (curl (?:.*\\\n)*.*)$", pages, re.MULTILINE)
     assert len(lines) > 5
-    quiet = subprocess.DEVNULL
-    with subprocess.Popen(words, cwd=built, env=sam_env(), stdout=quiet, stderr=quiet) as server:
+    with sam_serves("start-api", built) as url:
+        for line in lines:
+            typed = line.replace("http://localhost:8080", url).replace("localhost:8080", url)
+            done = subprocess.run(
+                ["bash", "-c", f"{told}; {typed}"],
+                cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE,
+            )  # fmt: skip
+            body, _, status = done.stdout.rpartition("\n")
+            assert status in ("200", "422"), f"{line}\n{done.stdout}{done.stderr}"
+            assert "prediction" in body or "errors" in body
+
+
+@contextlib.contextmanager
+def sam_serves(command: str, folder: Path, *options: str) -> Iterator[str]:
+    """The URL of ``sam local start-lambda`` or ``start-api``, which keeps a container for each function."""
+    port, quiet = free_port(), subprocess.DEVNULL
+    given = (f"--port={port}", "--skip-pull-image", "--warm-containers=LAZY", *options)
+    words = [sam_command(), "local", command, *given]
+    with subprocess.Popen(words, cwd=folder, env=sam_env(), stdout=quiet, stderr=quiet) as server:
         try:
             wait_for(port, server)
-            for line in lines:
-                typed = line.replace("localhost:8080", f"127.0.0.1:{port}")
-                done = subprocess.run(
-                    ["bash", "-c", f"{told}; {typed}"],
-                    cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE,
-                )  # fmt: skip
-                body, _, status = done.stdout.rpartition("\n")
-                assert status in ("200", "422"), f"{line}\n{done.stdout}{done.stderr}"
-                assert "prediction" in body or "errors" in body
+            yield f"http://127.0.0.1:{port}"
         finally:
             server.send_signal(signal.SIGTERM)
             server.wait(PATIENCE)
@@ -618,7 +636,7 @@ def wait_for(port: int, server: subprocess.Popen[bytes]) -> None:
         assert server.poll() is None
         assert time.monotonic() < deadline
         try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=PATIENCE).close()
+            socket.create_connection(("127.0.0.1", port), PATIENCE).close()
         except OSError:
             time.sleep(0.2)
         else:
@@ -674,32 +692,42 @@ def test_no_room_in_tmp(s3: S3, proxy: FaultyProxy) -> None:
 
 
 def test_storage_down(s3: S3, proxy: FaultyProxy, gcs: GCS) -> None:
-    uploads = Uploads(s3, proxy, CUSTOMERS)
-    with on_lambda(LAMBDA, uploads.env) as container:
-        proxy.fail(mode="drop", lasting="ever")
-        assert container.invoke(uploads.event) == uploads.failed
-        error = container.invoke({"input": f"s3://{uploads.source}/incoming/a.csv"})
-        assert error["errorType"] == "StorageDown"
-        assert container.lines()[-1]["Errors"] == 1
-        assert container.invoke(event("direct"))["prediction"] == 0
-        proxy.clear()
-        assert container.invoke(uploads.event) == GOOD
-    source, target = gcs.bucket("in"), gcs.bucket("out")
-    gcs.put(source, "incoming/a.csv", CUSTOMERS)
-    post = gcs.cloudevent(source, "incoming/a.csv")
-    with reachable(gcs) as way, run(CLOUD_RUN, env=cloud_run_env(gcs, way, source, target)) as container:
-        way.fail(mode="drop", lasting="ever")
-        assert container.ask("/", post.body, post.headers)[0] == 503
-        assert container.ask("/healthz")[0] == 200
-        way.clear()
-        assert container.ask("/", post.body, post.headers)[0] == 200
+    """Both images at once, as each waits for its storage for a while."""
+
+    def on_s3() -> None:
+        uploads = Uploads(s3, proxy, CUSTOMERS)
+        with on_lambda(LAMBDA, uploads.env) as container:
+            proxy.fail(mode="drop", lasting="ever")
+            assert container.invoke(uploads.event) == uploads.failed
+            error = container.invoke({"input": f"s3://{uploads.source}/incoming/a.csv"})
+            assert error["errorType"] == "StorageDown"
+            assert container.lines()[-1]["Errors"] == 1
+            assert container.invoke(event("direct"))["prediction"] == 0
+            proxy.clear()
+            assert container.invoke(uploads.event) == GOOD
+
+    def on_cloud_storage() -> None:
+        source, target = gcs.bucket("in"), gcs.bucket("out")
+        gcs.put(source, "incoming/a.csv", CUSTOMERS)
+        post = gcs.cloudevent(source, "incoming/a.csv")
+        env = cloud_run_env(gcs, way, source, target)
+        with run(CLOUD_RUN, env=env) as container:
+            way.fail(mode="drop", lasting="ever")
+            assert container.ask("/", post.body, post.headers)[0] == 503
+            assert container.ask("/healthz")[0] == 200
+            way.clear()
+            assert container.ask("/", post.body, post.headers)[0] == 200
+
+    with reachable(gcs) as way, ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(on_s3), pool.submit(on_cloud_storage)]:
+            done.result()
 
 
 def test_the_deadline_is_near(s3: S3, proxy: FaultyProxy) -> None:
     uploads = Uploads(s3, proxy, lines(500_000))
     env = {
         **uploads.env,
-        "AWS_LAMBDA_FUNCTION_TIMEOUT": "12",
+        "AWS_LAMBDA_FUNCTION_TIMEOUT": "6",
     }  # the handler gives up with a fifth of it left
     with on_lambda(LAMBDA, env) as container:
         with proxy.pause(when=on("GET", "a.csv")):  # and sees it while the call stalls
@@ -731,9 +759,9 @@ def test_a_tampered_bundle(project: Path, tmp_path: Path) -> None:
 def test_a_file_in_parts_through_the_state_machine(tmp_path: Path) -> None:
     """The definition, by moto, on the real image: quoted line ends across each boundary, and a part killed.
 
-    30 MB, or as many bytes as SKLEARN_FUNCTION_SPLIT_BYTES says: with 1000000000, a gigabyte.
+    12 MB, or as many bytes as SKLEARN_FUNCTION_SPLIT_BYTES says: with 1000000000, a gigabyte.
     """
-    size = int(os.environ.get("SKLEARN_FUNCTION_SPLIT_BYTES", "30000000"))
+    size = int(os.environ.get("SKLEARN_FUNCTION_SPLIT_BYTES", "12000000"))
     part_bytes = size // 8
     path = quoted_file(tmp_path / "big.csv", size, part_bytes)
     reached: list[Deployment] = []

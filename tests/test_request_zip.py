@@ -142,7 +142,16 @@ FORM = (
 )
 
 
-@pytest.mark.parametrize("name", ["bundle_dir", "mixed_dir", "regression_dir", "anomaly_dir", "date_dir"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "bundle_dir",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("mixed_dir", "regression_dir", "anomaly_dir", "date_dir")
+        ),
+    ],
+)
 def test_files_are_predicted_as_by_the_image(
     name: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
@@ -223,6 +232,7 @@ def test_a_message_of_a_queue_stays_in_the_queue(task: Path) -> None:
     assert [each["itemIdentifier"] for each in answer["batchItemFailures"]] == failed
 
 
+@pytest.mark.slow
 def test_every_kind_of_feature_works_without_numpy(
     mixed_dir: Path, text_dir: Path, date_dir: Path, anomaly_dir: Path, tmp_path: Path
 ) -> None:
@@ -295,6 +305,7 @@ for line in sys.stdin:
 """
 
 
+@pytest.mark.slow
 def test_requests_are_captured_by_the_runtimes_own_boto3(task: Path, tmp_path: Path, s3: S3) -> None:
     for name in BOTO3:
         if (source := Path(boto3.__file__).parents[1] / name).exists():

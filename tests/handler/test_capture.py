@@ -234,6 +234,7 @@ def test_a_store_that_fails_fails_no_prediction_and_gets_the_records_later(
     assert len(captured(tmp_path)) == 30
 
 
+@pytest.mark.slow
 def test_what_waits_is_bounded_and_what_is_dropped_is_counted_in_the_log(
     model: Model, tmp_path: Path, log: io.StringIO
 ) -> None:
@@ -352,6 +353,7 @@ def invoked_until_written(
         raise AssertionError(process.stderr.read())
 
 
+@pytest.mark.slow
 def test_lambda_writes_to_s3_within_an_invocation(bundle_dir: Path, s3: S3) -> None:
     bucket = s3.bucket("captured")
     uri = f"s3://{bucket}/requests/"

@@ -82,6 +82,7 @@ def input_kinds(bundle: Path) -> set[int]:
     return {each.type.tensor_type.elem_type for each in graph.input}
 
 
+@pytest.mark.slow
 def test_a_table_has_the_answers_of_single_requests_in_one_piece_and_in_parts(
     linear_dir: Path, table: Path, tmp_path: Path
 ) -> None:
@@ -102,6 +103,7 @@ def test_a_table_has_the_answers_of_single_requests_in_one_piece_and_in_parts(
                 assert float(row[f"probability_{label}"]) == pytest.approx(probability, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_a_graph_that_takes_texts_is_served_as_before(
     linear_dir: Path, table: Path, tmp_path: Path
 ) -> None:

@@ -246,6 +246,7 @@ def test_predictions_and_health_do_not_wait_for_files(bundle_dir: Path) -> None:
                 client.sendall(POST + b"content-length: 52\r\n\r\n" + GOOD)
                 assert answered(client)[0] == 200
             waited += 1
+            time.sleep(0.02)  # the server needs the processors for the files
         assert waited
         assert [done.result() for done in uploads] == [60_001] * 3
 

@@ -210,7 +210,10 @@ def main(kind: str, functions: str = "") -> None:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     like_aws()
     lean()
-    app: App = DomainDispatcherApplication(create_backend_app)
+    dispatcher = DomainDispatcherApplication(create_backend_app)
+    # Else each request lists the folders of moto's package, and tries a pattern for each service, twice.
+    vars(dispatcher)["get_backend_for_host"] = functools.cache(dispatcher.get_backend_for_host)
+    app: App = dispatcher
     app = one_at_a_time(like_gcs(app), reads=True) if kind == "gcs" else one_at_a_time(app, reads=False)
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=MotoRequestHandler)
     if functions:

@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import hashlib
 import json
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
@@ -297,9 +299,10 @@ class Explorer:
         self._runs: Numbers[Run] = Numbers()
         self._outputs: Numbers[Outputs] = Numbers()
         self._tables: dict[int, tuple[int, dict[int, int]]] = {}
-        self._known_moves: dict[tuple[int, int, int], tuple[bool, list[Move]]] = {}
-        self._renumbered: dict[tuple[int, int], int] = {}
-        self.parents: dict[State, tuple[State, str] | None] = {}
+        self._known_moves: defaultdict[tuple[int, int], dict[int, tuple[bool, list[Move]]]]
+        self._known_moves = defaultdict(dict)  # by uploads and outputs, then by run
+        self._renumbered: defaultdict[int, dict[int, int]] = defaultdict(dict)  # by outputs, then by run
+        self.parents: dict[State, State | None] = {}
         self.steps = 0
 
     # The real code.
@@ -350,82 +353,93 @@ class Explorer:
         while waiting:
             state = waiting.pop()
             try:
-                for label, after in self._moves(state):
-                    self.steps += 1
-                    if after not in self.parents:
-                        self.parents[after] = state, label
-                        waiting.append(after)
+                moves = self._moves(state)
             except Violation as violation:
                 raise Violation("\n".join([str(violation), *self._schedule(state)])) from None
+            self.steps += len(moves)
+            for _, after in moves:
+                if after not in self.parents:
+                    self.parents[after] = state
+                    waiting.append(after)
         if not any(not runs for _, _, runs, _, _ in self.parents):
             raise Violation("no schedule ends")
 
     def _schedule(self, state: State) -> list[str]:
         labels = []
         while (parent := self.parents[state]) is not None:
-            state, label = parent
-            labels.append(label)
+            labels.append(next(label for label, after in self._moves(parent) if after == state))
+            state = parent
         return labels[::-1]
 
-    def _moves(self, state: State) -> Iterator[tuple[str, State]]:
+    def _moves(self, state: State) -> list[tuple[str, State]]:
+        """The states that come next; called millions of times, so that look-ups stand in place."""
         uploaded, outputs, runs, faults, required = state
-        each = [
-            (place, *self._moves_of(uploaded, outputs, run))
-            for place, run in enumerate(runs)
-            if place == 0 or run != runs[place - 1]
-        ]
-        if uploaded < len(self._scenario.uploads):
+        known = self._known_moves[uploaded, outputs]
+        is_last = uploaded == len(self._scenario.uploads)
+        found: list[tuple[str, State]] = []
+        if not is_last:
             label = f"upload {self._scenario.uploads[uploaded].input}"
-            yield label, (uploaded + 1, outputs, runs, faults, required)
-        else:
-            if not runs:
-                self._check(state)
-            # A step that neither depends on what others do nor matters to them need not be tried later.
-            each = next(([one] for one in each if one[1]), each)
-        for place, _, moves in each:
+            found.append((label, (uploaded + 1, outputs, runs, faults, required)))
+        elif not runs:
+            self._check(state)
+        each: list[tuple[int, list[Move]]] = []
+        before = None
+        for place, run in enumerate(runs):
+            if run == before:
+                continue
+            before = run
+            own, moves = known[run] if run in known else self._moves_of(uploaded, outputs, run)
+            if own and is_last:
+                # A step that neither depends on what others do nor matters to them need not be tried later.
+                each = [(place, moves)]
+                break
+            each.append((place, moves))
+        for place, moves in each:
             others = runs[:place] + runs[place + 1 :]
             for label, after, run, fault, ended in moves:
                 if fault and not faults:
                     continue
-                now = others if run < 0 else (*others, run)
+                now: Sequence[int] = others if run < 0 else (*others, run)
                 if after != outputs:
-                    after, now = self._numbered(after, now)
-                yield label, (uploaded, after, tuple(sorted(now)), faults - fault, max(required, ended))
+                    renumbered = self._renumbered[after]
+                    now = [
+                        renumbered[one] if one in renumbered else self._run_numbered(one, after)
+                        for one in now
+                    ]
+                    after = self._table(after)[0]
+                newest = ended if ended > required else required
+                found.append((label, (uploaded, after, tuple(sorted(now)), faults - fault, newest)))
+        return found
 
-    def _numbered(self, outputs: int, runs: Sequence[int]) -> tuple[int, list[int]]:
-        """Outputs and runs with the attempts of which something is stored numbered as they occur there.
-
-        Any other attempt's name can be equal to none that a run will meet.
-        """
+    def _table(self, outputs: int) -> tuple[int, dict[int, int]]:
+        """Outputs with the attempts of which something is stored numbered as they occur there."""
         if outputs not in self._tables:
             stored = self._outputs.things[outputs]
             table = tuple(dict.fromkeys(name for one in stored for name in _names(one)))
             mapped = {old: new for new, old in enumerate(table)}
             renamed = tuple(one and _renamed(one, tuple(sorted(mapped.items()))) for one in stored)
             self._tables[outputs] = self._outputs.of(renamed), mapped  # type: ignore[arg-type]
-        number, mapped = self._tables[outputs]
-        return number, [self._run_numbered(run, outputs, mapped) for run in runs]
+        return self._tables[outputs]
 
-    def _run_numbered(self, number: int, outputs: int, mapped: dict[int, int]) -> int:
-        key = number, outputs
-        if key not in self._renumbered:
-            run = self._runs.things[number]
-            if run.names:
-                own = mapped.get(run.names[0], UNSEEN)
-                names = (own, *(mapped.get(name, GONE) for name in run.names[1:]))
-                numbers = tuple(sorted({**dict.fromkeys(_names(run.seen), GONE), **mapped}.items()))
-                run = run._replace(names=names, seen=run.seen and _renamed(run.seen, numbers))
-            self._renumbered[key] = self._runs.of(run)
-        return self._renumbered[key]
+    def _run_numbered(self, number: int, outputs: int) -> int:
+        """The run with its attempts numbered as in these outputs.
+
+        Any other attempt's name can be equal to none that a run will meet.
+        """
+        mapped = self._table(outputs)[1]
+        run = self._runs.things[number]
+        if run.names:
+            own = mapped.get(run.names[0], UNSEEN)
+            names = (own, *(mapped.get(name, GONE) for name in run.names[1:]))
+            numbers = tuple(sorted({**dict.fromkeys(_names(run.seen), GONE), **mapped}.items()))
+            run = run._replace(names=names, seen=run.seen and _renamed(run.seen, numbers))
+        return self._renumbered[outputs].setdefault(number, self._runs.of(run))
 
     def _moves_of(self, uploaded: int, outputs: int, run: int) -> tuple[bool, list[Move]]:
         """A run's possible next steps, and whether they have nothing to do with other runs."""
-        key = uploaded, outputs, run
-        if key not in self._known_moves:
-            moves = list(self._move(uploaded, self._outputs.things[outputs], self._runs.things[run]))
-            own = len(moves) == 1 and moves[0].outputs == outputs and self._is_own(self._runs.things[run])
-            self._known_moves[key] = own, moves
-        return self._known_moves[key]
+        moves = list(self._move(uploaded, self._outputs.things[outputs], self._runs.things[run]))
+        own = len(moves) == 1 and moves[0].outputs == outputs and self._is_own(self._runs.things[run])
+        return self._known_moves[uploaded, outputs].setdefault(run, (own, moves))
 
     def _is_own(self, run: Run) -> bool:
         step = self._nodes[run.node].step if run.node >= 0 else self._root(run).step
@@ -583,7 +597,11 @@ class Explorer:
 def explored(scenario: Scenario) -> tuple[int, int]:
     """How many states and steps a scenario has; raises ``Violation``."""
     explorer = Explorer(scenario)
-    explorer.explore()
+    gc.disable()  # it would walk through the growing states again and again, and none are garbage
+    try:
+        explorer.explore()
+    finally:
+        gc.enable()
     return len(explorer.parents), explorer.steps
 
 

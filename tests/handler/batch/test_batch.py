@@ -247,7 +247,7 @@ def results(reply: Any) -> dict[str, tuple[str, str]]:
     }
 
 
-@pytest.mark.parametrize("version", ["1.0", "2.0"])
+@pytest.mark.parametrize("version", [pytest.param("1.0", marks=pytest.mark.slow), "2.0"])
 def test_a_job_over_a_whole_bucket(cloud: S3, model: Model, version: str) -> None:
     bucket = cloud.bucket()
     app = app_on(model, bucket, input_uri=(f"s3://{bucket}/",))
@@ -482,6 +482,7 @@ def test_a_permanent_fault_is_told_in_the_summary_alone(
     assert score(model, bucket).skipped is not None
 
 
+@pytest.mark.slow
 def test_many_blocks_keep_the_order(cloud: S3, model: Model) -> None:
     bucket, count = cloud.bucket(), 30_000
     lines = [f"{20 + row % 60},n{row},{row % 2},{1 + row % 25}" for row in range(count)]
@@ -566,6 +567,7 @@ def test_a_late_event_of_an_older_version_changes_nothing(cloud: S3, model: Mode
     assert_right(cloud, bucket)
 
 
+@pytest.mark.slow
 def test_outputs_that_were_tampered_with_are_mended(cloud: S3, model: Model) -> None:
     bucket = cloud.bucket()
     cloud.put(bucket, "incoming/c.csv", CUSTOMERS)

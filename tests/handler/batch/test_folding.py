@@ -78,6 +78,7 @@ def test_a_folded_file_is_scored_as_if_every_line_stood_alone(
         assert (found[0][name] - alone[0][name]).abs().max() < 1e-6  # type: ignore[operator]
 
 
+@pytest.mark.slow
 def test_more_distinct_lines_than_a_run_remembers_are_scored_all_the_same(
     bundle_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,7 +21,7 @@ from handler.settings import Settings
 from handler.storage.locations import Location
 from tests.support.interleaving import Bucket, Runner, View
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_processor")]
 
 SOURCE = Location("s3", "bucket", "incoming/c.csv")
 FOLDER = Location("s3", "bucket", "scored/incoming/c.csv")

@@ -169,7 +169,10 @@ def test_inputs_of_two_buckets_that_may_share_a_folder_are_refused(
 # One that fails.
 
 
-@pytest.mark.parametrize(("status", "why"), [(403, "access was refused"), (404, "there is no object")])
+@pytest.mark.parametrize(
+    ("status", "why"),
+    [(403, "access was refused"), pytest.param(404, "there is no object", marks=pytest.mark.slow)],
+)
 def test_one_object_that_cannot_be_read_stops_no_other(
     status: int, why: str, cloud: S3, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -25,7 +25,7 @@ from handler.storage.locations import Location
 from tests.support.interleaving import Bucket, Etags, Runner, View
 from tests.support.schedules import model
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_processor")]
 
 SOURCE = Location("s3", "bucket", "incoming/c.csv")
 OUTPUT = Location("s3", "bucket", "scored")

@@ -212,6 +212,7 @@ def test_a_binary_body_through_vpc_lattice(app: App, name: str) -> None:
     assert len(json.loads(app.handle(asked)["body"])["predictions"]) == 1
 
 
+@pytest.mark.slow
 def test_an_answer_through_vpc_lattice_keeps_its_limit(app: App) -> None:
     record = {name: int(text) for name, text in GOOD.items()}
     asked = {**event("vpc-lattice-v1"), "body": json.dumps([record] * 75_000), "is_base64_encoded": False}

@@ -296,6 +296,7 @@ def test_rows_that_only_one_model_rejects_change(mixed_dir: Path, tmp_path: Path
         assert "2 are rejected by both" in out
 
 
+@pytest.mark.slow
 def test_clusters_that_are_numbered_anew_are_recognised(
     cluster_dir: Path, trained_once: Callable[..., Path], tmp_path: Path, capsys: Capture
 ) -> None:
@@ -314,6 +315,7 @@ def test_clusters_that_are_numbered_anew_are_recognised(
     assert "renumbered" not in compared(capsys, cluster_dir, file, "--model", cluster_dir)
 
 
+@pytest.mark.slow
 def test_anomalies_are_compared_by_label_and_score(
     anomaly_dir: Path, trained_once: Callable[..., Path], tmp_path: Path, capsys: Capture
 ) -> None:

@@ -136,7 +136,7 @@ def test_no_word_says_more_than_is_judged(
     assert any(word in content for word in (">stable<", ">moderate<", ">significant<"))
 
 
-@pytest.mark.parametrize("kind", ["s3", "gs"])
+@pytest.mark.parametrize("kind", ["s3", pytest.param("gs", marks=pytest.mark.slow)])
 def test_summaries_are_read_in_buckets(
     kind: str,
     summaries: Path,

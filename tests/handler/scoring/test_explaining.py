@@ -78,7 +78,14 @@ class Case:
         return self.model.score(self.records).values.tolist()
 
 
-@pytest.fixture(scope="module", params=PIPELINES)
+#: Those that ``--fast`` explains: a linear model, a tree and a forest.
+FAST = ("logistic", "decision_tree", f"{BOOSTERS}:small_forest")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in PIPELINES],
+)
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
     return Case(tmp_path_factory.mktemp("explained"), request.param, PIPELINES[request.param])
 
@@ -173,6 +180,7 @@ def expected(trees: Any, tree: int, given: Any, known: set[int]) -> float:
     return value(trees["roots"][tree])
 
 
+@pytest.mark.slow
 def test_trees_add_shapleys_values_by_their_definition(tmp_path: Path) -> None:
     """Every subset of the columns is gone through, and each weighs |S|! (n - |S| - 1)! / n!."""
     random = np.random.default_rng(0)
@@ -284,6 +292,7 @@ def test_a_model_without_explanations_says_why(tmp_path: Path, capsys: pytest.Ca
         model.reasoning(3)
 
 
+@pytest.mark.slow
 def test_a_column_of_several_features_is_not_explained(tmp_path: Path) -> None:
     folder = trained(
         tmp_path, mixed_rows(300), "pca", target="price", drop=("class",), pipeline=f"{BOOSTERS}:components"

@@ -75,6 +75,7 @@ class Read:
         self.next = owned.next
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", [UTF_8, WINDOWS_1252])
 @pytest.mark.parametrize("stray", [False, True])
 @given(data=st.data(), size=st.integers(1, 80), chunk=st.sampled_from([1, 3, 50, 1000]))
