@@ -72,6 +72,8 @@ class Walks:
     them where its number in ``column`` is at most ``split``, or is that, where ``equal``, or is NaN, where
     ``missing``. ``depths``: the most branches on a way. ``targets``: what each tree adds to; ``values``:
     those of its leaves, for each target. Texts are little-endian arrays, in zlib's format and base64.
+
+    Raises ``ValueError`` where a row could leave the arrays: what walks looks at no bounds.
     """
 
     def __init__(
@@ -116,9 +118,18 @@ class Walks:
         self._values = array(values, "<f8")
         self._targets = np.array([*itertools.chain(*targets)], np.int32)
         widths = np.array([len(each) for each in targets])
-        numbers = widths * np.add.reduceat(is_leaf, roots, dtype=np.int64)
-        first_value, first_target = (np.cumsum(each) - each for each in (numbers, widths))
+        own_leaves = np.add.reduceat(is_leaf, roots, dtype=np.int64)
+        first_value, first_target = (np.cumsum(each) - each for each in (widths * own_leaves, widths))
         self._trees = np.stack([roots, first_value, first_target, widths, array(depths, "<i4")], axis=1)
+        self._highest = nodes["column"].max()
+        within = (
+            (counts == 2 * own_leaves - 1).all()  # so that no branch leads beyond its tree
+            and counts.sum() == len(is_leaf)
+            and len(self._values) == (widths * own_leaves).sum()
+            and ((self._targets >= 0) & (self._targets < width)).all()
+        )
+        if not within:
+            raise ValueError("the trees of a graph are not whole")
 
     @functools.cached_property
     def _columns(self) -> list[np.ndarray]:
@@ -136,6 +147,8 @@ class Walks:
     def of(self, given: np.ndarray) -> np.ndarray:
         import numpy as np
 
+        if given.shape[1] <= self._highest:
+            raise ValueError("the trees of a graph test a column that it does not have")
         sums = np.zeros((len(given), self._width))
         given = np.ascontiguousarray(given, np.float64)
         (self._in_numpy if compiled() is None else self._compiled)(given, sums)

@@ -182,3 +182,17 @@ def test_compiled_walks_and_those_of_numpy_give_the_same_bits(name: str, tmp_pat
         assert done.stdout == f"{folder == ROOT}\n", done.stderr
         given.append(np.load(tmp_path / "sums.npy").tobytes())
     assert given[0] == given[1]
+
+
+def test_trees_that_a_row_would_leave_are_refused() -> None:
+    frame, targets = table()
+    model = RandomForestClassifier(**FOREST).fit(frame, targets["three"])
+    graph = lifted(to_onnx(model, contract(frame, targets["three"], "multiclass")))
+    stated = json.loads(metadata(graph)[TREES])
+    ((sums,), _) = trees.follows(json.dumps(stated))
+    with pytest.raises(ValueError, match="a column that it does not have"):
+        sums.of(frame.to_numpy()[:, :2])
+    (own,) = stated["sums"]
+    for wrong in ({"width": 2}, {"targets": [[0, 1, 3]] * 12}, {"values": own["split"]}):
+        with pytest.raises(ValueError, match="not whole"):
+            trees.follows(json.dumps({**stated, "sums": [{**own, **wrong}]}))
