@@ -45,6 +45,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     ),
     "scoring": (
         "texts",
+        "compiled",
         "words",
         "trees",
         "row_program",

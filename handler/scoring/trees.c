@@ -1,5 +1,5 @@
-/* Rows walk through trees side by side: what trees.py does in numpy where this is not compiled, to the last bit.
-   Arrays are contiguous, and Python sees to their shapes. Nothing is allocated here. */
+/* The sums of trees for many rows: what trees.py and words.py do in numpy where this is not compiled, to the last
+   bit. Arrays are contiguous, and Python sees to their shapes. Nothing is allocated here. */
 
 #include <stdint.h>
 #include <string.h>
@@ -7,10 +7,12 @@
 enum {
     LANES = 16,  /* rows that walk side by side: while one waits for its node, the others go on */
     CHECKED = 8, /* branches after which it is seen whether all rows are at a leaf */
+    ROWS = 256,  /* rows for which the same words are looked up before the next: these stay in the cache */
+    BLOCK = 64,  /* bytes of words that are joined at once, which is a line of the cache */
 };
 
 /* Python calls the version that it was written for, and no other. */
-int32_t version(void) { return 1; }
+int32_t version(void) { return 2; }
 
 /* Integers that are ordered as their numbers are; NaN's comes first, and zero has one, whatever its sign. */
 void keys(const double *numbers, int64_t count, int64_t *keys) {
@@ -72,5 +74,113 @@ void walk(const struct node *nodes, const struct tree *trees, int64_t count, con
                     sum[targets[tree->target + each]] += value[each];
             }
         }
+    }
+}
+
+/* A column whose numbers are looked up among its edges, from `edge` on, of which the last one is infinity. Its row
+   counts `times` in the row of its group of columns. */
+struct column {
+    int64_t given, edge, edges, group, times;
+};
+
+/* Which row of its table each row of `given`, shape (rows, width), has in each group of columns: shape (rows, groups).
+   `starts`: the first row of each group's table. A column's row is the number of edges that its number is above; NaN
+   has the last one. */
+void look_up(const struct column *columns, int64_t count, const double *edges, const int32_t *starts, int64_t groups,
+             const double *given, int64_t rows, int64_t width, int32_t *looked_up) {
+    for (int64_t row = 0; row < rows; row++)
+        memcpy(looked_up + row * groups, starts, (size_t)groups * sizeof *starts);
+    for (const struct column *column = columns; column < columns + count; column++)
+        for (int64_t row = 0; row < rows; row++) {
+            double number = given[row * width + column->given];
+            const double *low = edges + column->edge;
+            for (int64_t left = column->edges, half; left > 1; left -= half) {
+                half = left / 2;
+                low += (low[half - 1] < number) * half; /* without a branch: which way is anybody's guess */
+            }
+            int64_t above = low - (edges + column->edge) + (*low < number);
+            above = number == number ? above : column->edges;
+            looked_up[row * groups + column->group] += (int32_t)(above * column->times);
+        }
+}
+
+/* A quarter of a block, which is what every processor joins at once. */
+typedef uint64_t part __attribute__((vector_size(BLOCK / 4)));
+
+/* Neighbouring words that add to a target: each one of the values from `value` on. */
+struct run {
+    int64_t first, words, target, value;
+};
+
+/* The sum of numbers, rounded as numpy's: pair by pair, and not one after the other. */
+static double sum_of(const double *numbers, int64_t count) {
+    if (count > 128) {
+        int64_t half = count / 2 - count / 2 % 8;
+        return sum_of(numbers, half) + sum_of(numbers + half, count - half);
+    }
+    int64_t index = 0;
+    double sums[8] = {0}, sum = 0;
+    if (count >= 8) {
+        for (; index + 8 <= count; index += 8)
+            for (int each = 0; each < 8; each++)
+                sums[each] += numbers[index + each];
+        sum = ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
+    }
+    for (; index < count; index++)
+        sum += numbers[index];
+    return sum;
+}
+
+/* Adds to `sums`, shape (rows, width), what the words of each row lead to.
+
+   `table`: its words, shape (bytes / BLOCK, height, BLOCK). A row's own are those that are in all of the rows of
+   `looked_up`, shape (rows, groups). One of 8 bits is a number, and one of 32 has above its first bit that of its leaf.
+   `offsets`: what is added to this, by the word, for its place among the values of its run. `places`: room for ROWS
+   rows of words; `room`: for the values of a row. */
+void join(const unsigned char *table, int64_t height, int64_t bytes, int64_t bits, const int32_t *looked_up,
+          int64_t groups, int64_t rows, const int32_t *offsets, const struct run *runs, int64_t count,
+          const double *values, int32_t *places, double *room, double *sums, int64_t width) {
+    int64_t in_block = BLOCK * 8 / bits, words = bytes / BLOCK * in_block;
+    for (int64_t first = 0; first < rows; first += ROWS) {
+        int64_t here = rows - first < ROWS ? rows - first : ROWS;
+        for (int64_t block = 0; block < bytes / BLOCK; block++)
+            for (int64_t row = 0; row < here; row++) {
+                const unsigned char *own = table + block * height * BLOCK;
+                const int32_t *at = looked_up + (first + row) * groups;
+                const part *more = (const part *)(own + (int64_t)at[0] * BLOCK);
+                part one = more[0], two = more[1], three = more[2], four = more[3];
+                for (int64_t group = 1; group < groups; group++) {
+                    more = (const part *)(own + (int64_t)at[group] * BLOCK);
+                    one &= more[0];
+                    two &= more[1];
+                    three &= more[2];
+                    four &= more[3];
+                }
+                part all[] = {one, two, three, four};
+                const int32_t *offset = offsets + block * in_block;
+                int32_t *place = places + row * words + block * in_block;
+                if (bits == 8) {
+                    uint8_t each[BLOCK];
+                    memcpy(each, all, BLOCK);
+                    for (int word = 0; word < BLOCK; word++)
+                        place[word] = offset[word] + each[word];
+                } else {
+                    int32_t each[BLOCK / 4], exponents[BLOCK / 4];
+                    float floats[BLOCK / 4];
+                    memcpy(each, all, BLOCK);
+                    for (int word = 0; word < BLOCK / 4; word++)
+                        floats[word] = (float)(each[word] | 1); /* its exponent is the number of its highest bit */
+                    memcpy(exponents, floats, BLOCK);
+                    for (int word = 0; word < BLOCK / 4; word++)
+                        place[word] = offset[word] + (exponents[word] >> 23 & 255) - 127;
+                }
+            }
+        for (const struct run *run = runs; run < runs + count; run++)
+            for (int64_t row = 0; row < here; row++) {
+                const int32_t *place = places + row * words + run->first;
+                for (int64_t word = 0; word < run->words; word++)
+                    room[word] = values[run->value + place[word]];
+                sums[(first + row) * width + run->target] += sum_of(room, run->words);
+            }
     }
 }

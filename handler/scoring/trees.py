@@ -16,14 +16,13 @@ import itertools
 import json
 import zlib
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from handler.scoring.compiled import LANES, library
 
 if TYPE_CHECKING:
     import numpy as np
 
-#: The version of ``trees.c`` that is called here, and the rows that walk side by side there.
-VERSION, LANES = 1, 16
 #: Trees that rows walk through at once in numpy.
 TOGETHER = 32
 #: A branch or a leaf, as ``struct node`` is.
@@ -151,17 +150,16 @@ class Walks:
             raise ValueError("the trees of a graph test a column that it does not have")
         sums = np.zeros((len(given), self._width))
         given = np.ascontiguousarray(given, np.float64)
-        (self._in_numpy if compiled() is None else self._compiled)(given, sums)
+        (self._in_numpy if library() is None else self._compiled)(given, sums)
         return sums
 
     def _compiled(self, given: np.ndarray, sums: np.ndarray) -> None:
         import numpy as np
 
-        library = compiled()
         rows, columns = given.shape
         keys = np.empty((rows + -rows % LANES, columns), np.int64)
-        library.keys(given.ctypes.data, given.size, keys.ctypes.data)
-        library.walk(
+        library().keys(given.ctypes.data, given.size, keys.ctypes.data)
+        library().walk(
             self._nodes.ctypes.data,
             self._trees.ctypes.data,
             len(self._trees),
@@ -190,27 +188,6 @@ class Walks:
             for leaf, (_, value, target, width, _) in zip(leaves, trees.tolist(), strict=True):
                 for each, to in enumerate(self._targets[target : target + width].tolist()):
                     sums[:, to] += self._values.take(leaf * width + (value + each))
-
-
-@functools.cache
-def compiled() -> Any:
-    """``trees.c``, as it is compiled beside this module; None where it is not, or is of another version.
-
-    ``containers/image.sh`` and ``requirements/install.sh`` compile it.
-    """
-    import ctypes
-
-    try:
-        library = ctypes.CDLL(str(Path(__file__).with_name("libtrees.so")))
-    except OSError:
-        return None
-    if library.version() != VERSION:
-        return None
-    array, number = ctypes.c_void_p, ctypes.c_int64
-    library.keys.argtypes = [array, number, array]
-    library.walk.argtypes = [array] * 2 + [number] + [array] * 3 + [number] * 2 + [array, number]
-    library.keys.restype = library.walk.restype = None
-    return library
 
 
 def _keys(numbers: np.ndarray) -> np.ndarray:

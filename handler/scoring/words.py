@@ -1,4 +1,4 @@
-"""The sums of small trees, for many rows at once, in numpy.
+"""The sums of small trees, for many rows at once, in ``trees.c`` where it is compiled, else in numpy.
 
 A row does not walk from branch to branch, where a processor cannot guess the way: each column's number is
 looked up among the splits once, and the tests that it decides are bits of one word for each tree. The words
@@ -12,9 +12,13 @@ Lucchese et al., "QuickScorer", 2015. https://doi.org/10.1145/2766462.2767733
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from handler.scoring import compiled
+from handler.scoring.compiled import library
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,16 +63,65 @@ class Words:
         self._width = width
         self.columns = columns
         self._edges = [_Edges(np.frombuffer(base64.b64decode(each), "<f8")) for each in edges]
-        self._joined = _joined([each.rows for each in self._edges])
-        self._tables = [
-            _Table([each.rows for each in self._edges], self._joined, **each) for each in tables
+        sizes = [each.rows for each in self._edges]
+        self._joined = _joined(sizes)
+        self._tables = [_Table(sizes, self._joined, width, **each) for each in tables]
+        if library() is not None:
+            self._set_up()
+
+    def _set_up(self) -> None:
+        """What ``trees.c`` takes to look rows up: columns, their edges, and where each group's table is."""
+        import numpy as np
+
+        sizes = np.array([each.rows for each in self._edges])
+        first_edge = np.cumsum(sizes - 1) - (sizes - 1)
+        heights = np.array([math.prod(sizes[each].tolist()) for each in self._joined])
+        columns = [
+            (
+                self.columns[index],
+                first_edge[index],
+                sizes[index] - 1,
+                group,
+                math.prod(sizes[own[place + 1 :]]),
+            )
+            for group, own in enumerate(self._joined)
+            for place, index in enumerate(own)
         ]
+        self._columns = np.array(columns, np.int64)
+        self._all_edges = np.concatenate([each.edges for each in self._edges])
+        self._starts = (np.cumsum(heights) - heights).astype(np.int32)
 
     def of(self, given: np.ndarray) -> np.ndarray:
         """The sums, shape (n, width), of the rows of ``given``, shape (n, columns)."""
         import numpy as np
 
         sums = np.zeros((len(given), self._width))
+        (self._in_numpy if library() is None else self._compiled)(given, sums)
+        return sums
+
+    def _compiled(self, given: np.ndarray, sums: np.ndarray) -> None:
+        import numpy as np
+
+        given = np.ascontiguousarray(given, np.float64)
+        if given.shape[1] <= max(self.columns):
+            raise ValueError("the trees of a graph test a column that it does not have")
+        looked_up = np.empty((len(given), len(self._joined)), np.int32)
+        library().look_up(
+            self._columns.ctypes.data,
+            len(self._columns),
+            self._all_edges.ctypes.data,
+            self._starts.ctypes.data,
+            len(self._starts),
+            given.ctypes.data,
+            *given.shape,
+            looked_up.ctypes.data,
+        )
+        for table in self._tables:
+            table.join(looked_up, sums)
+
+    def _in_numpy(self, given: np.ndarray, sums: np.ndarray) -> None:
+        import numpy as np
+
         widest = max(table.row_bytes for table in self._tables)
         size = max(1, AT_ONCE // widest // ROWS) * ROWS
         rooms = [table.room(min(size, len(given))) for table in self._tables]
@@ -78,7 +131,6 @@ class Words:
             part = slice(start, start + size)
             for table, room in zip(self._tables, rooms, strict=True):
                 table.add([each[part] for each in rows], sums[part], room)
-        return sums
 
     def _rows(self, given: np.ndarray, columns: Sequence[int]) -> np.ndarray:
         """Each row's number among those of some columns together; that of the last one counts by 1."""
@@ -108,7 +160,7 @@ class _Edges:
     def __init__(self, edges: np.ndarray) -> None:
         import numpy as np
 
-        self._edges = edges
+        self.edges = edges
         #: How many rows the column has: one for each edge that its number may reach, and one for NaN.
         self.rows = len(edges) + 1
         self._in_cell: list[np.ndarray] = []
@@ -149,7 +201,7 @@ class _Edges:
         import numpy as np
 
         if not self._in_cell:
-            found: np.ndarray = np.searchsorted(self._edges, numbers)
+            found: np.ndarray = np.searchsorted(self.edges, numbers)
             return found
         cell = self._cell(numbers)
         row: np.ndarray = self._before.take(cell)
@@ -195,6 +247,7 @@ class _Table:
         self,
         sizes: Sequence[int],
         joined: Sequence[Sequence[int]],
+        width: int,
         *,
         bits: int,
         used: str,
@@ -230,6 +283,64 @@ class _Table:
         offsets = np.concatenate([np.arange(count) * (size // count) for count, size in counts])
         self._offsets = offsets.astype(np.intp) if bits == 8 else (offsets - BIAS).astype(np.int32)
         self.row_bytes = len(every) * bits // 8
+        leads_to = every.astype(np.int64) if bits == 8 else np.log2(every | 1).astype(np.int64)
+        for (run, targets), (count, _) in zip(self._runs, counts, strict=True):
+            least = leads_to[run].max(initial=0) + 1
+            for target, each in targets:
+                if not (0 <= target < width and len(each) % count == 0 and len(each) // count >= least):
+                    raise ValueError("the trees of a graph are not whole")
+        if library() is not None:
+            self._set_up(offsets)
+
+    def _set_up(self, offsets: np.ndarray) -> None:
+        """What ``trees.c`` takes to join words: these in blocks, and their values."""
+        import numpy as np
+
+        in_block = compiled.BLOCK * 8 // self._bits
+        words = np.concatenate(self._words)
+        height, count = words.shape
+        blocks = -(-count // in_block)
+        self._height, self._bytes = height, blocks * compiled.BLOCK
+        padded = np.zeros((height, blocks * in_block), words.dtype)
+        padded[:, :count] = words
+        table = padded.reshape(height, blocks, in_block).transpose(1, 0, 2).tobytes()
+        room = np.empty(len(table) + compiled.BLOCK, np.uint8)
+        start = -room.ctypes.data % compiled.BLOCK  # a block is a line of the cache
+        self._blocks = room[start : start + len(table)]
+        self._blocks[:] = np.frombuffer(table, np.uint8)
+        self._places = np.zeros(blocks * in_block, np.int32)
+        self._places[:count] = offsets
+        runs, values, known = [], [], 0
+        for run, targets in self._runs:
+            for target, each in targets:
+                runs.append((run.start, run.stop - run.start, target, known))
+                values.append(each)
+                known += len(each)
+        self._all_runs, self._values = np.array(runs, np.int64), np.concatenate(values)
+
+    def join(self, looked_up: np.ndarray, sums: np.ndarray) -> None:
+        """Add the trees of rows, of which ``looked_up`` has the row in each group of columns' table."""
+        import numpy as np
+
+        places = np.empty(compiled.ROWS * len(self._places), np.int32)
+        room = np.empty(len(self._places))
+        library().join(
+            self._blocks.ctypes.data,
+            self._height,
+            self._bytes,
+            self._bits,
+            looked_up.ctypes.data,
+            looked_up.shape[1],
+            looked_up.shape[0],
+            self._places.ctypes.data,
+            self._all_runs.ctypes.data,
+            len(self._all_runs),
+            self._values.ctypes.data,
+            places.ctypes.data,
+            room.ctypes.data,
+            sums.ctypes.data,
+            sums.shape[1],
+        )
 
     def room(self, rows: int) -> _Room:
         import numpy as np

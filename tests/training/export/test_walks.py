@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import shutil
-import subprocess
-import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -30,13 +26,13 @@ from sklearn.preprocessing import OneHotEncoder
 from handler.bundle import Contract, Feature
 from handler.scoring import trees
 from handler.scoring.scorers import TREES, OnnxScorer
+from tests.support.kernel import needs_compiler, summed_both_ways
 from tests.support.proving import proven, served_by
 from training.export.graph import to_onnx
 from training.export.lifting import lifted
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parents[3]
 ROWS = 900
 FOREST: dict[str, Any] = {"random_state": 0, "n_estimators": 12}
 MODELS = {
@@ -145,19 +141,7 @@ def test_a_forest_behind_an_encoder_asks_for_levels_and_answers_as_scikit_learn_
     assert any(zlib.decompress(base64.b64decode(own["equal"]))), "no branch asks for a level"
 
 
-SUMS = """
-import sys
-import numpy as np
-from handler.scoring import trees
-((sums,), _) = trees.follows(open(sys.argv[1]).read())
-print(trees.compiled() is not None)
-np.save(sys.argv[3], sums.of(np.load(sys.argv[2])))
-"""
-
-
-@pytest.mark.skipif(
-    trees.compiled() is None and not os.environ.get("CI"), reason="trees.c is not compiled: there is no cc"
-)
+@needs_compiler
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.filterwarnings("ignore")
 def test_compiled_walks_and_those_of_numpy_give_the_same_bits(name: str, tmp_path: Path) -> None:
@@ -166,22 +150,9 @@ def test_compiled_walks_and_those_of_numpy_give_the_same_bits(name: str, tmp_pat
     model.fit(frame, targets[target])
     task = {"value": "regression", "two": "binary", "three": "multiclass"}[target]
     graph = to_onnx(model, contract(frame, targets[target], task))
-    (tmp_path / "stated").write_text(metadata(lifted(graph))[TREES])
-    np.save(
-        tmp_path / "rows.npy", np.random.default_rng(0).choice(edges(graph), (5_001, len(frame.columns)))
-    )
-    copied = tmp_path / "plain" / "handler"
-    shutil.copytree(ROOT / "handler", copied, ignore=shutil.ignore_patterns("libtrees.so", "model"))
-    given = []
-    for folder in (ROOT, copied.parent):
-        words = [str(tmp_path / each) for each in ("stated", "rows.npy", "sums.npy")]
-        env = {**os.environ, "PYTHONPATH": str(folder)}
-        done = subprocess.run(
-            [sys.executable, "-c", SUMS, *words], env=env, cwd=folder, capture_output=True, text=True
-        )
-        assert done.stdout == f"{folder == ROOT}\n", done.stderr
-        given.append(np.load(tmp_path / "sums.npy").tobytes())
-    assert given[0] == given[1]
+    rows = np.random.default_rng(0).choice(edges(graph), (5_001, len(frame.columns)))
+    compiled, in_numpy = summed_both_ways(metadata(lifted(graph))[TREES], rows, tmp_path)
+    assert compiled == in_numpy
 
 
 def test_trees_that_a_row_would_leave_are_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from sklearn.preprocessing import StandardScaler
 from handler.bundle import Contract, Feature
 from handler.scoring.scorers import TREES, OnnxScorer
 from handler.scoring.trees import follows
+from tests.support.kernel import needs_compiler, summed_both_ways
 from tests.support.proving import proven, served_by
 from training.export.graph import to_onnx
 from training.export.lifting import lifted
@@ -105,6 +107,23 @@ def test_words_give_what_walks_give_at_the_splits_and_one_ulp_beside_them(name: 
     assert given.probabilities is not None
     assert expected.probabilities is not None
     np.testing.assert_allclose(given.probabilities, expected.probabilities, rtol=0, atol=1e-14)
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_words_and_those_of_numpy_give_the_same_bits(name: str, tmp_path: Path) -> None:
+    model, target = MODELS[name]
+    frame, targets = table()
+    model.fit(
+        frame.fillna(0.5) if "Gradient" in str(model) and "Hist" not in str(model) else frame,
+        targets[target],
+    )
+    task = {"value": "regression", "two": "binary", "three": "multiclass"}[target]
+    graph = to_onnx(model, contract(frame, targets[target], task))
+    rows = np.random.default_rng(0).choice(edges(graph), (5_001, len(frame.columns)))
+    compiled, in_numpy = summed_both_ways(metadata(lifted(graph))[TREES], rows, tmp_path)
+    assert compiled == in_numpy
 
 
 def metadata(graph: bytes) -> dict[str, str]:
