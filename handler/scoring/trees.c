@@ -1,8 +1,7 @@
 /* The sums of trees for many rows: what trees.py and words.py do in numpy where this is not compiled, to the last
-   bit. Arrays are contiguous, and Python sees to their shapes. Nothing is allocated here. */
+   bit. Arrays are contiguous, and Python sees to their shapes. Nothing is allocated here, and no library is needed. */
 
 #include <stdint.h>
-#include <string.h>
 
 enum {
     LANES = 16,  /* rows that walk side by side: while one waits for its node, the others go on */
@@ -19,7 +18,7 @@ void keys(const double *numbers, int64_t count, int64_t *keys) {
     for (int64_t index = 0; index < count; index++) {
         double number = numbers[index] + 0.0;
         int64_t bits;
-        memcpy(&bits, &number, sizeof bits);
+        __builtin_memcpy(&bits, &number, sizeof bits);
         keys[index] = number == number ? bits ^ ((bits >> 63) & INT64_MAX) : INT64_MIN;
     }
 }
@@ -89,14 +88,15 @@ struct column {
 void look_up(const struct column *columns, int64_t count, const double *edges, const int32_t *starts, int64_t groups,
              const double *given, int64_t rows, int64_t width, int32_t *looked_up) {
     for (int64_t row = 0; row < rows; row++)
-        memcpy(looked_up + row * groups, starts, (size_t)groups * sizeof *starts);
+        for (int64_t group = 0; group < groups; group++)
+            looked_up[row * groups + group] = starts[group];
     for (const struct column *column = columns; column < columns + count; column++)
         for (int64_t row = 0; row < rows; row++) {
             double number = given[row * width + column->given];
             const double *low = edges + column->edge;
             for (int64_t left = column->edges, half; left > 1; left -= half) {
                 half = left / 2;
-                low += (low[half - 1] < number) * half; /* without a branch: which way is anybody's guess */
+                low += half & -(int64_t)(low[half - 1] < number); /* no branch, as any way is as likely */
             }
             int64_t above = low - (edges + column->edge) + (*low < number);
             above = number == number ? above : column->edges;
@@ -161,16 +161,16 @@ void join(const unsigned char *table, int64_t height, int64_t bytes, int64_t bit
                 int32_t *place = places + row * words + block * in_block;
                 if (bits == 8) {
                     uint8_t each[BLOCK];
-                    memcpy(each, all, BLOCK);
+                    __builtin_memcpy(each, all, BLOCK);
                     for (int word = 0; word < BLOCK; word++)
                         place[word] = offset[word] + each[word];
                 } else {
                     int32_t each[BLOCK / 4], exponents[BLOCK / 4];
                     float floats[BLOCK / 4];
-                    memcpy(each, all, BLOCK);
+                    __builtin_memcpy(each, all, BLOCK);
                     for (int word = 0; word < BLOCK / 4; word++)
                         floats[word] = (float)(each[word] | 1); /* its exponent is the number of its highest bit */
-                    memcpy(exponents, floats, BLOCK);
+                    __builtin_memcpy(exponents, floats, BLOCK);
                     for (int word = 0; word < BLOCK / 4; word++)
                         place[word] = offset[word] + (exponents[word] >> 23 & 255) - 127;
                 }
