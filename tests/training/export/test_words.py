@@ -79,6 +79,10 @@ MODELS = {
     "three classes of leaves": (HistGradientBoostingClassifier(**HIST), "three"),
     "both": (HistGradientBoostingRegressor(**HIST, max_leaf_nodes=10), "value"),
     "two words for a tree": (HistGradientBoostingRegressor(**HIST, max_leaf_nodes=40), "value"),
+    "more words than are summed in one go": (
+        HistGradientBoostingClassifier(**{**HIST, "max_iter": 150}, max_leaf_nodes=20),
+        "two",
+    ),
     "members": (HistGradientBoostingClassifier(**HIST, categorical_features=[4]), "two"),
     "zeros": (LGBMClassifier(n_estimators=60, n_jobs=1, verbose=-1), "two"),
 }
