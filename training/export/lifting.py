@@ -31,7 +31,7 @@ KINDS = {
 
 
 def lifted(graph: bytes) -> bytes:
-    """The graph, without the trees that numpy sums faster; the same where there are none."""
+    """The graph, without the trees that are summed faster elsewhere; the same where there are none."""
     model = onnx.load_from_string(graph)
     known, parts, sets = _sums(model.graph)
     after: set[str] = set()  # tensors that depend on sums
