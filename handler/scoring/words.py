@@ -44,6 +44,8 @@ class Words:
     (n, ``width``). ``columns``: the indices of the columns that they test; ``edges``: what each of them is
     compared with, ascending. ``tables``: what ``_Table`` takes. All numbers are base64 of little-endian
     arrays.
+
+    Raises ``ValueError`` where a row could leave the arrays: what is compiled looks at no bounds.
     """
 
     def __init__(
@@ -66,6 +68,8 @@ class Words:
         sizes = [each.rows for each in self._edges]
         self._joined = _joined(sizes)
         self._tables = [_Table(sizes, self._joined, width, **each) for each in tables]
+        if min(columns) < 0 or min(sizes) < 2:
+            raise ValueError("the trees of a graph are not whole")
         if library() is not None:
             self._set_up()
 
@@ -283,6 +287,8 @@ class _Table:
         offsets = np.concatenate([np.arange(count) * (size // count) for count, size in counts])
         self._offsets = offsets.astype(np.intp) if bits == 8 else (offsets - BIAS).astype(np.int32)
         self.row_bytes = len(every) * bits // 8
+        if [0, *(run.stop for run, _ in self._runs)] != [*(run.start for run, _ in self._runs), len(every)]:
+            raise ValueError("the trees of a graph are not whole")  # their runs are no neighbours
         leads_to = every.astype(np.int64) if bits == 8 else np.log2(every | 1).astype(np.int64)
         for (run, targets), (count, _) in zip(self._runs, counts, strict=True):
             least = leads_to[run].max(initial=0) + 1
@@ -317,6 +323,7 @@ class _Table:
                 values.append(each)
                 known += len(each)
         self._all_runs, self._values = np.array(runs, np.int64), np.concatenate(values)
+        self._words = []  # it is numpy that takes them so
 
     def join(self, looked_up: np.ndarray, sums: np.ndarray) -> None:
         """Add the trees of rows, of which ``looked_up`` has the row in each group of columns' table."""

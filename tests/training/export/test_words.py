@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -164,3 +165,20 @@ def test_few_trees_stay_in_the_graph(model: Any) -> None:
     model.fit(frame.fillna(0.5), targets["two"])
     graph = to_onnx(model, contract(frame, targets["two"], "binary"))
     assert lifted(graph) == graph
+
+
+def test_words_that_a_row_would_leave_are_refused() -> None:
+    frame, targets = table()
+    model = HistGradientBoostingClassifier(**HIST).fit(frame, targets["two"])
+    graph = lifted(to_onnx(model, contract(frame, targets["two"], "binary")))
+    stated = json.loads(metadata(graph)[TREES])
+    (own,) = stated["sums"]
+    (each, *others) = own["tables"]
+    ((first, last, values), *_) = each["runs"]
+    beyond = {**each, "runs": [[first + 1, last + 1, values]]}
+    elsewhere = {**each, "runs": [[first, last, [[1, values[0][1]]]]]}
+    short = {**each, "runs": [[first, last, [[0, values[0][1][: len(values[0][1]) // 16 * 8]]]]]}
+    tables = [{"tables": [wrong, *others]} for wrong in (beyond, elsewhere, short)]
+    for wrong in (*tables, {"columns": [-1, *own["columns"][1:]]}):
+        with pytest.raises(ValueError, match="not whole"):
+            follows(json.dumps({**stated, "sums": [{**own, **wrong}]}))
