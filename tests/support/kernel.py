@@ -1,4 +1,4 @@
-"""Sums of trees, compiled and in numpy: each in a process of its own."""
+"""Graphs with trees, and the sums of these: compiled and in numpy, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
+import pandas as pd
 import pytest
 
+from handler.bundle import Contract, Feature
 from handler.scoring.compiled import library
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,6 +29,18 @@ np.save(sys.argv[3], sums.of(np.load(sys.argv[2])))
 needs_compiler = pytest.mark.skipif(
     library() is None and not os.environ.get("CI"), reason="trees.c is not compiled: there is no cc"
 )
+
+
+def contract(frame: pd.DataFrame, target: np.ndarray, task: str) -> Contract:
+    """Of numbers, which may be missing."""
+    features = tuple(Feature(name, "number", nullable=True) for name in frame)
+    classes = () if task == "regression" else tuple(np.unique(target).tolist())
+    return Contract(task=task, features=features, classes=classes)  # type: ignore[arg-type]
+
+
+def metadata(graph: bytes) -> dict[str, str]:
+    """What a graph states."""
+    return {each.key: each.value for each in onnx.load_from_string(graph).metadata_props}
 
 
 def summed_both_ways(stated: str, rows: np.ndarray, folder: Path) -> list[bytes]:

@@ -23,10 +23,9 @@ from sklearn.ensemble import (
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
-from handler.bundle import Contract, Feature
 from handler.scoring import trees
 from handler.scoring.scorers import TREES, OnnxScorer
-from tests.support.kernel import needs_compiler, summed_both_ways
+from tests.support.kernel import contract, metadata, needs_compiler, summed_both_ways
 from tests.support.proving import proven, served_by
 from training.export.graph import to_onnx
 from training.export.lifting import lifted
@@ -66,16 +65,6 @@ def table() -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
     value = (value + random.normal(size=ROWS) * 0.2).to_numpy(copy=True)
     frame.loc[random.random(ROWS) < 0.1, "even"] = np.nan
     return frame, {"value": value, "two": (value > 2).astype(int), "three": np.digitize(value, [1.5, 2.5])}
-
-
-def contract(frame: pd.DataFrame, target: np.ndarray, task: str) -> Contract:
-    features = tuple(Feature(name, "number", nullable=True) for name in frame)
-    classes = () if task == "regression" else tuple(np.unique(target).tolist())
-    return Contract(task=task, features=features, classes=classes)  # type: ignore[arg-type]
-
-
-def metadata(graph: bytes) -> dict[str, str]:
-    return {each.key: each.value for each in onnx.load_from_string(graph).metadata_props}
 
 
 def edges(graph: bytes) -> np.ndarray:

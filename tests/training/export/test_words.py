@@ -21,10 +21,9 @@ from sklearn.ensemble import (
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from handler.bundle import Contract, Feature
 from handler.scoring.scorers import TREES, OnnxScorer
 from handler.scoring.trees import follows
-from tests.support.kernel import needs_compiler, summed_both_ways
+from tests.support.kernel import contract, metadata, needs_compiler, summed_both_ways
 from tests.support.proving import proven, served_by
 from training.export.graph import to_onnx
 from training.export.lifting import lifted
@@ -51,12 +50,6 @@ def table() -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
     for name in ("even", "code"):
         frame.loc[random.random(ROWS) < 0.1, name] = np.nan
     return frame, {"value": value, "two": (value > 2).astype(int), "three": np.digitize(value, [1.5, 2.5])}
-
-
-def contract(frame: pd.DataFrame, target: np.ndarray, task: str) -> Contract:
-    features = tuple(Feature(name, "number", nullable=True) for name in frame)
-    classes = () if task == "regression" else tuple(np.unique(target).tolist())
-    return Contract(task=task, features=features, classes=classes)  # type: ignore[arg-type]
 
 
 def edges(graph: bytes) -> np.ndarray:
@@ -129,10 +122,6 @@ def test_compiled_words_and_those_of_numpy_give_the_same_bits(name: str, tmp_pat
     rows = np.random.default_rng(0).choice(edges(graph), (5_001, len(frame.columns)))
     compiled, in_numpy = summed_both_ways(metadata(lifted(graph))[TREES], rows, tmp_path)
     assert compiled == in_numpy
-
-
-def metadata(graph: bytes) -> dict[str, str]:
-    return {each.key: each.value for each in onnx.load_from_string(graph).metadata_props}
 
 
 def test_a_rows_sum_is_the_same_to_the_last_bit_whatever_rows_it_is_summed_with() -> None:
