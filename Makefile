@@ -82,5 +82,5 @@ lock: ## refresh every lock to the newest versions that their .in files allow
 	@requirements/lock.sh
 
 clean: ## remove .venv, build/, what was compiled and caches; models stay
-	rm -rf .venv build handler/scoring/libtrees.so* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build handler/kernel/libkernel.so* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

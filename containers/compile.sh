@@ -1,26 +1,25 @@
 #!/bin/sh
-# Compile the kernel that sums trees, as a library beside its source, unless the library that is there was made so:
+# Compile the kernel in a folder, as a library beside its sources, unless the library that is there was made so:
 #
-#     compile.sh handler/scoring/trees.c         with cc
-#     compile.sh handler/scoring/trees.c LOCK    with cc, or else with zig's compiler, which is installed from the lock
-#                                                and for this alone
+#     compile.sh handler/kernel         with cc
+#     compile.sh handler/kernel LOCK    with cc, or else with zig's compiler, which is installed from the lock and for
+#                                       this alone
 #
 # The library runs on every processor of the machine's kind, and fuses no product with a sum: its sums have the bits of
 # those that numpy makes without it.
 set -eu
-source=$1
+folder=$1
 lock=${2:-}
-# Not NAME.so: Python would import that in place of NAME.py.
-library=$(dirname "$source")/lib$(basename "$source" .c).so
+library=$folder/libkernel.so # not kernel.so, which Python would import
 stamp=$library.from
 
 made_of() {
     uname -sm
-    cat "$0" "$source"
+    cat "$0" "$folder"/*.c
 }
 
 compile() { # with this command; whoever has the old library open keeps it
-    "$@" -std=c11 -O3 -ffp-contract=off -fPIC -shared -Wall -Wextra -o "$work/library" "$source" &&
+    "$@" -std=c11 -O3 -ffp-contract=off -fPIC -shared -Wall -Wextra -o "$work/library" "$folder/kernel.c" &&
         mv "$work/library" "$library" &&
         made_of >"$stamp" &&
         echo "compiled $library with $1" >&2
@@ -46,5 +45,5 @@ if [ -n "$lock" ] && python -m pip install -qq --no-input --disable-pip-version-
     compile zig; then
     exit
 fi
-echo "make: $source was not compiled; a C compiler is needed, such as gcc and libc6-dev of Debian" >&2
+echo "make: $folder was not compiled; a C compiler is needed, such as gcc and libc6-dev of Debian" >&2
 exit 1

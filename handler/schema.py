@@ -472,12 +472,31 @@ class Schema:
         )
         return {each.name: codes[each.name].to_numpy(writable=True) for each in coded}
 
+    def known(self, feature: Feature) -> tuple[str, ...]:
+        """The texts that ``codes`` knows for the feature; none unless it is a category or a boolean."""
+        if feature.kind == "boolean":
+            return tuple(SPELLINGS)
+        if feature.kind != "category":
+            return ()
+        from handler.categories import levels_of
+
+        return levels_of(feature)
+
+    def of_codes(self, feature: Feature, values: np.ndarray) -> Any:
+        """A column as ``Columns`` has it, of the codes of ``known`` texts; one of doubles as it is."""
+        if feature.kind == "boolean":
+            return _booleans(values)
+        if feature.kind != "category":
+            return values
+        from handler.categories import Coded
+
+        return Coded(values, self.known(feature))
+
     def _levels_of(self, feature: Feature) -> Levels:
-        from handler.categories import Levels, levels_of
+        from handler.categories import Levels
 
         if feature.name not in self._levels:
-            texts = levels_of(feature) if feature.kind == "category" else tuple(SPELLINGS)
-            self._levels[feature.name] = Levels(texts)
+            self._levels[feature.name] = Levels(self.known(feature))
         return self._levels[feature.name]
 
     def parse_series(
@@ -507,6 +526,13 @@ class Schema:
         return read(feature, levels, BLANKS, texts, codes)
 
 
+def _booleans(codes: np.ndarray) -> np.ndarray:
+    """What ``SPELLINGS`` says of its texts, by their codes; NaN for -1."""
+    import numpy as np
+
+    return np.asarray(np.array([*SPELLINGS.values(), math.nan])[codes])
+
+
 def _parse_booleans(
     feature: Feature, texts: pl.Series, codes: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray | None]:
@@ -515,7 +541,7 @@ def _parse_booleans(
 
     from handler.categories import distinct
 
-    values = np.array([*SPELLINGS.values(), math.nan])[codes]
+    values = _booleans(codes)
     strange = codes < 0
     if not strange.any():
         return values, None

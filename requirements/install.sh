@@ -64,8 +64,8 @@ interpreter() { # print the first of these that can make .venv
 }
 
 if command -v cc >/dev/null; then
-    containers/compile.sh handler/scoring/trees.c ||
-        echo "make: it goes on without, and scores tables by trees more slowly" >&2
+    containers/compile.sh handler/kernel ||
+        echo "make: it goes on without, and scores tables more slowly" >&2
 fi
 
 if [ -n "${PYTHON:-}" ]; then

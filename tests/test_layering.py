@@ -31,11 +31,13 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "charts",
         "rendering",
     ),
+    "kernel": ("compiled",),
     "storage": ("locations", "deadline", "buckets", "folders", "storage"),
     "tables": (
         "compression",
         "encodings",
         "rows",
+        "cells",
         "records",
         "ranges",
         "header",
@@ -45,7 +47,6 @@ ROOMS: dict[str, tuple[str, ...]] = {
     ),
     "scoring": (
         "texts",
-        "compiled",
         "words",
         "trees",
         "row_program",

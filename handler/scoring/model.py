@@ -169,8 +169,8 @@ class Model(NamedTuple):
             self._explaining().many()
         return self._replace(reasons=min(count, len(self.manifest.features)))
 
-    def columns(self, columns: Columns, scores: Scores) -> list[np.ndarray | list[str]]:
-        """The columns that scoring adds to the rows of a table, shape (n,) each; texts as a list."""
+    def columns(self, columns: Columns, scores: Scores) -> list[Any]:
+        """The columns that scoring adds to the rows of a table, as ``tables.rows.Outputs`` has them."""
         added = outputs.columns(self.manifest, scores)
         if self.reasons:
             explaining, at_once = self._explaining(), self.program is None

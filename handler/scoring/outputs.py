@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from handler.bundle import Label, Manifest, Task
+from handler.categories import Coded
 from handler.typed import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -59,8 +60,8 @@ def names(manifest: Manifest, reasons: int = 0) -> tuple[str, ...]:
     return ("prediction", *(columns if classes else ()), *score, *explained)
 
 
-def columns(manifest: Manifest, scores: Scores) -> list[np.ndarray | list[str]]:
-    """The columns that scoring adds to a CSV, shape (n,) each; text labels as a list."""
+def columns(manifest: Manifest, scores: Scores) -> list[Any]:
+    """The columns that scoring adds to a CSV, shape (n,) each, as ``tables.rows.Outputs`` has them."""
     if not manifest.classes:
         return [scores.values]
     if isinstance(scores.values, list):  # without numpy
@@ -73,11 +74,11 @@ def columns(manifest: Manifest, scores: Scores) -> list[np.ndarray | list[str]]:
         ]
     import numpy as np
 
-    predicted: np.ndarray | list[str]
+    predicted: np.ndarray | Coded
     if all(isinstance(label, int) for label in manifest.classes):
         predicted = np.array(manifest.classes)[scores.values]
     else:
-        predicted = np.array(list(map(str, manifest.classes)), dtype=object)[scores.values].tolist()
+        predicted = Coded(scores.values, tuple(map(str, manifest.classes)))
     given = () if scores.probabilities is None else np.ascontiguousarray(scores.probabilities.T)
     return [predicted, *given[shown(manifest)], *(() if scores.score is None else (scores.score,))]
 

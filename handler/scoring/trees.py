@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from handler.scoring.compiled import LANES, library
+from handler.kernel.compiled import LANES, library
 
 if TYPE_CHECKING:
     import numpy as np

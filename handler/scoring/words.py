@@ -17,8 +17,8 @@ from collections.abc import Mapping, Sequence
 from functools import reduce
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from handler.scoring import compiled
-from handler.scoring.compiled import library
+from handler.kernel import compiled
+from handler.kernel.compiled import library
 
 if TYPE_CHECKING:
     import numpy as np

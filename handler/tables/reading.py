@@ -1,21 +1,23 @@
 """A block of CSV becomes rows.
 
-A block in which every quote is in place is read by polars in one sweep, all rows that are as wide as the
-header; any other block goes through ``csv.reader`` row by row. Both ways give the same rows. ``schema``
-says which values are sound.
+A block without quotes is read by the kernel, where it is compiled. Else, one in which every quote is in
+place is read by polars in one sweep, all rows that are as wide as the header; any other block goes through
+``csv.reader`` row by row. All ways give the same rows. ``schema`` says which values are sound.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from handler.bundle import Feature
+from handler.categories import Coded
 from handler.errors import NAMED, InvalidRecords, Problem
 from handler.schema import LONGEST_VALUE, InvalidValue, Record, Schema, parse_text, problem, sound_columns
 from handler.tables import records
-from handler.tables.rows import Block, Layout, Refusal, Rejects, Rows, judge, refused, wrong_width
+from handler.tables.cells import Cells, cells_of
+from handler.tables.rows import Block, Layout, Lines, Refusal, Rejects, Rows, judge, refused, wrong_width
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,7 +73,7 @@ def texts(block: Block, layout: Layout, positions: Sequence[int] | None = None) 
     import polars as pl
 
     table = _regular(block.data, layout)
-    if table is None or table.wrong.size:
+    if table is None or table.records.others.size:
         return None
     names = {f"column {position}": pl.String for position in range(len(layout.header))}
     some = {} if positions is None else {"columns": sorted(positions)}
@@ -101,51 +103,56 @@ def walked_texts(block: Block, layout: Layout, ragged: list[tuple[int, int]]) ->
     )
 
 
-class _Regular(NamedTuple):
-    """The records of a block in which every quote is in place.
+class _Records(NamedTuple):
+    """The records of a block, with LF only, as they come.
 
-    ``data``: those that are as wide as the header, each with an LF at its end. ``ends``: the offsets in
-    ``data`` at which their cells end, shape (rows, columns). ``quotes``: whether there are any.
-
-    ``whole``: all records, as they come, with LF only. ``starts`` and ``stops``: the offsets in ``whole``
-    between which each stands, shape (records,). ``wrong``: the indices of those that are not in ``data``;
-    ``widths``: how many cells these have.
+    ``starts`` and ``stops``: the offsets in ``data`` between which each stands, shape (records,).
+    ``others``: the indices of those that are not as wide as the header; ``widths``: how many cells these
+    have. The further ones are the rows.
     """
 
     data: bytes
-    ends: np.ndarray
-    quotes: bool
-    whole: bytes
     starts: np.ndarray
     stops: np.ndarray
-    wrong: np.ndarray
+    others: np.ndarray
     widths: np.ndarray
 
-    def indices(self) -> np.ndarray:
-        """Which of the records each row of ``data`` is, shape (rows,)."""
+    def of_rows(self, values: np.ndarray) -> np.ndarray:
+        """What the rows have of ``values``, shape (records,)."""
         import numpy as np
 
-        return np.delete(np.arange(self.starts.size), self.wrong)
+        return np.delete(values, self.others) if self.others.size else values
 
     def at(self, first: int, indices: Sequence[int]) -> tuple[list[int], list[str]]:
         """The lines and the texts of some records; ``first`` is the line of the block."""
         import numpy as np
 
-        line_ends = np.flatnonzero(np.frombuffer(self.whole, np.uint8) == LF)
+        line_ends = np.flatnonzero(np.frombuffer(self.data, np.uint8) == LF)
         some = np.array(indices, np.int64)
         starts, stops = self.starts[some], self.stops[some]
         lines = first + np.searchsorted(line_ends, starts)
-        each = zip(starts.tolist(), stops.tolist(), strict=True)
-        return lines.tolist(), [self.whole[start:stop].decode() for start, stop in each]
+        return lines.tolist(), _slices(self.data, starts, stops)
+
+
+class _Regular(NamedTuple):
+    """The records of a block in which every quote is in place.
+
+    ``data``: the rows, each with an LF at its end. ``ends``: the offsets in it at which their cells end,
+    shape (rows, columns). ``quotes``: whether there are any.
+    """
+
+    records: _Records
+    data: bytes
+    ends: np.ndarray
+    quotes: bool
 
     def cells(self, rows: np.ndarray, position: int) -> list[str]:
-        """The texts in one column of some rows of ``data``."""
+        """The texts in one column of some rows."""
         ends = self.ends.reshape(-1)
         last = rows * self.ends.shape[1] + position
         starts = ends[last - 1] + 1
         starts[last == 0] = 0
-        each = zip(starts.tolist(), ends[last].tolist(), strict=True)
-        texts = [self.data[start:end].decode() for start, end in each]
+        texts = _slices(self.data, starts, ends[last])
         if not self.quotes:
             return texts
         return [text[1:-1].replace('""', '"') if text.startswith('"') else text for text in texts]
@@ -166,22 +173,34 @@ class _Regular(NamedTuple):
         return lengths
 
 
-def _regular(data: bytes, layout: Layout) -> _Regular | None:
-    """The records of a block; None if only ``csv.reader`` reads them right."""
-    import numpy as np
+def _slices(data: bytes, starts: np.ndarray, stops: np.ndarray) -> list[str]:
+    """The texts from each of ``starts`` to each of ``stops``."""
+    each = zip(starts.tolist(), stops.tolist(), strict=True)
+    return [data[start:stop].decode() for start, stop in each]
 
-    quotes = b'"' in data
+
+def _with_lf(data: bytes) -> bytes | None:
+    """The block with LF at the end of each line, the last one too; None if a CR stands alone."""
     if b"\r" in data:
-        if quotes:
-            codes = np.frombuffer(data, np.uint8)
-            inside = records.quoted(codes, layout.delimiter)
-            if inside is None or (codes[inside] == 0x0D).any():
-                return None
         data = data.replace(b"\r\n", b"\n")
         if b"\r" in data:
             return None
-    if not data.endswith(b"\n"):
-        data += b"\n"  # else polars drops an empty cell at the very end
+    return data if data.endswith(b"\n") else data + b"\n"  # else polars drops an empty cell at the very end
+
+
+def _regular(block: bytes, layout: Layout) -> _Regular | None:
+    """The records of a block; None if only ``csv.reader`` reads them right."""
+    import numpy as np
+
+    quotes = b'"' in block
+    if quotes and b"\r" in block:
+        codes = np.frombuffer(block, np.uint8)
+        inside = records.quoted(codes, layout.delimiter)
+        if inside is None or (codes[inside] == 0x0D).any():
+            return None
+    data = _with_lf(block)
+    if data is None:
+        return None
     codes = np.frombuffer(data, np.uint8)
     line_ends = codes == LF
     marks = line_ends | (codes == ord(layout.delimiter))
@@ -200,7 +219,7 @@ def _regular(data: bytes, layout: Layout) -> _Regular | None:
         starts = np.concatenate([[0], stops[:-1] + 1])
         if line_ends[stops].all() and not (width == 1 and (starts == stops).any()):
             none = np.empty(0, np.int64)
-            regular = _Regular(data, table, quotes, data, starts, stops, none, none)
+            regular = _Regular(_Records(data, starts, stops, none, none), data, table, quotes)
             return regular if is_plain(data) else None
     return _without_others(data, ends, line_ends, width, quotes)
 
@@ -226,13 +245,89 @@ def _without_others(
         return None
     left_out = np.cumsum(np.where(good, 0, sizes))
     table = (ends - np.repeat(left_out, widths))[np.repeat(good, widths)].reshape(-1, width)
-    wrong = ~good[~blank]
+    others = ~good[~blank]
     starts, stops, widths = starts[~blank], stops[~blank], widths[~blank]
-    return _Regular(kept, table, quotes, data, starts, stops, np.flatnonzero(wrong), widths[wrong])
+    whole = _Records(data, starts, stops, np.flatnonzero(others), widths[others])
+    return _Regular(whole, kept, table, quotes)
 
 
 def _sweep(block: Block, layout: Layout, schema: Schema) -> Rows | None:
-    """Read a block with polars; None if only ``csv.reader`` reads it right."""
+    """Read a block all rows at once; None if only ``csv.reader`` reads it right."""
+    import polars as pl
+
+    try:
+        if b'"' not in block.data:
+            data = _with_lf(block.data)
+            if data is None:
+                return None
+            read = cells_of(data, layout, schema)
+            if read is not None:
+                return _by_kernel(block.line, read, layout, schema)
+        return _by_polars(block, layout, schema)
+    except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError):
+        return None
+
+
+class _Column(NamedTuple):
+    """A column's values, and the ``rows`` of which the schema is to be asked about the ``texts``."""
+
+    values: Any
+    rows: np.ndarray
+    texts: list[str]
+
+
+def _by_kernel(line: int, read: Cells, layout: Layout, schema: Schema) -> Rows | None:
+    """The rows of a block that starts on ``line``, as the kernel has read them; None as for ``_sweep``.
+
+    Columns that it leaves, as those of texts and of dates, polars reads. Raises ``UnicodeDecodeError``, and
+    ``PolarsError``.
+    """
+    if not read.data.isascii():
+        read.data.decode()
+    whole = _Records(read.data, read.starts, read.stops, read.others, read.widths)
+    lines = Lines(read.data, whole.of_rows(read.starts), whole.of_rows(read.stops))
+    left = [layout.positions[each.name] for each in schema.features if each.name not in read.values]
+    as_lines = layout.delimiter == ","
+    table = None
+    if left or not as_lines:
+        table = _texts_of(lines, layout, left if as_lines else range(len(layout.header)))
+        if table is None:
+            return None
+
+    def column(feature: Feature) -> _Column:
+        if table is not None and feature.name not in read.values:
+            series = table[f"column {layout.positions[feature.name]}"]
+            return _of_series(series, *schema.parse_series(feature, series))
+        values = schema.of_codes(feature, read.values[feature.name])
+        return _asked(schema, feature, values, *read.odd(feature.name))
+
+    return _judged(line, layout, schema, whole, column, lines if as_lines or table is None else table)
+
+
+def _texts_of(lines: Lines, layout: Layout, positions: Iterable[int]) -> pl.DataFrame | None:
+    """Some columns of rows without quotes, as texts; None if polars does not read them right."""
+    import numpy as np
+    import polars as pl
+
+    data = lines.data
+    if int((lines.stops - lines.starts).sum()) + lines.starts.size < len(data):
+        inside = np.zeros(len(data) + 1, np.int8)
+        inside[lines.starts] += 1
+        inside[lines.stops + 1] -= 1
+        data = np.frombuffer(data, np.uint8)[np.cumsum(inside[:-1], dtype=np.int8) > 0].tobytes()
+    if not is_plain(data):
+        return None
+    names = {f"column {position}": pl.String for position in range(len(layout.header))}
+    table = frame(data, layout.delimiter, names, quotes=False, columns=sorted(positions))
+    return table if table.height == lines.starts.size else None
+
+
+def _by_polars(block: Block, layout: Layout, schema: Schema) -> Rows | None:
+    """The rows of a block, as polars reads them; None as for ``_sweep``.
+
+    Raises ``UnicodeDecodeError``, and ``PolarsError``.
+    """
+    import numpy as np
     import polars as pl
 
     table = _regular(block.data, layout)
@@ -246,81 +341,103 @@ def _sweep(block: Block, layout: Layout, schema: Schema) -> Rows | None:
         for position, feature in wanted.items()
         if as_lines and feature.kind in ("integer", "number") and feature.format is None
     }
-    try:
-        if as_lines:  # cells first: after the lines, they take twice as long
-            types |= {f"column {position}": kind for position, kind in numbers.items()}
-            some = {"columns": sorted(wanted)} if len(wanted) < len(types) else {}
-            # What is not a number becomes null.
-            cells = frame(table.data, ",", types, quotes=False, ignore_errors=True, **some)
-            text = frame(table.data, "\x00", {"line": pl.String}, quotes=False)
-        else:
-            cells = text = frame(table.data, layout.delimiter, types, table.quotes)
-        if not cells.height == text.height == len(table.ends):
-            return None
-        return _judged(block, layout, schema, table, cells, text, numbers)
-    except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError):
+    if as_lines:  # cells first: after the lines, they take twice as long
+        types |= {f"column {position}": kind for position, kind in numbers.items()}
+        some = {"columns": sorted(wanted)} if len(wanted) < len(types) else {}
+        # What is not a number becomes null.
+        cells = frame(table.data, ",", types, quotes=False, ignore_errors=True, **some)
+        text = frame(table.data, "\x00", {"line": pl.String}, quotes=False)
+    else:
+        cells = text = frame(table.data, layout.delimiter, types, table.quotes)
+    if not cells.height == text.height == len(table.ends):
         return None
+    if table.records.others.size:
+        table.records.data.decode()  # of the other records, polars has seen none
+    has_long = numbers and table.longest() > LONGEST_VALUE
+    sound_numbers = {} if has_long else _sound_numbers(layout, schema, cells, numbers)
+    codes = schema.codes(cells, {name: f"column {layout.positions[name]}" for name in schema.names})
+
+    def column(feature: Feature) -> _Column:
+        if feature.name in sound_numbers:
+            return _Column(sound_numbers[feature.name], np.empty(0, np.int64), [])
+        position = layout.positions[feature.name]
+        series = cells[f"column {position}"]
+        values, doubtful = schema.parse_series(feature, series, codes.get(feature.name))
+        if position not in numbers:
+            return _of_series(series, values, doubtful)
+        if has_long or series.null_count():
+            lengths = table.lengths(position)
+            odd = (lengths > LONGEST_VALUE) | (series.is_null().to_numpy() & (lengths > 0))
+            doubtful = odd if doubtful is None else doubtful | odd
+        rows = np.empty(0, np.int64) if doubtful is None else np.flatnonzero(doubtful)
+        return _asked(schema, feature, values, rows, table.cells(rows, position))
+
+    return _judged(block.line, layout, schema, table.records, column, text)
 
 
-def _judged(
-    block: Block,
-    layout: Layout,
-    schema: Schema,
-    table: _Regular,
-    cells: pl.DataFrame,
-    text: pl.DataFrame,
-    numbers: Container[int],
-) -> Rows:
-    """The rows of a block, of which polars has read ``cells`` and ``text``, as ``schema`` judges them.
+def _of_series(texts: pl.Series, values: Any, doubtful: np.ndarray | None) -> _Column:
+    """A column of which the schema has parsed the ``texts``."""
+    import numpy as np
 
-    ``numbers``: the columns that were read as numbers, with null for what is not one. Raises
-    ``UnicodeDecodeError``.
+    rows = np.empty(0, np.int64) if doubtful is None else np.flatnonzero(doubtful)
+    return _Column(values, rows, texts.gather(rows).to_list())
+
+
+def _asked(schema: Schema, feature: Feature, values: Any, rows: np.ndarray, texts: list[str]) -> _Column:
+    """A column, when the schema has parsed the ``texts`` of some ``rows``, unless these are few.
+
+    Most of them may be sound, and only spelled otherwise.
     """
     import numpy as np
     import polars as pl
 
+    if not rows.size or (feature.kind != "category" and rows.size <= FEW_ROWS):
+        return _Column(values, rows, texts)
+    some, doubtful = schema.parse_series(feature, pl.Series(texts, dtype=pl.String))
+    if isinstance(some, Coded):
+        codes = values.codes.copy()
+        codes[rows] = some.codes
+        values = Coded(codes, some.levels)
+    else:
+        values = values.copy()
+        values[rows] = some
+    left = np.empty(0, np.int64) if doubtful is None else np.flatnonzero(doubtful)
+    return _Column(values, rows[left], [texts[each] for each in left.tolist()])
+
+
+def _judged(
+    line: int,
+    layout: Layout,
+    schema: Schema,
+    whole: _Records,
+    column: Callable[[Feature], _Column],
+    text: Lines | pl.DataFrame,
+) -> Rows:
+    """The rows of a block that starts on ``line``, as ``schema`` judges the ``column`` of each feature.
+
+    ``text``: the rows' own.
+    """
+    import numpy as np
+
     columns: dict[str, Any] = {}
     faults = _Faults()
-    has_long = numbers and table.longest() > LONGEST_VALUE
-    sound_numbers = {} if has_long else _sound_numbers(layout, schema, cells, numbers)
-    codes = schema.codes(cells, {name: f"column {layout.positions[name]}" for name in schema.names})
     for feature in schema.features:
-        if feature.name in sound_numbers:
-            columns[feature.name] = sound_numbers[feature.name]
-            continue
-        position = layout.positions[feature.name]
-        series = cells[f"column {position}"]
-        values, doubtful = schema.parse_series(feature, series, codes.get(feature.name))
-        if position in numbers and (has_long or series.null_count()):
-            lengths = table.lengths(position)
-            odd = (lengths > LONGEST_VALUE) | (series.is_null().to_numpy() & (lengths > 0))
-            doubtful = odd if doubtful is None else doubtful | odd
-        if doubtful is not None:
-            rows = np.flatnonzero(doubtful)
-            is_read = position in numbers  # and the texts have to be read again
-            texts = table.cells(rows, position) if is_read else series.gather(rows).to_list()
-            if is_read and len(rows) > FEW_ROWS:  # most may be sound, and only spelled otherwise
-                values = values.copy()
-                values[rows], doubtful = schema.parse_series(feature, pl.Series(texts, dtype=pl.String))
-                kept = rows[:0] if doubtful is None else np.flatnonzero(doubtful)
-                rows, texts = rows[kept], [texts[each] for each in kept.tolist()]
-            values = faults.settled(feature, values, rows, texts)
-        columns[feature.name] = values
+        values, rows, texts = column(feature)
+        columns[feature.name] = faults.settled(feature, values, rows, texts) if rows.size else values
     rows, which, refusals = faults.refusals()
+    records = whole.of_rows(np.arange(whole.starts.size))
     if rows.size:
-        sound = np.ones(len(table.ends), bool)
+        sound = np.ones(records.size, bool)
         sound[rows] = False
         columns, text = {name: values[sound] for name, values in columns.items()}, text.filter(sound)
-    if table.wrong.size:
-        table.whole.decode()  # of these records, polars has seen none
-        widths, each = np.unique(table.widths, return_inverse=True)
+    if whole.others.size:
+        widths, each = np.unique(whole.widths, return_inverse=True)
         which = np.append(which, each + len(refusals))
         refusals += [wrong_width(width, len(layout.header)) for width in widths.tolist()]
-    indices = np.append(table.indices()[rows], table.wrong)
+    indices = np.append(records[rows], whole.others)
     order = np.argsort(indices)
-    at = partial(table.at, block.line)
-    rejects = Rejects(indices[order].tolist(), which[order].tolist(), refusals, at)
-    return Rows(table.starts.size, columns, rejects, text)
+    rejects = Rejects(indices[order].tolist(), which[order].tolist(), refusals, partial(whole.at, line))
+    return Rows(whole.starts.size, columns, rejects, text)
 
 
 class _Faults:

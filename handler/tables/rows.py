@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     import numpy as np
     import polars as pl
 
-#: The columns that scoring adds to the sound rows, shape (n,) each; texts as a list.
-Outputs = Sequence["np.ndarray | list[str]"]
+    from handler.categories import Coded
+
+#: The columns that scoring adds to the sound rows, shape (n,) each; labels as codes, other texts as a list.
+Outputs = Sequence["np.ndarray | Coded | list[str]"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Layout:
     """What the header says: its cells as they stand, the delimiter, and the position of each feature."""
 
@@ -83,18 +85,31 @@ class Rejects:
 
 
 @dataclass(frozen=True, slots=True)
+class Lines:
+    """Rows as they stand in ``data``, between ``starts`` and ``stops``, shape (rows,): with commas."""
+
+    data: bytes
+    starts: np.ndarray
+    stops: np.ndarray
+
+    def filter(self, mask: np.ndarray) -> Lines:
+        """Those that ``mask``, shape (rows,), keeps."""
+        return Lines(self.data, self.starts[mask], self.stops[mask])
+
+
+@dataclass(frozen=True, slots=True)
 class Rows:
     """A block that was read: ``columns`` of the sound rows go to the scorer, the others are ``rejects``.
 
     ``total``: the records of the block. ``columns``: one array per feature over the sound rows.
-    ``text``: the cells of every record, rejected ones included (a list), or the sound rows as a frame:
-    one column of comma-separated lines, or one column per cell.
+    ``text``: the cells of every record, rejected ones included (a list), or the sound rows alone: as they
+    stand, or as a frame of one column of comma-separated lines, or of one column per cell.
     """
 
     total: int
     columns: Columns
     rejects: Rejects
-    text: list[list[str]] | pl.DataFrame
+    text: list[list[str]] | Lines | pl.DataFrame
 
     def without(self, out: np.ndarray, code: str, reason: str) -> Rows:
         """The rows, with the sound ones that ``out``, shape (sound rows,), marks turned into rejects."""

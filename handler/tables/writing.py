@@ -10,10 +10,11 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from handler.kernel import compiled
 from handler.schema import clean_name
-from handler.tables.rows import Layout, Outputs, Rejects, Rows
+from handler.tables.rows import Layout, Lines, Outputs, Rejects, Rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,6 +32,8 @@ def write(rows: Rows, layout: Layout, outputs: Outputs, every_row: bool = False)
     ``every_row``: the rejected rows are written as well, with empty outputs. Their cells must have been
     kept when the block was read.
     """
+    if isinstance(rows.text, Lines):
+        return _spliced(rows.text, outputs)
     if not isinstance(rows.text, list):
         return _sweep(rows.text, outputs)
     added = zip(
@@ -99,17 +102,63 @@ def _sweep(table: pl.DataFrame, outputs: Outputs) -> bytes:
     """The rows of a frame, and their outputs, in one sweep by polars."""
     import polars as pl
 
-    as_lines = table.columns == ["line"]
-    series = [
-        pl.Series(f"output {index}", values if not as_lines else _quoted_cells(values))
-        for index, values in enumerate(outputs)
-    ]
+    if table.columns == ["line"]:
+        return _written(table.hstack(_quoted_cells(outputs)), "never")
+    written = table.hstack(_series(outputs))
+    # polars writes quotes for an empty text, and nothing for none
+    return _written(
+        written.with_columns(pl.when(pl.col(pl.String) != "").then(pl.col(pl.String))), "necessary"
+    )
+
+
+def _spliced(rows: Lines, outputs: Outputs) -> bytes:
+    """The rows as they stand, and their outputs, put together by the kernel."""
+    import numpy as np
+    import polars as pl
+
+    more = _written(pl.DataFrame(_quoted_cells(outputs)), "never")
+    size = int((rows.stops - rows.starts).sum()) + rows.starts.size + len(more)
+    written = np.empty(size, np.uint8)
+    starts, stops = (np.ascontiguousarray(each).ctypes for each in (rows.starts, rows.stops))
+    compiled.library().splice(rows.data, starts, stops, rows.starts.size, more, written.ctypes)
+    return written.tobytes()
+
+
+def _written(table: pl.DataFrame, quotes: Literal["never", "necessary"]) -> bytes:
     sink = io.BytesIO()
-    written = table.hstack(series)
-    if not as_lines:  # polars writes quotes for an empty text, and nothing for none
-        written = written.with_columns(pl.when(pl.col(pl.String) != "").then(pl.col(pl.String)))
-    written.write_csv(sink, include_header=False, quote_style="never" if as_lines else "necessary")
+    table.write_csv(sink, include_header=False, quote_style=quotes)
     return sink.getvalue()
+
+
+def _quoted_cells(outputs: Outputs) -> list[pl.Series]:
+    """Outputs, of which texts have the quotes that a CSV cell needs."""
+    from handler.categories import Coded
+
+    quoted: list[np.ndarray | Coded | list[str]] = []
+    for values in outputs:
+        if isinstance(values, Coded):
+            quoted.append(Coded(values.codes, tuple(line_texts([level] for level in values.levels))))
+        elif isinstance(values, list):
+            distinct = list(set(values))
+            texts = dict(zip(distinct, line_texts([value] for value in distinct), strict=True))
+            quoted.append([texts[value] for value in values])
+        else:
+            quoted.append(values)
+    return _series(quoted)
+
+
+def _series(outputs: Outputs) -> list[pl.Series]:
+    import polars as pl
+
+    from handler.categories import Coded
+
+    named = ((f"output {index}", values) for index, values in enumerate(outputs))
+    return [
+        pl.Series(name, values.levels, pl.String).gather(values.codes)
+        if isinstance(values, Coded)
+        else pl.Series(name, values)
+        for name, values in named
+    ]
 
 
 def _quoted(text: str) -> str:
@@ -117,15 +166,6 @@ def _quoted(text: str) -> str:
     if '"' in text:
         return '"' + text.replace('"', '""') + '"'
     return f'"{text}"' if "," in text or "\n" in text or "\r" in text else text
-
-
-def _quoted_cells(values: np.ndarray | list[str]) -> np.ndarray | list[str]:
-    """Texts with the quotes that a CSV cell needs; numbers as they are."""
-    if not isinstance(values, list):
-        return values
-    distinct = list(set(values))
-    quoted = dict(zip(distinct, line_texts([value] for value in distinct), strict=True))
-    return [quoted[value] for value in values]
 
 
 @dataclass(frozen=True, slots=True)

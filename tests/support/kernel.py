@@ -14,13 +14,13 @@ import pandas as pd
 import pytest
 
 from handler.bundle import Contract, Feature
-from handler.scoring.compiled import library
+from handler.kernel.compiled import library
 
 ROOT = Path(__file__).resolve().parents[2]
 SUMS = """
 import sys
 import numpy as np
-from handler.scoring import compiled, trees
+from handler.kernel import compiled, trees
 ((sums,), _) = trees.follows(open(sys.argv[1]).read())
 print(compiled.library() is not None)
 np.save(sys.argv[3], sums.of(np.load(sys.argv[2])))

@@ -1,7 +1,5 @@
-/* The sums of trees for many rows: what trees.py and words.py do in numpy where this is not compiled, to the last
-   bit. Arrays are contiguous, and Python sees to their shapes. Nothing is allocated here, and no library is needed. */
-
-#include <stdint.h>
+/* The sums of trees for many rows: what scoring/trees.py and scoring/words.py do in numpy where this is not compiled, to
+   the last bit. */
 
 enum {
     LANES = 16,  /* rows that walk side by side: while one waits for its node, the others go on */
@@ -9,9 +7,6 @@ enum {
     ROWS = 256,  /* rows for which the same words are looked up before the next: these stay in the cache */
     BLOCK = 64,  /* bytes of words that are joined at once, which is a line of the cache */
 };
-
-/* Python calls the version that it was written for, and no other. */
-int32_t version(void) { return 2; }
 
 /* Integers that are ordered as their numbers are; NaN's comes first, and zero has one, whatever its sign. */
 void keys(const double *numbers, int64_t count, int64_t *keys) {

@@ -1,0 +1,237 @@
+/* Rows of CSV without quotes become numbers and codes of categories, in one pass over their bytes. */
+
+/* How the cells of a column of the header are read. */
+enum { SKIPPED, NUMBER, INTEGER, CODED };
+
+enum {
+    LONGEST = 100,    /* bytes of a cell in which a number is looked for: schema.LONGEST_VALUE */
+    MOST_DIGITS = 19, /* that surely fit into 64 bits */
+    EXACT_POWER = 22, /* 10 to this power is a double, and to the next it is not */
+    LEAST = -64,      /* the first of `powers`, and the last: with any digits, these are doubles of full precision */
+    MOST = 38,
+    CHUNK = 16, /* bytes that are copied at once */
+};
+
+static const double LARGEST_INTEGER = 9007199254740991.0, LARGEST_NUMBER = 3.4028234663852886e38;
+
+/* 10 to a power, of which `high` and `low` are the first 128 bits, the highest one set: times 2 to `exponent`, that is
+   at most the power, and with one more in the last bit it is above. */
+struct power {
+    uint64_t high, low;
+    int64_t exponent;
+};
+
+/* `kind`; `to`: which of the arrays of numbers, or of codes, takes its rows; `empty`: whether an empty cell is a number
+   that is missing. The levels of a category are found by `slots`, from `slot` on, of which there are `mask` + 1; each
+   is 0, or a level's place among `starts` and 1 more. `level`: that place of the first one. */
+struct cells {
+    int64_t kind, to, empty, slot, mask, level;
+};
+
+/* A cell that Python has to look at: it is refused, or spelled in a rare way. */
+struct odd {
+    int32_t row, column, start, stop;
+};
+
+static int is_digit(uint8_t byte) { return (uint8_t)(byte - '0') < 10; }
+
+static int is_blank(uint8_t byte) { return byte == ' ' || byte == '\t'; }
+
+/* The double nearest to `digits` times a power; 0 if 128 bits do not tell which one that is. */
+static int nearest(uint64_t digits, const struct power *power, double *number) {
+    int shift = __builtin_clzll(digits);
+    digits <<= shift;
+    unsigned __int128 high = (unsigned __int128)digits * power->high, low = (unsigned __int128)digits * power->low;
+    unsigned __int128 product = high + (uint64_t)(low >> 64); /* the true one is less than 2 above */
+    int dropped = 73 + (int)(product >> 127);                 /* its bits below the first 54 */
+    unsigned __int128 mask = ((unsigned __int128)1 << dropped) - 1, rest = product & mask;
+    uint64_t first = (uint64_t)(product >> dropped);
+    if (rest == mask || (rest == 0 && first & 1))
+        return 0; /* the true one may be on the other side of the middle between two doubles, or in it */
+    uint64_t mantissa = (first >> 1) + (first & 1); /* 53 bits, or one more, which is carried into the exponent */
+    int64_t exponent = dropped + 1 + 64 - shift + power->exponent;
+    uint64_t bits = ((uint64_t)(exponent + 52 + 1022) << 52) + mantissa;
+    __builtin_memcpy(number, &bits, sizeof bits);
+    return 1;
+}
+
+/* Reads the number that a text starts with, which a byte ends that is in none: returns that byte, or 0 where no number
+   is there, or one of which the nearest double is not certain. */
+static const uint8_t *number_at(const uint8_t *at, const struct power *powers, double *number) {
+    static const double tens[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
+                                  1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+    int is_negative = *at == '-';
+    at += is_negative || *at == '+';
+    const uint8_t *first = at;
+    uint64_t digits = 0;
+    int64_t exponent = 0;
+    for (; is_digit(*at); at++)
+        digits = 10 * digits + (*at - '0');
+    int64_t count = at - first;
+    if (*at == '.') {
+        const uint8_t *point = at++;
+        for (; is_digit(*at); at++)
+            digits = 10 * digits + (*at - '0');
+        exponent = point + 1 - at;
+        count -= exponent;
+    }
+    if (count == 0 || count > MOST_DIGITS)
+        return 0;
+    if (*at == 'e' || *at == 'E') {
+        int64_t more = 0;
+        int is_less = *++at == '-';
+        at += is_less || *at == '+';
+        if (!is_digit(*at))
+            return 0;
+        for (; is_digit(*at); at++)
+            if (more < 1000)
+                more = 10 * more + (*at - '0');
+        exponent += is_less ? -more : more;
+    }
+    double value = 0;
+    if (digits <= (uint64_t)1 << 53 && -EXACT_POWER <= exponent && exponent <= EXACT_POWER)
+        value = exponent < 0 ? (double)digits / tens[-exponent] : (double)digits * tens[exponent];
+    else if (digits != 0 && (exponent < LEAST || exponent > MOST || !nearest(digits, powers + exponent - LEAST, &value)))
+        return 0;
+    *number = is_negative ? -value : value;
+    return at;
+}
+
+static int is_within(double number, int64_t kind) {
+    if (kind == NUMBER)
+        return -LARGEST_NUMBER <= number && number <= LARGEST_NUMBER;
+    return -LARGEST_INTEGER <= number && number <= LARGEST_INTEGER && (double)(int64_t)number == number;
+}
+
+static uint64_t mixed(uint64_t hash, uint8_t byte) { return (hash ^ byte) * 0x9E3779B97F4A7C15u; }
+
+/* The slot at which the search for a text of this hash begins. */
+static int64_t begin(uint64_t hash, int64_t mask) { return (int64_t)(hash >> 32) & mask; }
+
+static int is_same(const uint8_t *text, const uint8_t *other, int64_t count) {
+    for (int64_t index = 0; index < count; index++)
+        if (text[index] != other[index])
+            return 0;
+    return 1;
+}
+
+/* Enters the levels of a category, which are different texts: `count` of `texts`, from `starts[level]` on.
+   `is_level`: which are. */
+void enter(const struct cells *column, const uint8_t *texts, const int64_t *starts, const uint8_t *is_level,
+           int64_t count, int32_t *slots) {
+    for (int64_t level = column->level; level < column->level + count; level++) {
+        if (!is_level[level])
+            continue;
+        uint64_t hash = 0;
+        for (int64_t index = starts[level]; index < starts[level + 1]; index++)
+            hash = mixed(hash, texts[index]);
+        int64_t slot = begin(hash, column->mask);
+        while (slots[column->slot + slot])
+            slot = (slot + 1) & column->mask;
+        slots[column->slot + slot] = (int32_t)(level + 1);
+    }
+}
+
+/* Reads the records in `data`, each of which ends with LF; blank lines are none.
+
+   Those that are `width` cells wide are the rows: of each, the cells of a `columns[cell]` that is not SKIPPED go to
+   `numbers` or to `codes`, both of shape (columns that have one, `room`), or to `odd`. `starts` and `stops`: between
+   which bytes each record is. `others`: which of them are not rows; `widths`: how many cells these have.
+   `counts`: how many rows, records, others and odd cells there are. */
+void read_rows(const uint8_t *data, int64_t size, uint8_t delimiter, const struct cells *columns, int64_t width,
+               const struct power *powers, const uint8_t *texts, const int64_t *levels, const int32_t *slots,
+               int64_t room, double *numbers, int32_t *codes, int64_t *starts, int64_t *stops, int64_t *others,
+               int64_t *widths, struct odd *odd, int64_t *counts) {
+    const uint8_t *at = data;
+    int64_t rows = 0, records = 0, count = 0, odds = 0;
+    while (at < data + size) {
+        if (*at == '\n') {
+            at++;
+            continue;
+        }
+        int64_t cell = 0, before = odds;
+        starts[records] = at - data;
+        for (;; cell++, at++) {
+            const uint8_t *first = at;
+            const struct cells *column = columns + cell;
+            int64_t kind = cell < width ? column->kind : SKIPPED;
+            int is_odd = 0;
+            if (kind == CODED) {
+                uint64_t hash = 0;
+                for (; *at != delimiter && *at != '\n'; at++)
+                    hash = mixed(hash, *at);
+                int64_t slot = begin(hash, column->mask);
+                int32_t code = 0;
+                for (; (code = slots[column->slot + slot]); slot = (slot + 1) & column->mask)
+                    if (levels[code] - levels[code - 1] == at - first &&
+                        is_same(texts + levels[code - 1], first, at - first))
+                        break;
+                codes[column->to * room + rows] = code ? code - 1 - (int32_t)column->level : -1;
+                is_odd = code == 0;
+            } else if (kind != SKIPPED) {
+                double number = __builtin_nan("");
+                const uint8_t *stop = number_at(first, powers, &number);
+                if (stop && (*stop == delimiter || *stop == '\n')) {
+                    at = stop;
+                    is_odd = !is_within(number, kind) || at - first > LONGEST;
+                } else {
+                    while (*at != delimiter && *at != '\n')
+                        at++;
+                    const uint8_t *last = at;
+                    while (first < last && is_blank(*first))
+                        first++;
+                    while (first < last && is_blank(last[-1]))
+                        last--;
+                    if (first == last)
+                        is_odd = !column->empty;
+                    else
+                        is_odd = number_at(first, powers, &number) != last || !is_within(number, kind) ||
+                                 last - first > LONGEST;
+                }
+                numbers[column->to * room + rows] = number;
+            } else {
+                while (*at != delimiter && *at != '\n')
+                    at++;
+            }
+            if (is_odd) {
+                struct odd one = {(int32_t)rows, (int32_t)cell, (int32_t)(first - data), (int32_t)(at - data)};
+                odd[odds++] = one;
+            }
+            if (*at == '\n')
+                break;
+        }
+        stops[records] = at++ - data;
+        if (cell + 1 == width) {
+            rows++;
+        } else {
+            others[count] = records;
+            widths[count++] = cell + 1;
+            odds = before;
+        }
+        records++;
+    }
+    counts[0] = rows;
+    counts[1] = records;
+    counts[2] = count;
+    counts[3] = odds;
+}
+
+/* Writes each row of `data`, which is between `starts` and `stops`, a comma, and the next record of `more`: returns the
+   number of bytes. */
+int64_t splice(const uint8_t *data, const int64_t *starts, const int64_t *stops, int64_t rows, const uint8_t *more,
+               uint8_t *written) {
+    uint8_t *to = written;
+    for (int64_t row = 0; row < rows; row++) {
+        const uint8_t *from = data + starts[row], *stop = data + stops[row];
+        for (; from + CHUNK <= stop; from += CHUNK, to += CHUNK)
+            __builtin_memcpy(to, from, CHUNK);
+        while (from < stop)
+            *to++ = *from++;
+        *to++ = ',';
+        int is_quoted = 0;
+        do
+            is_quoted ^= (*to++ = *more) == '"';
+        while (*more++ != '\n' || is_quoted);
+    }
+    return to - written;
+}

@@ -1,0 +1,48 @@
+"""``kernel.c``, as it is compiled beside it: ``containers/compile.sh`` does that, for images and checkouts.
+
+Where it is not, or cannot be loaded, polars and numpy do the same: they read the same values, and sum to
+the same bits.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+#: The version of ``kernel.c`` that is called.
+VERSION = 3
+#: Of ``trees.c``: the rows that walk side by side there, those for which words are joined, and the bytes of
+#: these that are joined at once.
+LANES, ROWS, BLOCK = 16, 256, 64
+#: Of ``cells.c``: the kinds of columns, and the exponents of its first and last power of ten.
+SKIPPED, NUMBER, INTEGER, CODED = range(4)
+LEAST, MOST = -64, 38
+
+
+@functools.cache
+def library() -> Any:
+    """The compiled kernel; None where there is none for this machine, or one of another version."""
+    import ctypes
+
+    try:
+        loaded = ctypes.CDLL(str(Path(__file__).with_name("libkernel.so")))
+    except OSError:
+        return None
+    if loaded.version() != VERSION:
+        return None
+    array, number = ctypes.c_void_p, ctypes.c_int64
+    text, byte = ctypes.c_char_p, ctypes.c_uint8
+    arguments = {
+        "enter": (array, text, array, array, number, array),
+        "read_rows": (text, number, byte, array, number, array, text, *[array] * 2, number, *[array] * 8),
+        "keys": (array, number, array),
+        "walk": (array, array, number, array, array, array, number, number, array, number),
+        "look_up": (array, number, array, array, number, array, number, number, array),
+        "join": (array, *[number] * 3, array, number, number, array, array, number, *[array] * 4, number),
+    }
+    for name, kinds in arguments.items():
+        function = getattr(loaded, name)
+        function.argtypes, function.restype = kinds, None
+    loaded.splice.argtypes, loaded.splice.restype = (text, array, array, number, text, array), number
+    return loaded

@@ -1,0 +1,160 @@
+"""The cells of a block without quotes, as numbers and codes, read by the kernel in one pass.
+
+What is not spelled as most files spell it is left to ``handler.schema``, cell by cell.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, NamedTuple
+
+from handler.kernel import compiled
+from handler.schema import Schema
+from handler.tables.rows import Layout
+
+if TYPE_CHECKING:
+    import numpy as np
+
+LF = 0x0A
+
+
+class Cells(NamedTuple):
+    """The records of ``data``, each of which ends with LF.
+
+    ``starts`` and ``stops``: the offsets between which each record stands, shape (records,). ``others``:
+    the indices of those that are not as wide as the header; ``widths``: how many cells these have. The
+    further ones are the rows.
+
+    ``values``: by the name of a feature, its doubles (NaN where missing), or int32 of ``Schema.known``,
+    shape (rows,).
+    """
+
+    data: bytes
+    starts: np.ndarray
+    stops: np.ndarray
+    others: np.ndarray
+    widths: np.ndarray
+    values: dict[str, np.ndarray]
+    offsets: dict[str, np.ndarray]
+
+    def odd(self, name: str) -> tuple[np.ndarray, list[str]]:
+        """The rows in which a feature is refused, or spelled in a rare way, and the texts there."""
+        import numpy as np
+
+        if name not in self.offsets:
+            return np.empty(0, np.int64), []
+        rows, starts, stops = self.offsets[name].T
+        each = zip(starts.tolist(), stops.tolist(), strict=True)
+        return rows, [self.data[start:stop].decode() for start, stop in each]
+
+
+def cells_of(data: bytes, layout: Layout, schema: Schema) -> Cells | None:
+    """The records of ``data``, in which there is no quote and no CR; None where no kernel is compiled."""
+    return None if compiled.library() is None else _reader(layout, schema).read(data)
+
+
+@functools.lru_cache(maxsize=16)
+def _reader(layout: Layout, schema: Schema) -> _Reader:
+    return _Reader(layout, schema)
+
+
+class _Reader:
+    """What the kernel is told of a table's columns, once: any thread may use it."""
+
+    def __init__(self, layout: Layout, schema: Schema) -> None:
+        import numpy as np
+
+        self._delimiter = ord(layout.delimiter)
+        self._columns = np.zeros((len(layout.header), 6), np.int64)
+        self._names = {layout.positions[feature.name]: feature.name for feature in schema.features}
+        self._numbers: list[str] = []
+        self._codes: list[str] = []
+        texts: list[bytes] = []
+        is_known: list[bool] = []
+        slots = 0
+        for feature in schema.features:
+            column = self._columns[layout.positions[feature.name]]
+            known = schema.known(feature)
+            if known:
+                size = 1 << (2 * len(known)).bit_length()
+                column[:] = compiled.CODED, len(self._codes), 0, slots, size - 1, len(texts)
+                self._codes.append(feature.name)
+                texts += [text.encode() for text in known]
+                is_known += [text != "" or feature.nullable or "" in feature.categories for text in known]
+                slots += size
+            elif feature.kind in ("integer", "number") and feature.format is None:
+                kind = compiled.INTEGER if feature.kind == "integer" else compiled.NUMBER
+                column[:3] = kind, len(self._numbers), feature.nullable
+                self._numbers.append(feature.name)
+        self._texts = b"".join(texts)
+        self._levels = np.cumsum([0, *map(len, texts)], dtype=np.int64)
+        self._slots = np.zeros(slots, np.int32)
+        entered = np.array(is_known, np.uint8)
+        for feature in schema.features:
+            column = self._columns[layout.positions[feature.name]]
+            if column[0] == compiled.CODED:
+                count = len(schema.known(feature))
+                words = (self._levels.ctypes, entered.ctypes, count, self._slots.ctypes)
+                compiled.library().enter(column.ctypes, self._texts, *words)
+
+    def read(self, data: bytes) -> Cells:
+        import numpy as np
+
+        room = int(np.count_nonzero(np.frombuffer(data, np.uint8) == LF))
+        numbers = np.empty((len(self._numbers), room))
+        codes = np.empty((len(self._codes), room), np.int32)
+        starts, stops, others, widths = (np.empty(room, np.int64) for _ in range(4))
+        odd = np.empty((room * (len(self._numbers) + len(self._codes)), 4), np.int32)
+        counts = np.empty(4, np.int64)
+        compiled.library().read_rows(
+            data,
+            len(data),
+            self._delimiter,
+            self._columns.ctypes,
+            len(self._columns),
+            _powers().ctypes,
+            self._texts,
+            *(each.ctypes for each in (self._levels, self._slots)),
+            room,
+            *(each.ctypes for each in (numbers, codes, starts, stops, others, widths, odd, counts)),
+        )
+        rows, records, few, odds = counts.tolist()
+        return Cells(
+            data,
+            starts[:records],
+            stops[:records],
+            others[:few],
+            widths[:few],
+            {name: numbers[index, :rows] for index, name in enumerate(self._numbers)}
+            | {name: codes[index, :rows] for index, name in enumerate(self._codes)},
+            self._by_name(odd[:odds]),
+        )
+
+    def _by_name(self, odd: np.ndarray) -> dict[str, np.ndarray]:
+        """The cells of each column, of which the kernel gives those of all, row after row."""
+        import numpy as np
+
+        columns = odd[:, 1]
+        which = np.unique(columns).tolist()
+        return {self._names[each]: odd[columns == each][:, [0, 2, 3]] for each in which}
+
+
+@functools.cache
+def _powers() -> np.ndarray:
+    """Powers of ten as the kernel takes them: the first 128 bits of each, and the power of two for them."""
+    import numpy as np
+
+    powers = []
+    for exponent in range(compiled.LEAST, compiled.MOST + 1):
+        # 10 ** exponent is 5 ** exponent with as much more in the exponent of 2.
+        scale = 0
+        if exponent < 0:
+            scale = -((5**-exponent).bit_length() + 127)
+            bits = (1 << -scale) // 5**-exponent
+        else:
+            bits = 5**exponent
+        more = bits.bit_length() - 128
+        bits = bits >> more if more > 0 else bits << -more
+        both = bits >> 64, bits & (1 << 64) - 1
+        powers.append((*both, (scale + more + exponent) & (1 << 64) - 1))
+    return np.array(powers, np.uint64)
