@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 #: The version of ``kernel.c`` that is called.
-VERSION = 3
+VERSION = 4
 #: Of ``trees.c``: the rows that walk side by side there, those for which words are joined, and the bytes of
 #: these that are joined at once.
 LANES, ROWS, BLOCK = 16, 256, 64
-#: Of ``cells.c``: the kinds of columns, and the exponents of its first and last power of ten.
+#: Of ``rows.c``: the kinds of columns that are read, and of those that are written.
 SKIPPED, NUMBER, INTEGER, CODED = range(4)
-LEAST, MOST = -64, 38
+DOUBLE, INTEGRAL, TEXT = range(3)
+#: Of ``numbers.c``: the exponents of its first and last power of ten.
+LEAST, MOST = -292, 324
 
 
 @functools.cache
@@ -44,5 +46,25 @@ def library() -> Any:
     for name, kinds in arguments.items():
         function = getattr(loaded, name)
         function.argtypes, function.restype = kinds, None
-    loaded.splice.argtypes, loaded.splice.restype = (text, array, array, number, text, array), number
+    loaded.write_rows.argtypes = (text, array, array, number, array, number, array, array)
+    loaded.write_rows.restype = number
     return loaded
+
+
+@functools.cache
+def powers() -> Any:
+    """Powers of ten as ``numbers.c`` takes them, a uint64 array of shape (powers, 3).
+
+    Of each, the first 128 bits, and the power of two that they are times, as an int64.
+    """
+    import numpy as np
+
+    given, word = [], (1 << 64) - 1
+    for exponent in range(LEAST, MOST + 1):
+        # 10 ** exponent is 5 ** exponent, with as much more in the exponent of 2.
+        scale = (5**-exponent).bit_length() + 127 if exponent < 0 else 0
+        bits = (1 << scale) // 5**-exponent if exponent < 0 else 5**exponent
+        more = bits.bit_length() - 128
+        bits = bits >> more if more > 0 else bits << -more
+        given.append((bits >> 64, bits & word, (exponent - scale + more) & word))
+    return np.array(given, np.uint64)

@@ -112,7 +112,7 @@ class _Reader:
             self._delimiter,
             self._columns.ctypes,
             len(self._columns),
-            _powers().ctypes,
+            compiled.powers().ctypes,
             self._texts,
             *(each.ctypes for each in (self._levels, self._slots)),
             room,
@@ -137,24 +137,3 @@ class _Reader:
         columns = odd[:, 1]
         which = np.unique(columns).tolist()
         return {self._names[each]: odd[columns == each][:, [0, 2, 3]] for each in which}
-
-
-@functools.cache
-def _powers() -> np.ndarray:
-    """Powers of ten as the kernel takes them: the first 128 bits of each, and the power of two for them."""
-    import numpy as np
-
-    powers = []
-    for exponent in range(compiled.LEAST, compiled.MOST + 1):
-        # 10 ** exponent is 5 ** exponent with as much more in the exponent of 2.
-        scale = 0
-        if exponent < 0:
-            scale = -((5**-exponent).bit_length() + 127)
-            bits = (1 << -scale) // 5**-exponent
-        else:
-            bits = 5**exponent
-        more = bits.bit_length() - 128
-        bits = bits >> more if more > 0 else bits << -more
-        both = bits >> 64, bits & (1 << 64) - 1
-        powers.append((*both, (scale + more + exponent) & (1 << 64) - 1))
-    return np.array(powers, np.uint64)

@@ -253,19 +253,14 @@ def _without_others(
 
 def _sweep(block: Block, layout: Layout, schema: Schema) -> Rows | None:
     """Read a block all rows at once; None if only ``csv.reader`` reads it right."""
-    import polars as pl
-
-    try:
-        if b'"' not in block.data:
-            data = _with_lf(block.data)
-            if data is None:
-                return None
-            read = cells_of(data, layout, schema)
-            if read is not None:
-                return _by_kernel(block.line, read, layout, schema)
-        return _by_polars(block, layout, schema)
-    except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError):
-        return None
+    if b'"' not in block.data:
+        data = _with_lf(block.data)
+        if data is None:
+            return None
+        read = cells_of(data, layout, schema)
+        if read is not None:
+            return _by_kernel(block.line, read, layout, schema)
+    return _by_polars(block, layout, schema)
 
 
 class _Column(NamedTuple):
@@ -279,11 +274,10 @@ class _Column(NamedTuple):
 def _by_kernel(line: int, read: Cells, layout: Layout, schema: Schema) -> Rows | None:
     """The rows of a block that starts on ``line``, as the kernel has read them; None as for ``_sweep``.
 
-    Columns that it leaves, as those of texts and of dates, polars reads. Raises ``UnicodeDecodeError``, and
-    ``PolarsError``.
+    Columns that it leaves, as those of texts and of dates, polars reads.
     """
-    if not read.data.isascii():
-        read.data.decode()
+    if not (read.data.isascii() or _is_utf8(read.data)):
+        return None
     whole = _Records(read.data, read.starts, read.stops, read.others, read.widths)
     lines = Lines(read.data, whole.of_rows(read.starts), whole.of_rows(read.stops))
     left = [layout.positions[each.name] for each in schema.features if each.name not in read.values]
@@ -318,15 +312,23 @@ def _texts_of(lines: Lines, layout: Layout, positions: Iterable[int]) -> pl.Data
     if not is_plain(data):
         return None
     names = {f"column {position}": pl.String for position in range(len(layout.header))}
-    table = frame(data, layout.delimiter, names, quotes=False, columns=sorted(positions))
+    try:
+        table = frame(data, layout.delimiter, names, quotes=False, columns=sorted(positions))
+    except (pl.exceptions.PolarsError, OSError):
+        return None
     return table if table.height == lines.starts.size else None
 
 
-def _by_polars(block: Block, layout: Layout, schema: Schema) -> Rows | None:
-    """The rows of a block, as polars reads them; None as for ``_sweep``.
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
-    Raises ``UnicodeDecodeError``, and ``PolarsError``.
-    """
+
+def _by_polars(block: Block, layout: Layout, schema: Schema) -> Rows | None:
+    """The rows of a block, as polars reads them; None as for ``_sweep``."""
     import numpy as np
     import polars as pl
 
@@ -341,18 +343,21 @@ def _by_polars(block: Block, layout: Layout, schema: Schema) -> Rows | None:
         for position, feature in wanted.items()
         if as_lines and feature.kind in ("integer", "number") and feature.format is None
     }
-    if as_lines:  # cells first: after the lines, they take twice as long
-        types |= {f"column {position}": kind for position, kind in numbers.items()}
-        some = {"columns": sorted(wanted)} if len(wanted) < len(types) else {}
-        # What is not a number becomes null.
-        cells = frame(table.data, ",", types, quotes=False, ignore_errors=True, **some)
-        text = frame(table.data, "\x00", {"line": pl.String}, quotes=False)
-    else:
-        cells = text = frame(table.data, layout.delimiter, types, table.quotes)
+    try:
+        if as_lines:  # cells first: after the lines, they take twice as long
+            types |= {f"column {position}": kind for position, kind in numbers.items()}
+            some = {"columns": sorted(wanted)} if len(wanted) < len(types) else {}
+            # What is not a number becomes null.
+            cells = frame(table.data, ",", types, quotes=False, ignore_errors=True, **some)
+            text = frame(table.data, "\x00", {"line": pl.String}, quotes=False)
+        else:
+            cells = text = frame(table.data, layout.delimiter, types, table.quotes)
+    except (pl.exceptions.PolarsError, OSError):
+        return None
     if not cells.height == text.height == len(table.ends):
         return None
-    if table.records.others.size:
-        table.records.data.decode()  # of the other records, polars has seen none
+    if table.records.others.size and not _is_utf8(table.records.data):
+        return None  # of the other records, polars has seen none
     has_long = numbers and table.longest() > LONGEST_VALUE
     sound_numbers = {} if has_long else _sound_numbers(layout, schema, cells, numbers)
     codes = schema.codes(cells, {name: f"column {layout.positions[name]}" for name in schema.names})
@@ -389,10 +394,11 @@ def _asked(schema: Schema, feature: Feature, values: Any, rows: np.ndarray, text
     Most of them may be sound, and only spelled otherwise.
     """
     import numpy as np
-    import polars as pl
 
     if not rows.size or (feature.kind != "category" and rows.size <= FEW_ROWS):
         return _Column(values, rows, texts)
+    import polars as pl
+
     some, doubtful = schema.parse_series(feature, pl.Series(texts, dtype=pl.String))
     if isinstance(some, Coded):
         codes = values.codes.copy()

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     import polars as pl
 
 
+#: The bytes of the longest double, or integer of 64 bits.
+LONGEST_NUMBER = 24
+
+
 def head(layout: Layout, outputs: Sequence[str]) -> bytes:
     """The header line: the input's cells, and the outputs under names that the input does not have."""
     return lines([*layout.header, *free_names(layout.header, outputs)])
@@ -33,7 +37,7 @@ def write(rows: Rows, layout: Layout, outputs: Outputs, every_row: bool = False)
     kept when the block was read.
     """
     if isinstance(rows.text, Lines):
-        return _spliced(rows.text, outputs)
+        return _by_kernel(rows.text, outputs)
     if not isinstance(rows.text, list):
         return _sweep(rows.text, outputs)
     added = zip(
@@ -111,17 +115,50 @@ def _sweep(table: pl.DataFrame, outputs: Outputs) -> bytes:
     )
 
 
-def _spliced(rows: Lines, outputs: Outputs) -> bytes:
-    """The rows as they stand, and their outputs, put together by the kernel."""
+def _by_kernel(rows: Lines, outputs: Outputs) -> bytes:
+    """The rows as they stand, and their outputs, in one sweep by the kernel."""
     import numpy as np
-    import polars as pl
 
-    more = _written(pl.DataFrame(_quoted_cells(outputs)), "never")
-    size = int((rows.stops - rows.starts).sum()) + rows.starts.size + len(more)
+    given: list[tuple[int, ...]] = []
+    kept, width = [], 0
+    for values in outputs:
+        if isinstance(values, np.ndarray) and values.dtype in (np.float64, np.int64):
+            kind = compiled.DOUBLE if values.dtype == np.float64 else compiled.INTEGRAL
+            kept.append(np.ascontiguousarray(values))
+            given.append((kind, kept[-1].ctypes.data, 0, 0))
+            width += LONGEST_NUMBER
+        else:
+            codes, texts = _numbered(values)
+            starts = np.cumsum([0, *map(len, texts)], dtype=np.int64)
+            joined = np.frombuffer(b"".join(texts), np.uint8)
+            kept += [codes, joined, starts]
+            given.append((compiled.TEXT, *(each.ctypes.data for each in (codes, joined, starts))))
+            width += max(map(len, texts), default=0)
+    stated = np.array(given, np.int64)
+    starts, stops = np.ascontiguousarray(rows.starts), np.ascontiguousarray(rows.stops)
+    size = int((stops - starts).sum()) + starts.size * (width + len(given) + 1)
     written = np.empty(size, np.uint8)
-    starts, stops = (np.ascontiguousarray(each).ctypes for each in (rows.starts, rows.stops))
-    compiled.library().splice(rows.data, starts, stops, rows.starts.size, more, written.ctypes)
-    return written.tobytes()
+    arrays = [each.ctypes for each in (starts, stops)]
+    words = [each.ctypes for each in (compiled.powers(), written)]
+    count = compiled.library().write_rows(
+        rows.data, *arrays, starts.size, stated.ctypes, len(given), *words
+    )
+    return written[:count].tobytes()
+
+
+def _numbered(values: Any) -> tuple[np.ndarray, list[bytes]]:
+    """Outputs that are texts as indices into the distinct ones, with the quotes that a CSV cell needs."""
+    import numpy as np
+
+    from handler.categories import Coded
+
+    if not isinstance(values, Coded):
+        texts = values if isinstance(values, list) else map(str, map(cell, values.tolist()))
+        index: dict[str, int] = {}
+        codes = np.array([index.setdefault(text, len(index)) for text in texts], np.int64)
+        values = Coded(codes, tuple(index))
+    levels = [text.encode() for text in line_texts([level] for level in values.levels)]
+    return np.ascontiguousarray(values.codes, np.int64), levels
 
 
 def _written(table: pl.DataFrame, quotes: Literal["never", "necessary"]) -> bytes:

@@ -1,25 +1,15 @@
-/* Rows of CSV without quotes become numbers and codes of categories, in one pass over their bytes. */
+/* Rows of CSV without quotes become numbers and codes of categories, in one pass over their bytes; and are written
+   again, with what scoring adds. */
 
 /* How the cells of a column of the header are read. */
 enum { SKIPPED, NUMBER, INTEGER, CODED };
 
 enum {
-    LONGEST = 100,    /* bytes of a cell in which a number is looked for: schema.LONGEST_VALUE */
-    MOST_DIGITS = 19, /* that surely fit into 64 bits */
-    EXACT_POWER = 22, /* 10 to this power is a double, and to the next it is not */
-    LEAST = -64,      /* the first of `powers`, and the last: with any digits, these are doubles of full precision */
-    MOST = 38,
-    CHUNK = 16, /* bytes that are copied at once */
+    LONGEST = 100, /* bytes of a cell in which a number is looked for: schema.LONGEST_VALUE */
+    CHUNK = 16,    /* bytes that are copied at once */
 };
 
 static const double LARGEST_INTEGER = 9007199254740991.0, LARGEST_NUMBER = 3.4028234663852886e38;
-
-/* 10 to a power, of which `high` and `low` are the first 128 bits, the highest one set: times 2 to `exponent`, that is
-   at most the power, and with one more in the last bit it is above. */
-struct power {
-    uint64_t high, low;
-    int64_t exponent;
-};
 
 /* `kind`; `to`: which of the arrays of numbers, or of codes, takes its rows; `empty`: whether an empty cell is a number
    that is missing. The levels of a category are found by `slots`, from `slot` on, of which there are `mask` + 1; each
@@ -33,69 +23,7 @@ struct odd {
     int32_t row, column, start, stop;
 };
 
-static int is_digit(uint8_t byte) { return (uint8_t)(byte - '0') < 10; }
-
 static int is_blank(uint8_t byte) { return byte == ' ' || byte == '\t'; }
-
-/* The double nearest to `digits` times a power; 0 if 128 bits do not tell which one that is. */
-static int nearest(uint64_t digits, const struct power *power, double *number) {
-    int shift = __builtin_clzll(digits);
-    digits <<= shift;
-    unsigned __int128 high = (unsigned __int128)digits * power->high, low = (unsigned __int128)digits * power->low;
-    unsigned __int128 product = high + (uint64_t)(low >> 64); /* the true one is less than 2 above */
-    int dropped = 73 + (int)(product >> 127);                 /* its bits below the first 54 */
-    unsigned __int128 mask = ((unsigned __int128)1 << dropped) - 1, rest = product & mask;
-    uint64_t first = (uint64_t)(product >> dropped);
-    if (rest == mask || (rest == 0 && first & 1))
-        return 0; /* the true one may be on the other side of the middle between two doubles, or in it */
-    uint64_t mantissa = (first >> 1) + (first & 1); /* 53 bits, or one more, which is carried into the exponent */
-    int64_t exponent = dropped + 1 + 64 - shift + power->exponent;
-    uint64_t bits = ((uint64_t)(exponent + 52 + 1022) << 52) + mantissa;
-    __builtin_memcpy(number, &bits, sizeof bits);
-    return 1;
-}
-
-/* Reads the number that a text starts with, which a byte ends that is in none: returns that byte, or 0 where no number
-   is there, or one of which the nearest double is not certain. */
-static const uint8_t *number_at(const uint8_t *at, const struct power *powers, double *number) {
-    static const double tens[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
-                                  1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
-    int is_negative = *at == '-';
-    at += is_negative || *at == '+';
-    const uint8_t *first = at;
-    uint64_t digits = 0;
-    int64_t exponent = 0;
-    for (; is_digit(*at); at++)
-        digits = 10 * digits + (*at - '0');
-    int64_t count = at - first;
-    if (*at == '.') {
-        const uint8_t *point = at++;
-        for (; is_digit(*at); at++)
-            digits = 10 * digits + (*at - '0');
-        exponent = point + 1 - at;
-        count -= exponent;
-    }
-    if (count == 0 || count > MOST_DIGITS)
-        return 0;
-    if (*at == 'e' || *at == 'E') {
-        int64_t more = 0;
-        int is_less = *++at == '-';
-        at += is_less || *at == '+';
-        if (!is_digit(*at))
-            return 0;
-        for (; is_digit(*at); at++)
-            if (more < 1000)
-                more = 10 * more + (*at - '0');
-        exponent += is_less ? -more : more;
-    }
-    double value = 0;
-    if (digits <= (uint64_t)1 << 53 && -EXACT_POWER <= exponent && exponent <= EXACT_POWER)
-        value = exponent < 0 ? (double)digits / tens[-exponent] : (double)digits * tens[exponent];
-    else if (digits != 0 && (exponent < LEAST || exponent > MOST || !nearest(digits, powers + exponent - LEAST, &value)))
-        return 0;
-    *number = is_negative ? -value : value;
-    return at;
-}
 
 static int is_within(double number, int64_t kind) {
     if (kind == NUMBER)
@@ -216,22 +144,44 @@ void read_rows(const uint8_t *data, int64_t size, uint8_t delimiter, const struc
     counts[3] = odds;
 }
 
-/* Writes each row of `data`, which is between `starts` and `stops`, a comma, and the next record of `more`: returns the
-   number of bytes. */
-int64_t splice(const uint8_t *data, const int64_t *starts, const int64_t *stops, int64_t rows, const uint8_t *more,
-               uint8_t *written) {
+/* What is written after each row: its number of `values`, or of `texts` the one whose place among `starts` is its
+   number. Addresses, as integers. */
+struct output {
+    int64_t kind, values, texts, starts;
+};
+
+enum { DOUBLE, INTEGRAL, TEXT };
+
+static uint8_t *copied(uint8_t *to, const uint8_t *from, const uint8_t *stop) {
+    for (; from + CHUNK <= stop; from += CHUNK, to += CHUNK)
+        __builtin_memcpy(to, from, CHUNK);
+    while (from < stop)
+        *to++ = *from++;
+    return to;
+}
+
+/* Writes each row of `data`, which is between `starts` and `stops`, and its outputs: returns the number of bytes. */
+int64_t write_rows(const uint8_t *data, const int64_t *starts, const int64_t *stops, int64_t rows,
+                   const struct output *outputs, int64_t count, const struct power *powers, uint8_t *written) {
     uint8_t *to = written;
     for (int64_t row = 0; row < rows; row++) {
-        const uint8_t *from = data + starts[row], *stop = data + stops[row];
-        for (; from + CHUNK <= stop; from += CHUNK, to += CHUNK)
-            __builtin_memcpy(to, from, CHUNK);
-        while (from < stop)
-            *to++ = *from++;
-        *to++ = ',';
-        int is_quoted = 0;
-        do
-            is_quoted ^= (*to++ = *more) == '"';
-        while (*more++ != '\n' || is_quoted);
+        to = copied(to, data + starts[row], data + stops[row]);
+        for (const struct output *output = outputs; output < outputs + count; output++) {
+            *to++ = ',';
+            if (output->kind == DOUBLE) {
+                to = put_double(to, ((const double *)output->values)[row], powers);
+            } else {
+                int64_t value = ((const int64_t *)output->values)[row];
+                if (output->kind == INTEGRAL) {
+                    to = put_integer(to, value);
+                } else {
+                    const uint8_t *texts = (const uint8_t *)output->texts;
+                    const int64_t *at = (const int64_t *)output->starts + value;
+                    to = copied(to, texts + at[0], texts + at[1]);
+                }
+            }
+        }
+        *to++ = '\n';
     }
     return to - written;
 }
