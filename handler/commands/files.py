@@ -85,6 +85,8 @@ def add_score(add: common.Add) -> None:
 
 def score(options: argparse.Namespace, settings: Settings) -> int:
     """Score tables into folders; 1 if one was refused or failed, 130 or 143 if it was stopped."""
+    # Before numpy is loaded: blocks are scored side by side, and OpenBLAS would start threads for each.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from handler.batch.many import Spool, Totals
 
     totals = Totals()

@@ -16,6 +16,8 @@ struct power {
     int64_t exponent;
 };
 
+static const uint64_t TENS[] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000};
+
 static int is_digit(uint8_t byte) { return (uint8_t)(byte - '0') < 10; }
 
 /* The double nearest to `digits` times a power; 0 if 128 bits do not tell which one that is. */
@@ -36,9 +38,33 @@ static int nearest(uint64_t digits, const struct power *power, double *number) {
     return 1;
 }
 
+/* Adds the digits at `at` to a number, and returns the byte after them, which is no digit. Up to `safe` there are 8 bytes
+   to load, and so many digits are read at once. */
+static const uint8_t *digits_at(const uint8_t *at, const uint8_t *safe, uint64_t *number) {
+    while (at <= safe) {
+        uint64_t bytes;
+        __builtin_memcpy(&bytes, at, 8);
+        bytes ^= 0x3030303030303030u; /* 0 to 9 where a digit is */
+        uint64_t others = (bytes | (bytes + 0x7676767676767676u)) & 0x8080808080808080u;
+        int count = others ? __builtin_ctzll(others) / 8 : 8;
+        if (count == 0)
+            return at;
+        bytes <<= 64 - 8 * count; /* zeros before the digits */
+        bytes = (bytes * 10 + (bytes >> 8)) & 0x00FF00FF00FF00FFu;
+        bytes = (bytes * 100 + (bytes >> 16)) & 0x0000FFFF0000FFFFu;
+        *number = *number * TENS[count] + (uint32_t)(bytes * 10000 + (bytes >> 32));
+        at += count;
+        if (count < 8)
+            return at;
+    }
+    for (; is_digit(*at); at++)
+        *number = 10 * *number + (*at - '0');
+    return at;
+}
+
 /* Reads the number that a text starts with, which a byte ends that is in none: returns that byte, or 0 where no number
    is there, or one of which the nearest double is not certain. */
-static const uint8_t *number_at(const uint8_t *at, const struct power *powers, double *number) {
+static const uint8_t *number_at(const uint8_t *at, const uint8_t *safe, const struct power *powers, double *number) {
     static const double tens[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
                                   1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
     int is_negative = *at == '-';
@@ -46,13 +72,11 @@ static const uint8_t *number_at(const uint8_t *at, const struct power *powers, d
     const uint8_t *first = at;
     uint64_t digits = 0;
     int64_t exponent = 0;
-    for (; is_digit(*at); at++)
-        digits = 10 * digits + (*at - '0');
+    at = digits_at(at, safe, &digits);
     int64_t count = at - first;
     if (*at == '.') {
         const uint8_t *point = at++;
-        for (; is_digit(*at); at++)
-            digits = 10 * digits + (*at - '0');
+        at = digits_at(at, safe, &digits);
         exponent = point + 1 - at;
         count -= exponent;
     }

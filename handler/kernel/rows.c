@@ -70,7 +70,7 @@ void read_rows(const uint8_t *data, int64_t size, uint8_t delimiter, const struc
                const struct power *powers, const uint8_t *texts, const int64_t *levels, const int32_t *slots,
                int64_t room, double *numbers, int32_t *codes, int64_t *starts, int64_t *stops, int64_t *others,
                int64_t *widths, struct odd *odd, int64_t *counts) {
-    const uint8_t *at = data;
+    const uint8_t *at = data, *safe = data + size - 8;
     int64_t rows = 0, records = 0, count = 0, odds = 0;
     while (at < data + size) {
         if (*at == '\n') {
@@ -98,7 +98,7 @@ void read_rows(const uint8_t *data, int64_t size, uint8_t delimiter, const struc
                 is_odd = code == 0;
             } else if (kind != SKIPPED) {
                 double number = __builtin_nan("");
-                const uint8_t *stop = number_at(first, powers, &number);
+                const uint8_t *stop = number_at(first, safe, powers, &number);
                 if (stop && (*stop == delimiter || *stop == '\n')) {
                     at = stop;
                     is_odd = !is_within(number, kind) || at - first > LONGEST;
@@ -113,7 +113,7 @@ void read_rows(const uint8_t *data, int64_t size, uint8_t delimiter, const struc
                     if (first == last)
                         is_odd = !column->empty;
                     else
-                        is_odd = number_at(first, powers, &number) != last || !is_within(number, kind) ||
+                        is_odd = number_at(first, safe, powers, &number) != last || !is_within(number, kind) ||
                                  last - first > LONGEST;
                 }
                 numbers[column->to * room + rows] = number;
