@@ -86,7 +86,7 @@ seal)
     # The build ends here unless the bundle reproduces its golden predictions. It also leaves bytecode of Python's own
     # modules.
     python -m handler check
-    python -c "import ctypes, $2, handler.batch.run, handler.scoring.trees, obstore.store, polars; ctypes.CDLL('handler/scoring/libtrees.so')"
+    python -c "import ctypes, $2, handler.batch.run, handler.scoring.trees, obstore.store, polars; ctypes.CDLL('handler/kernel/libkernel.so')"
     rm "$0"
     ;;
 esac

@@ -31,9 +31,9 @@ ROOT = Path(__file__).resolve().parent.parent
 WANTED = ("handler.app", "handler.scoring.checking")
 #: What requests do not need of what these import: batch, its storage, and what has libraries.
 LEFT_OUT = (
-    "handler.batch", "handler.categories", "handler.scoring.compiled", "handler.scoring.explaining_many",
+    "handler.batch", "handler.categories", "handler.kernel", "handler.scoring.explaining_many",
     "handler.scoring.trees", "handler.scoring.words", "handler.signing", "handler.storage.buckets",
-    "handler.storage.deadline", "handler.storage.storage",
+    "handler.storage.deadline", "handler.storage.storage", "handler.tables.cells",
 )  # fmt: skip
 #: The pages' own files.
 ASSETS = ("web/page", "web/swagger")

@@ -1,4 +1,4 @@
-"""The kernel that sums trees, compiled in a checkout and in an image's build; and the locks."""
+"""The kernel, compiled in a checkout and in an image's build; and the locks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,12 +15,12 @@ from tests.support.containers import missing
 
 ROOT = Path(__file__).resolve().parents[1]
 #: What the scripts run besides a compiler and Python.
-TOOLS = ("basename", "cat", "cmp", "dirname", "mktemp", "mv", "rm", "sh", "uname")
-SOURCE, LIBRARY = "handler/scoring/trees.c", "handler/scoring/libtrees.so"
+TOOLS = ("cat", "cmp", "dirname", "mktemp", "mv", "rm", "sh", "uname")
+KERNEL, LIBRARY = "handler/kernel", "handler/kernel/libkernel.so"
+SOURCES = ("kernel.c", "numbers.c", "rows.c", "trees.c")
 NOT_COMPILED = (
-    f"make: {SOURCE} was not compiled; a C compiler is needed, such as gcc and libc6-dev of Debian\n"
+    f"make: {KERNEL} was not compiled; a C compiler is needed, such as gcc and libc6-dev of Debian\n"
 )
-MODEL = shutil.ignore_patterns("model", "__pycache__", "libtrees.so*")
 #: A Python whose pip and zig write down what they are asked for; zig writes the library.
 PYTHON = """#!/bin/sh
 echo "$*" >>asked.txt
@@ -37,9 +36,10 @@ esac
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """The scripts, the source, and an environment that holds its lock; no compiler is on its ``bin``."""
-    for name in ("containers", "requirements", "handler/scoring", ".venv/bin", "bin"):
+    for name in ("containers", "requirements", KERNEL, ".venv/bin", "bin"):
         (tmp_path / name).mkdir(parents=True)
-    for name in ("containers/compile.sh", "requirements/install.sh", SOURCE):
+    sources = (f"{KERNEL}/{name}" for name in SOURCES)
+    for name in ("containers/compile.sh", "requirements/install.sh", *sources):
         shutil.copy(ROOT / name, tmp_path / name)
     for name in ("requirements/train.txt", ".venv/installed.txt"):
         (tmp_path / name).write_text("numpy==1\n")
@@ -64,11 +64,12 @@ def run(checkout: Path, *words: str, **env: str) -> tuple[int, str]:
 
 
 def compiled(checkout: Path, *lock: str, **env: str) -> tuple[int, str]:
-    return run(checkout, "containers/compile.sh", SOURCE, *lock, **env)
+    return run(checkout, "containers/compile.sh", KERNEL, *lock, **env)
 
 
 def made(checkout: Path) -> list[str]:
-    return sorted(each.name for each in (checkout / SOURCE).parent.iterdir())
+    """What stands beside the sources."""
+    return sorted({each.name for each in (checkout / KERNEL).iterdir()} - {*SOURCES})
 
 
 @pytest.fixture
@@ -84,10 +85,10 @@ def test_the_kernel_is_compiled_without_a_warning_and_again_only_when_it_changes
 ) -> None:
     first = (0, f"compiled {LIBRARY} with cc\n")
     assert compiled(checkout, **cc) == first
-    assert made(checkout) == ["libtrees.so", "libtrees.so.from", "trees.c"]
+    assert made(checkout) == ["libkernel.so", "libkernel.so.from"]
     ctypes.CDLL(str(checkout / LIBRARY))
     assert compiled(checkout, **cc) == (0, "")
-    for changed in (SOURCE, "containers/compile.sh"):
+    for changed in (*(f"{KERNEL}/{name}" for name in SOURCES), "containers/compile.sh"):
         before = (checkout / changed).stat()
         with (checkout / changed).open("a") as file:
             file.write("\n")
@@ -97,25 +98,16 @@ def test_the_kernel_is_compiled_without_a_warning_and_again_only_when_it_changes
     assert compiled(checkout, **cc) == first
 
 
-def test_the_library_is_not_imported_in_place_of_the_module_beside_it(
-    checkout: Path, cc: dict[str, str]
-) -> None:
-    shutil.copytree(ROOT / "handler", checkout / "handler", dirs_exist_ok=True, ignore=MODEL)
-    assert compiled(checkout, **cc)[0] == 0
-    look = "import handler.scoring.trees as trees; print(trees.__file__)"
-    assert run(checkout, sys.executable, "-c", look) == (0, f"{checkout}/handler/scoring/trees.py\n")
-
-
 def test_what_cannot_be_compiled_leaves_no_library_of_an_older_source(
     checkout: Path, cc: dict[str, str]
 ) -> None:
     compiled(checkout, **cc)
-    (checkout / SOURCE).write_text("int broken(\n")
+    (checkout / KERNEL / "rows.c").write_text("int broken(\n")
     code, said = compiled(checkout, **cc)
     assert code == 1
     assert "error:" in said
     assert said.endswith(NOT_COMPILED)
-    assert made(checkout) == ["trees.c"]
+    assert made(checkout) == []
 
 
 def test_installing_compiles_the_kernel_once(checkout: Path, cc: dict[str, str]) -> None:
@@ -125,7 +117,7 @@ def test_installing_compiles_the_kernel_once(checkout: Path, cc: dict[str, str])
 
 def test_installing_goes_on_without_a_compiler_and_without_a_word(checkout: Path) -> None:
     assert run(checkout, "requirements/install.sh", "train") == (0, "")
-    assert made(checkout) == ["trees.c"]
+    assert made(checkout) == []
 
 
 def test_installing_goes_on_where_the_compiler_fails_and_says_so(checkout: Path) -> None:
@@ -135,9 +127,9 @@ def test_installing_goes_on_where_the_compiler_fails_and_says_so(checkout: Path)
     assert said.splitlines() == [
         "cc: no headers",
         NOT_COMPILED.strip(),
-        "make: it goes on without, and scores tables by trees more slowly",
+        "make: it goes on without, and scores tables more slowly",
     ]
-    assert made(checkout) == ["trees.c"]
+    assert made(checkout) == []
 
 
 @pytest.mark.parametrize("failing_cc", [False, True])
@@ -147,7 +139,7 @@ def test_an_image_without_a_compiler_has_zig_compile(checkout: Path, failing_cc:
     if failing_cc:
         command(checkout / "bin" / "cc", "#!/bin/sh\nexit 1\n")
     assert compiled(checkout, "lock.txt") == (0, f"compiled {LIBRARY} with zig\n")
-    assert made(checkout) == ["libtrees.so", "libtrees.so.from", "trees.c"]
+    assert made(checkout) == ["libkernel.so", "libkernel.so.from"]
     installed, asked = (checkout / "asked.txt").read_text().splitlines()
     assert {"--require-hashes", "--only-binary", "lock.txt"} <= set(installed.split())
     assert {"-mcpu=baseline", "-ffp-contract=off"} <= set(asked.split())
@@ -157,7 +149,7 @@ def test_an_image_that_cannot_compile_ends_with_what_is_needed(checkout: Path) -
     command(checkout / "bin" / "python", PYTHON)
     code, said = compiled(checkout, "lock.txt", FAILS="1")
     assert (code, said) == (1, f"ERROR: no such wheel\n{NOT_COMPILED}")
-    assert made(checkout) == ["trees.c"]
+    assert made(checkout) == []
 
 
 def test_sums_are_compiled_neither_for_one_processor_nor_with_other_roundings() -> None:

@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
 PACKAGES = ("handler", "training")
 #: What a checkout may hold of the machine's own: a wheel is for every platform.
-STRAYS = ("handler/model/model.json", "handler/scoring/libtrees.so", "handler/scoring/libtrees.so.from")
+STRAYS = ("handler/model/model.json", "handler/kernel/libkernel.so", "handler/kernel/libkernel.so.from")
 VERBS = (
     *("train", "package", "predict", "explain", "score", "plan", "invoke"),
     *("check", "drift", "compare", "evaluate", "sign", "serve"),
@@ -44,7 +44,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, sources)
     for name in PACKAGES:
-        shutil.copytree(ROOT / name, sources / name, ignore=shutil.ignore_patterns("model", "libtrees.so*"))
+        shutil.copytree(
+            ROOT / name, sources / name, ignore=shutil.ignore_patterns("model", "libkernel.so*")
+        )
     for name in STRAYS:
         (sources / name).parent.mkdir(exist_ok=True)
         (sources / name).write_text("stray")
@@ -65,10 +67,10 @@ def test_a_wheel_has_both_packages_and_neither_a_model_nor_what_was_compiled(whe
         if file.is_file()
         and "__pycache__" not in file.parts
         and (ROOT / "handler" / "model") not in file.parents
-        and not file.name.startswith("libtrees.so")
+        and not file.name.startswith("libkernel.so")
     }
     assert {f"handler/web/{folder}/index.html" for folder in ("swagger", "page")} < sources
-    assert "handler/scoring/trees.c" in sources
+    assert "handler/kernel/trees.c" in sources
     assert held == sources
 
 

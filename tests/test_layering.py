@@ -41,6 +41,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "records",
         "ranges",
         "header",
+        "regular",
         "reading",
         "writing",
         "formats",

@@ -263,7 +263,7 @@ def test_the_zip_is_small_and_the_same_each_time(bundle_dir: Path, tmp_path: Pat
             assert each.external_attr >> 16 == 0o100644
             assert each.filename.startswith(("handler/", "multipart", "__pycache__/multipart"))
         held = {Path(name).name for name in packed.namelist()}
-    assert not held & {"model.joblib", "model.onnx", "__main__.py", "trees.c", "libtrees.so"}
+    assert not held & {"model.joblib", "model.onnx", "__main__.py", "trees.c", "libkernel.so"}
 
 
 def test_bytecode_of_another_python_is_passed_over(task: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from handler.batch.drift import Gauge
 from handler.schema import Columns, Record
 from handler.scoring.model import NOT_PREDICTABLE, UNPREDICTABLE, Model
-from handler.tables import reading, writing
+from handler.tables import regular, writing
 from handler.tables.rows import Block, Layout, Refusal, Rejects, judge
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Folds:
     def fold(self, block: Block) -> Folded | None:
         """Score a block by its distinct lines; None if that does not suit it."""
         data = block.data
-        if not repeats(data) or not reading.is_plain(data) or b'"' in data or b"\r" in data:
+        if not repeats(data) or not regular.is_plain(data) or b'"' in data or b"\r" in data:
             return None  # a quote or a lone return may end a record elsewhere than the line
         table = getattr(self._worker, "table", None) or _Table()
         self._worker.table = None  # until all of its lines have their texts
@@ -204,7 +204,7 @@ class _Table:
 
         try:
             types = {"line": self._keep.dtype}
-            lines = reading.frame(data, "\x00", types, quotes=False)["line"]
+            lines = regular.frame(data, "\x00", types, quotes=False)["line"]
         except (pl.exceptions.PolarsError, OSError):
             return None
         if lines.null_count() or len(lines) != data.count(b"\n") + (not data.endswith(b"\n")):

@@ -41,7 +41,7 @@ static int nearest(uint64_t digits, const struct power *power, double *number) {
 /* Adds the digits at `at` to a number, and returns the byte after them, which is no digit. Up to `safe` there are 8 bytes
    to load, and so many digits are read at once. */
 static const uint8_t *digits_at(const uint8_t *at, const uint8_t *safe, uint64_t *number) {
-    while (at <= safe) {
+    while (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ && at <= safe) {
         uint64_t bytes;
         __builtin_memcpy(&bytes, at, 8);
         bytes ^= 0x3030303030303030u; /* 0 to 9 where a digit is */

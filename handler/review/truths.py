@@ -28,7 +28,7 @@ from handler.spelling import MISSING_NUMBERS_OF_TARGETS, MISSING_TEXTS_OF_TARGET
 from handler.storage.deadline import Deadline
 from handler.storage.locations import Location
 from handler.storage.storage import Storage
-from handler.tables import reading, records
+from handler.tables import records, regular
 from handler.tables.compression import inflated
 from handler.tables.encodings import Utf8
 from handler.tables.header import header
@@ -255,9 +255,9 @@ def _blocks(
         named = [pl.col(f"column {position}").alias(name) for name, position in wanted.items()]
         blocks = records.blocks(rest, layout.delimiter, line, BLOCK)
         for block in itertools.chain([Block(b"", line)], blocks):
-            cells = reading.texts(block, layout, positions) if block.data else None
+            cells = regular.texts(block, layout, positions) if block.data else None
             if cells is None:
-                cells = reading.walked_texts(block, layout, ragged)
+                cells = regular.walked_texts(block, layout, ragged)
             if ragged:
                 first, width = ragged[0]
                 raise FunctionError(

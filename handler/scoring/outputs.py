@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from handler.bundle import Label, Manifest, Task
-from handler.categories import Coded
 from handler.typed import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -73,6 +72,8 @@ def columns(manifest: Manifest, scores: Scores) -> list[Any]:
             *(() if scores.score is None else (scores.score,)),
         ]
     import numpy as np
+
+    from handler.categories import Coded
 
     predicted: np.ndarray | Coded
     if all(isinstance(label, int) for label in manifest.classes):

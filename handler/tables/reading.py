@@ -7,29 +7,27 @@ place is read by polars in one sweep, all rows that are as wide as the header; a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from handler.bundle import Feature
-from handler.categories import Coded
 from handler.errors import NAMED, InvalidRecords, Problem
 from handler.schema import LONGEST_VALUE, InvalidValue, Record, Schema, parse_text, problem, sound_columns
 from handler.tables import records
-from handler.tables.cells import Cells, cells_of
+from handler.tables.regular import Records, frame, is_plain, is_utf8, regular, with_lf
 from handler.tables.rows import Block, Layout, Lines, Refusal, Rejects, Rows, judge, refused, wrong_width
 
 if TYPE_CHECKING:
     import numpy as np
     import polars as pl
 
+    from handler.tables.cells import Cells
+
 #: Below this size, a block is read row by row.
 SMALL = records.SMALL
 #: Rows of a block from which on polars is worth what it takes for each column, some 30 microseconds.
 FEW_ROWS = 32
-#: What polars takes for the start of packed data; a row may start with zlib's ``x^``.
-PACKED = (b"x\x01", b"x^", b"x\x9c", b"x\xda", b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
-LF = 0x0A
 
 
 def read(block: Block, layout: Layout, schema: Schema, every_row: bool = False) -> Rows:
@@ -43,218 +41,12 @@ def read(block: Block, layout: Layout, schema: Schema, every_row: bool = False) 
     return rows or _walk(block, layout, schema)
 
 
-def frame(data: bytes, delimiter: str, types: Mapping[str, Any], quotes: bool, **more: Any) -> pl.DataFrame:
-    """What polars reads in ``data``: one column for each of ``types``, in order; raises ``PolarsError``."""
-    import polars as pl
-
-    return pl.read_csv(
-        data,
-        has_header=False,
-        separator=delimiter,
-        quote_char='"' if quotes else None,
-        schema=dict(types),
-        empty_string_is_null=False,
-        raise_if_empty=False,
-        **more,
-    )
-
-
-def is_plain(data: bytes) -> bool:
-    """Whether polars reads a block as it stands: it would drop a BOM or line end in front, and unpack."""
-    return not data.startswith((b"\n", records.BOM, *PACKED))
-
-
-def texts(block: Block, layout: Layout, positions: Sequence[int] | None = None) -> pl.DataFrame | None:
-    """The cells of a regular block as text; None if it is not regular.
-
-    There is a column for each cell of the header, called ``column`` and its position, or for each of
-    ``positions``, in the order of the header.
-    """
-    import polars as pl
-
-    table = _regular(block.data, layout)
-    if table is None or table.records.others.size:
-        return None
-    names = {f"column {position}": pl.String for position in range(len(layout.header))}
-    some = {} if positions is None else {"columns": sorted(positions)}
-    try:
-        return frame(table.data, layout.delimiter, names, table.quotes, **some)
-    except (pl.exceptions.PolarsError, OSError):
-        return None
-
-
-def walked_texts(block: Block, layout: Layout, ragged: list[tuple[int, int]]) -> pl.DataFrame:
-    """The cells as ``csv.reader`` reads them, a column for each of the header.
-
-    Rows of another width go to ``ragged`` instead, as their line and width. Raises ``InvalidCsv``.
-    """
-    import polars as pl
-
-    rows = []
-    text = records.text_of(block, layout.delimiter)
-    for line, _, cells in records.records(text, layout.delimiter, block.line):
-        if len(cells) == len(layout.header):
-            rows.append(cells)
-        elif cells:
-            ragged.append((line, len(cells)))
-    columns = zip(*rows, strict=True) if rows else ((),) * len(layout.header)
-    return pl.DataFrame(
-        [pl.Series(f"column {position}", cells, pl.String) for position, cells in enumerate(columns)]
-    )
-
-
-class _Records(NamedTuple):
-    """The records of a block, with LF only, as they come.
-
-    ``starts`` and ``stops``: the offsets in ``data`` between which each stands, shape (records,).
-    ``others``: the indices of those that are not as wide as the header; ``widths``: how many cells these
-    have. The further ones are the rows.
-    """
-
-    data: bytes
-    starts: np.ndarray
-    stops: np.ndarray
-    others: np.ndarray
-    widths: np.ndarray
-
-    def of_rows(self, values: np.ndarray) -> np.ndarray:
-        """What the rows have of ``values``, shape (records,)."""
-        import numpy as np
-
-        return np.delete(values, self.others) if self.others.size else values
-
-    def at(self, first: int, indices: Sequence[int]) -> tuple[list[int], list[str]]:
-        """The lines and the texts of some records; ``first`` is the line of the block."""
-        import numpy as np
-
-        line_ends = np.flatnonzero(np.frombuffer(self.data, np.uint8) == LF)
-        some = np.array(indices, np.int64)
-        starts, stops = self.starts[some], self.stops[some]
-        lines = first + np.searchsorted(line_ends, starts)
-        return lines.tolist(), _slices(self.data, starts, stops)
-
-
-class _Regular(NamedTuple):
-    """The records of a block in which every quote is in place.
-
-    ``data``: the rows, each with an LF at its end. ``ends``: the offsets in it at which their cells end,
-    shape (rows, columns). ``quotes``: whether there are any.
-    """
-
-    records: _Records
-    data: bytes
-    ends: np.ndarray
-    quotes: bool
-
-    def cells(self, rows: np.ndarray, position: int) -> list[str]:
-        """The texts in one column of some rows."""
-        ends = self.ends.reshape(-1)
-        last = rows * self.ends.shape[1] + position
-        starts = ends[last - 1] + 1
-        starts[last == 0] = 0
-        texts = _slices(self.data, starts, ends[last])
-        if not self.quotes:
-            return texts
-        return [text[1:-1].replace('""', '"') if text.startswith('"') else text for text in texts]
-
-    def longest(self) -> int:
-        """The bytes of the longest cell."""
-        import numpy as np
-
-        ends = self.ends.reshape(-1)
-        return int(max(ends[:1].max(initial=0), np.diff(ends).max(initial=1) - 1))
-
-    def lengths(self, position: int) -> np.ndarray:
-        """The bytes of each cell in one column, shape (rows,)."""
-        import numpy as np
-
-        before = self.ends[:, position - 1] if position else np.append(-1, self.ends[:-1, -1])
-        lengths: np.ndarray = self.ends[:, position] - before - 1
-        return lengths
-
-
-def _slices(data: bytes, starts: np.ndarray, stops: np.ndarray) -> list[str]:
-    """The texts from each of ``starts`` to each of ``stops``."""
-    each = zip(starts.tolist(), stops.tolist(), strict=True)
-    return [data[start:stop].decode() for start, stop in each]
-
-
-def _with_lf(data: bytes) -> bytes | None:
-    """The block with LF at the end of each line, the last one too; None if a CR stands alone."""
-    if b"\r" in data:
-        data = data.replace(b"\r\n", b"\n")
-        if b"\r" in data:
-            return None
-    return data if data.endswith(b"\n") else data + b"\n"  # else polars drops an empty cell at the very end
-
-
-def _regular(block: bytes, layout: Layout) -> _Regular | None:
-    """The records of a block; None if only ``csv.reader`` reads them right."""
-    import numpy as np
-
-    quotes = b'"' in block
-    if quotes and b"\r" in block:
-        codes = np.frombuffer(block, np.uint8)
-        inside = records.quoted(codes, layout.delimiter)
-        if inside is None or (codes[inside] == 0x0D).any():
-            return None
-    data = _with_lf(block)
-    if data is None:
-        return None
-    codes = np.frombuffer(data, np.uint8)
-    line_ends = codes == LF
-    marks = line_ends | (codes == ord(layout.delimiter))
-    if quotes:
-        inside = records.quoted(codes, layout.delimiter)
-        if inside is None or inside[-1]:
-            return None
-        line_ends &= ~inside
-        marks &= ~inside
-    ends = np.flatnonzero(marks)
-    width = len(layout.header)
-    rows, more = divmod(ends.size, width)
-    if not more and np.count_nonzero(line_ends) == rows:
-        table = ends.reshape(rows, width)
-        stops = table[:, -1]
-        starts = np.concatenate([[0], stops[:-1] + 1])
-        if line_ends[stops].all() and not (width == 1 and (starts == stops).any()):
-            none = np.empty(0, np.int64)
-            regular = _Regular(_Records(data, starts, stops, none, none), data, table, quotes)
-            return regular if is_plain(data) else None
-    return _without_others(data, ends, line_ends, width, quotes)
-
-
-def _without_others(
-    data: bytes, ends: np.ndarray, line_ends: np.ndarray, width: int, quotes: bool
-) -> _Regular | None:
-    """The same of a block with records that are not ``width`` cells wide, or with blank lines.
-
-    ``ends``: the offsets at which cells end; ``line_ends``: which bytes are the ends of records.
-    """
-    import numpy as np
-
-    lasts = np.flatnonzero(line_ends[ends])
-    widths = np.diff(lasts, prepend=-1)
-    stops = ends[lasts]
-    starts = np.concatenate([[0], stops[:-1] + 1])
-    blank = starts == stops
-    good = (widths == width) & ~blank
-    sizes = stops + 1 - starts
-    kept = np.frombuffer(data, np.uint8)[np.repeat(good, sizes)].tobytes()
-    if not is_plain(kept):
-        return None
-    left_out = np.cumsum(np.where(good, 0, sizes))
-    table = (ends - np.repeat(left_out, widths))[np.repeat(good, widths)].reshape(-1, width)
-    others = ~good[~blank]
-    starts, stops, widths = starts[~blank], stops[~blank], widths[~blank]
-    whole = _Records(data, starts, stops, np.flatnonzero(others), widths[others])
-    return _Regular(whole, kept, table, quotes)
-
-
 def _sweep(block: Block, layout: Layout, schema: Schema) -> Rows | None:
     """Read a block all rows at once; None if only ``csv.reader`` reads it right."""
+    from handler.tables.cells import cells_of
+
     if b'"' not in block.data:
-        data = _with_lf(block.data)
+        data = with_lf(block.data)
         if data is None:
             return None
         read = cells_of(data, layout, schema)
@@ -276,9 +68,9 @@ def _by_kernel(line: int, read: Cells, layout: Layout, schema: Schema) -> Rows |
 
     Columns that it leaves, as those of texts and of dates, polars reads.
     """
-    if not (read.data.isascii() or _is_utf8(read.data)):
+    if not (read.data.isascii() or is_utf8(read.data)):
         return None
-    whole = _Records(read.data, read.starts, read.stops, read.others, read.widths)
+    whole = Records(read.data, read.starts, read.stops, read.others, read.widths)
     lines = Lines(read.data, whole.of_rows(read.starts), whole.of_rows(read.stops))
     left = [layout.positions[each.name] for each in schema.features if each.name not in read.values]
     as_lines = layout.delimiter == ","
@@ -319,20 +111,12 @@ def _texts_of(lines: Lines, layout: Layout, positions: Iterable[int]) -> pl.Data
     return table if table.height == lines.starts.size else None
 
 
-def _is_utf8(data: bytes) -> bool:
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
 def _by_polars(block: Block, layout: Layout, schema: Schema) -> Rows | None:
     """The rows of a block, as polars reads them; None as for ``_sweep``."""
     import numpy as np
     import polars as pl
 
-    table = _regular(block.data, layout)
+    table = regular(block.data, layout)
     if table is None:
         return None
     wanted = {layout.positions[feature.name]: feature for feature in schema.features}
@@ -356,7 +140,7 @@ def _by_polars(block: Block, layout: Layout, schema: Schema) -> Rows | None:
         return None
     if not cells.height == text.height == len(table.ends):
         return None
-    if table.records.others.size and not _is_utf8(table.records.data):
+    if table.records.others.size and not is_utf8(table.records.data):
         return None  # of the other records, polars has seen none
     has_long = numbers and table.longest() > LONGEST_VALUE
     sound_numbers = {} if has_long else _sound_numbers(layout, schema, cells, numbers)
@@ -399,6 +183,8 @@ def _asked(schema: Schema, feature: Feature, values: Any, rows: np.ndarray, text
         return _Column(values, rows, texts)
     import polars as pl
 
+    from handler.categories import Coded
+
     some, doubtful = schema.parse_series(feature, pl.Series(texts, dtype=pl.String))
     if isinstance(some, Coded):
         codes = values.codes.copy()
@@ -415,7 +201,7 @@ def _judged(
     line: int,
     layout: Layout,
     schema: Schema,
-    whole: _Records,
+    whole: Records,
     column: Callable[[Feature], _Column],
     text: Lines | pl.DataFrame,
 ) -> Rows:

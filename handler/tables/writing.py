@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from handler.kernel import compiled
 from handler.schema import clean_name
 from handler.tables.rows import Layout, Lines, Outputs, Rejects, Rows
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     import polars as pl
 
+    from handler.categories import Coded
 
 #: The bytes of the longest double, or integer of 64 bits.
 LONGEST_NUMBER = 24
@@ -119,46 +119,38 @@ def _by_kernel(rows: Lines, outputs: Outputs) -> bytes:
     """The rows as they stand, and their outputs, in one sweep by the kernel."""
     import numpy as np
 
-    given: list[tuple[int, ...]] = []
-    kept, width = [], 0
-    for values in outputs:
-        if isinstance(values, np.ndarray) and values.dtype in (np.float64, np.int64):
-            kind = compiled.DOUBLE if values.dtype == np.float64 else compiled.INTEGRAL
-            kept.append(np.ascontiguousarray(values))
-            given.append((kind, kept[-1].ctypes.data, 0, 0))
-            width += LONGEST_NUMBER
-        else:
-            codes, texts = _numbered(values)
-            starts = np.cumsum([0, *map(len, texts)], dtype=np.int64)
-            joined = np.frombuffer(b"".join(texts), np.uint8)
-            kept += [codes, joined, starts]
-            given.append((compiled.TEXT, *(each.ctypes.data for each in (codes, joined, starts))))
-            width += max(map(len, texts), default=0)
-    stated = np.array(given, np.int64)
+    from handler.kernel import compiled
+
+    each = [_output(values) for values in outputs]
+    stated = np.zeros((len(each), 4), np.int64)
+    for index, (kind, arrays, _) in enumerate(each):
+        stated[index, : len(arrays) + 1] = kind, *(array.ctypes.data for array in arrays)
     starts, stops = np.ascontiguousarray(rows.starts), np.ascontiguousarray(rows.stops)
-    size = int((stops - starts).sum()) + starts.size * (width + len(given) + 1)
-    written = np.empty(size, np.uint8)
-    arrays = [each.ctypes for each in (starts, stops)]
-    words = [each.ctypes for each in (compiled.powers(), written)]
-    count = compiled.library().write_rows(
-        rows.data, *arrays, starts.size, stated.ctypes, len(given), *words
-    )
-    return written[:count].tobytes()
+    width = sum(longest + 1 for _, _, longest in each) + 1
+    written = np.empty(int((stops - starts).sum()) + starts.size * width, np.uint8)
+    words = (stated.ctypes, len(each), compiled.powers().ctypes, written.ctypes)
+    size = compiled.library().write_rows(rows.data, starts.ctypes, stops.ctypes, starts.size, *words)
+    return written[:size].tobytes()
 
 
-def _numbered(values: Any) -> tuple[np.ndarray, list[bytes]]:
-    """Outputs that are texts as indices into the distinct ones, with the quotes that a CSV cell needs."""
+def _output(values: np.ndarray | Coded | list[str]) -> tuple[int, list[np.ndarray], int]:
+    """An output as the kernel takes it: its kind, its arrays, and the bytes of its longest cell."""
     import numpy as np
 
-    from handler.categories import Coded
+    from handler.categories import Coded, coded
+    from handler.kernel import compiled
 
+    if isinstance(values, np.ndarray):
+        kind = compiled.DOUBLE if values.dtype.kind == "f" else compiled.INTEGRAL
+        number = np.float64 if kind == compiled.DOUBLE else np.int64
+        return kind, [np.ascontiguousarray(values, number)], LONGEST_NUMBER
     if not isinstance(values, Coded):
-        texts = values if isinstance(values, list) else map(str, map(cell, values.tolist()))
-        index: dict[str, int] = {}
-        codes = np.array([index.setdefault(text, len(index)) for text in texts], np.int64)
-        values = Coded(codes, tuple(index))
-    levels = [text.encode() for text in line_texts([level] for level in values.levels)]
-    return np.ascontiguousarray(values.codes, np.int64), levels
+        values = coded((), values)
+    texts = [_quoted(level).encode() for level in values.levels]
+    starts = np.cumsum([0, *map(len, texts)], dtype=np.int64)
+    codes = np.ascontiguousarray(values.codes, np.int64)
+    joined = np.frombuffer(b"".join(texts), np.uint8)
+    return compiled.TEXT, [codes, joined, starts], max(map(len, texts), default=0)
 
 
 def _written(table: pl.DataFrame, quotes: Literal["never", "necessary"]) -> bytes:
@@ -171,31 +163,34 @@ def _quoted_cells(outputs: Outputs) -> list[pl.Series]:
     """Outputs, of which texts have the quotes that a CSV cell needs."""
     from handler.categories import Coded
 
-    quoted: list[np.ndarray | Coded | list[str]] = []
-    for values in outputs:
-        if isinstance(values, Coded):
-            quoted.append(Coded(values.codes, tuple(line_texts([level] for level in values.levels))))
-        elif isinstance(values, list):
-            distinct = list(set(values))
-            texts = dict(zip(distinct, line_texts([value] for value in distinct), strict=True))
-            quoted.append([texts[value] for value in values])
-        else:
-            quoted.append(values)
-    return _series(quoted)
+    return _series(
+        [
+            Coded(values.codes, tuple(map(_quoted, values.levels)))
+            if isinstance(values, Coded)
+            else list(map(_quoted, values))
+            if isinstance(values, list)
+            else values
+            for values in outputs
+        ]
+    )
 
 
 def _series(outputs: Outputs) -> list[pl.Series]:
+    import numpy as np
     import polars as pl
 
     from handler.categories import Coded
 
-    named = ((f"output {index}", values) for index, values in enumerate(outputs))
-    return [
-        pl.Series(name, values.levels, pl.String).gather(values.codes)
-        if isinstance(values, Coded)
-        else pl.Series(name, values)
-        for name, values in named
-    ]
+    made = []
+    for index, values in enumerate(outputs):
+        name = f"output {index}"
+        if isinstance(values, Coded):
+            made.append(pl.Series(name, values.levels, pl.String).gather(values.codes))
+        elif isinstance(values, np.ndarray) and values.dtype == np.float32:
+            made.append(pl.Series(name, values.astype(np.float64)))  # which row by row are doubles too
+        else:
+            made.append(pl.Series(name, values))
+    return made
 
 
 def _quoted(text: str) -> str:

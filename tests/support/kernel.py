@@ -20,14 +20,15 @@ ROOT = Path(__file__).resolve().parents[2]
 SUMS = """
 import sys
 import numpy as np
-from handler.kernel import compiled, trees
+from handler.kernel import compiled
+from handler.scoring import trees
 ((sums,), _) = trees.follows(open(sys.argv[1]).read())
 print(compiled.library() is not None)
 np.save(sys.argv[3], sums.of(np.load(sys.argv[2])))
 """
 
 needs_compiler = pytest.mark.skipif(
-    library() is None and not os.environ.get("CI"), reason="trees.c is not compiled: there is no cc"
+    library() is None and not os.environ.get("CI"), reason="the kernel is not compiled: there is no cc"
 )
 
 
@@ -49,7 +50,7 @@ def summed_both_ways(stated: str, rows: np.ndarray, folder: Path) -> list[bytes]
     np.save(folder / "rows.npy", rows)
     plain = folder / "plain"
     shutil.copytree(
-        ROOT / "handler", plain / "handler", ignore=shutil.ignore_patterns("libtrees.so", "model")
+        ROOT / "handler", plain / "handler", ignore=shutil.ignore_patterns("libkernel.so", "model")
     )
     given = []
     for code in (ROOT, plain):

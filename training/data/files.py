@@ -19,7 +19,7 @@ from pathlib import Path
 import polars as pl
 
 from handler.errors import InvalidCsv
-from handler.tables import reading, records
+from handler.tables import records, regular
 from handler.tables.compression import PACKED, inflated
 from handler.tables.encodings import UTF_8, WINDOWS_1252, Utf8
 from handler.tables.header import column_names, header
@@ -222,9 +222,9 @@ def _csv(chunks: Iterable[bytes], source: str) -> _Part:
         for block in records.blocks(rest, layout.delimiter, line, BLOCK):
             if b"\0" in block.data:
                 raise TrainingError(f"{source} is not a CSV: it holds NUL bytes")
-            cells = reading.texts(block, layout)
+            cells = regular.texts(block, layout)
             if cells is None:
-                cells = reading.walked_texts(block, layout, ragged)
+                cells = regular.walked_texts(block, layout, ragged)
             if not ragged:
                 budget.spend(cells.height * cells.width, int(cells.estimated_size()))
                 frames.append(cells)
@@ -237,7 +237,7 @@ def _csv(chunks: Iterable[bytes], source: str) -> _Part:
         raise TrainingError(_ragged(ragged, layout, source))
     if not frames and not any(cell.strip() for cell in layout.header):
         raise TrainingError(f"{source} is empty")
-    frames = frames or [reading.walked_texts(Block(b"", line), layout, ragged)]
+    frames = frames or [regular.walked_texts(Block(b"", line), layout, ragged)]
     frame = pl.concat(frames)
     frame.columns = names
     return _Part(source, layout.header, frame, _about_encoding(text.encoding), layout.delimiter)

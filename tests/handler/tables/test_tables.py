@@ -133,12 +133,19 @@ def written(rows: list[list[str]], delimiter: str, end: str, quoting: int) -> by
     return sink.getvalue().encode()
 
 
-@pytest.fixture(autouse=True, params=["row by row", "swept"])
+@pytest.fixture(autouse=True, params=["row by row", "swept", "by the kernel"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every test runs both ways: the small-file threshold is the seam between them."""
-    if request.param == "swept":
-        monkeypatch.setattr(reading, "SMALL", 0)
-        monkeypatch.setattr(reading, "FEW_ROWS", 0)
+    """Every test runs in each way: the small-file threshold, and the kernel, are the seams between them."""
+    if request.param != "row by row":
+        sweep(monkeypatch, with_kernel=request.param == "by the kernel")
+
+
+def sweep(patched: pytest.MonkeyPatch, with_kernel: bool) -> None:
+    """Have blocks of any size read all rows at once."""
+    patched.setattr(reading, "SMALL", 0)
+    patched.setattr(reading, "FEW_ROWS", 0)
+    if not with_kernel:
+        patched.setattr("handler.tables.cells.cells_of", lambda *_: None)
 
 
 FUNCTION_FIXTURE_IS_FINE = settings(
@@ -377,8 +384,9 @@ def test_a_swept_block_is_the_block_read_row_by_row(
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(reading, "SMALL", len(data) + 1)
         expected = whole(data, layout, 7)
-        patched.setattr(reading, "SMALL", 0)
-        patched.setattr(reading, "FEW_ROWS", 0)
+        sweep(patched, with_kernel=True)
+        assert whole(data, layout, 7) == expected
+        sweep(patched, with_kernel=False)
         assert whole(data, layout, 7) == expected
 
 
