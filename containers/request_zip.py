@@ -34,6 +34,7 @@ LEFT_OUT = (
     "handler.batch", "handler.categories", "handler.kernel", "handler.scoring.explaining_many",
     "handler.scoring.trees", "handler.scoring.words", "handler.signing", "handler.storage.buckets",
     "handler.storage.deadline", "handler.storage.storage", "handler.tables.cells",
+    "handler.tables.regular", "handler.tables.sweeping",
 )  # fmt: skip
 #: The pages' own files.
 ASSETS = ("web/page", "web/swagger")

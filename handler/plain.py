@@ -21,6 +21,6 @@ class Column(list[Any]):
         """The other rows than a mask marks."""
         return Column(not each for each in self)
 
-    def __getitem__(self, mask: Sequence[bool]) -> Column:  # type: ignore[override]
-        """The rows that a mask marks."""
-        return Column(compress(self, mask))
+    def __getitem__(self, rows: Sequence[bool] | slice) -> Column:  # type: ignore[override]
+        """Some rows, by a slice or a mask."""
+        return Column(super().__getitem__(rows) if isinstance(rows, slice) else compress(self, rows))

@@ -144,10 +144,10 @@ void read_rows(const uint8_t *data, int64_t size, uint8_t delimiter, const struc
     counts[3] = odds;
 }
 
-/* What is written after each row: its number of `values`, or of `texts` the one whose place among `starts` is its
-   number. Addresses, as integers. */
+/* What is written for each row: the `length` bytes `before`, and its number of `values`, or of `texts` the one whose
+   place among `starts` is its number. Addresses, as integers. */
 struct output {
-    int64_t kind, values, texts, starts;
+    int64_t kind, before, length, values, texts, starts;
 };
 
 enum { DOUBLE, INTEGRAL, TEXT };
@@ -160,14 +160,17 @@ static uint8_t *copied(uint8_t *to, const uint8_t *from, const uint8_t *stop) {
     return to;
 }
 
-/* Writes each row of `data`, which is between `starts` and `stops`, and its outputs: returns the number of bytes. */
+/* Writes each row of `data`, which is between `starts` and `stops`, its outputs, and the `length` bytes of an `end`:
+   returns the number of bytes. */
 int64_t write_rows(const uint8_t *data, const int64_t *starts, const int64_t *stops, int64_t rows,
-                   const struct output *outputs, int64_t count, const struct power *powers, uint8_t *written) {
+                   const struct output *outputs, int64_t count, const struct power *powers, const uint8_t *end,
+                   int64_t length, uint8_t *written) {
     uint8_t *to = written;
     for (int64_t row = 0; row < rows; row++) {
         to = copied(to, data + starts[row], data + stops[row]);
         for (const struct output *output = outputs; output < outputs + count; output++) {
-            *to++ = ',';
+            const uint8_t *before = (const uint8_t *)output->before;
+            to = copied(to, before, before + output->length);
             if (output->kind == DOUBLE) {
                 to = put_double(to, ((const double *)output->values)[row], powers);
             } else {
@@ -181,7 +184,7 @@ int64_t write_rows(const uint8_t *data, const int64_t *starts, const int64_t *st
                 }
             }
         }
-        *to++ = '\n';
+        to = copied(to, end, end + length);
     }
     return to - written;
 }

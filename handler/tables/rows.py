@@ -73,6 +73,8 @@ class Rejects:
         return len(self.indices)
 
     def __iter__(self) -> Iterator[Reject]:
+        if not self.indices:
+            return iter(())
         each = zip(*self.at(self.indices), self.which, strict=True)
         return (Reject(line, *self.refusals[which], row) for line, row, which in each)
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from handler.categories import Coded
 
+#: Makes of a text what is written.
+Quoted = Callable[[str], str]
 #: The bytes of the longest double, or integer of 64 bits.
 LONGEST_NUMBER = 24
 
@@ -37,7 +39,7 @@ def write(rows: Rows, layout: Layout, outputs: Outputs, every_row: bool = False)
     kept when the block was read.
     """
     if isinstance(rows.text, Lines):
-        return _by_kernel(rows.text, outputs)
+        return spelled(rows.text, outputs, [b","] * len(outputs), b"\n", _quoted)
     if not isinstance(rows.text, list):
         return _sweep(rows.text, outputs)
     added = zip(
@@ -115,25 +117,33 @@ def _sweep(table: pl.DataFrame, outputs: Outputs) -> bytes:
     )
 
 
-def _by_kernel(rows: Lines, outputs: Outputs) -> bytes:
-    """The rows as they stand, and their outputs, in one sweep by the kernel."""
+def spelled(rows: Lines, outputs: Outputs, before: Sequence[bytes], end: bytes, quoted: Quoted) -> bytes:
+    """Each row as it stands, its outputs, each with what is ``before`` it, and the ``end`` of a row.
+
+    ``quoted`` gives an output's text as it is written. The kernel must be compiled.
+    """
     import numpy as np
 
     from handler.kernel import compiled
 
-    each = [_output(values) for values in outputs]
-    stated = np.zeros((len(each), 4), np.int64)
-    for index, (kind, arrays, _) in enumerate(each):
-        stated[index, : len(arrays) + 1] = kind, *(array.ctypes.data for array in arrays)
+    count = rows.starts.size
+    size = int((rows.stops - rows.starts).sum()) + count * len(end)
+    kept: list[np.ndarray] = []  # until they are written
+    stated = np.zeros((len(outputs), 6), np.int64)
+    for index, (values, mark) in enumerate(zip(outputs, before, strict=True)):
+        kind, arrays, longest = _output(values, quoted)
+        kept += (np.frombuffer(mark, np.uint8), *arrays)
+        mine = [each.ctypes.data for each in kept[-len(arrays) - 1 :]]
+        stated[index, : len(mine) + 2] = kind, mine[0], len(mark), *mine[1:]
+        size += count * (len(mark) + longest)
     starts, stops = np.ascontiguousarray(rows.starts), np.ascontiguousarray(rows.stops)
-    width = sum(longest + 1 for _, _, longest in each) + 1
-    written = np.empty(int((stops - starts).sum()) + starts.size * width, np.uint8)
-    words = (stated.ctypes, len(each), compiled.powers().ctypes, written.ctypes)
-    size = compiled.library().write_rows(rows.data, starts.ctypes, stops.ctypes, starts.size, *words)
+    written = np.empty(size, np.uint8)
+    words = (stated.ctypes, len(stated), compiled.powers().ctypes, end, len(end), written.ctypes)
+    size = compiled.library().write_rows(rows.data, starts.ctypes, stops.ctypes, count, *words)
     return written[:size].tobytes()
 
 
-def _output(values: np.ndarray | Coded | list[str]) -> tuple[int, list[np.ndarray], int]:
+def _output(values: np.ndarray | Coded | list[str], quoted: Quoted) -> tuple[int, list[np.ndarray], int]:
     """An output as the kernel takes it: its kind, its arrays, and the bytes of its longest cell."""
     import numpy as np
 
@@ -146,7 +156,7 @@ def _output(values: np.ndarray | Coded | list[str]) -> tuple[int, list[np.ndarra
         return kind, [np.ascontiguousarray(values, number)], LONGEST_NUMBER
     if not isinstance(values, Coded):
         values = coded((), values)
-    texts = [_quoted(level).encode() for level in values.levels]
+    texts = [quoted(level).encode() for level in values.levels]
     starts = np.cumsum([0, *map(len, texts)], dtype=np.int64)
     codes = np.ascontiguousarray(values.codes, np.int64)
     joined = np.frombuffer(b"".join(texts), np.uint8)

@@ -17,6 +17,7 @@ from handler.scoring import outputs
 from handler.scoring.model import Model
 from handler.settings import Settings
 from handler.typed import TYPE_CHECKING, Any, cast
+from handler.web.lists import PROBABILITIES, Lists
 from handler.web.messages import (
     CSV,
     CSV_TYPES,
@@ -29,7 +30,6 @@ from handler.web.messages import (
     Predicted,
     Request,
     answer_json,
-    as_json,
     length_in_json,
     multipart_file,
     prefers_csv,
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 #: Every rejected row, and every probability, takes at least so many bytes of a JSON answer.
 SHORTEST_REJECT = 60
 SHORTEST_PROBABILITY = 5
-#: Values that are written as JSON in one call.
-AT_A_TIME = 256
+#: The bytes of a block: larger ones would hold up other threads, and be scored no faster here.
+AT_ONCE = 128 * 1024
 
 
 def predict(
@@ -170,52 +170,22 @@ def post_predict_file(model: Model, settings: Settings, request: Request) -> Ans
     if prefers_csv(request.headers.get("accept", "")):
         return _joined(model, settings, body)
     _, scored = _scored(model, settings, body)
-    names = ["predictions", *(["scores"] if model.manifest.score else [])]
-    labels = [str(label) for label in model.manifest.classes] if model.manifest.probabilities else []
-    columns: dict[str, list[bytes]] = {name: [] for name in (*names, "probabilities", "rejected")}
+    lists = Lists(model.manifest)
     total = rejected = 0
     for rows, scores in scored:
         total, rejected = total + rows.total, rejected + len(rows.rejects)
-        _extend(columns["predictions"], _beside(rows, outputs.labels(model.manifest.classes, scores)))
-        if scores.score is not None:
-            _extend(columns["scores"], _beside(rows, scores.score.tolist()))
-        if labels and scores.probabilities is not None:
-            given = (dict(zip(labels, row, strict=True)) for row in scores.probabilities.tolist())
-            _extend(columns["probabilities"], _beside(rows, list(given)))
-        if request.most is not None and total * len(labels) * SHORTEST_PROBABILITY > request.most:
-            labels = []
-        _extend(
-            columns["rejected"],
-            [
-                {"line": reject.line, "column": reject.column, "code": reject.code, "reason": reject.reason}
-                for reject in rows.rejects
-            ],
-        )
-        if request.most is not None and rejected * SHORTEST_REJECT > request.most:
-            raise AnswerTooLarge(request.most)
-
-    def answered(*names: str) -> Answer:
-        lists = [b'"%s": [%s], ' % (name.encode(), b", ".join(columns[name])) for name in names]
-        answer = answer_json({"model": model.manifest.identity}, rows=total, rejected=rejected)
-        return answer._replace(body=b"".join((b"{", *lists, answer.body[1:])))
-
-    if labels:
-        answer = answered(*names, "probabilities", "rejected")
-        if request.most is None or length_in_json(answer) <= request.most:
-            return answer
-    return answered(*names, "rejected")
-
-
-def _extend(written: list[bytes], values: Sequence[object]) -> None:
-    """Write values as parts of a JSON list, few at a time: one long call would hold up other threads."""
-    for start in range(0, len(values), AT_A_TIME):
-        written.append(as_json(values[start : start + AT_A_TIME])[1:-1])
-
-
-def _beside(rows: Rows, values: Sequence[object]) -> list[object]:
-    """The values of the sound rows, with None in the place of each rejected row."""
-    left, rejected = iter(values), set(rows.rejects.indices)
-    return [None if index in rejected else next(left) for index in range(rows.total)]
+        lists.add(rows, scores)
+        if request.most is not None:
+            if total * len(model.manifest.classes) * SHORTEST_PROBABILITY > request.most:
+                lists.leave_out(PROBABILITIES)
+            if rejected * SHORTEST_REJECT > request.most:
+                raise AnswerTooLarge(request.most)
+    rest = answer_json({"model": model.manifest.identity}, rows=total, rejected=rejected)
+    answer = rest._replace(body=lists.before(rest.body))
+    if request.most is not None and PROBABILITIES in lists.names and length_in_json(answer) > request.most:
+        lists.leave_out(PROBABILITIES)
+        return rest._replace(body=lists.before(rest.body))
+    return answer
 
 
 def _instances(payload: Mapping[str, object]) -> list[object]:
@@ -253,8 +223,9 @@ def _scored(
     from handler.tables import formats
 
     # Without numpy and polars, which find where blocks end and read them, a table is one block of rows.
-    size = len(body) + 1 if model.alone else settings.block_bytes
-    table = formats.opened([body], model.schema, size)
+    size, piece = (len(body) + 1,) * 2 if model.alone else (settings.block_bytes or AT_ONCE, AT_ONCE)
+    chunks = (body[start : start + piece] for start in range(0, len(body), piece))
+    table = formats.opened(chunks, model.schema, size)
     every_row = every_row or model.alone
     return table, (score_block(model, block, table, every_row) for block in table.blocks)
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from handler.bundle import Feature, Kind
 from handler.errors import InvalidCsv, InvalidRecords, MissingColumns
 from handler.schema import Record, Schema
-from handler.tables import formats, reading, records, writing
+from handler.tables import formats, reading, records, sweeping, writing
 from handler.tables import header as headers
 from handler.tables.header import DELIMITERS, header
 from handler.tables.rows import Block, Layout, Refusal, Rejects, Rows
@@ -143,9 +143,9 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None
 def sweep(patched: pytest.MonkeyPatch, with_kernel: bool) -> None:
     """Have blocks of any size read all rows at once."""
     patched.setattr(reading, "SMALL", 0)
-    patched.setattr(reading, "FEW_ROWS", 0)
+    patched.setattr(sweeping, "FEW_ROWS", 0)
     if not with_kernel:
-        patched.setattr("handler.tables.cells.cells_of", lambda *_: None)
+        patched.setattr(sweeping, "cells_of", lambda *_: None)
 
 
 FUNCTION_FIXTURE_IS_FINE = settings(
