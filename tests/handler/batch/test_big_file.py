@@ -31,8 +31,8 @@ ROOT = Path(__file__).resolve().parents[3]
 SLOW = os.environ.get("CI") == "true" or os.environ.get("SKLEARN_FUNCTION_SLOW") == "1"
 #: Sizes in bytes: both are many times what is under way at once, so that memory has come to rest.
 SMALLER, LARGER = (100_000_000, 1_000_000_000) if SLOW else (40_000_000, 100_000_000)
-#: A process that handles the event on its input as Lambda would, and tells its reply and its peak memory. It
-#: leaves as the commands do: a thread of the storage's client may abort a process that ends Python first.
+#: A process that handles the event on its input as Lambda would, and tells its reply and its peak memory.
+#: It leaves as the commands do: a thread of the storage's client may abort one that ends Python first.
 #: ``ru_maxrss`` may be that of the parent before exec; Linux has the process's own beside it.
 HANDLE = """
 import json, resource, sys
