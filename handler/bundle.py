@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 try:  # as the standard library's random does: hashlib would load OpenSSL, which takes 4 ms
     from _sha2 import sha256  # type: ignore[import-not-found,unused-ignore]
 except ImportError:
-    from hashlib import sha256
+    try:
+        from _sha256 import sha256  # type: ignore[import-not-found,unused-ignore]  # Python 3.11's name
+    except ImportError:
+        from hashlib import sha256
 
 #: Bytes of a file from which OpenSSL, several times as fast as Python's own sha256, has won its 4 ms back.
 LARGE = 512 * 1024

@@ -23,7 +23,10 @@ Outputs = Sequence["np.ndarray | Coded | list[str]"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layout:
-    """What the header says: its cells as they stand, the delimiter, and the position of each feature."""
+    """What the header says: its cells as they stand, the delimiter, and the position of each feature.
+
+    Two are never equal, so that what was worked out for one is known by it.
+    """
 
     header: tuple[str, ...]
     delimiter: str
