@@ -17,7 +17,6 @@ from handler.scoring import outputs
 from handler.scoring.model import Model
 from handler.settings import Settings
 from handler.typed import TYPE_CHECKING, Any, cast
-from handler.web.lists import PROBABILITIES, Lists
 from handler.web.messages import (
     CSV,
     CSV_TYPES,
@@ -169,6 +168,8 @@ def post_predict_file(model: Model, settings: Settings, request: Request) -> Ans
         raise UnsupportedMediaType((MULTIPART, CSV), hint)
     if prefers_csv(request.headers.get("accept", "")):
         return _joined(model, settings, body)
+    from handler.web.lists import PROBABILITIES, Lists  # one customer's prediction does not wait for it
+
     _, scored = _scored(model, settings, body)
     lists = Lists(model.manifest)
     total = rejected = 0
