@@ -78,7 +78,7 @@ def test_a_forests_mean_is_scikit_learns_to_the_last_bit(depth: int | None) -> N
 def test_an_isolation_forest_of_many_trees_labels_rows_at_its_threshold_alike() -> None:
     """Whole numbers in few leaves: the threshold is the score of rows that come again.
 
-    The last bits of the score itself are those of a power of two, which on some processors numpy has otherwise.
+    The last bits of the score are those of a power of two, which numpy has otherwise on some processors.
     """
     rows = pd.DataFrame({name: np.arange(900) * step % 11 for name, step in (("a", 3), ("b", 7))})
     exported(IsolationForest(n_estimators=60, contamination=0.25, random_state=0), None, 1e-13, rows)
