@@ -255,7 +255,7 @@ def test_scoring_any_bytes_raises_passing_faults_alone(
 ) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patched:
         patched.setattr(reading, "SMALL", small)
-        patched.setattr(sweeping, "FEW_ROWS", 0)
+        patched.setattr(sweeping, "FEW_TEXTS", 0)
         file, out = Path(folder) / "in.csv", Path(folder) / "out"
         file.write_bytes(content)
         batch = Batch(model, Settings(block_bytes=size, workers=workers), Storage())
@@ -282,7 +282,7 @@ def test_reading_any_bytes_raises_invalid_csv_alone(
 ) -> None:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(reading, "SMALL", small)
-        patched.setattr(sweeping, "FEW_ROWS", 0)
+        patched.setattr(sweeping, "FEW_TEXTS", 0)
         try:
             layout, rest, line = header([content], model.schema)
             data = b"".join(rest)

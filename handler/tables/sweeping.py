@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     import numpy as np
     import polars as pl
 
-#: Rows of a block from which on polars is worth what it takes for each column, some 30 microseconds.
-FEW_ROWS = 32
+#: Different texts of a column about which the schema is asked one by one. For more, polars is worth the
+#: tenth of a second in which it is loaded.
+FEW_TEXTS = 256
 
 
 def sweep(block: Block, layout: Layout, schema: Schema) -> Rows | None:
@@ -156,17 +157,22 @@ def _of_series(texts: pl.Series, values: Any, doubtful: np.ndarray | None) -> _C
 
 
 def _asked(schema: Schema, feature: Feature, values: Any, rows: np.ndarray, texts: list[str]) -> _Column:
-    """A column, when the schema has parsed the ``texts`` of some ``rows``, unless these are few.
+    """A column, when the schema has parsed the ``texts`` of some ``rows``.
 
-    Most of them may be sound, and only spelled otherwise.
+    Most of them may be sound, and only spelled otherwise. Where few are different, each is asked about
+    once: of a category here, of other columns by ``_Faults.settled``.
     """
     import numpy as np
 
-    if not rows.size or (feature.kind != "category" and rows.size <= FEW_ROWS):
+    different = set(texts)
+    if not different or (feature.kind != "category" and len(different) <= FEW_TEXTS):
         return _Column(values, rows, texts)
-    import polars as pl
+    if len(different) <= FEW_TEXTS:
+        some, refused = _categories(feature, values.levels, texts)
+    else:
+        import polars as pl
 
-    some, doubtful = schema.parse_series(feature, pl.Series(texts, dtype=pl.String))
+        some, refused = schema.parse_series(feature, pl.Series(texts, dtype=pl.String))
     if isinstance(some, Coded):
         codes = values.codes.copy()
         codes[rows] = some.codes
@@ -174,8 +180,25 @@ def _asked(schema: Schema, feature: Feature, values: Any, rows: np.ndarray, text
     else:
         values = values.copy()
         values[rows] = some
-    left = np.empty(0, np.int64) if doubtful is None else np.flatnonzero(doubtful)
+    left = np.empty(0, np.int64) if refused is None else np.flatnonzero(refused)
     return _Column(values, rows[left], [texts[each] for each in left.tolist()])
+
+
+def _categories(
+    feature: Feature, levels: tuple[str, ...], texts: list[str]
+) -> tuple[Coded, np.ndarray | None]:
+    """``Schema.parse_series`` of a category of few different texts, without polars."""
+    import numpy as np
+
+    index = {level: code for code, level in enumerate(levels)}
+    codes: dict[str, int] = {}
+    for text in sorted(set(texts)):
+        try:
+            codes[text] = index.setdefault(str(parse_text(feature, text)), len(index))
+        except InvalidValue:
+            codes[text] = -1
+    given = np.array([codes[text] for text in texts], np.int32)
+    return Coded(given, tuple(index)), given < 0
 
 
 def _judged(

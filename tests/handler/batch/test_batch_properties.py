@@ -300,7 +300,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None
     """Every way of scoring a block; they are chosen between by its size, and by how often lines repeat."""
     if request.param != "row by row":
         monkeypatch.setattr(reading, "SMALL", 0)
-        monkeypatch.setattr(sweeping, "FEW_ROWS", 0)
+        monkeypatch.setattr(sweeping, "FEW_TEXTS", 0)
     if request.param == "folded":
         monkeypatch.setattr(folding, "repeats", lambda _: True)
 
@@ -355,7 +355,7 @@ def test_a_byte_order_mark_within_the_file_is_text(
     row: str, bundle_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reading, "SMALL", 0)
-    monkeypatch.setattr(sweeping, "FEW_ROWS", 0)
+    monkeypatch.setattr(sweeping, "FEW_TEXTS", 0)
     header = "age,note" if row.startswith("\ufeff45") else "note,age"
     data = f"{header},new_user,total_pages_visited\n{row}\n{row}\n".encode()
     assert_scored(data, ",", bundle(bundle_dir), size=1)
@@ -366,7 +366,7 @@ def test_an_empty_cell_at_the_very_end_counts(
     rows: str, bundle_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reading, "SMALL", 0)
-    monkeypatch.setattr(sweeping, "FEW_ROWS", 0)
+    monkeypatch.setattr(sweeping, "FEW_TEXTS", 0)
     data = f"age,new_user,total_pages_visited\n{rows}".encode()
     assert_scored(data, ",", bundle(bundle_dir), size=1000)
 

@@ -143,7 +143,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None
 def sweep(patched: pytest.MonkeyPatch, with_kernel: bool) -> None:
     """Have blocks of any size read all rows at once."""
     patched.setattr(reading, "SMALL", 0)
-    patched.setattr(sweeping, "FEW_ROWS", 0)
+    patched.setattr(sweeping, "FEW_TEXTS", 0)
     if not with_kernel:
         patched.setattr(sweeping, "cells_of", lambda *_: None)
 
