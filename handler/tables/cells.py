@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 LF = 0x0A
+#: The bytes of the largest block whose offsets the kernel can give.
+LARGEST = 2**31 - 1
 
 
 class Cells(NamedTuple):
@@ -49,8 +51,10 @@ class Cells(NamedTuple):
 
 
 def cells_of(data: bytes, layout: Layout, schema: Schema) -> Cells | None:
-    """The records of ``data``, in which there is no quote and no CR; None where no kernel is compiled."""
-    return None if compiled.library() is None else _reader(layout, schema).read(data)
+    """The records of ``data``, in which there is no quote and no CR; None where no kernel can read them."""
+    if compiled.library() is None or len(data) > LARGEST:
+        return None
+    return _reader(layout, schema).read(data)
 
 
 @functools.lru_cache(maxsize=16)

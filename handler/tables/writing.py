@@ -144,7 +144,10 @@ def spelled(rows: Lines, outputs: Outputs, before: Sequence[bytes], end: bytes, 
 
 
 def _output(values: np.ndarray | Coded | list[str], quoted: Quoted) -> tuple[int, list[np.ndarray], int]:
-    """An output as the kernel takes it: its kind, its arrays, and the bytes of its longest cell."""
+    """An output as the kernel takes it: its kind, its arrays, and the bytes of its longest cell.
+
+    Raises ``IndexError`` for a code without a level: the kernel looks at no bounds.
+    """
     import numpy as np
 
     from handler.categories import Coded, coded
@@ -159,6 +162,8 @@ def _output(values: np.ndarray | Coded | list[str], quoted: Quoted) -> tuple[int
     texts = [quoted(level).encode() for level in values.levels]
     starts = np.cumsum([0, *map(len, texts)], dtype=np.int64)
     codes = np.ascontiguousarray(values.codes, np.int64)
+    if codes.size and not 0 <= codes.min() <= codes.max() < len(texts):
+        raise IndexError("a label that is not one of the model's")
     joined = np.frombuffer(b"".join(texts), np.uint8)
     return compiled.TEXT, [codes, joined, starts], max(map(len, texts), default=0)
 

@@ -152,6 +152,13 @@ def test_records_of_other_widths_and_blank_lines_are_no_rows() -> None:
     assert given.odd("x")[0].tolist() == [1]
 
 
+@pytest.mark.parametrize("code", [-1, 2])
+def test_a_label_that_there_is_not_makes_no_row(code: int) -> None:
+    """A bundle is data: it must not have the kernel read beyond its arrays."""
+    with pytest.raises(IndexError, match="not one of the model's"):
+        written(Coded(np.array([0, code]), ("a", "b")))
+
+
 def test_outputs_are_written_as_csv_cells() -> None:
     labels = ('say "x"', "a,b", "two\nlines", "", "plain")
     coded = Coded(np.array([4, 0, 1, 2, 3], np.int32), labels)
