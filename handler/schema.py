@@ -293,7 +293,10 @@ class Schema:
         self.names = tuple(feature.name for feature in self.features)
         self._needed = sum(not feature.nullable for feature in self.features)
         self._by_name = {feature.name: feature for feature in self.features}
+        # What is made once for each feature, as a category may have many thousand levels.
         self._levels: dict[str, Levels] = {}
+        self._texts: dict[str, tuple[str, ...]] = {}
+        self._codes: dict[str, Mapping[str, int]] = {}
         self._ranges = tuple(
             (position, feature.name, feature.minimum, feature.maximum)
             for position, feature in enumerate(self.features)
@@ -478,9 +481,17 @@ class Schema:
             return tuple(SPELLINGS)
         if feature.kind != "category":
             return ()
-        from handler.categories import levels_of
+        if feature.name not in self._texts:
+            from handler.categories import levels_of
 
-        return levels_of(feature)
+            self._texts[feature.name] = levels_of(feature)
+        return self._texts[feature.name]
+
+    def code_of(self, feature: Feature) -> Mapping[str, int]:
+        """The code of each text that is ``known`` for the feature."""
+        if feature.name not in self._codes:
+            self._codes[feature.name] = {text: code for code, text in enumerate(self.known(feature))}
+        return self._codes[feature.name]
 
     def of_codes(self, feature: Feature, values: np.ndarray) -> Any:
         """A column as ``Columns`` has it, of the codes of ``known`` texts; one of doubles as it is."""

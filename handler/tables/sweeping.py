@@ -168,7 +168,7 @@ def _asked(schema: Schema, feature: Feature, values: Any, rows: np.ndarray, text
     if not different or (feature.kind != "category" and len(different) <= FEW_TEXTS):
         return _Column(values, rows, texts)
     if len(different) <= FEW_TEXTS:
-        some, refused = _categories(feature, values.levels, texts)
+        some, refused = _categories(schema, feature, texts)
     else:
         import polars as pl
 
@@ -184,21 +184,22 @@ def _asked(schema: Schema, feature: Feature, values: Any, rows: np.ndarray, text
     return _Column(values, rows[left], [texts[each] for each in left.tolist()])
 
 
-def _categories(
-    feature: Feature, levels: tuple[str, ...], texts: list[str]
-) -> tuple[Coded, np.ndarray | None]:
+def _categories(schema: Schema, feature: Feature, texts: list[str]) -> tuple[Coded, np.ndarray | None]:
     """``Schema.parse_series`` of a category of few different texts, without polars."""
     import numpy as np
 
-    index = {level: code for code, level in enumerate(levels)}
+    known, more = schema.code_of(feature), dict[str, int]()
     codes: dict[str, int] = {}
     for text in sorted(set(texts)):
         try:
-            codes[text] = index.setdefault(str(parse_text(feature, text)), len(index))
+            category = str(parse_text(feature, text))
         except InvalidValue:
             codes[text] = -1
+            continue
+        code = known.get(category)
+        codes[text] = more.setdefault(category, len(known) + len(more)) if code is None else code
     given = np.array([codes[text] for text in texts], np.int32)
-    return Coded(given, tuple(index)), given < 0
+    return Coded(given, (*schema.known(feature), *more)), given < 0
 
 
 def _judged(
