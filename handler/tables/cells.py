@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from handler.kernel import compiled
 from handler.schema import Schema
-from handler.tables.rows import Layout
+from handler.tables.rows import Layout, slices
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,8 +46,7 @@ class Cells(NamedTuple):
         if name not in self.offsets:
             return np.empty(0, np.int64), []
         rows, starts, stops = self.offsets[name].T
-        each = zip(starts.tolist(), stops.tolist(), strict=True)
-        return rows, [self.data[start:stop].decode() for start, stop in each]
+        return rows, slices(self.data, starts, stops)
 
 
 def cells_of(data: bytes, layout: Layout, schema: Schema) -> Cells | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from handler.tables import records
-from handler.tables.rows import Block, Layout
+from handler.tables.rows import Block, Layout, slices
 
 if TYPE_CHECKING:
     import numpy as np
@@ -145,12 +145,6 @@ class Regular(NamedTuple):
         before = self.ends[:, position - 1] if position else np.append(-1, self.ends[:-1, -1])
         lengths: np.ndarray = self.ends[:, position] - before - 1
         return lengths
-
-
-def slices(data: bytes, starts: np.ndarray, stops: np.ndarray) -> list[str]:
-    """The texts from each of ``starts`` to each of ``stops``."""
-    each = zip(starts.tolist(), stops.tolist(), strict=True)
-    return [data[start:stop].decode() for start, stop in each]
 
 
 def with_lf(data: bytes) -> bytes | None:

@@ -131,6 +131,12 @@ class Rows:
         )
 
 
+def slices(data: bytes, starts: np.ndarray, stops: np.ndarray) -> list[str]:
+    """The texts from each of ``starts`` to each of ``stops``."""
+    each = zip(starts.tolist(), stops.tolist(), strict=True)
+    return [data[start:stop].decode() for start, stop in each]
+
+
 def judge(cells: Sequence[str], layout: Layout, schema: Schema) -> Record | Refusal:
     """The record that a row's cells spell, or why there is none."""
     if len(cells) != len(layout.header):
