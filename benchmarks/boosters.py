@@ -23,7 +23,7 @@ import json, statistics, sys, time
 from pathlib import Path
 import pandas
 from handler.bundle import Bundle
-from handler.scoring.scorers import unpickle
+from handler.scoring.estimator import unpickle
 estimator = unpickle(Bundle.open(Path(sys.argv[1])).read("model.joblib"))
 row = pandas.DataFrame([json.loads(sys.argv[2])], dtype=float)
 given = row if sys.argv[3] == "frame" else row.to_numpy()

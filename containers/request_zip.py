@@ -31,8 +31,9 @@ ROOT = Path(__file__).resolve().parent.parent
 WANTED = ("handler.app", "handler.scoring.checking")
 #: What requests do not need of what these import: batch, its storage, and what has libraries.
 LEFT_OUT = (
-    "handler.batch", "handler.categories", "handler.kernel", "handler.scoring.explaining_many",
-    "handler.scoring.trees", "handler.scoring.words", "handler.signing", "handler.storage.buckets",
+    "handler.batch", "handler.categories", "handler.kernel", "handler.scoring.estimator",
+    "handler.scoring.explaining_many", "handler.scoring.graph", "handler.scoring.trees",
+    "handler.scoring.words", "handler.signing", "handler.storage.buckets",
     "handler.storage.deadline", "handler.storage.storage", "handler.tables.cells",
     "handler.tables.regular", "handler.tables.sweeping",
 )  # fmt: skip

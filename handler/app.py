@@ -5,6 +5,11 @@ The bundle is loaded once, when a platform's entry point imports this module, or
 
 from __future__ import annotations
 
+import gc
+
+_collecting = gc.isenabled()
+gc.disable()  # what a start makes stays: looking for garbage among it took a tenth of the start
+
 import functools
 import os
 import time
@@ -276,3 +281,5 @@ if os.environ.keys() & {"AWS_LAMBDA_RUNTIME_API", "FUNCTION_TARGET"}:
         snapshot.prepare(application().model)
     # Read by now. functions-framework would start as many processes, each with a model of its own.
     os.environ.pop("WORKERS", None)
+if _collecting:
+    gc.enable()

@@ -185,7 +185,9 @@ def _capture_uri(environ: Mapping[str, str]) -> str | None:
 
 
 def _share(environ: Mapping[str, str], variable: str) -> float:
-    text = environ.get(variable, "") or "1"
+    text = environ.get(variable, "")
+    if not text:
+        return 1.0
     if not re.fullmatch(r"0|1|1\.0+|0?\.[0-9]{1,15}", text, re.ASCII):
         raise SettingError(variable, "must be a number from 0 to 1, such as 0.1 for a tenth of requests")
     return float(text)

@@ -23,7 +23,7 @@ HANDLER = {
     ".web", ".web.api", ".web.messages", ".web.predictions",
 }  # fmt: skip
 ALLOWED = {
-    "_sha2", "_sha256",
+    "_sha2", "_sha256", "gc",
     *(f"handler{name}" for name in HANDLER),
 }  # fmt: skip
 #: What else Python 3.11 loads for sha256.

@@ -54,6 +54,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "row_program",
         "explaining",
         "scorers",
+        "graph",
+        "estimator",
         "explaining_many",
         "explanations",
         "outputs",

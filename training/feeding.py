@@ -18,7 +18,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder
 
 from handler.bundle import Feature, RowsAs
-from handler.scoring.scorers import fed
+from handler.scoring.estimator import fed
 from training.compat import get_column_indices
 
 #: Stands for a step that looks for a word of its own, such as the empty text.

@@ -15,7 +15,8 @@ from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from handler.bundle import Contract, Feature, Label, RowsAs, Task
 from handler.schema import Columns
-from handler.scoring.scorers import JoblibScorer, Scorer
+from handler.scoring.estimator import JoblibScorer
+from handler.scoring.scorers import Scorer
 from training.compat import FixedThresholdClassifier, FrozenEstimator, TunedThresholdClassifierCV
 from training.data.reading import Dataset
 from training.errors import Say, TrainingError, one_line, users_code

@@ -11,7 +11,8 @@ import numpy as np
 from handler import dates
 from handler.bundle import Feature
 from handler.schema import Columns
-from handler.scoring.scorers import class_index, fed
+from handler.scoring.estimator import fed
+from handler.scoring.scorers import class_index
 from training import feeding, fitting, pipelines
 from training.data import notes, reading
 from training.data.columns import ColumnSpec

@@ -32,20 +32,13 @@ from handler.bundle import (
 )
 from handler.schema import Columns, Record
 from handler.scoring.checking import differences
+from handler.scoring.estimator import JoblibScorer, own_labels
 from handler.scoring.explaining import Explainer
+from handler.scoring.graph import OnnxScorer
 from handler.scoring.metrics import measure
 from handler.scoring.model import Model
 from handler.scoring.row_program import RowProgram
-from handler.scoring.scorers import (
-    JoblibScorer,
-    OnnxScorer,
-    RowByRow,
-    Scorer,
-    Scores,
-    finite,
-    length,
-    own_labels,
-)
+from handler.scoring.scorers import RowByRow, Scorer, Scores, finite, length
 from training import bundling
 from training.errors import Say, TrainingError, one_line, users_code
 from training.export.codes import coded

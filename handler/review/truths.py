@@ -21,7 +21,7 @@ from handler.batch.naming import PART_PREDICTIONS, PREDICTIONS, SUMMARY, is_part
 from handler.bundle import Label, Manifest
 from handler.errors import FunctionError, InvalidCsv, NoObject
 from handler.review import history
-from handler.schema import BLANKS, BOOLEANS, LONGEST_VALUE, NUMBER, clean_name
+from handler.schema import BLANKS, BOOLEANS, LONGEST_VALUE, clean_name, is_number
 from handler.scoring import outputs
 from handler.scoring.scorers import Scores
 from handler.spelling import MISSING_NUMBERS_OF_TARGETS, MISSING_TEXTS_OF_TARGETS, format_of, spelling
@@ -441,7 +441,7 @@ class Labels:
 
     def __init__(self, classes: Sequence[Label]) -> None:
         names = [str(each).strip(BLANKS) for each in classes]
-        numeric = all(map(NUMBER.fullmatch, names))
+        numeric = all(map(is_number, names))
         numbers = {float(name): index for index, name in enumerate(names)} if numeric else {}
         booleans = {BOOLEANS.get(name.lower()): index for index, name in enumerate(names)}
         self._indices = {name: index for index, name in enumerate(names)}
@@ -457,7 +457,7 @@ class Labels:
         lower = text.lower()
         if lower in self._missing:
             return MISSING
-        number = float(text) if len(text) <= LONGEST_VALUE and NUMBER.fullmatch(text) else None
+        number = float(text) if len(text) <= LONGEST_VALUE and is_number(text) else None
         if number in self._numbers:
             return self._numbers[number]
         return self._booleans.get(BOOLEANS.get(lower, number), UNKNOWN)

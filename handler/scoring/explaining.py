@@ -383,8 +383,8 @@ class Explainer:
         try:
             document, large, rest = head(content, EXPLANATION, FORMAT)
             program, graph = document["files"]
-            self._program = RowProgram(rest[len(rest) - program - graph : len(rest) - graph])
-            self.graph = rest[len(rest) - graph :]
+            self._program = RowProgram(bytes(rest[len(rest) - program - graph : len(rest) - graph]))
+            self.graph = bytes(rest[len(rest) - graph :])
             self.of: str = document["of"]
             self.base: list[float] = document["base"]
             kind = Linear if "linear" in document else Trees

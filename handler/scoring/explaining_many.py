@@ -27,7 +27,8 @@ from handler.scoring.explaining import (
     Trees,
     every_state,
 )
-from handler.scoring.scorers import PIECE, OnnxScorer, filled
+from handler.scoring.graph import PIECE, OnnxScorer
+from handler.scoring.scorers import filled
 
 #: The most numbers in tables of what the pieces of trees add, by the outcomes of their tests: 128 MB.
 MOST_CELLS = 16_000_000

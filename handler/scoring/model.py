@@ -12,14 +12,15 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from handler import telemetry
-from handler.bundle import EXPLANATION, Bundle, Feature, Manifest
+from handler.bundle import EXPLANATION, JOBLIB, ONNX, SCALAR, Bundle, Contract, Feature, Manifest
 from handler.errors import InvalidRecords, Problem, Problems
 from handler.schema import Columns, Record, Schema
 from handler.scoring import outputs
 from handler.scoring.explanations import Explaining
-from handler.scoring.row_program import Row, Values
+from handler.scoring.row_program import Row, RowProgram, Values
 from handler.scoring.scorers import (
     FEW,
+    BySize,
     OneRow,
     RowByRow,
     Scorer,
@@ -28,8 +29,7 @@ from handler.scoring.scorers import (
     finite,
     is_models,
     length,
-    load_program,
-    load_scorer,
+    served_contract,
 )
 from handler.typed import TYPE_CHECKING, Any, NamedTuple
 
@@ -314,3 +314,47 @@ def _log(error: Exception) -> None:
     if failure not in _logged and len(_logged) < FAILURES_LOGGED:
         _logged.add(failure)
         telemetry.failure("the model fails on a row, which is rejected", error)
+
+
+def load_scorer(bundle: Bundle, program: RowProgram | None = None) -> Scorer:
+    """The scorer that the manifest names, from verified files; raises ``BundleError``.
+
+    ``program`` scores few rows in its place, and all rows in the zip of the request function, which
+    does not have the graph.
+    """
+    contract = served_contract(bundle.manifest)
+    if bundle.manifest.runtime == "onnx":
+        if program is not None and not bundle.has(ONNX) and _is_zip():
+            return RowByRow(program, contract)
+        graph = bundle.read(ONNX)
+        if program is None:
+            return _of_graph(graph, contract)
+        # The graph waits in memory, where it is smaller than the session: by then the file may be another.
+        return BySize(RowByRow(program, contract), lambda: _of_graph(graph, contract))
+    content = bundle.read(JOBLIB)
+    bundle.check_libraries()
+    from handler.scoring.estimator import JoblibScorer, unpickle
+
+    return JoblibScorer(unpickle(content), contract)
+
+
+def _of_graph(graph: bytes, contract: Contract) -> Scorer:
+    from handler.scoring.graph import OnnxScorer
+
+    return OnnxScorer(graph, contract)
+
+
+def _is_zip() -> bool:
+    """Whether this is the handler of the zip, which lacks what files in buckets need."""
+    try:
+        import handler.batch  # noqa: F401
+    except ModuleNotFoundError:
+        return True
+    return False
+
+
+def load_program(bundle: Bundle) -> RowProgram | None:
+    """The one-row program, if the manifest names it, from a verified file; raises ``BundleError``."""
+    if bundle.manifest.engines.get("one") != "scalar":
+        return None
+    return RowProgram(bundle.read(SCALAR))

@@ -82,14 +82,14 @@ class RowProgram:
         return values
 
 
-def head(content: bytes, name: str, known: int) -> tuple[Any, list[Any], bytes]:
+def head(content: bytes, name: str, known: int) -> tuple[Any, list[Any], memoryview]:
     """The line of JSON that a file begins with, the large arrays, and all that follows the line.
 
     ``name``: the file's, for the message. Raises ``BundleError`` where the file has another format than
     ``known``, and ``ValueError``, ``KeyError`` or ``TypeError`` where it does not begin as these files do.
     """
-    line, _, rest = content.partition(b"\n")
-    document = json.loads(line)
+    end = content.index(b"\n")
+    document, rest = json.loads(content[:end]), memoryview(content)[end + 1 :]
     if document["format"] != known:
         raise BundleError(
             f"{name} has format {document['format']}, and this code reads {known}; train again"
@@ -97,7 +97,7 @@ def head(content: bytes, name: str, known: int) -> tuple[Any, list[Any], bytes]:
     return document, arrays(document["arrays"], rest), rest
 
 
-def arrays(layout: Sequence[tuple[str, int]], content: bytes) -> list[Any]:
+def arrays(layout: Sequence[tuple[str, int]], content: memoryview) -> list[Any]:
     """The arrays at the beginning of ``content``; ``layout`` has the type and the length of each."""
     if not layout:
         return []

@@ -19,7 +19,8 @@ import pytest
 from handler.bundle import JOBLIB, ONNX, Bundle, Feature
 from handler.categories import texts_of
 from handler.schema import InvalidValue, Schema, parse_text
-from handler.scoring.scorers import JoblibScorer, load_scorer, unpickle
+from handler.scoring.estimator import JoblibScorer, unpickle
+from handler.scoring.model import load_scorer
 from tests.support.bundles import mixed_rows, resealed, trained
 from tests.support.serving import serve
 from training.bundling import sha256_of

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import polars as pl
 import pytest
@@ -10,7 +11,17 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from handler.bundle import Feature
-from handler.schema import LARGEST_NUMBER, LONGEST_VALUE, InvalidValue, Schema, Value, parse_text, to_text
+from handler.schema import (
+    LARGEST_NUMBER,
+    LONGEST_VALUE,
+    NUMBER,
+    InvalidValue,
+    Schema,
+    Value,
+    is_number,
+    parse_text,
+    to_text,
+)
 from handler.spelling import BLANKS, FORMAT, format_of, spelling
 
 FORMATS = (
@@ -36,6 +47,15 @@ def assert_alike(feature: Feature, texts: list[str]) -> None:
         one = asked(feature, text)
         if doubtful is None or not doubtful[index]:
             assert one == values[index] or (one != one and math.isnan(values[index])), (text, one)
+
+
+@given(st.text("0019+-.eE_ a\u0661") | st.from_regex(NUMBER, fullmatch=True))
+@example("")
+@example("1e999")
+@example("infinity")
+@example("9" * 5000)
+def test_one_text_is_a_number_as_the_pattern_of_columns_says(text: str) -> None:
+    assert is_number(text) is bool(re.fullmatch(NUMBER, text))
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ from handler import __main__ as command
 from handler.app import App
 from handler.bundle import Bundle, BundleError
 from handler.scoring import checking
+from handler.scoring.estimator import JoblibScorer, unpickle
 from handler.scoring.model import Model
-from handler.scoring.scorers import JoblibScorer, unpickle
 from handler.settings import Settings
 from handler.web.messages import Request
 from tests.support.bundles import measurements, resealed

@@ -10,7 +10,8 @@ import pandas as pd
 from sklearn.base import is_classifier
 
 from handler.bundle import Feature
-from handler.scoring.scorers import JoblibScorer, class_index, fed
+from handler.scoring.estimator import JoblibScorer, fed
+from handler.scoring.scorers import class_index
 from training.feeding import as_looked_for, rows_as
 from training.fitting import contract_of
 from training.packaging import Fitted, Proven, prove

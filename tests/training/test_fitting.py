@@ -14,8 +14,8 @@ from sklearn.pipeline import make_pipeline
 from handler.app import App
 from handler.batch.run import Batch
 from handler.scoring.checking import differences
+from handler.scoring.estimator import unpickle
 from handler.scoring.model import Model
-from handler.scoring.scorers import unpickle
 from handler.settings import Settings
 from handler.storage.locations import Location
 from handler.storage.storage import Storage

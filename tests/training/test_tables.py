@@ -12,8 +12,8 @@ import pytest
 from handler.__main__ import main as handler
 from handler.bundle import Bundle
 from handler.schema import Schema
+from handler.scoring.estimator import JoblibScorer
 from handler.scoring.model import Model
-from handler.scoring.scorers import JoblibScorer
 from tests.support.bundles import Run
 from training import learning
 from training.__main__ import main

@@ -528,7 +528,7 @@ def parse(feature: Feature, cells: pl.Series) -> tuple[np.ndarray, dict[str, str
     sound: dict[str, float] = {}
     refused: dict[str, str] = {}
     if feature.format is None and feature.kind in ("integer", "number"):  # most columns, and the longest
-        likely = unsure.str.contains(f"^(?:{NUMBER.pattern})$") | missing(
+        likely = unsure.str.contains(f"^(?:{NUMBER})$") | missing(
             unsure, (*feature.missing_words, *NOT_NUMBERS)
         )
         refused = dict.fromkeys(unsure.filter(~likely).to_list(), "not_a_number")

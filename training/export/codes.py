@@ -21,7 +21,7 @@ from scipy import sparse
 
 from handler.bundle import Contract
 from handler.categories import levels_of
-from handler.scoring.scorers import LEVELS, input_names
+from handler.scoring.graph import LEVELS, input_names
 from training.export.nodes import REAL, TEXT, prune
 from training.export.program import every_tensor
 

@@ -224,7 +224,7 @@ def refusals(nodes: Nodes, step: Any, parts: Table) -> list[str]:
 
 
 def as_fed(nodes: Nodes, feature: Feature, given: Part) -> Part:
-    """A feature's column as ``scorers.fed`` feeds it, where values of it become others there."""
+    """A feature's column as ``estimator.fed`` feeds it, where values of it become others there."""
     name = given.name
     if feature.fed_as == "category":
         known = [each.encode() for each in feature.categories]

@@ -34,9 +34,10 @@ from handler.schema import Columns
 from handler.scoring import row_program
 from handler.scoring.explaining import FORMAT, Explainer, Linear
 from handler.scoring.explaining_many import Many
+from handler.scoring.graph import PIECE, OnnxScorer
 from handler.scoring.row_program import head
 from handler.scoring.row_program import stored as stored_value
-from handler.scoring.scorers import PIECE, OnnxScorer, Scores, length
+from handler.scoring.scorers import Scores, length
 from handler.scoring.texts import Vectorizer
 from training.compat import FixedThresholdClassifier, TunedThresholdClassifierCV
 from training.export import boosters

@@ -17,7 +17,8 @@ import onnxruntime
 from sklearn.pipeline import Pipeline
 
 from handler.bundle import Contract
-from handler.scoring.scorers import SCORE, SCORE_METHODS, input_names
+from handler.scoring.estimator import SCORE_METHODS
+from handler.scoring.graph import SCORE, input_names
 from training.compat import FixedThresholdClassifier, TunedThresholdClassifierCV
 from training.errors import one_line
 from training.export import converters, encoders, texts, trees

@@ -14,7 +14,7 @@ import onnx
 import onnxruntime
 from onnx import numpy_helper
 
-from handler.scoring.scorers import TREES
+from handler.scoring.graph import TREES
 from training.export import sums, walks, words
 from training.export.nodes import REAL
 from training.export.sums import Sets, Sum

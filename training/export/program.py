@@ -22,8 +22,8 @@ from onnx import numpy_helper
 from handler.bundle import Contract
 from handler.schema import Columns
 from handler.scoring import texts
+from handler.scoring.graph import SCORE, input_names
 from handler.scoring.row_program import BINARY, FORMAT, REDUCTIONS, UNARY
-from handler.scoring.scorers import SCORE, input_names
 from training.export import sums
 
 #: Longer lists of numbers are written as binary arrays.
@@ -519,12 +519,17 @@ def with_arrays(value: Any, arrays: list[array[Any]]) -> Any:
         return value
     kinds = set(map(type, value)) if len(value) >= LONG else set()
     if kinds and kinds <= {int, float}:
-        kind = "d" if float in kinds else "i"
-        arrays.append(array(kind, value))
+        arrays.append(array("d" if float in kinds else narrowest(value), value))
         return {"array": len(arrays) - 1}
     if value and all(isinstance(each, list) and len(each) >= LONG for each in value):
         return [with_arrays(each, arrays) for each in value]
     return value
+
+
+def narrowest(values: Sequence[int]) -> str:
+    """The type code of the shortest integers that hold the values: a start waits for every byte."""
+    bits = max(max(values).bit_length(), (~min(values)).bit_length()) + 1
+    return "b" if bits <= 8 else "h" if bits <= 16 else "i" if bits <= 32 else "q"
 
 
 def little_endian(values: array[Any]) -> bytes:

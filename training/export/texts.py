@@ -24,7 +24,7 @@ from sklearn.feature_extraction.text import (
 )
 
 from handler.bundle import Contract
-from handler.scoring.scorers import input_names
+from handler.scoring.graph import input_names
 from handler.scoring.texts import KEY
 from training.export.nodes import REAL, TEXT, Nodes, Part, Table
 from training.export.program import every_tensor

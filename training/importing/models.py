@@ -16,7 +16,7 @@ from sklearn.model_selection._search import BaseSearchCV
 
 from handler.bundle import UNSUPERVISED, Feature, Kind, Label, RowsAs
 from handler.schema import Columns
-from handler.scoring.scorers import fed
+from handler.scoring.estimator import fed
 from training import fitting
 from training.data import notes
 from training.data.columns import LISTED, near

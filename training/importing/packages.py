@@ -12,8 +12,8 @@ import sklearn
 from handler.bundle import Manifest
 from handler.schema import Record
 from handler.scoring import outputs
+from handler.scoring.estimator import JoblibScorer
 from handler.scoring.model import Model
-from handler.scoring.scorers import JoblibScorer
 from training import bundling, packaging
 from training.errors import Say
 from training.importing import models, samples

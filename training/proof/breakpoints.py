@@ -27,7 +27,7 @@ from sklearn.tree import BaseDecisionTree
 
 from handler.bundle import Contract, Feature
 from handler.schema import LARGEST_NUMBER, Record
-from handler.scoring.scorers import fed
+from handler.scoring.estimator import fed
 from training.export import boosters
 from training.proof.rows import bounds
 

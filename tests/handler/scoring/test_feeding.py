@@ -12,7 +12,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from handler.bundle import Contract, Feature
-from handler.scoring.scorers import JoblibScorer, fed
+from handler.scoring.estimator import JoblibScorer, fed
 
 CITIES = np.array(["rome", "", "oslo", "?"], dtype=object)
 

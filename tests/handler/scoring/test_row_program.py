@@ -15,9 +15,8 @@ from handler import bundle as bundles
 from handler.bundle import Bundle
 from handler.errors import BundleError
 from handler.scoring import checking, outputs
-from handler.scoring.model import Model
+from handler.scoring.model import Model, load_scorer
 from handler.scoring.row_program import RowProgram
-from handler.scoring.scorers import load_scorer
 from tests.support.bundles import mixed_rows, quiet, resealed
 from tests.support.strategies import values
 from training.bundling import sha256_of

@@ -19,8 +19,9 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, TargetEncoder
 
 from handler.bundle import Contract, Feature
 from handler.schema import Columns
+from handler.scoring.estimator import JoblibScorer, fed
 from handler.scoring.row_program import RowProgram
-from handler.scoring.scorers import JoblibScorer, RowByRow, fed
+from handler.scoring.scorers import RowByRow
 from tests.support.proving import feature_of
 from training.export.codes import coded
 from training.export.graph import to_onnx

@@ -11,8 +11,8 @@ import pytest
 from sklearn.model_selection import train_test_split
 
 from handler.bundle import Bundle
+from handler.scoring.estimator import JoblibScorer, unpickle
 from handler.scoring.model import Model
-from handler.scoring.scorers import JoblibScorer, unpickle
 from tests.support.bundles import Run, mixed_rows, small
 from training.__main__ import main
 

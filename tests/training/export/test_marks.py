@@ -22,7 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-from handler.scoring.scorers import TREES
+from handler.scoring.graph import TREES
 from tests.support.proving import proven, served_by
 
 pytestmark = pytest.mark.slow

@@ -24,7 +24,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 from handler.scoring import trees
-from handler.scoring.scorers import TREES, OnnxScorer
+from handler.scoring.graph import TREES, OnnxScorer
 from tests.support.kernel import contract, metadata, needs_compiler, summed_both_ways
 from tests.support.proving import proven, served_by
 from training.export.graph import to_onnx

@@ -21,7 +21,7 @@ from sklearn.ensemble import (
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from handler.scoring.scorers import TREES, OnnxScorer
+from handler.scoring.graph import TREES, OnnxScorer
 from handler.scoring.trees import follows
 from tests.support.kernel import contract, metadata, needs_compiler, summed_both_ways
 from tests.support.proving import proven, served_by

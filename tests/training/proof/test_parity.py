@@ -20,8 +20,9 @@ from handler.bundle import Contract, Feature
 from handler.categories import texts_of
 from handler.schema import Columns
 from handler.scoring.checking import differences
+from handler.scoring.estimator import JoblibScorer
 from handler.scoring.model import Model
-from handler.scoring.scorers import JoblibScorer, Scores
+from handler.scoring.scorers import Scores
 from tests.support.bundles import Run, mixed_rows
 from training.export.graph import to_onnx
 from training.proof import parity, rows

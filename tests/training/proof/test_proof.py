@@ -32,8 +32,8 @@ from sklearn.tree import DecisionTreeClassifier
 from handler.bundle import Bundle, Contract, Feature, Manifest
 from handler.errors import InvalidRecords
 from handler.scoring.checking import differences
+from handler.scoring.estimator import JoblibScorer, unpickle
 from handler.scoring.model import Model
-from handler.scoring.scorers import JoblibScorer, unpickle
 from training.errors import TrainingError
 from training.export.graph import to_onnx
 from training.proof import parity, rows

@@ -19,7 +19,8 @@ from sklearn.tree import DecisionTreeClassifier
 
 from handler.bundle import Contract, Feature
 from handler.schema import Columns
-from handler.scoring.scorers import Scores, fed, length
+from handler.scoring.estimator import fed
+from handler.scoring.scorers import Scores, length
 from tests.support.proving import feature_of, proven, served_by
 from training.fitting import contract_of
 from training.pipelines import choose
