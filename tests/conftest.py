@@ -53,9 +53,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """What was imported and collected stays: no collection of garbage need walk through it again."""
+    """What was imported and collected stays: no collection of garbage need walk through it again.
+
+    What tests make is looked through more seldom, too.
+    """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 Trained = Callable[..., Path]

@@ -28,15 +28,20 @@ class Work(NamedTuple):
 def work_of(call: Callable[[], object]) -> Work:
     """The work of a call in this thread; what the call raises comes out."""
     steps = made = peak = last = 0
+    traced, reset = (
+        tracemalloc.get_traced_memory,
+        tracemalloc.reset_peak,
+    )  # every line waits for their names
 
     def count(frame: Any, event: str, argument: Any) -> Any:  # noqa: ARG001  what settrace gives
         nonlocal steps, made, peak, last
         steps += 1
-        now, most = tracemalloc.get_traced_memory()
+        now, most = traced()
         made += most - last
-        peak = max(peak, most)
+        if most > peak:
+            peak = most
         last = now
-        tracemalloc.reset_peak()
+        reset()
         return count
 
     before = sys.gettrace()

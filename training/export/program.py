@@ -519,16 +519,19 @@ def with_arrays(value: Any, arrays: list[array[Any]]) -> Any:
         return value
     kinds = set(map(type, value)) if len(value) >= LONG else set()
     if kinds and kinds <= {int, float}:
-        arrays.append(array("d" if float in kinds else narrowest(value), value))
+        arrays.append(array(narrowest(value), value))
         return {"array": len(arrays) - 1}
     if value and all(isinstance(each, list) and len(each) >= LONG for each in value):
         return [with_arrays(each, arrays) for each in value]
     return value
 
 
-def narrowest(values: Sequence[int]) -> str:
-    """The type code of the shortest integers that hold the values: a start waits for every byte."""
-    bits = max(max(values).bit_length(), (~min(values)).bit_length()) + 1
+def narrowest(values: Sequence[float]) -> str:
+    """The type code of the shortest numbers that hold the values: a start waits for every byte."""
+    if any(isinstance(each, float) for each in values):
+        with np.errstate(over="ignore"):
+            return "f" if (np.array(values, np.float32) == np.array(values)).all() else "d"
+    bits = max(int(max(values)).bit_length(), (~int(min(values))).bit_length()) + 1
     return "b" if bits <= 8 else "h" if bits <= 16 else "i" if bits <= 32 else "q"
 
 
