@@ -35,7 +35,7 @@ LEFT_OUT = (
     "handler.scoring.explaining_many", "handler.scoring.graph", "handler.scoring.trees",
     "handler.scoring.words", "handler.signing", "handler.storage.buckets",
     "handler.storage.deadline", "handler.storage.storage", "handler.tables.cells",
-    "handler.tables.regular", "handler.tables.sweeping",
+    "handler.tables.regular", "handler.tables.series", "handler.tables.sweeping",
 )  # fmt: skip
 #: The pages' own files.
 ASSETS = ("web/page", "web/swagger")

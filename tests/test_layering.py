@@ -37,6 +37,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "compression",
         "encodings",
         "rows",
+        "series",
         "cells",
         "records",
         "ranges",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from handler.kernel import compiled
 from handler.schema import Schema
 from handler.tables.rows import Layout, slices
+from handler.tables.series import series_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,10 +75,10 @@ class _Reader:
         self._codes: list[str] = []
         texts: list[bytes] = []
         is_known: list[bool] = []
-        slots = 0
+        slots, reader = 0, series_of(schema)
         for feature in schema.features:
             column = self._columns[layout.positions[feature.name]]
-            known = schema.known(feature)
+            known = reader.known(feature)
             if known:
                 size = 1 << (2 * len(known)).bit_length()
                 column[:] = compiled.CODED, len(self._codes), 0, slots, size - 1, len(texts)
@@ -96,7 +97,7 @@ class _Reader:
         for feature in schema.features:
             column = self._columns[layout.positions[feature.name]]
             if column[0] == compiled.CODED:
-                count = len(schema.known(feature))
+                count = len(reader.known(feature))
                 words = (self._levels.ctypes, entered.ctypes, count, self._slots.ctypes)
                 compiled.library().enter(column.ctypes, self._texts, *words)
 

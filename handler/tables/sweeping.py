@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from handler.bundle import Feature
 from handler.categories import Coded
 from handler.errors import NAMED, InvalidRecords, Problem
-from handler.schema import LONGEST_VALUE, InvalidValue, Schema, parse_text, problem, sound_columns
+from handler.schema import LONGEST_VALUE, InvalidValue, Schema, parse_text, problem
 from handler.tables.cells import Cells, cells_of
 from handler.tables.regular import Records, frame, is_plain, is_utf8, regular, with_lf
 from handler.tables.rows import Block, Layout, Lines, Refusal, Rejects, Rows, refused, wrong_width
+from handler.tables.series import Series, series_of, sound_columns
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,13 +64,14 @@ def _by_kernel(line: int, read: Cells, layout: Layout, schema: Schema) -> Rows |
         table = _texts_of(lines, layout, left if as_lines else range(len(layout.header)))
         if table is None:
             return None
+    reader = series_of(schema)
 
     def column(feature: Feature) -> _Column:
         if table is not None and feature.name not in read.values:
             series = table[f"column {layout.positions[feature.name]}"]
-            return _of_series(series, *schema.parse_series(feature, series))
-        values = schema.of_codes(feature, read.values[feature.name])
-        return _asked(schema, feature, values, *read.odd(feature.name))
+            return _of_series(series, *reader.parse(feature, series))
+        values = reader.of_codes(feature, read.values[feature.name])
+        return _asked(reader, feature, values, *read.odd(feature.name))
 
     return _judged(line, layout, schema, whole, column, lines if as_lines or table is None else table)
 
@@ -128,14 +130,15 @@ def _by_polars(block: Block, layout: Layout, schema: Schema) -> Rows | None:
         return None  # of the other records, polars has seen none
     has_long = numbers and table.longest() > LONGEST_VALUE
     sound_numbers = {} if has_long else _sound_numbers(layout, schema, cells, numbers)
-    codes = schema.codes(cells, {name: f"column {layout.positions[name]}" for name in schema.names})
+    reader = series_of(schema)
+    codes = reader.codes(cells, {name: f"column {layout.positions[name]}" for name in schema.names})
 
     def column(feature: Feature) -> _Column:
         if feature.name in sound_numbers:
             return _Column(sound_numbers[feature.name], np.empty(0, np.int64), [])
         position = layout.positions[feature.name]
         series = cells[f"column {position}"]
-        values, doubtful = schema.parse_series(feature, series, codes.get(feature.name))
+        values, doubtful = reader.parse(feature, series, codes.get(feature.name))
         if position not in numbers:
             return _of_series(series, values, doubtful)
         if has_long or series.null_count():
@@ -143,7 +146,7 @@ def _by_polars(block: Block, layout: Layout, schema: Schema) -> Rows | None:
             odd = (lengths > LONGEST_VALUE) | (series.is_null().to_numpy() & (lengths > 0))
             doubtful = odd if doubtful is None else doubtful | odd
         rows = np.empty(0, np.int64) if doubtful is None else np.flatnonzero(doubtful)
-        return _asked(schema, feature, values, rows, table.cells(rows, position))
+        return _asked(reader, feature, values, rows, table.cells(rows, position))
 
     return _judged(block.line, layout, schema, table.records, column, text)
 
@@ -156,7 +159,7 @@ def _of_series(texts: pl.Series, values: Any, doubtful: np.ndarray | None) -> _C
     return _Column(values, rows, texts.gather(rows).to_list())
 
 
-def _asked(schema: Schema, feature: Feature, values: Any, rows: np.ndarray, texts: list[str]) -> _Column:
+def _asked(reader: Series, feature: Feature, values: Any, rows: np.ndarray, texts: list[str]) -> _Column:
     """A column, when the schema has parsed the ``texts`` of some ``rows``.
 
     Most of them may be sound, and only spelled otherwise. Where few are different, each is asked about
@@ -168,11 +171,11 @@ def _asked(schema: Schema, feature: Feature, values: Any, rows: np.ndarray, text
     if not different or (feature.kind != "category" and len(different) <= FEW_TEXTS):
         return _Column(values, rows, texts)
     if len(different) <= FEW_TEXTS:
-        some, refused = _categories(schema, feature, texts)
+        some, refused = _categories(reader, feature, texts)
     else:
         import polars as pl
 
-        some, refused = schema.parse_series(feature, pl.Series(texts, dtype=pl.String))
+        some, refused = reader.parse(feature, pl.Series(texts, dtype=pl.String))
     if isinstance(some, Coded):
         codes = values.codes.copy()
         codes[rows] = some.codes
@@ -184,11 +187,11 @@ def _asked(schema: Schema, feature: Feature, values: Any, rows: np.ndarray, text
     return _Column(values, rows[left], [texts[each] for each in left.tolist()])
 
 
-def _categories(schema: Schema, feature: Feature, texts: list[str]) -> tuple[Coded, np.ndarray | None]:
-    """``Schema.parse_series`` of a category of few different texts, without polars."""
+def _categories(reader: Series, feature: Feature, texts: list[str]) -> tuple[Coded, np.ndarray | None]:
+    """``Series.parse`` of a category of few different texts, without polars."""
     import numpy as np
 
-    known, more = schema.code_of(feature), dict[str, int]()
+    known, more = reader.code_of(feature), dict[str, int]()
     codes: dict[str, int] = {}
     for text in sorted(set(texts)):
         try:
@@ -199,7 +202,7 @@ def _categories(schema: Schema, feature: Feature, texts: list[str]) -> tuple[Cod
         code = known.get(category)
         codes[text] = more.setdefault(category, len(known) + len(more)) if code is None else code
     given = np.array([codes[text] for text in texts], np.int32)
-    return Coded(given, (*schema.known(feature), *more)), given < 0
+    return Coded(given, (*reader.known(feature), *more)), given < 0
 
 
 def _judged(

@@ -21,6 +21,7 @@ from handler.categories import texts_of
 from handler.schema import InvalidValue, Schema, parse_text
 from handler.scoring.estimator import JoblibScorer, unpickle
 from handler.scoring.model import load_scorer
+from handler.tables.series import Series
 from tests.support.bundles import mixed_rows, resealed, trained
 from tests.support.serving import serve
 from training.bundling import sha256_of
@@ -148,7 +149,7 @@ def test_a_column_is_read_as_each_of_its_cells(kind: Any, open: bool, nullable: 
     blanks = [" red", "padded", " padded", "", " \t", "None ", " 1", "other ", "\u00a0"]
     cells = ["red", "N/A", "n/a", "none", "blue", "Blue", "1", "yes", "YES", "yEs", "x" * 200, "other", "t"]
     for texts in ([*cells, *blanks, *cells], ["red"] * 50, ["other"] * 3, []):
-        values, doubtful = Schema((feature,)).parse_series(feature, pl.Series(texts, dtype=pl.String))
+        values, doubtful = Series((feature,)).parse(feature, pl.Series(texts, dtype=pl.String))
         refused = np.zeros(len(texts), bool) if doubtful is None else doubtful
         values = texts_of(values)
         for text, value, out in zip(texts, values, refused, strict=True):

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from handler import dates
 from handler.bundle import Feature
-from handler.schema import InvalidValue, Schema, parse_json, parse_text
+from handler.schema import InvalidValue, parse_json, parse_text
+from handler.tables.series import Series
 from tests.support.regexes import is_linear
 
 EPOCH = datetime(1970, 1, 1)
@@ -181,7 +182,7 @@ def test_the_schema_reads_a_date_alike_in_every_spelling() -> None:
     texts = ["31/01/2024", " 2024-01-31\t", "2024-01-31T00:00Z"]
     assert [parse_text(feature, text) for text in texts] == [expected] * 3
     assert [parse_json(feature, text) for text in texts] == [expected] * 3
-    values, doubtful = Schema((feature,)).parse_series(feature, pl.Series([*texts, "", "N/A"]))
+    values, doubtful = Series((feature,)).parse(feature, pl.Series([*texts, "", "N/A"]))
     assert doubtful is None
     np.testing.assert_array_equal(values, [expected] * 3 + [math.nan] * 2)
     for missing in (parse_text(feature, " "), parse_text(feature, "N/A"), parse_json(feature, None)):

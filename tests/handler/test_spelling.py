@@ -16,13 +16,13 @@ from handler.schema import (
     LONGEST_VALUE,
     NUMBER,
     InvalidValue,
-    Schema,
     Value,
     is_number,
     parse_text,
     to_text,
 )
 from handler.spelling import BLANKS, FORMAT, format_of, spelling
+from handler.tables.series import Series
 
 FORMATS = (
     "1234,5", "1,234.5", "1.234,5", "1 234,5", "1 234.5", "1'234.5", "1'234,5", "$1,234.5", "1.234,5 €",
@@ -41,7 +41,7 @@ def asked(feature: Feature, text: str) -> Value | tuple[str, str]:
 
 def assert_alike(feature: Feature, texts: list[str]) -> None:
     """A column's sound values are those of ``parse_text``, which refuses none of them."""
-    column, doubtful = Schema([feature]).parse_series(feature, pl.Series(texts, dtype=pl.String))
+    column, doubtful = Series([feature]).parse(feature, pl.Series(texts, dtype=pl.String))
     values = column.tolist()
     for index, text in enumerate(texts):
         one = asked(feature, text)
@@ -96,7 +96,7 @@ def test_one_text_is_a_number_as_the_pattern_of_columns_says(text: str) -> None:
 def test_what_a_format_reads(format: str, text: str, value: float) -> None:
     feature = Feature("price", "number", format=format)
     assert parse_text(feature, text) == value
-    values, doubtful = Schema([feature]).parse_series(feature, pl.Series([text]))
+    values, doubtful = Series([feature]).parse(feature, pl.Series([text]))
     assert (values.tolist(), doubtful) == ([value], None)
 
 
@@ -130,7 +130,7 @@ def test_what_a_format_refuses(format: str, text: str, code: str) -> None:
     with pytest.raises(InvalidValue) as caught:
         parse_text(feature, text)
     assert caught.value.code == code
-    _, doubtful = Schema([feature]).parse_series(feature, pl.Series([text]))
+    _, doubtful = Series([feature]).parse(feature, pl.Series([text]))
     assert doubtful is not None
     assert doubtful.all()
 

@@ -24,11 +24,11 @@ from handler.schema import (
     MEANING,
     NUMBER,
     InvalidValue,
-    Schema,
     Value,
     parse_text,
 )
 from handler.spelling import MISSING_AMONG_NUMBERS, MISSING_NUMBERS, MISSING_TEXTS, START, format_of
+from handler.tables.series import Series
 from training.data import dates
 from training.data.notes import Note
 from training.data.texts import Counted, Texts, missing
@@ -521,7 +521,7 @@ def _reader(name: str, kind: Kind, format: str | None = None) -> Feature:
 
 def parse(feature: Feature, cells: pl.Series) -> tuple[np.ndarray, dict[str, str]]:
     """The cells' values as serving reads them, and the texts that it refuses, each with its code."""
-    values, doubtful = Schema((feature,)).parse_series(feature, cells)
+    values, doubtful = Series((feature,)).parse(feature, cells)
     if doubtful is None:
         return values, {}
     unsure = cells.filter(pl.Series(doubtful)).unique()

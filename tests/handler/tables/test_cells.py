@@ -16,6 +16,7 @@ from handler.schema import Schema
 from handler.tables import writing
 from handler.tables.cells import Cells, cells_of
 from handler.tables.rows import Layout, Lines, Rejects, Rows
+from handler.tables.series import series_of
 from tests.support.kernel import needs_compiler
 
 pytestmark = needs_compiler
@@ -127,7 +128,7 @@ def test_levels_are_found_however_many_there_are(count: int) -> None:
     schema = Schema([Feature("x", "category", nullable=True, categories=tuple(levels))])
     unknown = ["level", "level  1", "a" * 499, "a" * 501, "KÖLN"]
     given = read([*levels, *unknown], schema)
-    known = (*schema.known(schema.features[0]), None)
+    known = (*series_of(schema).known(schema.features[0]), None)
     found = [known[code] for code in given.values["x"].tolist()]
     assert found == [*levels, *[None] * len(unknown)]
     assert given.odd("x")[1] == unknown
