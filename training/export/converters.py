@@ -27,6 +27,7 @@ from training.export import (
     distances,
     encoders,
     functions,
+    histograms,
     imputing,
     inexpressible,
     isotonic,
@@ -43,11 +44,11 @@ from training.export.nodes import Converter, Shape, classes_out
 
 MODULES: Any = (
     binning,
-    boosters,
     boosting,
     distances,
     encoders,
     functions,
+    histograms,
     imputing,
     inexpressible,
     isotonic,

@@ -40,7 +40,7 @@ from handler.scoring.row_program import stored as stored_value
 from handler.scoring.scorers import Scores, length
 from handler.scoring.texts import Vectorizer
 from training.compat import FixedThresholdClassifier, TunedThresholdClassifierCV
-from training.export import boosters
+from training.export import boosters, histograms
 from training.export import trees as trees_of
 from training.export.graph import NotExportable, given_to_last
 from training.export.layout import steps_of
@@ -226,7 +226,7 @@ def _sums(model: Any, contract: Contract) -> _Sums | None:
             factor = 2.0 if getattr(model, "loss", "") == "exponential" else 1.0
             return _scaled("log-odds" if contract.classes else "value", base, trees, factor)
         if isinstance(model, HistGradientBoostingClassifier | HistGradientBoostingRegressor):
-            trees, base = boosters.histogram_trees(model)
+            trees, base = histograms.histogram_trees(model)
             of = "log-value" if model.loss in ("poisson", "gamma") else "value"
             return _scaled("log-odds" if contract.classes else of, base, trees, 1.0)
         if boosters.is_booster(model):
