@@ -25,6 +25,7 @@ from benchmarks import results
 from benchmarks.answers import predicted, same_answers
 from benchmarks.environments import CONTENDERS, ROOT, environment, versions
 from benchmarks.lambdas import EVENT, INVOKE, unpacked
+from containers.request_zip import COMPILE
 
 OURS = ("/opt/function/bin/python", "-m", "awslambdaric")
 THEIRS = ("python", "-m", "awslambdaric")
@@ -154,9 +155,9 @@ def compare_zips(image: str, bundles: Mapping[str, Path], folder: Path, rie: Pat
 
 
 def zip_handler(image: str, task: Path, entry: str) -> Handler:
-    """A handler in a folder that lies where Lambda unpacks zips; compiled by the Python that runs it."""
+    """A handler in a folder that lies where Lambda unpacks zips; compiled for the Python that runs it."""
     options = (f"--volume={task}:/var/task", "--workdir=/var/task")
-    compiling = ("-m", "compileall", "-q", "--invalidation-mode=unchecked-hash", ".")
+    compiling = ("-S", "-c", COMPILE, ".")
     docker("run", "--rm", "--user=0", *options, f"--entrypoint={OURS[0]}", f"{image}:lambda", *compiling)
     return Handler(f"{image}:lambda", (*OURS, entry), options)
 

@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,7 @@ def print_libraries(manifest: Path) -> None:
 
 if __name__ == "__main__":
     verb, *paths = sys.argv[1:]
-    {"describe": describe, "copy": copy, "modules": modules, "libraries": print_libraries}[verb](
-        *map(Path, paths)
-    )
+    verbs: dict[str, Callable[..., None]] = {
+        "describe": describe, "copy": copy, "modules": modules, "libraries": print_libraries
+    }  # fmt: skip
+    verbs[verb](*map(Path, paths))

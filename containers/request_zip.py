@@ -99,9 +99,9 @@ def fill(folder: Path, bundle: Bundle) -> None:
         target = folder / path.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(path.read_bytes())
-    for path in metadata.files("multipart") or ():  # of forms; it is a module in Python alone
-        if path.name in ("multipart.py", "LICENSE"):
-            (folder / path.name).write_bytes(path.read_binary())
+    for file in metadata.files("multipart") or ():  # of forms; it is a module in Python alone
+        if file.name in ("multipart.py", "LICENSE"):
+            (folder / file.name).write_bytes(file.read_binary())
     (folder / "LICENSE").rename(folder / "multipart.LICENSE")
     model = folder / "handler" / "model"
     model.mkdir()

@@ -42,24 +42,28 @@ else:
         __slots__ = ()
 
         def __new__(cls, *values, **named):
-            if named or len(values) != len(cls._fields):
+            if named:
                 values = cls._completed(values, named)
+            elif len(values) < len(cls._fields):
+                values += cls._last[len(values) - len(cls._fields) :]
+            if len(values) != len(cls._fields):
+                raise TypeError(f"{cls.__name__} takes {', '.join(cls._fields)}, each once")
             return tuple.__new__(cls, values)
 
         @classmethod
         def _completed(cls, values, named):
-            """All members, of which some are given by name, or have their default."""
-            given = {**cls._field_defaults, **named} if named else cls._field_defaults
-            try:
-                every = (*values, *[given[field] for field in cls._fields[len(values) :]])
-            except KeyError as error:
-                raise TypeError(f"{cls.__name__} lacks {error}") from None
-            if len(every) != len(cls._fields) or not cls._names.issuperset(named):
-                raise TypeError(f"{cls.__name__} takes {', '.join(cls._fields)}, each once")
-            return every
+            """All members, of which some are given by name; none where a name is wrong, or given twice."""
+            rest = cls._fields[len(values) :] if values else cls._fields
+            if not cls._names.issuperset(named) or (values and not named.keys() <= set(rest)):
+                return ()
+            given = {**cls._field_defaults, **named}
+            return [*values, *[given[field] for field in rest if field in given]]
 
         def _replace(self, **changes):
-            return type(self)(**{**self._asdict(), **changes})
+            values = [changes.pop(field, value) for field, value in zip(self._fields, self, strict=True)]
+            if changes:
+                raise TypeError(f"{type(self).__name__} has no {', '.join(changes)}")
+            return tuple.__new__(type(self), values)
 
         def _asdict(self):
             return dict(zip(self._fields, self, strict=True))
@@ -79,9 +83,9 @@ else:
             fields = tuple(members.pop("__annotations__"))
             defaults = {field: members[field] for field in fields if field in members}
             getters = {field: _tuplegetter(place, None) for place, field in enumerate(fields)}
-            named = {"_fields": fields, "__match_args__": fields, "_names": frozenset(fields)}
-            kept = {**named, "_field_defaults": defaults, "__slots__": ()}
-            return type(name, (_Named,), {**members, **getters, **kept})
+            named = {"_fields": fields, "_names": frozenset(fields), "__match_args__": fields}
+            last = {"_field_defaults": defaults, "_last": tuple(defaults.values()), "__slots__": ()}
+            return type(name, (_Named,), {**members, **getters, **named, **last})
 
     class NamedTuple(metaclass=_Fields):
         """typing's, as a class statement."""

@@ -50,6 +50,7 @@ class Theirs(typing.NamedTuple):
         ((1,), {"z": 3}),
         ((1, 2, (), 4), {}),
         ((1, 2, ()), {"z": 4}),
+        ((1, 2), {"y": 3}),
     ],
 )
 def test_a_named_tuple_is_made_and_refused_as_typings(values: Any, named: Any) -> None:
