@@ -16,7 +16,7 @@ from benchmarks import costs, terabyte
 FOLDER = Path(__file__).parent
 STORE, PAGE, PICTURE = FOLDER / "results.json", FOLDER / "RESULTS.md", FOLDER / "results.svg"
 ORDER = (
-    "start", "limited_128", "limited_512", "image", "speed", "boosters", "boosters_start", "servers",
+    "start", "limited_128", "limited_512", "image", "zip", "speed", "boosters", "boosters_start", "servers",
     "servers_rate", "servers_many", "servers_many_rate", "servers_file", "others", "others_rate",
     "cloudrun", "batch", "distinct", "mixed_logistic",
     "mixed_forest", "mixed_hist", "mixed_boosting", "mixed_lightgbm", "mixed_mlp", "narrow", "wide",
