@@ -225,8 +225,8 @@ def test_a_long_file_is_shown_in_part(page: Page, server: str) -> None:
     rows = b"".join(b"%d,0,5\n" % (20 + each % 50) + b"x,0,5\n" for each in range(150))
     choose(page, b"age,new_user,total_pages_visited\n" + rows)
     expect(page.locator("#outcome")).to_have_text("customers.csv: 300 rows, 150 predicted, 150 rejected.")
-    assert page.locator("#rows tbody tr").count() == 100
-    assert page.locator("#rejects tbody tr").count() == 100
+    expect(page.locator("#rows tbody tr")).to_have_count(100)
+    expect(page.locator("#rejects tbody tr")).to_have_count(100)
     expect(page.locator("#rows h3")).to_have_text("The first 100 of 300 rows, with their predictions")
     expect(page.locator("#rejects h3")).to_have_text("The first 100 of 150 rejected rows")
     assert len(download(page, "Download the rejects")[1].splitlines()) == 151
@@ -288,7 +288,7 @@ def test_every_kind_of_field(page: Page, mixed_dir: Path) -> None:
     with serve(mixed_dir) as base:
         opened(page, base)
         expect(page.locator("#label")).to_have_text(manifest["golden"][0]["prediction"])
-        assert page.locator("#bars li").count() == 3
+        expect(page.locator("#bars li")).to_have_count(3)
         expect(page.locator("#cut")).to_be_hidden()
 
         field(page, "garden").select_option("yes")
