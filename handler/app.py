@@ -273,13 +273,15 @@ def http(request: flask.Request) -> tuple[bytes | Iterator[bytes], int, dict[str
     return answer.body, answer.status, dict(answer.headers)
 
 
-if os.environ.keys() & {"AWS_LAMBDA_RUNTIME_API", "FUNCTION_TARGET"}:
-    application()  # started by a platform: load now, so that the first request does not wait
-    if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
-        from handler import snapshot
+try:
+    if os.environ.keys() & {"AWS_LAMBDA_RUNTIME_API", "FUNCTION_TARGET"}:
+        application()  # started by a platform: load now, so that the first request does not wait
+        if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
+            from handler import snapshot
 
-        snapshot.prepare(application().model)
-    # Read by now. functions-framework would start as many processes, each with a model of its own.
-    os.environ.pop("WORKERS", None)
-if _collecting:
-    gc.enable()
+            snapshot.prepare(application().model)
+        # Read by now. functions-framework would start as many processes, each with a model of its own.
+        os.environ.pop("WORKERS", None)
+finally:
+    if _collecting:
+        gc.enable()
