@@ -138,7 +138,7 @@ def _spelled(feature: Feature, text: str) -> float:
 def is_number(text: str) -> bool:
     """Whether a text is a number: ASCII digits, no digit separators, no blanks, neither NaN nor infinity.
 
-    A first prediction would wait for half a millisecond until the pattern ``NUMBER`` is compiled.
+    A first prediction would wait until the pattern ``NUMBER`` is compiled.
     """
     if not _OF_NUMBERS.issuperset(text):
         return False

@@ -83,9 +83,10 @@ else:
             fields = tuple(members.pop("__annotations__"))
             defaults = {field: members[field] for field in fields if field in members}
             getters = {field: _tuplegetter(place, None) for place, field in enumerate(fields)}
-            named = {"_fields": fields, "_names": frozenset(fields), "__match_args__": fields}
-            last = {"_field_defaults": defaults, "_last": tuple(defaults.values()), "__slots__": ()}
-            return type(name, (_Named,), {**members, **getters, **named, **last})
+            members |= {**getters, "__slots__": (), "__match_args__": fields, "_fields": fields}
+            members |= {"_names": frozenset(fields), "_field_defaults": defaults}
+            members["_last"] = tuple(defaults.values())  # typing has them stand after the others, too
+            return type(name, (_Named,), members)
 
     class NamedTuple(metaclass=_Fields):
         """typing's, as a class statement."""

@@ -64,7 +64,7 @@ def split(dataset: Dataset, choice: Choice, test_size: float, seed: int) -> Spli
 def fit(
     choice: Choice, rows: pd.DataFrame, y: np.ndarray | None, threshold: str | None, seed: int, say: Say
 ) -> Any:
-    """The estimator, fitted on rows from ``scorers.fed``, and set to start no processes.
+    """The estimator, fitted on rows from ``estimator.fed``, and set to start no processes.
 
     With a ``threshold``, it predicts the second class from that probability on; ``auto`` is the one with
     the best F1 of that class over five folds. Raises ``TrainingError``.

@@ -28,10 +28,8 @@ class Work(NamedTuple):
 def work_of(call: Callable[[], object]) -> Work:
     """The work of a call in this thread; what the call raises comes out."""
     steps = made = peak = last = 0
-    traced, reset = (
-        tracemalloc.get_traced_memory,
-        tracemalloc.reset_peak,
-    )  # every line waits for their names
+    # Every line that runs would wait for these names.
+    traced, reset = tracemalloc.get_traced_memory, tracemalloc.reset_peak
 
     def count(frame: Any, event: str, argument: Any) -> Any:  # noqa: ARG001  what settrace gives
         nonlocal steps, made, peak, last
