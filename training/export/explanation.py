@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import time
 from array import array
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -55,8 +54,10 @@ from training.export.trees import Tree
 
 #: So many tables of ``OnnxScorer.at_once`` rows are the most that means are made of, where texts are wide.
 PIECES = 20
-#: The seconds in which rows are explained one by one, where many at once would take longer.
-SECONDS = 2.0
+#: The edges of deep trees up to which rows are explained at once: each is dear, whatever the rows' number.
+MOST_EDGES = 100_000
+#: The most edges times rows of deep trees that are gone through at once, and row by row: some two seconds.
+AT_ONCE, ONE_BY_ONE = 20_000_000, 1_000_000
 
 
 class NotExplainable(Exception):
@@ -112,22 +113,23 @@ def _means(given: OnnxScorer, rows: Columns) -> np.ndarray:
 def mean_contributions(explainer: Explainer, rows: Columns, scores: Scores) -> list[float]:
     """The mean absolute contribution of each feature; ``scores``: what is served for the rows.
 
-    Raises ``NotExplainable`` where base and contributions do not add up to that.
+    Of deep trees, the first rows stand for all. Raises ``NotExplainable`` where base and contributions do
+    not add up to what is served.
     """
-    outputs = len(explainer.base)
+    outputs, model = len(explainer.base), explainer.model
     indices = scores.values.astype(np.int64) if outputs > 1 else np.zeros(len(scores.values), np.int64)
-    count = len(indices)
-    if isinstance(explainer.model, Linear) or explainer.model.is_small:
-        added = Many(explainer).explain(rows, indices)
-    else:  # what is looked up would be made for longer than it is of use here
-        start, sums = time.monotonic(), list[list[float]]()
-        names = [feature.name for feature in explainer.features]
-        for record in zip(*(rows[name].tolist() for name in names), strict=True):
-            sums.append(explainer.adds(record, int(indices[len(sums)])))
-            if time.monotonic() - start > SECONDS:
-                break
-        added, count = np.array(sums).T, len(sums)
+    edges = (
+        0 if isinstance(model, Linear) or model.is_small else sum(len(each.edges) for each in model.pieces)
+    )
+    at_once = edges <= MOST_EDGES
+    count = min(len(indices), max(1, (AT_ONCE if at_once else ONE_BY_ONE) // max(1, edges)))
+    rows = {name: values[:count] for name, values in rows.items()}
     indices, scores = indices[:count], scores.at(slice(count))
+    if at_once:
+        added = Many(explainer).explain(rows, indices)
+    else:
+        records = zip(*(rows[each.name].tolist() for each in explainer.features), strict=True)
+        added = np.array([*map(explainer.adds, records, indices.tolist())]).T
     if not _adds_up(explainer, added.sum(axis=0) + np.array(explainer.base)[indices], indices, scores):
         raise NotExplainable("what its features add does not add up to its predictions")
     means: list[float] = np.abs(added).mean(axis=1).tolist()
