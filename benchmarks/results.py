@@ -20,8 +20,8 @@ ORDER = (
     "servers_rate", "servers_many", "servers_many_rate", "servers_file", "others", "others_rate",
     "cloudrun", "batch", "distinct", "mixed_logistic",
     "mixed_forest", "mixed_hist", "mixed_boosting", "mixed_lightgbm", "mixed_mlp", "narrow", "wide",
-    "classes", "texts", "rejected", "packed", "objects", "memory", "memory_mixed", "plan", "parts", "rates",
-    "scaling", "small",
+    "classes", "texts", "rejected", "packed", "quoted", "objects", "memory", "memory_mixed", "plan",
+    "parts", "rates", "scaling", "small",
 )  # fmt: skip
 
 Runs = Mapping[str, Sequence[float]]

@@ -1,4 +1,4 @@
-"""Files as people have them: other models, other tables, rejected rows, packed files, many small ones.
+"""Files as people have them: other models, other tables, rejected rows, packed or quoted, many small ones.
 
 Beside this handler stands what a notebook would do, pandas in chunks with the pickled pipeline, and where a
 model is one expression, polars and DuckDB.
@@ -65,7 +65,7 @@ def choices(folder: Path, rows: int, runs: int) -> None:
 
 
 def _mixed(home: Path, rows: int, runs: int) -> None:
-    """The mixed table: by each model, with rejected rows, packed, in small files, ten times as large."""
+    """The mixed table: by each model, rejected rows, packed, quoted, in small files, ten times as large."""
     source = home / "mixed.csv"
     tables.write_rows(source, tables.mixed, rows)
     for model, title in MODELS.items():
@@ -78,6 +78,10 @@ def _mixed(home: Path, rows: int, runs: int) -> None:
     title = f"Batch: {rows:,} rows, 20 mixed columns, packed by gzip, logistic regression"
     _beside_pandas("packed", title, packed, bundle, home, runs)
     packed.unlink()
+    quoted = tables.quoted(source)
+    title = f"Batch: {rows:,} rows, 20 mixed columns, every cell in quotes, logistic regression"
+    _beside_pandas("quoted", title, quoted, bundle, home, runs)
+    quoted.unlink()
     _objects(source, bundle, home, rows, runs)
     source.unlink()
     _memory(bundle, home, rows)

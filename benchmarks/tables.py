@@ -116,6 +116,13 @@ def packed(path: Path) -> Path:
     return target
 
 
+def quoted(path: Path) -> Path:
+    """A copy of a file in which every cell has quotes, beside it."""
+    target = path.with_name(f"quoted {path.name}")
+    pl.read_csv(path, infer_schema=False).write_csv(target, quote_style="always")
+    return target
+
+
 def _pieces(make: Maker, rows: int) -> Iterator[pl.DataFrame]:
     random = np.random.default_rng(2)
     for start in range(0, rows, AT_ONCE):

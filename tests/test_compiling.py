@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 #: What the scripts run besides a compiler and Python.
 TOOLS = ("cat", "cmp", "dirname", "mktemp", "mv", "rm", "sh", "uname")
 KERNEL, LIBRARY = "handler/kernel", "handler/kernel/libkernel.so"
-SOURCES = ("kernel.c", "numbers.c", "rows.c", "trees.c")
+SOURCES = ("kernel.c", "numbers.c", "quotes.c", "rows.c", "trees.c")
 NOT_COMPILED = (
     f"make: {KERNEL} was not compiled; a C compiler is needed, such as gcc and libc6-dev of Debian\n"
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 #: The version of ``kernel.c`` that is called.
-VERSION = 5
+VERSION = 6
 #: Of ``trees.c``: the rows that walk side by side there, those for which words are joined, and the bytes of
 #: these that are joined at once.
 LANES, ROWS, BLOCK = 16, 256, 64
@@ -46,8 +46,14 @@ def library() -> Any:
     for name, kinds in arguments.items():
         function = getattr(loaded, name)
         function.argtypes, function.restype = kinds, None
-    loaded.write_rows.argtypes = (text, array, array, number, array, number, array, text, number, array)
-    loaded.write_rows.restype = number
+    counting = {
+        "last_end": (text, number, number, byte),
+        "unquote": (text, number, byte, number, array),
+        "write_rows": (text, array, array, number, array, number, array, text, number, array),
+    }
+    for name, kinds in counting.items():
+        function = getattr(loaded, name)
+        function.argtypes, function.restype = kinds, number
     return loaded
 
 

@@ -1,5 +1,5 @@
-/* Rows of CSV without quotes become numbers and codes of categories, in one pass over their bytes; and are written
-   again, with what scoring adds. */
+/* Rows of CSV become numbers and codes of categories, in one pass over their bytes; and are written again, with what
+   scoring adds. */
 
 /* How the cells of a column of the header are read. */
 enum { SKIPPED, NUMBER, INTEGER, CODED };
@@ -60,7 +60,30 @@ void enter(const struct cells *column, const uint8_t *texts, const int64_t *star
     }
 }
 
-/* Reads the records in `data`, each of which ends with LF; blank lines are none.
+/* The code of the text up to `stop` among the levels of a category, of which `hash` is the hash; or -1. */
+static int32_t code_of(const struct cells *column, const uint8_t *texts, const int64_t *levels, const int32_t *slots,
+                       const uint8_t *first, const uint8_t *stop, uint64_t hash) {
+    int64_t slot = begin(hash, column->mask);
+    int32_t code = 0;
+    for (; (code = slots[column->slot + slot]); slot = (slot + 1) & column->mask)
+        if (levels[code] - levels[code - 1] == stop - first && is_same(texts + levels[code - 1], first, stop - first))
+            return code - 1 - (int32_t)column->level;
+    return -1;
+}
+
+/* Reads the number between blanks; returns whether Python has to look at the cell. */
+static int is_rare(const struct cells *column, const uint8_t *first, const uint8_t *stop, const uint8_t *safe,
+                   const struct power *powers, double *number) {
+    while (first < stop && is_blank(*first))
+        first++;
+    while (first < stop && is_blank(stop[-1]))
+        stop--;
+    if (first == stop)
+        return !column->empty;
+    return number_at(first, safe, powers, number) != stop || !is_within(*number, column->kind) || stop - first > LONGEST;
+}
+
+/* Reads the records in `data`, each of which ends with LF; blank lines are none. Quotes are as `unquote` leaves them.
 
    Those that are `width` cells wide are the rows: of each, the cells of a `columns[cell]` that is not SKIPPED go to
    `numbers` or to `codes`, both of shape (columns that have one, `room`), or to `odd`. `starts` and `stops`: between
@@ -80,49 +103,57 @@ void read_rows(const uint8_t *data, int64_t size, uint8_t delimiter, const struc
         int64_t cell = 0, before = odds;
         starts[records] = at - data;
         for (;; cell++, at++) {
-            const uint8_t *first = at;
+            const uint8_t *first = at, *stop;
             const struct cells *column = columns + cell;
             int64_t kind = cell < width ? column->kind : SKIPPED;
             int is_odd = 0;
-            if (kind == CODED) {
+            if (*at == '"') {
+                int has_quotes = 0;
+                for (first = ++at; *at != '"' || at[1] == '"'; at++) {
+                    has_quotes |= *at == '"';
+                    at += *at == '"';
+                }
+                stop = at++;
+                if (kind == CODED) {
+                    uint64_t hash = 0;
+                    for (const uint8_t *byte = first; byte < stop; byte++)
+                        hash = mixed(hash, *byte);
+                    int32_t code = has_quotes ? -1 : code_of(column, texts, levels, slots, first, stop, hash);
+                    codes[column->to * room + rows] = code;
+                    is_odd = code < 0;
+                } else if (kind != SKIPPED) {
+                    double number = __builtin_nan("");
+                    is_odd = is_rare(column, first, stop, safe, powers, &number);
+                    numbers[column->to * room + rows] = number;
+                }
+            } else if (kind == CODED) {
                 uint64_t hash = 0;
                 for (; *at != delimiter && *at != '\n'; at++)
                     hash = mixed(hash, *at);
-                int64_t slot = begin(hash, column->mask);
-                int32_t code = 0;
-                for (; (code = slots[column->slot + slot]); slot = (slot + 1) & column->mask)
-                    if (levels[code] - levels[code - 1] == at - first &&
-                        is_same(texts + levels[code - 1], first, at - first))
-                        break;
-                codes[column->to * room + rows] = code ? code - 1 - (int32_t)column->level : -1;
-                is_odd = code == 0;
+                stop = at;
+                int32_t code = code_of(column, texts, levels, slots, first, stop, hash);
+                codes[column->to * room + rows] = code;
+                is_odd = code < 0;
             } else if (kind != SKIPPED) {
                 double number = __builtin_nan("");
-                const uint8_t *stop = number_at(first, safe, powers, &number);
-                if (stop && (*stop == delimiter || *stop == '\n')) {
-                    at = stop;
+                const uint8_t *last = number_at(first, safe, powers, &number);
+                if (last && (*last == delimiter || *last == '\n')) {
+                    at = last;
                     is_odd = !is_within(number, kind) || at - first > LONGEST;
                 } else {
                     while (*at != delimiter && *at != '\n')
                         at++;
-                    const uint8_t *last = at;
-                    while (first < last && is_blank(*first))
-                        first++;
-                    while (first < last && is_blank(last[-1]))
-                        last--;
-                    if (first == last)
-                        is_odd = !column->empty;
-                    else
-                        is_odd = number_at(first, safe, powers, &number) != last || !is_within(number, kind) ||
-                                 last - first > LONGEST;
+                    is_odd = is_rare(column, first, at, safe, powers, &number);
                 }
+                stop = at;
                 numbers[column->to * room + rows] = number;
             } else {
                 while (*at != delimiter && *at != '\n')
                     at++;
+                stop = at;
             }
             if (is_odd) {
-                struct odd one = {(int32_t)rows, (int32_t)cell, (int32_t)(first - data), (int32_t)(at - data)};
+                struct odd one = {(int32_t)rows, (int32_t)cell, (int32_t)(first - data), (int32_t)(stop - data)};
                 odd[odds++] = one;
             }
             if (*at == '\n')

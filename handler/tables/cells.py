@@ -1,4 +1,4 @@
-"""The cells of a block without quotes, as numbers and codes, read by the kernel in one pass.
+"""The cells of a block, as numbers and codes, read by the kernel in one pass.
 
 What is not spelled as most files spell it is left to ``handler.schema``, cell by cell.
 """
@@ -47,14 +47,33 @@ class Cells(NamedTuple):
         if name not in self.offsets:
             return np.empty(0, np.int64), []
         rows, starts, stops = self.offsets[name].T
-        return rows, slices(self.data, starts, stops)
+        texts = slices(self.data, starts, stops)
+        return rows, [text.replace('""', '"') for text in texts] if b'"' in self.data else texts
 
 
-def cells_of(data: bytes, layout: Layout, schema: Schema) -> Cells | None:
-    """The records of ``data``, in which there is no quote and no CR; None where no kernel can read them."""
+def cells_of(data: bytes, layout: Layout, schema: Schema, as_lines: bool = False) -> Cells | None:
+    """The records of ``data``, which ends with LF and holds no CR; None where no kernel can read them.
+
+    Quotes that a cell does not need are left out of ``Cells.data``. ``as_lines``: no cell may hold an LF.
+    """
     if compiled.library() is None or len(data) > LARGEST:
         return None
-    return _reader(layout, schema).read(data)
+    plain = _unquoted(data, layout.delimiter, as_lines)
+    return None if plain is None else _reader(layout, schema).read(plain)
+
+
+def _unquoted(data: bytes, delimiter: str, as_lines: bool) -> bytes | None:
+    """The same records without the quotes that no cell needs; None where a quote is out of place.
+
+    A cell needs them for a delimiter, a quote or an LF. A record that is an empty cell needs them too.
+    """
+    if b'"' not in data:
+        return data
+    import numpy as np
+
+    plain = np.empty(len(data), np.uint8)
+    size = compiled.library().unquote(data, len(data), ord(delimiter), as_lines, plain.ctypes)
+    return None if size < 0 else plain[:size].tobytes()
 
 
 @functools.lru_cache(maxsize=16)

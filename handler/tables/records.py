@@ -80,6 +80,12 @@ def boundary(data: bytes, delimiter: str, start: int, stop: int) -> int:
         return data.rfind(b"\n", start, stop) + 1
     import numpy as np
 
+    from handler.kernel import compiled
+
+    if (library := compiled.library()) is not None:
+        end = int(library.last_end(data, start, stop, ord(delimiter)))
+        if end >= 0:
+            return end
     codes = np.frombuffer(data, np.uint8)[start:stop]
     inside = quoted(codes, delimiter)
     if inside is not None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: The columns that scoring adds to the sound rows, shape (n,) each; labels as codes, other texts as a list.
 Outputs = Sequence["np.ndarray | Coded | list[str]"]
+#: Gives the lines and the texts of some records of a block, by their indices.
+At = Callable[[Sequence[int]], tuple[Sequence[int], Sequence[str]]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,7 +72,7 @@ class Rejects:
     indices: Sequence[int]
     which: Sequence[int]
     refusals: Sequence[Refusal]
-    at: Callable[[Sequence[int]], tuple[Sequence[int], Sequence[str]]]
+    at: At
 
     def __len__(self) -> int:
         return len(self.indices)

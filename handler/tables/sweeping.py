@@ -1,7 +1,7 @@
 """A block of CSV becomes rows, all rows at once.
 
-The kernel reads a block without quotes, where it is compiled. Of any other one in which every quote is in
-place, polars reads the rows that are as wide as the header. ``schema`` says which values are sound.
+The kernel reads a block in which every quote is in place, where it is compiled. Elsewhere polars reads the
+rows that are as wide as the header. ``schema`` says which values are sound.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from handler.categories import Coded
 from handler.errors import NAMED, InvalidRecords, Problem
 from handler.schema import LONGEST_VALUE, InvalidValue, Schema, parse_text, problem
 from handler.tables.cells import Cells, cells_of
-from handler.tables.regular import Records, frame, is_plain, is_utf8, regular, with_lf
-from handler.tables.rows import Block, Layout, Lines, Refusal, Rejects, Rows, refused, wrong_width
+from handler.tables.regular import Records, frame, is_plain, is_utf8, records_at, regular, with_lf
+from handler.tables.rows import At, Block, Layout, Lines, Refusal, Rejects, Rows, refused, wrong_width
 from handler.tables.series import Series, series_of, sound_columns
 
 if TYPE_CHECKING:
@@ -30,13 +30,14 @@ FEW_TEXTS = 256
 
 def sweep(block: Block, layout: Layout, schema: Schema) -> Rows | None:
     """Read a block all rows at once; None if only ``csv.reader`` reads it right."""
-    if b'"' not in block.data:
-        data = with_lf(block.data)
-        if data is None:
-            return None
-        read = cells_of(data, layout, schema)
+    data = with_lf(block.data)
+    if data is not None:
+        # Were an LF in a cell, it might have been CR LF.
+        read = cells_of(data, layout, schema, as_lines=b"\r" in block.data)
         if read is not None:
-            return _by_kernel(block.line, read, layout, schema)
+            return _by_kernel(block.line, data, read, layout, schema)
+    elif b'"' not in block.data:
+        return None
     return _by_polars(block, layout, schema)
 
 
@@ -48,10 +49,10 @@ class _Column(NamedTuple):
     texts: list[str]
 
 
-def _by_kernel(line: int, read: Cells, layout: Layout, schema: Schema) -> Rows | None:
+def _by_kernel(line: int, data: bytes, read: Cells, layout: Layout, schema: Schema) -> Rows | None:
     """The rows of a block that starts on ``line``, as the kernel has read them; None as for ``sweep``.
 
-    Columns that it leaves, as those of texts and of dates, polars reads.
+    ``data``: the block, with LF only. Polars reads the columns that the kernel leaves: texts, and dates.
     """
     if not (read.data.isascii() or is_utf8(read.data)):
         return None
@@ -73,11 +74,12 @@ def _by_kernel(line: int, read: Cells, layout: Layout, schema: Schema) -> Rows |
         values = reader.of_codes(feature, read.values[feature.name])
         return _asked(reader, feature, values, *read.odd(feature.name))
 
-    return _judged(line, layout, schema, whole, column, lines if as_lines or table is None else table)
+    at = partial(whole.at, line) if data is read.data else partial(records_at, data, layout.delimiter, line)
+    return _judged(layout, schema, whole, column, lines if as_lines or table is None else table, at)
 
 
 def _texts_of(lines: Lines, layout: Layout, positions: Iterable[int]) -> pl.DataFrame | None:
-    """Some columns of rows without quotes, as texts; None if polars does not read them right."""
+    """Some columns of rows, as texts; None if polars does not read them right."""
     import numpy as np
     import polars as pl
 
@@ -91,7 +93,7 @@ def _texts_of(lines: Lines, layout: Layout, positions: Iterable[int]) -> pl.Data
         return None
     names = {f"column {position}": pl.String for position in range(len(layout.header))}
     try:
-        table = frame(data, layout.delimiter, names, quotes=False, columns=sorted(positions))
+        table = frame(data, layout.delimiter, names, b'"' in data, columns=sorted(positions))
     except (pl.exceptions.PolarsError, OSError):
         return None
     return table if table.height == lines.starts.size else None
@@ -148,7 +150,7 @@ def _by_polars(block: Block, layout: Layout, schema: Schema) -> Rows | None:
         rows = np.empty(0, np.int64) if doubtful is None else np.flatnonzero(doubtful)
         return _asked(reader, feature, values, rows, table.cells(rows, position))
 
-    return _judged(block.line, layout, schema, table.records, column, text)
+    return _judged(layout, schema, table.records, column, text, partial(table.records.at, block.line))
 
 
 def _of_series(texts: pl.Series, values: Any, doubtful: np.ndarray | None) -> _Column:
@@ -206,16 +208,16 @@ def _categories(reader: Series, feature: Feature, texts: list[str]) -> tuple[Cod
 
 
 def _judged(
-    line: int,
     layout: Layout,
     schema: Schema,
     whole: Records,
     column: Callable[[Feature], _Column],
     text: Lines | pl.DataFrame,
+    at: At,
 ) -> Rows:
-    """The rows of a block that starts on ``line``, as ``schema`` judges the ``column`` of each feature.
+    """The rows of a block, as ``schema`` judges the ``column`` of each feature.
 
-    ``text``: the rows' own.
+    ``text``: the rows' own. ``at``: see ``Rejects``.
     """
     import numpy as np
 
@@ -236,7 +238,7 @@ def _judged(
         refusals += [wrong_width(width, len(layout.header)) for width in widths.tolist()]
     indices = np.append(records[rows], whole.others)
     order = np.argsort(indices)
-    rejects = Rejects(indices[order].tolist(), which[order].tolist(), refusals, partial(whole.at, line))
+    rejects = Rejects(indices[order].tolist(), which[order].tolist(), refusals, at)
     return Rows(whole.starts.size, columns, rejects, text)
 
 

@@ -145,7 +145,7 @@ def sweep(patched: pytest.MonkeyPatch, with_kernel: bool) -> None:
     patched.setattr(reading, "SMALL", 0)
     patched.setattr(sweeping, "FEW_TEXTS", 0)
     if not with_kernel:
-        patched.setattr(sweeping, "cells_of", lambda *_: None)
+        patched.setattr(sweeping, "cells_of", lambda *_, **__: None)
 
 
 FUNCTION_FIXTURE_IS_FINE = settings(
