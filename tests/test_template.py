@@ -6,15 +6,20 @@ import functools
 import importlib.util
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from handler.errors import BundleError
+from handler.scoring.model import Model
 from handler.settings import Settings
 from tests.support.containers import asl_validator, checkov, sam
 from tests.support.stepfunctions import DEFINITION, Run, filled_in
@@ -505,6 +510,30 @@ def test_requests_may_be_captured_into_one_folder_where_a_parameter_names_it(
     defaults = Settings()
     assert template["Parameters"]["CaptureShare"]["Default"] == defaults.capture_share
     assert template["Parameters"]["CaptureSeconds"]["Default"] == defaults.capture_seconds
+
+
+def test_every_function_asks_for_a_signature_where_a_parameter_has_the_key(
+    template: Any, resources: dict[str, Any], bundle_dir: Path, tmp_path: Path
+) -> None:
+    private = Ed25519PrivateKey.generate()
+    pem = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    line = pem.splitlines()[1]  # sed -n 2p
+    pattern = template["Parameters"]["ModelPublicKey"]["AllowedPattern"]
+    assert template["Parameters"]["ModelPublicKey"]["Default"] == ""
+    assert re.fullmatch(pattern, "")
+    assert re.fullmatch(pattern, line)
+    assert not re.fullmatch(pattern, pem)
+    every = template["Globals"]["Function"]["Environment"]["Variables"]
+    condition, stated, otherwise = every["MODEL_PUBLIC_KEY"]["Fn::If"]
+    assert (condition, otherwise) == ("IsSigned", "")
+    for function in FUNCTIONS:
+        assert "MODEL_PUBLIC_KEY" not in resources[function]["Environment"]["Variables"]
+    key = Settings.from_env({"MODEL_PUBLIC_KEY": stated["Fn::Sub"].replace("${ModelPublicKey}", line)})
+    folder = shutil.copytree(bundle_dir, tmp_path / "model")
+    with pytest.raises(BundleError, match="asks for a signature"):
+        Model.load(folder, key.model_public_key)
+    (folder / "model.json.sig").write_bytes(private.sign((folder / "model.json").read_bytes()))
+    assert Model.load(folder, key.model_public_key)
 
 
 @pytest.mark.parametrize("bucket", ["InputBucket", "OutputBucket"])

@@ -37,7 +37,7 @@ def library() -> Any:
     text, byte = ctypes.c_char_p, ctypes.c_uint8
     arguments = {
         "enter": (array, text, array, array, number, array),
-        "read_rows": (text, number, byte, array, number, array, text, *[array] * 2, number, *[array] * 8),
+        "read_rows": (text, number, array, number, array, text, *[array] * 2, number, *[array] * 8),
         "keys": (array, number, array),
         "walk": (array, array, number, array, array, array, number, number, array, number),
         "look_up": (array, number, array, array, number, array, number, number, array),

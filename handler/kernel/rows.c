@@ -83,13 +83,14 @@ static int is_rare(const struct cells *column, const uint8_t *first, const uint8
     return number_at(first, safe, powers, number) != stop || !is_within(*number, column->kind) || stop - first > LONGEST;
 }
 
-/* Reads the records in `data`, each of which ends with LF; blank lines are none. Quotes are as `unquote` leaves them.
+/* Reads the records in `data`, each of which ends with LF; blank lines are none. Commas and quotes are as `unquote` leaves
+   them.
 
    Those that are `width` cells wide are the rows: of each, the cells of a `columns[cell]` that is not SKIPPED go to
    `numbers` or to `codes`, both of shape (columns that have one, `room`), or to `odd`. `starts` and `stops`: between
    which bytes each record is. `others`: which of them are not rows; `widths`: how many cells these have.
    `counts`: how many rows, records, others and odd cells there are. */
-void read_rows(const uint8_t *data, int64_t size, uint8_t delimiter, const struct cells *columns, int64_t width,
+void read_rows(const uint8_t *data, int64_t size, const struct cells *columns, int64_t width,
                const struct power *powers, const uint8_t *texts, const int64_t *levels, const int32_t *slots,
                int64_t room, double *numbers, int32_t *codes, int64_t *starts, int64_t *stops, int64_t *others,
                int64_t *widths, struct odd *odd, int64_t *counts) {
@@ -128,7 +129,7 @@ void read_rows(const uint8_t *data, int64_t size, uint8_t delimiter, const struc
                 }
             } else if (kind == CODED) {
                 uint64_t hash = 0;
-                for (; *at != delimiter && *at != '\n'; at++)
+                for (; *at != ',' && *at != '\n'; at++)
                     hash = mixed(hash, *at);
                 stop = at;
                 int32_t code = code_of(column, texts, levels, slots, first, stop, hash);
@@ -137,18 +138,18 @@ void read_rows(const uint8_t *data, int64_t size, uint8_t delimiter, const struc
             } else if (kind != SKIPPED) {
                 double number = __builtin_nan("");
                 const uint8_t *last = number_at(first, safe, powers, &number);
-                if (last && (*last == delimiter || *last == '\n')) {
+                if (last && (*last == ',' || *last == '\n')) {
                     at = last;
                     is_odd = !is_within(number, kind) || at - first > LONGEST;
                 } else {
-                    while (*at != delimiter && *at != '\n')
+                    while (*at != ',' && *at != '\n')
                         at++;
                     is_odd = is_rare(column, first, at, safe, powers, &number);
                 }
                 stop = at;
                 numbers[column->to * room + rows] = number;
             } else {
-                while (*at != delimiter && *at != '\n')
+                while (*at != ',' && *at != '\n')
                     at++;
                 stop = at;
             }

@@ -22,7 +22,7 @@ LARGEST = 2**31 - 1
 
 
 class Cells(NamedTuple):
-    """The records of ``data``, each of which ends with LF.
+    """The records of ``data``, each of which ends with LF, with commas between cells.
 
     ``starts`` and ``stops``: the offsets between which each record stands, shape (records,). ``others``:
     the indices of those that are not as wide as the header; ``widths``: how many cells these have. The
@@ -54,7 +54,8 @@ class Cells(NamedTuple):
 def cells_of(data: bytes, layout: Layout, schema: Schema, as_lines: bool = False) -> Cells | None:
     """The records of ``data``, which ends with LF and holds no CR; None where no kernel can read them.
 
-    Quotes that a cell does not need are left out of ``Cells.data``. ``as_lines``: no cell may hold an LF.
+    ``Cells.data`` has them with commas between cells, and without the quotes that no cell needs.
+    ``as_lines``: no cell may hold an LF.
     """
     if compiled.library() is None or len(data) > LARGEST:
         return None
@@ -63,15 +64,15 @@ def cells_of(data: bytes, layout: Layout, schema: Schema, as_lines: bool = False
 
 
 def _unquoted(data: bytes, delimiter: str, as_lines: bool) -> bytes | None:
-    """The same records without the quotes that no cell needs; None where a quote is out of place.
+    """The same records as ``csv`` would write them: with commas, and no quotes but those that cells need.
 
-    A cell needs them for a delimiter, a quote or an LF. A record that is an empty cell needs them too.
+    None where a quote is out of place, or where a record is one empty cell in quotes.
     """
-    if b'"' not in data:
+    if delimiter == "," and b'"' not in data:
         return data
     import numpy as np
 
-    plain = np.empty(len(data), np.uint8)
+    plain = np.empty(len(data) if delimiter == "," else 2 * len(data), np.uint8)
     size = compiled.library().unquote(data, len(data), ord(delimiter), as_lines, plain.ctypes)
     return None if size < 0 else plain[:size].tobytes()
 
@@ -87,7 +88,6 @@ class _Reader:
     def __init__(self, layout: Layout, schema: Schema) -> None:
         import numpy as np
 
-        self._delimiter = ord(layout.delimiter)
         self._columns = np.zeros((len(layout.header), 6), np.int64)
         self._names = {layout.positions[feature.name]: feature.name for feature in schema.features}
         self._numbers: list[str] = []
@@ -132,7 +132,6 @@ class _Reader:
         compiled.library().read_rows(
             data,
             len(data),
-            self._delimiter,
             self._columns.ctypes,
             len(self._columns),
             compiled.powers().ctypes,

@@ -59,12 +59,9 @@ def _by_kernel(line: int, data: bytes, read: Cells, layout: Layout, schema: Sche
     whole = Records(read.data, read.starts, read.stops, read.others, read.widths)
     lines = Lines(read.data, whole.of_rows(read.starts), whole.of_rows(read.stops))
     left = [layout.positions[each.name] for each in schema.features if each.name not in read.values]
-    as_lines = layout.delimiter == ","
-    table = None
-    if left or not as_lines:
-        table = _texts_of(lines, layout, left if as_lines else range(len(layout.header)))
-        if table is None:
-            return None
+    table = _texts_of(lines, layout, left) if left else None
+    if left and table is None:
+        return None
     reader = series_of(schema)
 
     def column(feature: Feature) -> _Column:
@@ -75,7 +72,7 @@ def _by_kernel(line: int, data: bytes, read: Cells, layout: Layout, schema: Sche
         return _asked(reader, feature, values, *read.odd(feature.name))
 
     at = partial(whole.at, line) if data is read.data else partial(records_at, data, layout.delimiter, line)
-    return _judged(layout, schema, whole, column, lines if as_lines or table is None else table, at)
+    return _judged(layout, schema, whole, column, lines, at)
 
 
 def _texts_of(lines: Lines, layout: Layout, positions: Iterable[int]) -> pl.DataFrame | None:
@@ -93,7 +90,7 @@ def _texts_of(lines: Lines, layout: Layout, positions: Iterable[int]) -> pl.Data
         return None
     names = {f"column {position}": pl.String for position in range(len(layout.header))}
     try:
-        table = frame(data, layout.delimiter, names, b'"' in data, columns=sorted(positions))
+        table = frame(data, ",", names, b'"' in data, columns=sorted(positions))
     except (pl.exceptions.PolarsError, OSError):
         return None
     return table if table.height == lines.starts.size else None

@@ -54,7 +54,8 @@ from training.export.trees import Tree
 
 #: So many tables of ``OnnxScorer.at_once`` rows are the most that means are made of, where texts are wide.
 PIECES = 20
-#: The edges of deep trees up to which rows are explained at once: each is dear, whatever the rows' number.
+#: The edges of deep trees, times the classes that are predicted, up to which rows are explained at once:
+#: each is dear, however few the rows.
 MOST_EDGES = 100_000
 #: The most edges times rows of deep trees that are gone through at once, and row by row: some two seconds.
 AT_ONCE, ONE_BY_ONE = 20_000_000, 1_000_000
@@ -121,7 +122,7 @@ def mean_contributions(explainer: Explainer, rows: Columns, scores: Scores) -> l
     edges = (
         0 if isinstance(model, Linear) or model.is_small else sum(len(each.edges) for each in model.pieces)
     )
-    at_once = edges <= MOST_EDGES
+    at_once = edges * np.unique(indices).size <= MOST_EDGES
     count = min(len(indices), max(1, (AT_ONCE if at_once else ONE_BY_ONE) // max(1, edges)))
     rows = {name: values[:count] for name, values in rows.items()}
     indices, scores = indices[:count], scores.at(slice(count))
