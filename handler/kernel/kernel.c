@@ -1,5 +1,5 @@
-/* What takes the time of a table, compiled: see rows.c, quotes.c and trees.c. Arrays are contiguous, and Python sees to their
-   sizes. Nothing is allocated here, and no library is needed. */
+/* What takes the time of a table, compiled: see rows.c, quotes.c and trees.c. Arrays are contiguous, and Python sees to
+   their sizes. Nothing is allocated here, and no library is needed. */
 
 #include <stdint.h>
 

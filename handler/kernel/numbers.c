@@ -63,8 +63,10 @@ static const uint8_t *digits_at(const uint8_t *at, const uint8_t *safe, uint64_t
 }
 
 /* Reads the number that a text starts with, which a byte ends that is in none: returns that byte, or 0 where no number
-   is there, or one of which the nearest double is not certain. */
-static const uint8_t *number_at(const uint8_t *at, const uint8_t *safe, const struct power *powers, double *number) {
+   is there, or one of which the nearest double is not certain. `decimal`: what stands before its
+   fraction. */
+static const uint8_t *number_at(const uint8_t *at, const uint8_t *safe, uint8_t decimal, const struct power *powers,
+                                double *number) {
     static const double tens[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
                                   1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
     int is_negative = *at == '-';
@@ -74,14 +76,14 @@ static const uint8_t *number_at(const uint8_t *at, const uint8_t *safe, const st
     int64_t exponent = 0;
     at = digits_at(at, safe, &digits);
     int64_t count = at - first;
-    if (*at == '.') {
+    if (*at == decimal) {
         const uint8_t *point = at++;
         at = digits_at(at, safe, &digits);
         exponent = point + 1 - at;
         count -= exponent;
     }
     if (count > MOST_DIGITS)
-        for (; *first == '0' || *first == '.'; first++)
+        for (; *first == '0' || *first == decimal; first++)
             count -= *first == '0';
     if (count == 0 || count > MOST_DIGITS)
         return 0;

@@ -12,10 +12,11 @@ enum {
 static const double LARGEST_INTEGER = 9007199254740991.0, LARGEST_NUMBER = 3.4028234663852886e38;
 
 /* `kind`; `to`: which of the arrays of numbers, or of codes, takes its rows; `empty`: whether an empty cell is a number
-   that is missing. The levels of a category are found by `slots`, from `slot` on, of which there are `mask` + 1; each
-   is 0, or a level's place among `starts` and 1 more. `level`: that place of the first one. */
+   that is missing; `point`: what stands before a number's fraction. The levels of a category are found by `slots`, from
+   `slot` on, of which there are `mask` + 1; each is 0, or a level's place among `starts` and 1 more. `level`: that place
+   of the first one. */
 struct cells {
-    int64_t kind, to, empty, slot, mask, level;
+    int64_t kind, to, empty, point, slot, mask, level;
 };
 
 /* A cell that Python has to look at: it is refused, or spelled in a rare way. */
@@ -80,7 +81,8 @@ static int is_rare(const struct cells *column, const uint8_t *first, const uint8
         stop--;
     if (first == stop)
         return !column->empty;
-    return number_at(first, safe, powers, number) != stop || !is_within(*number, column->kind) || stop - first > LONGEST;
+    return number_at(first, safe, (uint8_t)column->point, powers, number) != stop || !is_within(*number, column->kind) ||
+           stop - first > LONGEST;
 }
 
 /* Reads the records in `data`, each of which ends with LF; blank lines are none. Commas and quotes are as `unquote` leaves
@@ -137,7 +139,7 @@ void read_rows(const uint8_t *data, int64_t size, const struct cells *columns, i
                 is_odd = code < 0;
             } else if (kind != SKIPPED) {
                 double number = __builtin_nan("");
-                const uint8_t *last = number_at(first, safe, powers, &number);
+                const uint8_t *last = number_at(first, safe, (uint8_t)column->point, powers, &number);
                 if (last && (*last == ',' || *last == '\n')) {
                     at = last;
                     is_odd = !is_within(number, kind) || at - first > LONGEST;

@@ -8,8 +8,10 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, NamedTuple
 
+from handler.bundle import Feature
 from handler.kernel import compiled
 from handler.schema import Schema
+from handler.spelling import spelling
 from handler.tables.rows import Layout, slices
 from handler.tables.series import series_of
 
@@ -82,13 +84,26 @@ def _reader(layout: Layout, schema: Schema) -> _Reader:
     return _Reader(layout, schema)
 
 
+def _decimal_mark(feature: Feature) -> str | None:
+    """What parts a number's whole part from the rest; None of what is no number, or one with a sign.
+
+    The kernel reads numbers without thousands, and leaves others to Python.
+    """
+    if feature.kind not in ("integer", "number"):
+        return None
+    if feature.format is None:
+        return "."
+    spelled = spelling(feature.format)
+    return None if spelled is None or spelled.sign else spelled.decimal
+
+
 class _Reader:
     """What the kernel is told of a table's columns, once: any thread may use it."""
 
     def __init__(self, layout: Layout, schema: Schema) -> None:
         import numpy as np
 
-        self._columns = np.zeros((len(layout.header), 6), np.int64)
+        self._columns = np.zeros((len(layout.header), 7), np.int64)
         self._names = {layout.positions[feature.name]: feature.name for feature in schema.features}
         self._numbers: list[str] = []
         self._codes: list[str] = []
@@ -100,14 +115,14 @@ class _Reader:
             known = reader.known(feature)
             if known:
                 size = 1 << (2 * len(known)).bit_length()
-                column[:] = compiled.CODED, len(self._codes), 0, slots, size - 1, len(texts)
+                column[:] = compiled.CODED, len(self._codes), 0, 0, slots, size - 1, len(texts)
                 self._codes.append(feature.name)
                 texts += [text.encode() for text in known]
                 is_known += [text != "" or feature.nullable or "" in feature.categories for text in known]
                 slots += size
-            elif feature.kind in ("integer", "number") and feature.format is None:
+            elif (mark := _decimal_mark(feature)) is not None:
                 kind = compiled.INTEGER if feature.kind == "integer" else compiled.NUMBER
-                column[:3] = kind, len(self._numbers), feature.nullable
+                column[:4] = kind, len(self._numbers), feature.nullable, ord(mark)
                 self._numbers.append(feature.name)
         self._texts = b"".join(texts)
         self._levels = np.cumsum([0, *map(len, texts)], dtype=np.int64)

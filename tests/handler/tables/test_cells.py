@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from handler.bundle import Feature
 from handler.categories import Coded
 from handler.schema import Schema
-from handler.tables import writing
+from handler.tables import reading, writing
 from handler.tables.cells import Cells, cells_of
-from handler.tables.rows import Layout, Lines, Rejects, Rows
+from handler.tables.rows import Block, Layout, Lines, Rejects, Rows
 from handler.tables.series import series_of
 from tests.support.kernel import needs_compiler
 
@@ -132,6 +132,30 @@ def test_levels_are_found_however_many_there_are(count: int) -> None:
     found = [known[code] for code in given.values["x"].tolist()]
     assert found == [*levels, *[None] * len(unknown)]
     assert given.odd("x")[1] == unknown
+
+
+SPELLED = st.lists(st.text(st.sampled_from("0123456789.,.,+-eE '−€"), max_size=9), min_size=1, max_size=30)
+
+
+@pytest.mark.parametrize("kind", ["number", "integer"])
+@pytest.mark.parametrize("format", ["1234,5", "1.234,5", "1 234,5", "1,234.5", "1'234.5", "1.234,5 €"])
+@given(texts=SPELLED)
+@example(["1,5", "-0,25", "1.234,5", "12,", ",5", "1e3", "1,5e-3", "+7", "1.5", "", "1,234.5", "9,", "5,0"])
+@example(["0,00000000000000000001234567890123456789", "9007199254740993,0", "1,797e309", "3,5e38"])
+def test_numbers_are_read_by_their_format_as_row_by_row(kind: str, format: str, texts: list[str]) -> None:
+    schema = Schema([Feature("x", kind, nullable=True, format=format)])  # type: ignore[arg-type]
+    layout = Layout(("x", "note"), ";", {"x": 0})
+    block = Block("".join(f"{text};,\n" for text in texts).encode(), 1)
+    expected = reading.read(block, layout, schema)
+    assert isinstance(expected.text, list)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(reading, "SMALL", 0)
+        found = reading.read(block, layout, schema)
+    assert isinstance(found.text, Lines)
+    assert repr(found.columns["x"].tolist()) == repr(expected.columns["x"].tolist())
+    assert [*found.rejects] == [*expected.rejects]
+    outputs = [np.arange(len(found.columns["x"]))]
+    assert writing.write(found, layout, outputs) == writing.write(expected, layout, outputs)
 
 
 def test_a_missing_category_is_left_to_python_where_it_may_not_be_missing() -> None:
