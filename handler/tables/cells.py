@@ -138,10 +138,12 @@ class _Reader:
     def read(self, data: bytes) -> Cells:
         import numpy as np
 
-        room = int(np.count_nonzero(np.frombuffer(data, np.uint8) == LF))
+        ends = int(np.count_nonzero(np.frombuffer(data, np.uint8) == LF))
+        # A row has a byte for each cell at least; a record that turns out to be none is begun as one.
+        room = min(ends, len(data) // len(self._columns) + 1)
         numbers = np.empty((len(self._numbers), room))
         codes = np.empty((len(self._codes), room), np.int32)
-        starts, stops, others, widths = (np.empty(room, np.int64) for _ in range(4))
+        starts, stops, others, widths = (np.empty(ends, np.int64) for _ in range(4))
         odd = np.empty((room * (len(self._numbers) + len(self._codes)), 4), np.int32)
         counts = np.empty(4, np.int64)
         compiled.library().read_rows(

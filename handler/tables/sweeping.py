@@ -1,7 +1,8 @@
 """A block of CSV becomes rows, all rows at once.
 
-The kernel reads a block in which every quote is in place, where it is compiled. Elsewhere polars reads the
-rows that are as wide as the header. ``schema`` says which values are sound.
+Where it is compiled, the kernel reads a block in which every quote is in place, unless lines end in CR LF
+and cells hold line ends. Of others, polars reads the rows that are as wide as the header. ``schema`` says
+which values are sound.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ class _Column(NamedTuple):
 def _by_kernel(line: int, data: bytes, read: Cells, layout: Layout, schema: Schema) -> Rows | None:
     """The rows of a block that starts on ``line``, as the kernel has read them; None as for ``sweep``.
 
-    ``data``: the block, with LF only. Polars reads the columns that the kernel leaves: texts, and dates.
+    ``data``: the block, with LF only. Polars reads the columns that the kernel leaves: texts, dates, and
+    numbers with a sign.
     """
     if not (read.data.isascii() or is_utf8(read.data)):
         return None

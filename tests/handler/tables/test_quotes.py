@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,22 @@ def test_a_rejected_row_keeps_its_quotes_and_its_line(end: bytes, monkeypatch: p
     rows = reading.read(Block(end.join(lines) + end, 2), LAYOUT, SCHEMA)
     assert [(each.line, each.row) for each in rows.rejects] == [(4, '"old","x"'), (6, '4,"y, z","more"')]
     assert write(rows, LAYOUT, []) == b'1,x\n3,"y, z"\n'
+
+
+@pytest.mark.parametrize("text", ["\n" * 500_000, '"' + "\n" * 500_000 + '"'])
+def test_line_ends_that_end_no_row_take_no_room_for_one(text: str) -> None:
+    names = [f"c{number}" for number in range(300)]
+    layout = Layout(tuple(names), ",", {name: at for at, name in enumerate(names)})
+    schema = Schema([Feature(name, "number", nullable=True) for name in names[1:]])
+    data = (text + ",1" * 299 + "\nother\n").encode()
+    cells_of(b"\n", layout, schema)
+    tracemalloc.start()
+    read = cells_of(data, layout, schema)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert read is not None
+    assert (read.values["c1"].tolist(), read.others.tolist()) == ([1.0], [1])
+    assert peak < 100 * len(data)
 
 
 @pytest.mark.parametrize("note", ["plain", "with, a comma", 'with "quotes"', "of two\nlines"])
