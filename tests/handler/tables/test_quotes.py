@@ -108,7 +108,7 @@ def test_a_rejected_row_keeps_its_quotes_and_its_line(end: bytes, monkeypatch: p
     assert write(rows, LAYOUT, []) == b'1,x\n3,"y, z"\n'
 
 
-@pytest.mark.parametrize("text", ["\n" * 500_000, '"' + "\n" * 500_000 + '"'])
+@pytest.mark.parametrize("text", ["\n" * 500_000, '"' + "\n" * 500_000 + '"'], ids=["blank", "quoted"])
 def test_line_ends_that_end_no_row_take_no_room_for_one(text: str) -> None:
     names = [f"c{number}" for number in range(300)]
     layout = Layout(tuple(names), ",", {name: at for at, name in enumerate(names)})
