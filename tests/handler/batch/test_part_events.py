@@ -100,12 +100,16 @@ class Deployment:
         joined = header + b"".join(part.removeprefix(header) for part in parts)
         return joined, self.cloud.get(self.bucket, f"{folder}/rejected.csv")
 
-    def assert_right(self) -> Any:
-        """The outputs are those of the file in one piece, their etags the summary's, nothing pending."""
+    def whole(self) -> Any:
+        """The summary of the file as it is now, scored in one piece into ``unsplit``."""
         self.app.handle({"input": self.uri, "output": f"{self.scheme}://{self.bucket}/unsplit"})
+        return json.loads(self.cloud.get(self.bucket, f"unsplit/{KEY}/summary.json"))
+
+    def assert_right(self, whole: Any = None) -> Any:
+        """The outputs are those of the file in one piece, their etags the summary's, nothing pending."""
+        whole = whole or self.whole()
         assert self.tables() == self.tables(f"unsplit/{KEY}")
         summary = self.summary()
-        whole = json.loads(self.cloud.get(self.bucket, f"unsplit/{KEY}/summary.json"))
         for member in ("input", "model", "rows", "rejects", "predictions", "outside", "drift"):
             assert summary[member] == whole[member], member
         client = self.cloud.client("s3")
@@ -178,33 +182,38 @@ def test_parts_that_do_not_cover_the_file_are_never_complete(deployed: Deploymen
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["status", "late"])
 def test_a_part_that_fails_at_any_call_is_repeated(
-    s3: S3, model: Model, monkeypatch: pytest.MonkeyPatch, mode: Any
+    deployed: Deployment, model: Model, monkeypatch: pytest.MonkeyPatch, mode: Any
 ) -> None:
     """The last part of two, which completes the file; after each fault storage is down for good."""
-    with FaultyProxy(s3.url) as proxy:
-        for name, value in s3.at(proxy.url).env.items():
+    cloud, bucket = deployed.cloud, deployed.bucket
+    deployed.put(table(30))
+    whole = deployed.whole()
+    first, last = deployed.plan(300)
+    with FaultyProxy(cloud.url) as proxy:
+        for name, value in cloud.at(proxy.url).env.items():
             monkeypatch.setenv(name, value)
+        flaky = deployed.by(model)
         call, reached = 0, True
         while reached:
             call += 1
-            deployment = Deployment(model, s3)
-            deployment.put(table(30))
-            first, last = deployment.plan(300)
-            deployment.app.handle(first)
+            for name in deployed.names():
+                if name != "plan.json":
+                    cloud.delete(bucket, f"{FOLDER}/{name}")
+            deployed.app.handle(first)
             proxy.clear()
             fault = proxy.fail(call, mode)
             proxy.fail(call + 1, lasting="ever")
             with contextlib.suppress(PassingFault):
-                deployment.app.handle(last)
+                flaky.app.handle(last)
             reached = fault.reached.is_set()
             proxy.clear()
-            assert deployment.app.handle(last)["complete"] is True
-            uploads = s3.client("s3").list_multipart_uploads(Bucket=deployment.bucket).get("Uploads", ())
+            assert flaky.app.handle(last)["complete"] is True
+            uploads = cloud.client("s3").list_multipart_uploads(Bucket=bucket).get("Uploads", ())
             for upload in uploads:  # that storage did not let the run withdraw: a lifecycle rule does
-                s3.client("s3").abort_multipart_upload(
-                    Bucket=deployment.bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+                cloud.client("s3").abort_multipart_upload(
+                    Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"]
                 )
-            deployment.assert_right()
+            deployed.assert_right(whole)
         assert call > 20
 
 
