@@ -80,7 +80,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "many",
         "split",
     ),
-    "review": ("history", "comparison", "changes", "truths", "evaluation"),
+    "review": ("history", "measure", "differences", "comparison", "changes", "truths", "evaluation"),
     "web": (
         "messages",
         "lists",
