@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import handler.review.comparison as comparing
 from handler.bundle import Manifest
 from handler.charts import Axis, Plane, cut, matrix
 from handler.rendering import Gallery, Picture, Rows, Section, page
-from handler.review.comparison import QUANTILES, Comparison, Moved
+from handler.review.comparison import QUANTILES, Comparison
+from handler.review.measure import CELLS, Ends, Moved
 from handler.scoring import agreement
 from handler.terminal import grid
 
 #: The most labels of a matrix, and the most letters of a name in it.
 MOST_LABELS, LONGEST = 12, 20
+#: The most differences that are listed; all are in the JSON object.
+MOST_DIFFERENCES = 20
 
 
 def in_words(made: Comparison) -> str:
@@ -115,7 +117,7 @@ def _largest(made: Comparison) -> Rows:
 
 def _differences(made: Comparison) -> Rows:
     rows = [(cut(each.feature, 40) or "(the model)", each.this, each.other) for each in made.differences]
-    shown = rows[: comparing.MOST_DIFFERENCES]
+    shown = rows[:MOST_DIFFERENCES]
     more = len(rows) - len(shown)
     return [
         ("feature", "this model", "the other"),
@@ -206,12 +208,12 @@ def _beyond(made: Comparison) -> Picture:
     return Picture("How far the rows shift", caption, (plane.svg(caption),))
 
 
-def _before_and_after(made: Comparison, ends: comparing.Ends) -> Picture:
+def _before_and_after(made: Comparison, ends: Ends) -> Picture:
     import numpy as np
 
     cells = made.counts.shifts.cells
     assert cells is not None
-    edges = np.linspace(*ends, comparing.CELLS + 1).tolist()
+    edges = np.linspace(*ends, CELLS + 1).tolist()
     plane = Plane(Axis.over("the other model", *ends), Axis.over("this model", *ends), 340)
     plane.squares(cells, edges, edges).rule(ends[0], ends[0], ends[1], ends[1], "no shift")
     of = made.measured or ""

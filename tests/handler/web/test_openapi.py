@@ -22,7 +22,7 @@ from handler.errors import InvalidRecords, RequestTooSlow, ServerBusy
 from handler.schema import BOOLEANS, Schema
 from handler.scoring.model import Model
 from handler.settings import Settings
-from handler.web import openapi, pages
+from handler.web import components, openapi, pages
 from handler.web.messages import CODINGS, Request, problem
 
 BUNDLES = ("bundle_dir", "mixed_dir", "regression_dir", "joblib_dir", "anomaly_dir", "cluster_dir")
@@ -217,7 +217,7 @@ def test_an_ignored_column_may_be_there_and_is_read_by_no_one() -> None:
     openapi_spec_validator.validate(document)
     record = document["components"]["schemas"]["Record"]
     assert record["required"] == ["age"]
-    assert record["properties"]["note"] == {"description": openapi.IGNORED}
+    assert record["properties"]["note"] == {"description": components.IGNORED}
     checked = jsonschema.Draft202012Validator(record)
     assert checked.is_valid({"age": 1, "note": ["x"], "price": None})
     assert not checked.is_valid({"age": 1, "notes": 1})
