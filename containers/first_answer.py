@@ -1,0 +1,197 @@
+"""Writes ``handler/start.bin`` into a folder that becomes a zip: all that a first prediction runs, in one file.
+
+    python -S -I -B -X no_debug_ranges containers/first_answer.py FOLDER
+
+The Python that the zip is for runs it; it needs nothing beside the standard library and the folder, where the
+modules are compiled and the bundle lies. It predicts a golden row in the three ways that requests come, and
+packs the modules that this imports as ``containers/start.py`` reads them. That a start has less to read:
+
+- Annotations of functions are left out. Those of classes, which named tuples are made of, stay.
+- A large function that no prediction called is a stand-in: on its first call it takes its code from the
+  module's bytecode, and calls itself again.
+- The bundle's files are named with a hash that is faster than sha256, see ``handler.PACKED``.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import marshal
+import operator
+import os
+import sys
+from _imp import source_hash
+from collections.abc import Callable, Iterator, Mapping
+from importlib.util import MAGIC_NUMBER
+from pathlib import Path
+from types import CodeType, FrameType, FunctionType, ModuleType
+from typing import Any
+from urllib.parse import urlencode
+
+NAME = "start.bin"
+#: Bytes of marshalled code from which a function that is not called becomes a stand-in, which has some 250.
+LARGE = 600
+#: The environment of the run that is recorded: that of Lambda, and no setting.
+ENVIRON = {"AWS_LAMBDA_RUNTIME_API": "localhost", "AWS_LAMBDA_FUNCTION_NAME": "function"}
+
+
+def main(folder: Path) -> None:
+    """Write the file; raises ``RuntimeError`` where a prediction fails."""
+    os.chdir(folder)  # as on Lambda; the bundle is the one below it
+    os.environ.clear()
+    os.environ.update(ENVIRON)
+    sys.path.insert(0, str(folder))
+    called = record()
+    # Import moves a module to the end when it is loaded: each stands after those that it imports.
+    loaded = [(name, module) for name, module in sys.modules.items() if name.startswith("handler.")]
+    modules = [(name, hasattr(module, "__path__"), compiled(module, called)) for name, module in loaded]
+    content = MAGIC_NUMBER + marshal.dumps((packed(), modules))
+    (folder / "handler" / NAME).write_bytes(content)
+
+
+def record() -> set[CodeType]:
+    """Start the handler and have it predict; returns the code of what was called."""
+    called: set[CodeType] = set()
+
+    def note(frame: FrameType, event: str, arg: object) -> None:  # noqa: ARG001
+        called.add(frame.f_code)
+
+    sys.setprofile(note)
+    try:
+        from handler.app import application, lambda_handler
+
+        for event in events(application().model):
+            answer = lambda_handler(event, None)
+            if answer.get("statusCode", 200) != 200:
+                raise RuntimeError(f"the golden row is not predicted: {answer['body']}")
+    finally:
+        sys.setprofile(None)
+    return called
+
+
+def events(model: Any) -> Iterator[Mapping[str, Any]]:
+    """A golden row by query, as JSON, and in a direct invoke."""
+    from handler.schema import to_text
+
+    row = model.manifest.golden[0]["record"]
+    texts = {each.name: to_text(each, row.get(each.name)) for each in model.schema.features}
+    request = {"version": "2.0", "rawPath": "/predict", "rawQueryString": "", "headers": {"accept": "*/*"}}
+    query = urlencode({name: text for name, text in texts.items() if text})
+    yield {**request, "rawQueryString": query, "requestContext": {"http": {"method": "GET"}}}
+    yield {
+        **request,
+        "headers": {"content-type": "application/json"},
+        "body": json.dumps(row),
+        "requestContext": {"http": {"method": "POST"}},
+    }
+    yield row
+
+
+def packed() -> dict[str, tuple[bytes, str]]:
+    """``handler.PACKED`` of the bundle: the files that its manifest vouches for, and the manifest itself."""
+    from handler.app import application
+    from handler.bundle import MANIFEST
+
+    model, manifest = Path("handler/model"), application().model.manifest
+    contents = {each.name: each.read_bytes() for each in sorted(model.iterdir())}
+    digests = {MANIFEST: "", **manifest.files}
+    return {
+        name: (source_hash(0, content), digests[name])
+        for name, content in contents.items()
+        if name == MANIFEST or manifest.vouches(name, content)
+    }
+
+
+def compiled(module: ModuleType, called: set[CodeType]) -> CodeType:
+    """A module's code, with stand-ins for large functions that were not called."""
+    loader: Any = module.__loader__
+    code = loader.get_code(module.__name__)
+    tree = ast.parse(loader.get_source(module.__name__))
+    known = handler_codes(code)
+    Shorter(module, {name: each for name, each in known.items() if each not in called}).visit(tree)
+    done: CodeType = compile(tree, code.co_filename, "exec", dont_inherit=True, optimize=2)
+    return done
+
+
+def handler_codes(code: CodeType) -> dict[str, CodeType]:
+    """The code of the functions and classes in a module, by qualified names, as a stand-in finds its own."""
+    from handler import codes_of  # type: ignore[attr-defined]  # of containers/start.py
+
+    return dict(codes_of(code))
+
+
+class Shorter(ast.NodeTransformer):
+    """Leaves annotations out, and has a call stand in the place of a function's body.
+
+    ``idle``: code that was not called.
+    """
+
+    def __init__(self, module: ModuleType, idle: Mapping[str, CodeType]) -> None:
+        self._module = module
+        self._idle = idle
+        self._classes: list[str] = []
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:  # noqa: N802
+        self._classes.append(node.name)
+        self.generic_visit(node)
+        self._classes.pop()
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:  # noqa: N802
+        """A module's own annotations are for type checkers, too."""
+        if self._classes:
+            return node
+        if node.value is None:
+            return ast.copy_location(ast.Pass(), node)
+        return ast.copy_location(ast.Assign([node.target], node.value), node)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:  # noqa: N802
+        for each in ast.walk(node):
+            if isinstance(each, ast.FunctionDef):
+                each.returns = None
+            elif isinstance(each, ast.arg):
+                each.annotation = None
+        name = ".".join([*self._classes, node.name])
+        if self._can_wait(name, node):
+            node.body = [standing_in(name, node)]
+        return node
+
+    def _can_wait(self, name: str, node: ast.FunctionDef) -> bool:
+        """Whether it is a large plain function that was not called, and its qualified name finds it.
+
+        Then it has no closure, and no decorator has put something else in its place.
+        """
+        code = self._idle.get(name)
+        names = [each.arg for each in ast.walk(node.args) if isinstance(each, ast.arg)]
+        if (
+            code is None
+            or code.co_firstlineno != node.lineno
+            or code.co_freevars
+            or len(marshal.dumps(code)) < LARGE
+            or node.decorator_list
+            # Python knows some such names, and has classes spell others in their own way.
+            or any(each.startswith("__") for each in (node.name, *names))
+            or name.partition(".")[0] in names
+        ):
+            return False
+        found = operator.attrgetter(name)(self._module)
+        return isinstance(found, FunctionType) and found.__code__ == code
+
+
+def standing_in(name: str, node: ast.FunctionDef) -> ast.stmt:
+    """What a stand-in does: it takes its own code, and calls itself with what it was given."""
+    given = node.args
+    words = [each.arg for each in (*given.posonlyargs, *given.args)]
+    words += [f"*{given.vararg.arg}"] if given.vararg else []
+    words += [f"{each.arg}={each.arg}" for each in given.kwonlyargs]
+    words += [f"**{given.kwarg.arg}"] if given.kwarg else []
+    (statement,) = ast.parse(f"return __loader__.wake({name})({', '.join(words)})").body
+    for each in ast.walk(statement):
+        if isinstance(each, (ast.stmt, ast.expr)):
+            ast.copy_location(each, node)
+            each.end_lineno, each.end_col_offset = each.lineno, each.col_offset
+    return statement
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]).resolve())
