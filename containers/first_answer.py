@@ -1,10 +1,10 @@
-"""Writes ``handler/start.bin`` into a folder that becomes a zip: all that a first prediction runs, in one file.
+"""Writes ``handler/start.bin`` into a folder that becomes a zip: what a first prediction runs, in one file.
 
-    python -S -I -B -X no_debug_ranges containers/first_answer.py FOLDER
+    python -S -B -P -X no_debug_ranges containers/first_answer.py FOLDER
 
-The Python that the zip is for runs it; it needs nothing beside the standard library and the folder, where the
-modules are compiled and the bundle lies. It predicts a golden row in the three ways that requests come, and
-packs the modules that this imports as ``containers/start.py`` reads them. That a start has less to read:
+The Python that the zip is for runs it; it needs nothing but the standard library and the folder, where the
+modules are compiled and the bundle lies. It predicts a golden row in the three ways in which requests come,
+and packs the modules that this imports, as ``containers/start.py`` reads them. So that a start does less:
 
 - Annotations of functions are left out. Those of classes, which named tuples are made of, stay.
 - A large function that no prediction called is a stand-in: on its first call it takes its code from the
@@ -21,7 +21,7 @@ import operator
 import os
 import sys
 from _imp import source_hash
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 from types import CodeType, FrameType, FunctionType, ModuleType
@@ -29,7 +29,10 @@ from typing import Any
 from urllib.parse import urlencode
 
 NAME = "start.bin"
-#: Bytes of marshalled code from which a function that is not called becomes a stand-in, which has some 250.
+#: Where Lambda unpacks the zip: the files that tracebacks name.
+TASK = Path("/var/task")
+#: Bytes of marshalled code from which a function that is not called becomes a stand-in, which has some 300.
+#: The start takes as long with any number from 300 to 900.
 LARGE = 600
 #: The environment of the run that is recorded: that of Lambda, and no setting.
 ENVIRON = {"AWS_LAMBDA_RUNTIME_API": "localhost", "AWS_LAMBDA_FUNCTION_NAME": "function"}
@@ -40,17 +43,24 @@ def main(folder: Path) -> None:
     os.chdir(folder)  # as on Lambda; the bundle is the one below it
     os.environ.clear()
     os.environ.update(ENVIRON)
+    target = folder / "handler" / NAME
+    target.unlink(missing_ok=True)  # import must find the modules that this packs
     sys.path.insert(0, str(folder))
-    called = record()
+    files = packed()
+    called = record(files)
     # Import moves a module to the end when it is loaded: each stands after those that it imports.
     loaded = [(name, module) for name, module in sys.modules.items() if name.startswith("handler.")]
     modules = [(name, hasattr(module, "__path__"), compiled(module, called)) for name, module in loaded]
-    content = MAGIC_NUMBER + marshal.dumps((packed(), modules))
-    (folder / "handler" / NAME).write_bytes(content)
+    target.write_bytes(MAGIC_NUMBER + marshal.dumps((files, modules)))
 
 
-def record() -> set[CodeType]:
-    """Start the handler and have it predict; returns the code of what was called."""
+def record(files: Mapping[str, tuple[bytes, str]]) -> set[CodeType]:
+    """Start the handler, which knows the files, and have it predict; returns the code that was called."""
+    import handler
+
+    handler.PACKED.update(files)  # type: ignore[union-attr]
+    for name in [each for each in sys.modules if each.startswith("handler.")]:
+        del sys.modules[name]
     called: set[CodeType] = set()
 
     def note(frame: FrameType, event: str, arg: object) -> None:  # noqa: ARG001
@@ -88,11 +98,11 @@ def events(model: Any) -> Iterator[Mapping[str, Any]]:
 
 
 def packed() -> dict[str, tuple[bytes, str]]:
-    """``handler.PACKED`` of the bundle: the files that its manifest vouches for, and the manifest itself."""
-    from handler.app import application
-    from handler.bundle import MANIFEST
+    """``handler.PACKED`` of the bundle: its manifest, and the files that this vouches for."""
+    from handler.bundle import MANIFEST, Bundle
 
-    model, manifest = Path("handler/model"), application().model.manifest
+    model = Path("handler/model")
+    manifest = Bundle.open(model).manifest
     contents = {each.name: each.read_bytes() for each in sorted(model.iterdir())}
     digests = {MANIFEST: "", **manifest.files}
     return {
@@ -107,14 +117,15 @@ def compiled(module: ModuleType, called: set[CodeType]) -> CodeType:
     loader: Any = module.__loader__
     code = loader.get_code(module.__name__)
     tree = ast.parse(loader.get_source(module.__name__))
-    known = handler_codes(code)
-    Shorter(module, {name: each for name, each in known.items() if each not in called}).visit(tree)
-    done: CodeType = compile(tree, code.co_filename, "exec", dont_inherit=True, optimize=2)
+    idle = {name: each for name, each in functions(code).items() if each not in called}
+    Shorter(module, idle).visit(tree)
+    path = TASK / Path(loader.path).relative_to(Path.cwd())
+    done: CodeType = compile(tree, str(path), "exec", dont_inherit=True, optimize=2)
     return done
 
 
-def handler_codes(code: CodeType) -> dict[str, CodeType]:
-    """The code of the functions and classes in a module, by qualified names, as a stand-in finds its own."""
+def functions(code: CodeType) -> dict[str, CodeType]:
+    """The code of a module's functions and classes by qualified name, as a stand-in finds its own."""
     from handler import codes_of  # type: ignore[attr-defined]  # of containers/start.py
 
     return dict(codes_of(code))
@@ -131,13 +142,13 @@ class Shorter(ast.NodeTransformer):
         self._idle = idle
         self._classes: list[str] = []
 
-    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:  # noqa: N802
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
         self._classes.append(node.name)
         self.generic_visit(node)
         self._classes.pop()
         return node
 
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:  # noqa: N802
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
         """A module's own annotations are for type checkers, too."""
         if self._classes:
             return node
@@ -145,7 +156,7 @@ class Shorter(ast.NodeTransformer):
             return ast.copy_location(ast.Pass(), node)
         return ast.copy_location(ast.Assign([node.target], node.value), node)
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:  # noqa: N802
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         for each in ast.walk(node):
             if isinstance(each, ast.FunctionDef):
                 each.returns = None

@@ -3,8 +3,9 @@
     python -m containers.request_zip MODEL_DIR [RUNTIME]
 
 It holds the handler's request path, the one module of others that this needs (it reads forms), the bundle's
-manifest and one-row program, and the pages; ``first_answer.py`` makes it start fast. What needs numpy or onnxruntime stays in the images: files in
-buckets, and models without a one-row program. The same files and the same Python make the same bytes.
+manifest and one-row program, and the pages; ``first_answer.py`` adds what makes it start faster. What needs
+numpy or onnxruntime stays in the images: files in buckets, and models without a one-row program. The same
+files and the same Python make the same bytes.
 
 https://docs.aws.amazon.com/lambda/latest/dg/python-package.html
 """
@@ -22,7 +23,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from containers import first_answer, needs
+from containers import needs
 from handler.bundle import DOCUMENTS, EXPLANATION, MANIFEST, SCALAR, SIGNATURE, Bundle
 from handler.errors import BundleError
 
@@ -39,11 +40,11 @@ LEFT_OUT = (
 )  # fmt: skip
 #: The pages' own files.
 ASSETS = ("web/page", "web/swagger")
-#: What the zip's ``handler/__init__.py`` ends with.
-START = ROOT / "containers" / "start.py"
-#: Run by the Python that the zip is for. No column of a line is kept, a quarter of bytecode: a traceback names
-#: files and lines without them.
-OPTIONS = ("-S", "-I", "-B", "-X", "no_debug_ranges")
+#: What the zip's ``handler/__init__.py`` ends with, and the script that writes what this loads.
+START, FIRST_ANSWER = ROOT / "containers" / "start.py", ROOT / "containers" / "first_answer.py"
+#: Of the Python that the zip is for. The columns of instructions, a quarter of bytecode, are left out: a
+#: traceback names files and lines without them.
+OPTIONS = ("-S", "-B", "-P", "-X", "no_debug_ranges")
 #: Lambda's name of the entry point.
 ENTRY = "handler.app.lambda_handler"
 #: The runtimes that Lambda has are those of Python 3.11 and newer, as far as this project goes.
@@ -86,8 +87,8 @@ def main(model: Path, python: str = sys.executable) -> None:
             runtime = run(python, "-c", RUNTIME).strip()
             fill(Path(folder), bundle)
             run(python, *OPTIONS, "-c", COMPILE, folder)
-            run(python, *OPTIONS, first_answer.__file__, folder)
-            if wrong := run(python, *OPTIONS, "-c", CHECK, folder):
+            run(python, *OPTIONS, str(FIRST_ANSWER), folder)
+            if wrong := run(python, "-I", *OPTIONS, "-c", CHECK, folder):
                 sys.exit(
                     f"make: out of the zip, the model does not predict what it did in training:\n{wrong}"
                 )

@@ -1,9 +1,9 @@
 """How the zip of the request function starts: this is the end of its ``handler/__init__.py``.
 
-It loads ``start.bin``, which ``containers/first_answer.py`` writes: the modules that a first prediction needs,
-in one file, in the order in which they import each other. Python's import would find and read each of them
-alone, which took a third of the start. Where the file is missing, was written by another Python, or cannot
-be read, and for all other modules, import serves as ever.
+It loads ``start.bin``, which ``containers/first_answer.py`` writes: the modules that a first prediction
+needs, in one file, each after those that it imports. Import would find and read each of them by itself,
+which takes longer. It does so where the file is missing, was written by another Python, or cannot be read,
+and for all other modules.
 """
 
 import gc
@@ -19,7 +19,7 @@ PACKED = {}
 
 
 class Loader(SourceFileLoader):
-    """Python's own loader, which also gives a function of ``start.bin`` its code when it is first called."""
+    """Python's own, which also gives a function of ``start.bin`` its code, when that is first called."""
 
     codes = None
 
@@ -90,7 +90,7 @@ collecting = gc.isenabled()
 gc.disable()  # what a start makes stays, see ``handler/app.py``
 try:
     start()
-except Exception:  # noqa: BLE001, S110: the import that is under way loads that module again, and raises its error
+except Exception:  # noqa: BLE001, S110  the import that is under way does it again, and raises its error
     pass
 finally:
     if collecting:

@@ -3,8 +3,8 @@
 ``model.json`` is the contract between training and serving. Loading trusts a manifest only if its
 content makes its ``version``, a file only if its sha256 is the manifest's, and a pickle only under the
 library versions that it was made with. That finds what was changed by accident; a signature
-(``handler.signing``) finds what was changed on purpose. In the zip of the request function a faster hash says
-that a file's bytes are those which were verified so when it was packed; where it does not, they are verified.
+(``handler.signing``) finds what was changed on purpose. What was verified when a zip was packed is not
+verified again at each start, where a faster hash finds the same bytes.
 """
 
 from __future__ import annotations
@@ -361,7 +361,7 @@ def _digest(content: bytes) -> str:
 
 @functools.cache
 def _sha256() -> Callable[[bytes], Any]:
-    """Python's own, as the standard library's random has it: hashlib would load OpenSSL, which takes 3 ms."""
+    """Python's own, as the standard library's random does: hashlib would load OpenSSL, which takes 3 ms."""
     try:
         from _sha2 import sha256  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
