@@ -94,4 +94,5 @@ except Exception:  # noqa: BLE001, S110  the import that is under way does it ag
     pass
 finally:
     if collecting:
+        gc.freeze()
         gc.enable()
