@@ -3,7 +3,7 @@
 It loads ``start.bin``, which ``containers/first_answer.py`` writes: the modules that a first prediction
 needs, in one file, each after those that it imports. Import would find and read each of them by itself,
 which takes longer. It does so where the file is missing, was written by another Python, or cannot be read,
-and for all other modules.
+and for all other modules. The last module is ``handler.app``, which on Lambda loads the bundle.
 """
 
 import gc
