@@ -18,6 +18,7 @@ meaning or the layout changes.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Sequence
 
@@ -99,8 +100,12 @@ class Piece:
         #: The index of each edge's feature.
         self.groups = [groups[edge.column] for edge in edges]
         self.is_whole = len(tests) > MOST_TESTS
-        #: The terms of each edge for each state.
-        self._kept = None if len(edges) > MOST_KEPT else [*every_state(edges)]
+        #: The index of the edge above each one, or -1.
+        self.above = [edge.above for edge in edges]
+        #: The terms of each edge for each state; of a deep tree the rule that they are made by.
+        is_deep = len(edges) > MOST_KEPT
+        self._kept = None if is_deep else [*every_state(edges)]
+        self._rule = rule_for(edges) if is_deep else ()
         self.upwards = [
             (index, edge.above, edge.leaf, group)
             for index, (edge, group) in enumerate(zip(edges, self.groups, strict=True))
@@ -110,7 +115,7 @@ class Piece:
     def terms(self, states: Sequence[int]) -> Iterator[list[Terms]]:
         """As the function. Those of a deep tree, which would take much room, are made each time."""
         if self._kept is None:
-            return terms(self.edges, states)
+            return terms(self.edges, states, self._rule)
         return ([each[state] for each, state in zip(kept, states, strict=True)] for kept in self._kept)
 
 
@@ -196,8 +201,7 @@ class Trees:
         for chosen in piece.terms(states):
             ones: list[float] = []  # the products at one point, and at the other
             others: list[float] = []
-            for edge, (one, _, other, _) in zip(edges, chosen, strict=True):
-                above = edge[0]
+            for above, (one, _, other, _) in zip(piece.above, chosen, strict=True):
                 if above >= 0:
                     one *= ones[above]
                     other *= others[above]
@@ -205,13 +209,13 @@ class Trees:
                 others.append(other)
             below = [0.0] * len(edges)  # what the leaves below an edge make of them
             others_below = [0.0] * len(edges)
-            for index, above, leaf, group in piece.upwards:
+            members = zip(piece.upwards, reversed(chosen), strict=True)
+            for (index, above, leaf, group), (_, gain, _, other_gain) in members:
                 if leaf >= 0:
                     weight = weights[leaf]
                     one, other = ones[index] * weight, others[index] * weight
                 else:
                     one, other = below[index], others_below[index]
-                _, gain, _, other_gain = chosen[index]
                 sums[group] += one * gain + other * other_gain
                 if above >= 0:
                     below[above] += one
@@ -298,14 +302,14 @@ def _edges(
     return edges
 
 
-def terms(edges: Sequence[Edge], states: Sequence[int]) -> Iterator[list[Terms]]:
+def terms(
+    edges: Sequence[Edge], states: Sequence[int], rule: Sequence[tuple[float, float]]
+) -> Iterator[list[Terms]]:
     """The terms of edges for a row's states there, for each two points of the rule, which halves the steps.
 
     The product of a way's factors has one for each column, and the sum of a column's gains is the change
     that knowing it makes: an edge replaces what the last one with its column has put there.
     """
-    count = (most_columns(edges) + 1) // 2
-    rule = gauss_legendre(count + count % 2)
     for (one, weight), (other, other_weight) in zip(rule[::2], rule[1::2], strict=True):
         left, other_left = 1.0 - one, 1.0 - other
         if_failed, if_other_failed = -1.0 / left, -1.0 / other_left
@@ -334,9 +338,16 @@ def terms(edges: Sequence[Edge], states: Sequence[int]) -> Iterator[list[Terms]]
 
 def every_state(edges: Sequence[Edge]) -> Iterator[list[tuple[Terms, ...]]]:
     """The terms of edges for each state, for each two points of the rule."""
-    ways = [terms(edges, [state] * len(edges)) for state in (FAILED, FAILS, PASSED)]
+    rule = rule_for(edges)
+    ways = [terms(edges, [state] * len(edges), rule) for state in (FAILED, FAILS, PASSED)]
     for each in zip(*ways, strict=True):
         yield [*zip(*each, strict=True)]
+
+
+def rule_for(edges: Sequence[Edge]) -> tuple[tuple[float, float], ...]:
+    """The rule of an even number of points that is exact for the ways along these edges."""
+    count = (most_columns(edges) + 1) // 2
+    return gauss_legendre(count + count % 2)
 
 
 def most_columns(edges: Sequence[Edge]) -> int:
@@ -347,7 +358,8 @@ def most_columns(edges: Sequence[Edge]) -> int:
     return max(counts)
 
 
-def gauss_legendre(count: int) -> list[tuple[float, float]]:
+@functools.cache  # the pieces of all trees need few different ones
+def gauss_legendre(count: int) -> tuple[tuple[float, float], ...]:
     """Points between 0 and 1, with their weights, that integrate polynomials of degree 2 count - 1.
 
     They are the zeros of Legendre's polynomial, by Newton's method:
@@ -366,7 +378,7 @@ def gauss_legendre(count: int) -> list[tuple[float, float]]:
             if abs(step) < 1e-16:
                 break
         points.append(((1.0 + x) / 2, 1.0 / ((1.0 - x * x) * slope * slope)))
-    return points
+    return tuple(points)
 
 
 class Explainer:
