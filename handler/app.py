@@ -284,4 +284,5 @@ try:
         os.environ.pop("WORKERS", None)
 finally:
     if _collecting:
+        gc.freeze()  # nor is it looked through by the first collection, which would come at once
         gc.enable()
