@@ -11,7 +11,7 @@ import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from handler import telemetry
+from handler import PACKED, telemetry
 from handler.bundle import EXPLANATION, JOBLIB, ONNX, SCALAR, Bundle, Contract, Feature, Manifest
 from handler.errors import InvalidRecords, Problem, Problems
 from handler.schema import Columns, Record, Schema
@@ -324,7 +324,7 @@ def load_scorer(bundle: Bundle, program: RowProgram | None = None) -> Scorer:
     """
     contract = served_contract(bundle.manifest)
     if bundle.manifest.runtime == "onnx":
-        if program is not None and not bundle.has(ONNX) and _is_zip():
+        if program is not None and PACKED is not None and not bundle.has(ONNX):
             return RowByRow(program, contract)
         graph = bundle.read(ONNX)
         if program is None:
@@ -342,15 +342,6 @@ def _of_graph(graph: bytes, contract: Contract) -> Scorer:
     from handler.scoring.graph import OnnxScorer
 
     return OnnxScorer(graph, contract)
-
-
-def _is_zip() -> bool:
-    """Whether this is the handler of the zip, which lacks what files in buckets need."""
-    try:
-        import handler.batch  # noqa: F401
-    except ModuleNotFoundError:
-        return True
-    return False
 
 
 def load_program(bundle: Bundle) -> RowProgram | None:
