@@ -159,7 +159,8 @@ def zip_handler(image: str, task: Path, entry: str) -> Handler:
     options = (f"--volume={task}:/var/task", "--workdir=/var/task")
     script = "/first_answer.py"
     running = ("run", "--rm", "--user=0", *options, f"--volume={FIRST_ANSWER}:{script}:ro")
-    for words in (("-c", COMPILE, "."), (script, ".")):
+    steps = [("-c", COMPILE, "."), (script, ".")]
+    for words in steps if (task / "handler").is_dir() else steps[:1]:
         docker(*running, f"--entrypoint={OURS[0]}", f"{image}:lambda", *OPTIONS, *words)
     return Handler(f"{image}:lambda", (*OURS, entry), options)
 
