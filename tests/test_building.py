@@ -305,11 +305,12 @@ def test_libraries_are_pinned_as_in_training(tmp_path: Path) -> None:
     assert printed.split() == ["scikit-learn==1.5.2", "lightgbm==4.7.0"]
 
 
-#: What ``install.sh`` runs in place of Python and pip: it makes an environment of itself, and is slow.
+#: What ``install.sh`` runs in place of Python, pip and uv: it makes an environment of itself, and is slow.
 SLOW_PYTHON = """#!/bin/sh
 case "$*" in
 *"-m venv"*) mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
-*"-m pip install"*)
+*"pip install"*)
+    echo "$*" >"${0%/*}/installed.by"
     for each in numpy polars; do echo "Collecting $each==1"; sleep 1; done
     [ -z "$FAILS" ] || { echo "ERROR: no such wheel" >&2; exit 1; } ;;
 *"import pip"*) exit 1 ;;
@@ -332,10 +333,12 @@ def installing(tmp_path: Path) -> list[str]:
     return [str(tmp_path / "requirements" / "install.sh"), "train", "dev"]
 
 
+@pytest.mark.parametrize("by", ["pip", "uv"])
 def test_installing_is_two_lines_in_a_log_and_none_the_second_time(
-    installing: list[str], tmp_path: Path
+    installing: list[str], tmp_path: Path, by: str
 ) -> None:
-    environ = {**os.environ, "PYTHON": str(tmp_path / "python"), "FAILS": ""}
+    python = str(tmp_path / "python")
+    environ = {**os.environ, "PYTHON": python, "FAILS": "", "UV": python if by == "uv" else ""}
 
     def run() -> str:
         done = subprocess.run(
@@ -348,12 +351,17 @@ def test_installing_is_two_lines_in_a_log_and_none_the_second_time(
         "installing requirements/train.txt into .venv (about a minute the first time)\n"
     )
     assert run() == ""
+    command = (
+        tmp_path / "installed.by" if by == "uv" else tmp_path / ".venv" / "bin" / "installed.by"
+    ).read_text()
+    assert command.startswith("pip install" if by == "uv" else "-m pip install")
+    assert "--require-hashes --only-binary :all: --requirement requirements/train.txt" in command
 
 
 def test_installing_on_a_terminal_counts_libraries_and_seconds(
     installing: list[str], tmp_path: Path
 ) -> None:
-    code, drawn = drawn_by(installing, tmp_path, PYTHON=str(tmp_path / "python"), FAILS="")
+    code, drawn = drawn_by(installing, tmp_path, UV="", PYTHON=str(tmp_path / "python"), FAILS="")
     assert code == 0
     assert "2 of 2 libraries, 1 s" in drawn
     last = drawn.rstrip("\n").rpartition("\x1b[K")[2]
@@ -361,7 +369,7 @@ def test_installing_on_a_terminal_counts_libraries_and_seconds(
 
 
 def test_installing_that_fails_ends_with_pips_own_error(installing: list[str], tmp_path: Path) -> None:
-    code, drawn = drawn_by(installing, tmp_path, PYTHON=str(tmp_path / "python"), FAILS="1")
+    code, drawn = drawn_by(installing, tmp_path, UV="", PYTHON=str(tmp_path / "python"), FAILS="1")
     assert code == 1
     assert "ERROR: no such wheel" in drawn
     assert not (tmp_path / ".venv" / "installed.txt").exists()
@@ -370,7 +378,7 @@ def test_installing_that_fails_ends_with_pips_own_error(installing: list[str], t
 def test_installing_that_is_interrupted_stops_pip(installing: list[str], tmp_path: Path) -> None:
     """Ctrl-C typed on the terminal, while pip goes on."""
     (tmp_path / "python").write_text(SLOW_PYTHON.replace("sleep 1", "echo $$ >pip.pid; sleep 600"))
-    code, drawn = drawn_by(installing, tmp_path, "1 of 2 libraries", PYTHON=str(tmp_path / "python"))
+    code, drawn = drawn_by(installing, tmp_path, "1 of 2 libraries", UV="", PYTHON=str(tmp_path / "python"))
     assert code == 130
     assert drawn.endswith("\ninterrupted\n")
     with pytest.raises(ProcessLookupError):

@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NEWEST = {"1.3": (3, 12), "1.5": (3, 13), "1.7": (3, 14)}
 #: A copy of the lock that an environment was made from.
 STAMP = "installed.txt"
+PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 
 
 def environment(version: str) -> Path:
@@ -42,12 +43,22 @@ def environment(version: str) -> Path:
 def _make(home: Path, lock: Path) -> None:
     shutil.rmtree(home, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", home], check=True)
-    pip = [
-        *(sys.executable, "-m", "pip", "--python", home / "bin" / "python", "install"),
-        *("--quiet", "--no-input", "--no-compile", "--disable-pip-version-check", "--retries=1"),
-    ]
+    python = home / "bin" / "python"
+    if uv := os.environ.get("UV"):  # .ci/run sets it, as for requirements/install.sh
+        install = [uv, "pip", "install", "--quiet", "--python", python]
+    else:
+        install = [
+            *PIP,
+            "--python",
+            python,
+            "install",
+            "--quiet",
+            "--no-input",
+            "--no-compile",
+            "--retries=1",
+        ]
     done = subprocess.run(
-        [*pip, "--require-hashes", "--only-binary=:all:", "--requirement", lock],
+        [*install, "--require-hashes", "--only-binary=:all:", "--requirement", lock],
         capture_output=True,
         text=True,
     )
