@@ -54,11 +54,12 @@ zip: ## build the request function as a zip for Lambda's own Python, without lib
 invoke: ## send EVENT=events/x.json to the Lambda image under the runtime interface emulator
 	@containers/invoke.sh "$(EVENT)"
 
-# A process for each core, whose libraries start no threads of their own: these would wait for those of the others.
+# A process for each core and one more, as tests wait for containers (tests/conftest.py). Their libraries start no
+# threads of their own: these would wait for those of the others.
 # Bytecode is kept, whatever the environment says: tests start hundreds of processes, each a quarter of a second sooner.
 test: ## run every test, or some: T=tests/handler, T="--fast"; with CI=true none may skip for want of an engine or a browser
 	$(install) dev
-	@unset PYTHONDONTWRITEBYTECODE; OMP_NUM_THREADS=1 $(python) -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal $(T)
+	@unset PYTHONDONTWRITEBYTECODE; OMP_NUM_THREADS=1 $(python) -m pytest --numprocesses auto --dist worksteal $(T)
 
 bench: ## measure side by side: first answer, speed, servers, batch, shapes, memory, parts; PARTS="start batch" for some
 	$(install) dev

@@ -32,6 +32,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fast", action="store_true", help="leave out containers, browsers and what is slow")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """A process more than there are cores: while one waits for a container or a server, the others go on."""
+    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 7) + 1
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect what ``--fast`` leaves out, by its marks; refuse ids that differ between processes.
 

@@ -267,16 +267,19 @@ class Goals:
 
 
 def _keep_memory() -> None:
-    """Let the C library keep the memory of a block's arrays for those of the next one.
+    """Let the C library keep the memory of a block's arrays for those of the next one, in two arenas.
 
     Else it gives each back to the system, and gets it again filled with zeros: a tenth of a batch's
-    processor time. Libraries other than glibc are left as they are.
+    processor time. It also makes an arena for each thread, each of which keeps what its threads have
+    freed: how many there come to be depends on how busy the machine is, and memory with them. Libraries
+    other than glibc are left as they are.
     https://www.gnu.org/software/libc/manual/html_node/Malloc-Tunable-Parameters.html
     """
     import ctypes
 
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        trim_threshold, mmap_threshold = -1, -3
+        trim_threshold, mmap_threshold, arena_max = -1, -3, -8
         mallopt(trim_threshold, KEPT_BYTES)
         mallopt(mmap_threshold, KEPT_BYTES)
+        mallopt(arena_max, 2)
