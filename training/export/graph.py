@@ -21,7 +21,7 @@ from handler.scoring.estimator import SCORE_METHODS
 from handler.scoring.graph import SCORE, input_names
 from training.compat import FixedThresholdClassifier, TunedThresholdClassifierCV
 from training.errors import one_line
-from training.export import converters, encoders, texts, trees
+from training.export import converters, encoders, text_inputs, trees
 from training.export.layout import Layout, NotExportable, rename, steps_of
 from training.export.nodes import REAL, TEXT, WHOLE, Part, Table, prune
 
@@ -151,7 +151,7 @@ def _content(
     model = onnx.helper.make_model(
         graph, opset_imports=[onnx.helper.make_opsetid(*each) for each in sorted(versions.items())]
     )
-    if texts.lift(model, contract):
+    if text_inputs.lift(model, contract):
         prune(model.graph)
     model.ir_version = onnx.helper.find_min_ir_version_for(model.opset_import)
     content: bytes = model.SerializeToString(deterministic=True)
