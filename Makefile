@@ -55,11 +55,11 @@ invoke: ## send EVENT=events/x.json to the Lambda image under the runtime interf
 	@containers/invoke.sh "$(EVENT)"
 
 # A process for each core and one more, as tests wait for containers (tests/conftest.py). Their libraries start no
-# threads of their own: these would wait for those of the others.
+# threads of their own, which would wait for those of the others; LightGBM does, and these are to sleep meanwhile.
 # Bytecode is kept, whatever the environment says: tests start hundreds of processes, each a quarter of a second sooner.
 test: ## run every test, or some: T=tests/handler, T="--fast"; with CI=true none may skip for want of an engine or a browser
 	$(install) dev
-	@unset PYTHONDONTWRITEBYTECODE; OMP_NUM_THREADS=1 $(python) -m pytest --numprocesses auto --dist worksteal $(T)
+	@unset PYTHONDONTWRITEBYTECODE; OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(python) -m pytest --numprocesses auto --dist worksteal $(T)
 
 bench: ## measure side by side: first answer, speed, servers, batch, shapes, memory, parts; PARTS="start batch" for some
 	$(install) dev
