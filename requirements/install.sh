@@ -22,7 +22,7 @@ watched() {
         return
     fi
     "$@" >"$log" &
-    trap 'kill $! 2>/dev/null; printf "\ninterrupted\n" >&2; exit 130' INT TERM
+    trap '{ kill $! && wait $!; } 2>/dev/null || true; printf "\ninterrupted\n" >&2; exit 130' INT TERM
     started=$(date +%s)
     while kill -0 $! 2>/dev/null; do
         seen=$(grep -c -e '^Collecting' -e '^Requirement already' "$log" || true)
