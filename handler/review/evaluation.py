@@ -14,7 +14,8 @@ from handler.charts import Axis, Plane, cut, matrix
 from handler.errors import FunctionError
 from handler.rendering import Gallery, Picture, Rows, Section, page
 from handler.review import history, truths
-from handler.review.truths import Joined, Question
+from handler.review.sources import Question
+from handler.review.truths import Joined
 from handler.scoring import metrics
 from handler.scoring.metrics import shown
 from handler.scoring.scorers import Scores

@@ -1,4 +1,4 @@
-"""Explanations of many rows at once, with numpy; ``explaining`` has what they are.
+"""Explanations of many rows at once, with numpy; ``shapley`` has what they are.
 
 What a row gets does not depend on the rows beside it, to the last bit.
 """
@@ -15,20 +15,20 @@ import numpy as np
 
 from handler import dates
 from handler.schema import Columns
-from handler.scoring.explaining import (
+from handler.scoring.explaining import Explainer
+from handler.scoring.graph import PIECE, OnnxScorer
+from handler.scoring.scorers import filled
+from handler.scoring.shapley import (
     FAILS,
     MOST_TESTS,
     PASSED,
     Edge,
-    Explainer,
     Linear,
     Piece,
     Test,
     Trees,
     every_state,
 )
-from handler.scoring.graph import PIECE, OnnxScorer
-from handler.scoring.scorers import filled
 
 #: The most numbers in tables of what the pieces of trees add, by the outcomes of their tests: 128 MB.
 MOST_CELLS = 16_000_000

@@ -31,12 +31,13 @@ from handler import dates
 from handler.bundle import SCALAR, UNSUPERVISED, Contract, Feature
 from handler.schema import Columns
 from handler.scoring import row_program
-from handler.scoring.explaining import FORMAT, Explainer, Linear
+from handler.scoring.explaining import FORMAT, Explainer
 from handler.scoring.explaining_many import Many
 from handler.scoring.graph import PIECE, OnnxScorer
 from handler.scoring.row_program import head
 from handler.scoring.row_program import stored as stored_value
 from handler.scoring.scorers import Scores, length
+from handler.scoring.shapley import Linear
 from handler.scoring.texts import Vectorizer
 from training.compat import FixedThresholdClassifier, TunedThresholdClassifierCV
 from training.export import boosters, histograms
@@ -295,7 +296,7 @@ def _expected(sums: _Sums) -> list[float]:
 
 
 def _numbered(sums: _Sums) -> dict[str, Any]:
-    """The trees as ``explaining.Trees`` takes them: branches and leaves are numbered through."""
+    """The trees as ``shapley.Trees`` takes them: branches and leaves are numbered through."""
     branches = leaves = 0
     sets: dict[tuple[float, ...], int] = {}
     parts: list[tuple[Any, ...]] = []

@@ -28,10 +28,10 @@ from handler.bundle import EXPLANATION
 from handler.errors import BundleError, NotExplainable
 from handler.schema import Columns
 from handler.scoring.estimator import fed
-from handler.scoring.explaining import gauss_legendre
 from handler.scoring.explaining_many import Many
 from handler.scoring.model import Model
 from handler.scoring.row_program import arrays, stored
+from handler.scoring.shapley import gauss_legendre
 from handler.settings import Settings
 from handler.web.messages import Request
 from tests.support.bundles import copied, mixed_rows, resealed, trained
