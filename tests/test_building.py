@@ -351,9 +351,8 @@ def test_installing_is_two_lines_in_a_log_and_none_the_second_time(
         "installing requirements/train.txt into .venv (about a minute the first time)\n"
     )
     assert run() == ""
-    command = (
-        tmp_path / "installed.by" if by == "uv" else tmp_path / ".venv" / "bin" / "installed.by"
-    ).read_text()
+    ran = tmp_path if by == "uv" else tmp_path / ".venv" / "bin"
+    command = (ran / "installed.by").read_text()
     assert command.startswith("pip install" if by == "uv" else "-m pip install")
     assert "--require-hashes --only-binary :all: --requirement requirements/train.txt" in command
 

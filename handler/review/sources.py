@@ -73,7 +73,10 @@ class Table(NamedTuple):
 def files(
     word: str, manifest: Manifest, storage: Storage
 ) -> tuple[list[Location], collections.Counter[str], int]:
-    """The tables of predictions that a word names, files left out by the reason, and those unchecked."""
+    """The tables of predictions that a word names, files left out by the reason, and those unchecked.
+
+    Raises ``FunctionError`` where none is left, or what is named is no summary, and ``NoObject``.
+    """
     left_out: collections.Counter[str] = collections.Counter()
     tables: list[Location] = []
     unchecked = 0
@@ -225,7 +228,10 @@ def _outputs(
 
 
 def scored(files: Sequence[Location], question: Question, manifest: Manifest, storage: Storage) -> Table:
-    """The predictions: indices of labels, or values, and with them probabilities and a score."""
+    """The predictions: indices of labels, or values, and with them probabilities and a score.
+
+    Raises ``FunctionError`` where a table is not one that the model has scored.
+    """
     import polars as pl
 
     names, labels = outputs.names(manifest), Labels(manifest.classes)
@@ -270,7 +276,10 @@ def scored(files: Sequence[Location], question: Question, manifest: Manifest, st
 
 
 def came(files: Sequence[Location], question: Question, manifest: Manifest, storage: Storage) -> Table:
-    """The truths, as indices of labels, ``UNKNOWN`` among them, or as numbers."""
+    """The truths, as indices of labels, ``UNKNOWN`` among them, or as numbers.
+
+    Raises ``FunctionError`` where a column is not there, or most values cannot be what the model predicts.
+    """
     import polars as pl
 
     labels = Labels(manifest.classes)

@@ -47,16 +47,8 @@ def _make(home: Path, lock: Path) -> None:
     if uv := os.environ.get("UV"):  # .ci/run sets it, as for requirements/install.sh
         install = [uv, "pip", "install", "--quiet", "--python", python]
     else:
-        install = [
-            *PIP,
-            "--python",
-            python,
-            "install",
-            "--quiet",
-            "--no-input",
-            "--no-compile",
-            "--retries=1",
-        ]
+        options = ("--quiet", "--no-input", "--no-compile", "--retries=1")
+        install = [*PIP, "--python", python, "install", *options]
     done = subprocess.run(
         [*install, "--require-hashes", "--only-binary=:all:", "--requirement", lock],
         capture_output=True,
