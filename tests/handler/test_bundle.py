@@ -26,6 +26,7 @@ from handler.scoring.model import Model
 from handler.settings import Settings
 from handler.web.messages import Request
 from tests.support.bundles import copied, mixed_rows, quiet, resealed, trained
+from tests.support.serving import free_port
 from tests.support.strategies import mutated
 from training.data import sample
 from training.train import Options, train
@@ -417,13 +418,14 @@ def test_an_edit_with_its_version_made_anew_is_found_by_the_signature(
     assert "not a signature of model.json" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("signature", [b"", b"\0" * 64, None])
+@pytest.mark.parametrize("signature", [b"", b"\0" * 64, None], ids=["empty", "zeros", "absent"])
 def test_a_bundle_without_a_sound_signature_is_refused_where_one_is_asked_for(
     signature: bytes | None, signed: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = signed / "model.json.sig"
     file.unlink() if signature is None else file.write_bytes(signature)
-    for command in (["check"], ["predict", "age=45"], ["score", "x.csv"], ["invoke", "x.json"], ["serve"]):
+    serve = ["serve", "--port", str(free_port())]  # 8080 may be taken, by make serve
+    for command in (["check"], ["predict", "age=45"], ["score", "x.csv"], ["invoke", "x.json"], serve):
         capsys.readouterr()
         if command == ["invoke", "x.json"]:
             (signed.parent / "x.json").write_text("{}")
