@@ -18,7 +18,7 @@ from benchmarks import batches, boosters, containers, lambdas, parts, results, s
 from benchmarks.answers import predicted, same_answers
 from benchmarks.environments import CONTENDERS, ROOT, environment, versions
 from benchmarks.processes import Contender, run
-from handler.bundle import content_version
+from handler.manifest import content_version
 
 #: Of each turn of a slow handler, those of a fast one.
 TURNS = 5

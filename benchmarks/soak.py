@@ -30,7 +30,7 @@ from urllib.parse import urlencode
 from benchmarks.environments import ROOT
 from handler import telemetry
 from handler.app import ANSWER_BODIES, App
-from handler.bundle import Feature
+from handler.manifest import Feature
 from handler.scoring.model import Model
 from handler.settings import Settings
 from handler.web.messages import Answer, Request

@@ -7,9 +7,11 @@ modules are compiled and the bundle lies. It predicts a golden row in the three 
 and packs the modules that this imports, as ``containers/start.py`` reads them. So that a start does less:
 
 - Annotations of functions are left out. Those of classes, which named tuples are made of, stay.
+- Protocols, which are for type checkers, are None.
 - A large function that no prediction called is a stand-in: on its first call it takes its code from the
   module's bytecode, and calls itself again.
-- The bundle's files are named with a hash that is faster than sha256, see ``handler.PACKED``.
+- The manifest is parsed, and the bundle's files have a hash that is faster than sha256: see
+  ``handler.PACKED``.
 """
 
 from __future__ import annotations
@@ -54,7 +56,7 @@ def main(folder: Path) -> None:
     target.write_bytes(MAGIC_NUMBER + marshal.dumps((files, modules)))
 
 
-def record(files: Mapping[str, tuple[bytes, str]]) -> set[CodeType]:
+def record(files: Mapping[str, tuple[bytes, Any]]) -> set[CodeType]:
     """Start the handler, which knows the files, and have it predict; returns the code that was called."""
     import handler
 
@@ -94,16 +96,17 @@ def events(model: Any) -> Iterator[Mapping[str, Any]]:
     yield row
 
 
-def packed() -> dict[str, tuple[bytes, str]]:
+def packed() -> dict[str, tuple[bytes, Any]]:
     """``handler.PACKED`` of the bundle: its manifest, and the files that this vouches for."""
-    from handler.bundle import MANIFEST, Bundle
+    from handler.bundle import Bundle
+    from handler.manifest import MANIFEST
 
     model = Path("handler/model")
     manifest = Bundle.open(model).manifest
     contents = {each.name: each.read_bytes() for each in sorted(model.iterdir())}
-    digests = {MANIFEST: "", **manifest.files}
+    known = {**manifest.files, MANIFEST: manifest.packed()}
     return {
-        name: (source_hash(0, content), digests[name])
+        name: (source_hash(0, content), known[name])
         for name, content in contents.items()
         if name == MANIFEST or manifest.vouches(name, content)
     }
@@ -140,6 +143,9 @@ class Shorter(ast.NodeTransformer):
         self._classes: list[str] = []
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        if [each.id for each in node.bases if isinstance(each, ast.Name)] == ["Protocol"]:
+            nothing = ast.Assign([ast.Name(node.name, ast.Store())], ast.Constant(None))
+            return ast.fix_missing_locations(ast.copy_location(nothing, node))
         self._classes.append(node.name)
         self.generic_visit(node)
         self._classes.pop()

@@ -24,8 +24,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from containers import needs
-from handler.bundle import DOCUMENTS, EXPLANATION, MANIFEST, SCALAR, SIGNATURE, Bundle
+from handler.bundle import Bundle
 from handler.errors import BundleError
+from handler.manifest import DOCUMENTS, EXPLANATION, MANIFEST, SCALAR, SIGNATURE
 
 ROOT = Path(__file__).resolve().parent.parent
 #: Where the handler's imports are followed from; the second one checks what was packed.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __version__ = "0.1.0"
 
-#: In the zip of the request function, the bundle's files that were verified when it was packed, by name: a
-#: fast hash, and the sha256. None elsewhere. ``containers/start.py`` sets it.
-PACKED: dict[str, tuple[bytes, str]] | None = None
+#: In the zip of the request function, what was verified of the bundle's files when it was packed, by name:
+#: a fast hash of the file, and its sha256, or of the manifest its members. None elsewhere.
+#: ``containers/start.py`` sets it.
+PACKED: dict[str, tuple[bytes, object]] | None = None

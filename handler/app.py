@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 
 from handler import telemetry
-from handler.errors import FunctionError, RequestsOnly, Unforeseen, status_of
+from handler.errors import FunctionError, RequestsOnly, Unforeseen
 from handler.events.envelopes import envelope_of, envelopes
 from handler.events.http import pairs
 from handler.events.jobs import Acknowledge, Job, JoinParts, Outcome, PlanObject, Predict, ScoreObject
@@ -78,7 +78,7 @@ class App:
             alone = len(jobs) == 1 and not getattr(envelope, "answers_bugs", False)
             outcomes = [self._run(job, request_id, remaining, most, alone) for job in jobs]
         except FunctionError as error:
-            self._log("event", request_id, time.perf_counter(), status=status_of(error), problem=str(error))
+            self._log("event", request_id, time.perf_counter(), status=error.status, problem=str(error))
             outcomes = [Outcome(None, error=error)]
         return envelope.reply(outcomes)
 
@@ -167,7 +167,7 @@ class App:
             route,
             request_id,
             start,
-            status=status_of(fault),
+            status=fault.status,
             error=type(fault).__name__,
             problem=str(fault),
             **fields,

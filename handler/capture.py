@@ -18,7 +18,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from handler import telemetry
-from handler.errors import DeadlineNear, FunctionError, SettingError, StorageDown
+from handler.errors import FunctionError, SettingError
+from handler.faults import DeadlineNear, StorageDown
 from handler.schema import Record
 from handler.scoring.model import Model
 from handler.settings import Settings

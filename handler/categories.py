@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from handler.bundle import Feature
+from handler.manifest import Feature
 
 if TYPE_CHECKING:
     import numpy as np

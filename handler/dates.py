@@ -17,7 +17,7 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from handler.bundle import Feature
+from handler.manifest import Feature
 from handler.typed import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:

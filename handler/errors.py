@@ -1,4 +1,4 @@
-"""Every error a user can meet. Errors carry data; the HTTP status of each stands in ``STATUS``.
+"""The errors that a request can meet. They carry data, and the HTTP status of an answer.
 
 - ``FunctionError``
     - ``SettingError``: an environment variable holds a value that cannot be used
@@ -13,20 +13,12 @@
           ``AnswerTooLarge`` 413, ``UnsupportedMediaType`` and ``UnsupportedEncoding`` 415
         - ``RequestTooSlow`` 408: the body did not come in time
         - ``InvalidRecords`` 422: readable, but not what the model's schema asks for
-        - ``InvalidCsv`` 400: not a CSV that can be read at all
-            - ``MissingColumns`` 422: a CSV without the model's columns
+        - ``handler.tables.errors.InvalidCsv`` 400: not a CSV that can be read at all
         - ``Forbidden`` 403: an object that this deployment does not read
-    - ``PassingFault`` 503: another try may succeed, so the platform should make one
-        - ``StorageDown``: the object store is unreachable, throttled, or refuses access
-        - ``NoObject``: the object, or its bucket, is not there
-        - ``Changed``: an object is no longer of the version that was read
-        - ``NotComplete``: parts of a file are not scored yet
-        - ``Outranked``: only a run of a model that was created later can mend the outputs
-        - ``DeadlineNear``: the platform would stop this run before its end
-        - ``JobDown``: the job that scores large objects could not be started
-        - ``ServerBusy``: the bodies that are being read fill the memory meant for them
+    - ``handler.faults.PassingFault`` 503: another try may succeed, so the platform should make one
 
-Messages never hold a value that a caller sent: they name fields, lines and rules.
+A first answer waits for each class that stands here, so those of files stand elsewhere. Messages never hold
+a value that a caller sent: they name fields, lines and rules.
 """
 
 from __future__ import annotations
@@ -51,6 +43,8 @@ BATCH_INSTEAD = (
 class FunctionError(Exception):
     """Base of all errors that this project raises on purpose; ``str()`` is one readable line."""
 
+    status = 500
+
 
 class SettingError(FunctionError):
     """An environment variable holds a value that cannot be used."""
@@ -66,6 +60,8 @@ class BundleError(FunctionError):
 
 class UnknownEvent(FunctionError):
     """No envelope matches the event; names its keys, never its values."""
+
+    status = 400
 
     def __init__(self, keys: Sequence[str]) -> None:
         self.keys = tuple(keys)
@@ -93,6 +89,8 @@ class Unforeseen(FunctionError):
 
 class RequestsOnly(FunctionError):
     """The function was deployed as a zip without libraries, and is asked to score a file."""
+
+    status = 501
 
     def __init__(self) -> None:
         super().__init__(
@@ -174,13 +172,19 @@ class RequestError(FunctionError):
 class InvalidBody(RequestError):
     """The body cannot be read as what it claims to be."""
 
+    status = 400
+
 
 class NotFound(RequestError):
     """There is no such route."""
 
+    status = 404
+
 
 class MethodNotAllowed(RequestError):
     """The route exists, under other methods."""
+
+    status = 405
 
     def __init__(self, allowed: Sequence[str]) -> None:
         self.allowed = tuple(allowed)
@@ -194,6 +198,8 @@ class MethodNotAllowed(RequestError):
 class BodyTooLarge(RequestError):
     """The body is over the limit that keeps a request below the platform's own."""
 
+    status = 413
+
     def __init__(self, limit: int) -> None:
         self.limit = limit
         super().__init__(f"the body is over {limit:,} bytes; {BATCH_INSTEAD}")
@@ -202,12 +208,16 @@ class BodyTooLarge(RequestError):
 class RequestTooSlow(RequestError):
     """The body did not come in the time that a request has."""
 
+    status = 408
+
     def __init__(self) -> None:
         super().__init__("the body came too slowly; send it again over a faster connection")
 
 
 class AnswerTooLarge(RequestError):
     """The answer would be over what the platform passes on."""
+
+    status = 413
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -216,6 +226,8 @@ class AnswerTooLarge(RequestError):
 
 class UnsupportedMediaType(RequestError):
     """The body's content type is not one that the route reads."""
+
+    status = 415
 
     def __init__(self, accepted: Sequence[str], detail: str = "") -> None:
         self.accepted = tuple(accepted)
@@ -229,6 +241,8 @@ class UnsupportedMediaType(RequestError):
 class UnsupportedEncoding(RequestError):
     """The body's content coding is not one that is read."""
 
+    status = 415
+
     def __init__(self, accepted: Sequence[str]) -> None:
         self.accepted = tuple(accepted)
         super().__init__(f"send the body as it is, or with a content-encoding of {' or '.join(accepted)}")
@@ -241,157 +255,29 @@ class UnsupportedEncoding(RequestError):
 class InvalidRecords(RequestError):
     """Records that do not fit the model's schema, or that it cannot predict; all problems at once."""
 
+    status = 422
+
     def __init__(self, problems: Sequence[Problem], more: int = 0) -> None:
         shown = "; ".join(str(problem) for problem in problems[:NAMED])
-        super().__init__(shown + _and_more(len(problems) + more, "; "), problems, more)
-
-
-class InvalidCsv(RequestError):
-    """Bytes that are not a CSV in UTF-8; ``code`` is stable, ``line`` counts from 1.
-
-    ``rule``: the message without the line.
-    """
-
-    def __init__(self, code: str, message: str, line: int | None = None) -> None:
-        self.code = code
-        self.rule = message
-        self.line = line
-        message += f" (line {line})" if line is not None else ""
-        super().__init__(message, [Problem("file", code, message, line=line)])
-
-
-class MissingColumns(InvalidCsv):
-    """A CSV whose header lacks features of the model."""
-
-    def __init__(self, missing: Sequence[str], columns: int, delimiter: str) -> None:
-        self.missing = tuple(missing)
-        named = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}[delimiter]
-        shown = ", ".join(name[:LONGEST_NAME] for name in missing[:NAMED]) + _and_more(len(missing), ", ")
-        super().__init__(
-            "missing", f"the header has {columns} {named}-separated columns and lacks: {shown}", line=1
-        )
-        problems = Problems()
-        for name in missing:
-            problems.add(name, "missing", f"the header has no column '{name[:LONGEST_NAME]}'", line=1)
-        self.problems, self.more = tuple(problems.listed), problems.more
+        super().__init__(shown + and_more(len(problems) + more, "; "), problems, more)
 
 
 class Forbidden(RequestError):
     """An event that names an object which this deployment does not read."""
 
+    status = 403
+
 
 class NotExplainable(FunctionError):
     """The model's predictions have no explanations; ``reason`` says why."""
+
+    status = 501
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
         super().__init__(f"this model's predictions cannot be explained: {reason}")
 
 
-class PassingFault(FunctionError):
-    """A fault of the moment: nothing was left half done, and another try may succeed."""
-
-
-class StorageDown(PassingFault):
-    """The object store did not do what was asked."""
-
-    def __init__(self, uri: str, why: str) -> None:
-        self.uri = uri
-        super().__init__(f"storage failed at {uri}: {why}")
-
-
-class NoObject(PassingFault):
-    """The object, or its bucket, is not there."""
-
-    def __init__(self, uri: str) -> None:
-        self.uri = uri
-        what = f"object {uri}, or no such bucket" if "://" in uri else f"file {uri}"
-        super().__init__(f"there is no {what}")
-
-
-class Changed(PassingFault):
-    """An object is no longer of the version that was read: another run was faster."""
-
-    def __init__(self, uri: str) -> None:
-        self.uri = uri
-        super().__init__(f"{uri} was changed by another run meanwhile")
-
-
-class Outranked(PassingFault):
-    """The tables of a model that was created later are damaged: only a run of that model mends them."""
-
-    def __init__(self, uri: str) -> None:
-        self.uri = uri
-        super().__init__(
-            f"{uri} is of a model that was created later than this one, and its tables are not its own any "
-            "more. That model mends them when it gets the event; to have this one score the file, delete "
-            "the summary, or run 'python -m handler score'"
-        )
-
-
-class NotComplete(PassingFault):
-    """Parts of a file are not scored yet, or not all by this model."""
-
-    def __init__(self, uri: str, part: int) -> None:
-        self.uri = uri
-        super().__init__(
-            f"{uri} is not complete: part {part} is not there, or is of another plan or model. Score the "
-            "parts of one plan by one model; those that are done are skipped"
-        )
-
-
-class DeadlineNear(PassingFault):
-    """The platform would stop this run before its end."""
-
-    def __init__(self, uri: str) -> None:
-        self.uri = uri
-        super().__init__(
-            f"the time limit is near: the run stopped at {uri} and wrote no summary. Raise the function's "
-            "timeout or memory, split the file, or run 'python -m handler score' on a machine"
-        )
-
-
-class JobDown(PassingFault):
-    """The job that scores large objects could not be started; ``soon``: another try may succeed at once."""
-
-    def __init__(self, job: str, why: str, soon: bool = False) -> None:
-        self.job, self.soon = job, soon
-        super().__init__(f"{job} could not be started: {why}")
-
-
-class ServerBusy(PassingFault):
-    """The bodies that are being read fill the memory that is meant for them."""
-
-    def __init__(self) -> None:
-        super().__init__("the server is reading as many bodies as it has room for; try again")
-
-
-STATUS: Mapping[type[FunctionError], int] = {
-    InvalidRecords: 422,
-    MissingColumns: 422,
-    InvalidCsv: 400,
-    InvalidBody: 400,
-    UnknownEvent: 400,
-    Forbidden: 403,
-    NotFound: 404,
-    RequestTooSlow: 408,
-    MethodNotAllowed: 405,
-    BodyTooLarge: 413,
-    AnswerTooLarge: 413,
-    UnsupportedMediaType: 415,
-    UnsupportedEncoding: 415,
-    RequestsOnly: 501,
-    NotExplainable: 501,
-    PassingFault: 503,
-    FunctionError: 500,
-}
-
-
-def status_of(error: FunctionError) -> int:
-    """The HTTP status of an error: that of its nearest class in ``STATUS``."""
-    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
-
-
-def _and_more(count: int, separator: str) -> str:
+def and_more(count: int, separator: str) -> str:
     """How many there are beyond those that are named."""
     return f"{separator}and {count - NAMED:,} more" if count > NAMED else ""

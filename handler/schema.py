@@ -14,8 +14,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from handler.bundle import Feature, Kind, Manifest
 from handler.errors import LONGEST_NAME, InvalidRecords, Problem, Problems
+from handler.manifest import Feature, Kind, Manifest
 from handler.typed import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:

@@ -28,9 +28,10 @@ from functions_framework._http.asgi import StarletteApplication
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from handler import telemetry, terminal
-from handler.errors import FunctionError, RequestTooSlow, ServerBusy
+from handler.errors import FunctionError, RequestTooSlow
 from handler.events.http import pairs
 from handler.events.objects import carries_event
+from handler.faults import ServerBusy
 from handler.settings import port_of
 from handler.web.messages import Answer, Request, problem
 

@@ -20,13 +20,15 @@ from hypothesis import strategies as st
 
 from handler.app import App
 from handler.batch.run import Batch
-from handler.errors import FunctionError, InvalidBody, InvalidCsv, PassingFault, UnknownEvent
+from handler.errors import FunctionError, InvalidBody, UnknownEvent
+from handler.faults import PassingFault
 from handler.scoring.model import Model
 from handler.settings import Settings
 from handler.storage.buckets import Retries
 from handler.storage.locations import Location
 from handler.storage.storage import Storage
 from handler.tables import reading, records, sweeping, writing
+from handler.tables.errors import InvalidCsv
 from handler.tables.header import header
 from handler.web.messages import Answer, Request
 from tests.support.packing import zstd

@@ -16,7 +16,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 HANDLER = {
-    "", ".app", ".bundle", ".errors", ".schema", ".settings", ".telemetry", ".typed",
+    "", ".app", ".bundle", ".errors", ".manifest", ".manifest_rules", ".schema", ".settings",
+    ".telemetry", ".typed",
     ".events", ".events.http", ".events.jobs", ".events.envelopes",
     ".scoring", ".scoring.explanations", ".scoring.model", ".scoring.outputs", ".scoring.row_program",
     ".scoring.scorers",
@@ -77,4 +78,4 @@ def test_a_first_prediction_loads_what_is_listed(name: str, bundle_dir: Path) ->
 @pytest.mark.parametrize("share", ["0", "1"])
 def test_a_capture_that_writes_nothing_yet_loads_itself_alone(share: str, bundle_dir: Path) -> None:
     env = {"AWS_LAMBDA_FUNCTION_NAME": "f", "CAPTURE_URI": "s3://bucket/folder", "CAPTURE_SHARE": share}
-    assert loaded("POST /predict", bundle_dir, **env) == {"handler.capture"}
+    assert loaded("POST /predict", bundle_dir, **env) == {"handler.capture", "handler.faults"}

@@ -18,12 +18,15 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "typed",
         "plain",
         "errors",
+        "faults",
         "interrupts",
         "terminal",
         "settings",
         "telemetry",
         "signing",
         "spelling",
+        "manifest",
+        "manifest_rules",
         "bundle",
         "categories",
         "dates",
@@ -34,6 +37,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "kernel": ("compiled",),
     "storage": ("locations", "deadline", "buckets", "folders", "storage"),
     "tables": (
+        "errors",
         "compression",
         "encodings",
         "rows",
@@ -128,9 +132,9 @@ HEAVY = {
 }
 #: What training may use of the handler: what it proves, and the tables, so that a file has one reading.
 FROM_HANDLER = (
-    "handler.bundle", "handler.categories", "handler.dates", "handler.schema", "handler.spelling",
-    "handler.errors", "handler.scoring", "handler.tables", "handler.terminal", "handler.charts",
-    "handler.rendering",
+    "handler.manifest", "handler.bundle", "handler.categories", "handler.dates", "handler.schema",
+    "handler.spelling", "handler.errors", "handler.scoring", "handler.tables", "handler.terminal",
+    "handler.charts", "handler.rendering",
 )  # fmt: skip
 #: The installed script has the commands of both packages, and the handler must not import training.
 JOINS = {"__main__": ("handler.__main__", "handler.__version__", "handler.interrupts")}

@@ -31,7 +31,7 @@ import yaml
 import handler.__main__ as cli
 from handler import __version__
 from handler.app import App
-from handler.bundle import LEFT_OUT, Manifest
+from handler.manifest import LEFT_OUT, Manifest
 from handler.scoring.model import Model
 from handler.settings import Settings
 from handler.tables import records

@@ -28,7 +28,7 @@ from training.report.next_steps import next_steps
 from training.report.progress import PACKAGING, Progress, step
 
 if TYPE_CHECKING:
-    from handler.bundle import Manifest
+    from handler.manifest import Manifest
 
 Add = Callable[..., Any]
 

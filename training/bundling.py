@@ -1,4 +1,4 @@
-"""The bundle's writer: a folder appears whole, or stays as it was. ``handler.bundle`` has the format."""
+"""The bundle's writer: a folder appears whole, or stays as it was. ``handler.manifest`` has the format."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
 
-from handler.bundle import FILES, MANIFEST, Manifest
 from handler.errors import BundleError
+from handler.manifest import FILES, MANIFEST, Manifest
 
 
 def check_target(folder: Path) -> None:

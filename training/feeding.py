@@ -17,7 +17,7 @@ from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder
 
-from handler.bundle import Feature, RowsAs
+from handler.manifest import Feature, RowsAs
 from handler.scoring.estimator import fed
 from training.compat import get_column_indices
 

@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.metrics import f1_score, make_scorer
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
-from handler.bundle import Contract, Feature, Label, RowsAs, Task
+from handler.manifest import Contract, Feature, Label, RowsAs, Task
 from handler.schema import Columns
 from handler.scoring.estimator import JoblibScorer
 from handler.scoring.scorers import Scorer

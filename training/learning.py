@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from handler import dates
-from handler.bundle import Feature
+from handler.manifest import Feature
 from handler.schema import Columns
 from handler.scoring.estimator import fed
 from handler.scoring.scorers import class_index

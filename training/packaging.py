@@ -18,11 +18,11 @@ import joblib
 import numpy as np
 
 from handler import dates
-from handler.bundle import (
+from handler.bundle import PICKLE_LIBRARIES
+from handler.manifest import (
     EXPLANATION,
     JOBLIB,
     ONNX,
-    PICKLE_LIBRARIES,
     SCALAR,
     UNSUPERVISED,
     Contract,

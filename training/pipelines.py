@@ -66,7 +66,7 @@ from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from sklearn.utils.validation import check_is_fitted
 
-from handler.bundle import Feature, Task
+from handler.manifest import Feature, Task
 from training.compat import get_tags
 from training.errors import TrainingError, one_line
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from handler.bundle import Contract, Feature
 from handler.categories import Coded, texts_of
+from handler.manifest import Contract, Feature
 from handler.schema import Columns
 from handler.scoring import outputs
 from handler.scoring.scorers import Scores

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from handler.bundle import DOCUMENTS, Manifest
+from handler.manifest import DOCUMENTS, Manifest
 from handler.scoring.model import Model
 from training import bundling
 from training.data import columns, files, reading

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from handler.batch.folding import Folds, Lines
-from handler.bundle import Label
-from handler.errors import InvalidCsv
+from handler.manifest import Label
 from handler.scoring.model import Model
 from handler.scoring.table import score_block
 from handler.storage.deadline import Deadline
 from handler.storage.locations import Location
 from handler.tables import writing
 from handler.tables.encodings import UTF_8
+from handler.tables.errors import InvalidCsv
 from handler.tables.formats import Table
 from handler.tables.rows import Block
 

@@ -11,8 +11,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from handler.bundle import Feature, Manifest
 from handler.categories import Coded, coded, levels_of
+from handler.manifest import Feature, Manifest
 from handler.scoring import outputs
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from handler.batch.folding import Folds, Repeats
 from handler.batch.naming import PART_REJECTED, PREDICTIONS, REJECTED, SUMMARY
 from handler.batch.parts import Part
 from handler.batch.progress import Passed
-from handler.errors import Changed, InvalidCsv
+from handler.faults import Changed
 from handler.scoring import outputs
 from handler.scoring.model import Model
 from handler.settings import Settings
@@ -28,6 +28,7 @@ from handler.storage.storage import Storage
 from handler.tables import formats, writing
 from handler.tables.compression import inflated
 from handler.tables.encodings import UTF_8
+from handler.tables.errors import InvalidCsv
 from handler.tables.formats import Table
 
 if TYPE_CHECKING:

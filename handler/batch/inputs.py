@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from handler.batch.naming import OUTPUTS, SUFFIXES, SUMMARY, beside, into, is_output
-from handler.errors import DeadlineNear, FunctionError, NoObject
+from handler.errors import FunctionError
+from handler.faults import DeadlineNear, NoObject
 from handler.storage.deadline import Deadline
 from handler.storage.locations import Location, Version
 from handler.storage.storage import Storage

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from handler.batch.naming import MOST_PARTS
-from handler.errors import JobDown
+from handler.faults import JobDown
 from handler.settings import Settings
 from handler.storage.buckets import Retries
 from handler.storage.deadline import Deadline

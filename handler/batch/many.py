@@ -14,7 +14,8 @@ from handler.batch.goals import Progress
 from handler.batch.inputs import Input, Inputs
 from handler.batch.progress import Bar
 from handler.batch.run import Scored
-from handler.errors import DeadlineNear, FunctionError
+from handler.errors import FunctionError
+from handler.faults import DeadlineNear
 from handler.storage.deadline import TICK, Deadline
 from handler.tables.compression import PACKED
 

@@ -17,13 +17,14 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, NamedTuple, Self
 
 from handler.batch.naming import MOST_PARTS, PART_PREDICTIONS, PART_RECORDS, PART_REJECTED
-from handler.errors import InvalidBody, InvalidCsv
+from handler.errors import InvalidBody
 from handler.schema import Schema
 from handler.storage.locations import Location, Version
 from handler.storage.storage import Storage
 from handler.tables import ranges, records
 from handler.tables.compression import Stream, inflated, is_packed
 from handler.tables.encodings import UTF_8, UTF_16, WINDOWS_1252, Utf8
+from handler.tables.errors import InvalidCsv
 from handler.tables.formats import Table, opened
 
 #: Objects asked for at once.

@@ -49,22 +49,14 @@ from handler.batch.naming import (
     is_part,
 )
 from handler.batch.parts import Part
-from handler.errors import (
-    Changed,
-    Forbidden,
-    InvalidBody,
-    InvalidCsv,
-    NoObject,
-    NotComplete,
-    Outranked,
-    PassingFault,
-    SettingError,
-)
+from handler.errors import Forbidden, InvalidBody, SettingError
+from handler.faults import Changed, NoObject, NotComplete, Outranked, PassingFault
 from handler.scoring.model import Model
 from handler.settings import Settings
 from handler.storage.deadline import Deadline
 from handler.storage.locations import Location, Sink, Version
 from handler.storage.storage import Storage
+from handler.tables.errors import InvalidCsv
 
 #: Each time that a run starts again, another run has written, or the input has changed.
 ATTEMPTS = 50

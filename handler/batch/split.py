@@ -18,7 +18,8 @@ from handler.batch.goals import Progress
 from handler.batch.inputs import Input
 from handler.batch.parts import Part
 from handler.batch.run import Batch, Scored
-from handler.errors import FunctionError, NotComplete
+from handler.errors import FunctionError
+from handler.faults import NotComplete
 from handler.scoring.model import Model
 from handler.settings import Settings
 from handler.storage.deadline import RESERVE, TICK, Deadline

@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 
 from handler import terminal
-from handler.bundle import MANIFEST, SIGNATURE, Bundle
+from handler.bundle import Bundle
 from handler.commands import common
+from handler.manifest import MANIFEST, SIGNATURE
 from handler.settings import Settings
 
 

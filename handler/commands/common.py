@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from handler.bundle import DOCUMENTS, Bundle
+from handler.bundle import Bundle
 from handler.errors import FunctionError
+from handler.manifest import DOCUMENTS
 from handler.scoring.model import Model
 from handler.settings import Settings
 

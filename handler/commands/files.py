@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 from handler import interrupts, terminal
 from handler.batch.naming import MOST_PARTS, beside
 from handler.commands import common
-from handler.errors import DeadlineNear
+from handler.faults import DeadlineNear
 from handler.settings import Settings
 from handler.storage.deadline import RESERVE, Deadline
 from handler.storage.locations import Location

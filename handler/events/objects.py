@@ -18,7 +18,6 @@ from handler.errors import (
     Forbidden,
     FunctionError,
     InvalidBody,
-    PassingFault,
     RefusedEvent,
     Unforeseen,
     UnknownEvent,
@@ -35,6 +34,7 @@ from handler.events.jobs import (
     remote,
     text,
 )
+from handler.faults import PassingFault
 from handler.settings import Settings
 from handler.storage.locations import Location
 from handler.typed import Any

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from handler.bundle import Manifest
 from handler.charts import Axis, Plane, cut, matrix
+from handler.manifest import Manifest
 from handler.rendering import Gallery, Picture, Rows, Section, page
 from handler.review.comparison import QUANTILES, Comparison
 from handler.review.measure import CELLS, Ends, Moved

@@ -19,8 +19,8 @@ from handler.batch import blocks
 from handler.batch.goals import SMALL, Progress
 from handler.batch.progress import Passed
 from handler.batch.run import require
-from handler.bundle import MANIFEST, Feature, Manifest
-from handler.errors import BundleError, FunctionError, InvalidCsv, MissingColumns
+from handler.errors import BundleError, FunctionError
+from handler.manifest import MANIFEST, Feature, Manifest
 from handler.review.differences import Difference, differences
 from handler.review.measure import MOST_SHIFTED, SUPERVISED, Counts, Ends, Measure, Moved, usual_tolerance
 from handler.scoring import agreement
@@ -32,6 +32,7 @@ from handler.storage.locations import Location
 from handler.storage.storage import Storage
 from handler.tables import formats
 from handler.tables.compression import inflated
+from handler.tables.errors import InvalidCsv, MissingColumns
 from handler.tables.formats import Table
 from handler.tables.rows import Block, Layout, Rejects, Rows
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from handler.bundle import Feature, Manifest
 from handler.charts import cut
+from handler.manifest import Feature, Manifest
 
 #: Names that are listed of those that only one model knows, and the letters of each.
 NAMED, LONGEST = 5, 40

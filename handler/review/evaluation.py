@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from handler import dates
-from handler.bundle import Contract, Manifest
 from handler.charts import Axis, Plane, cut, matrix
 from handler.errors import FunctionError
+from handler.manifest import Contract, Manifest
 from handler.rendering import Gallery, Picture, Rows, Section, page
 from handler.review import history, truths
 from handler.review.sources import Question

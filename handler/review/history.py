@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from handler.batch.drift import MODERATE, SIGNIFICANT, Gauge, is_judged
 from handler.batch.naming import SUMMARY
-from handler.bundle import Manifest
 from handler.charts import Axis, Plane, cut
-from handler.errors import FunctionError, NoObject
+from handler.errors import FunctionError
+from handler.faults import NoObject
+from handler.manifest import Manifest
 from handler.rendering import Gallery, Picture, Rows, Section, page
 from handler.storage.locations import Location
 from handler.storage.storage import Storage

@@ -9,12 +9,13 @@ from __future__ import annotations
 import collections
 import heapq
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from handler.bundle import LARGEST_DOUBLE, Manifest, Task
 from handler.errors import FunctionError
+from handler.manifest import Manifest, Task
 from handler.scoring import agreement
 from handler.scoring.scorers import Scores
 
@@ -62,7 +63,7 @@ class Moved(NamedTuple):
     @property
     def shift(self) -> float:
         """From the other model's number to this one's; finite, as JSON has no infinity."""
-        return max(-LARGEST_DOUBLE, min(self.after - self.before, LARGEST_DOUBLE))
+        return max(-sys.float_info.max, min(self.after - self.before, sys.float_info.max))
 
     @property
     def rank(self) -> tuple[float, int]:
@@ -236,7 +237,7 @@ class Measure:
             return counts, []
         before, after, of = self._numbers(own, other)
         with np.errstate(over="ignore"):
-            shift = np.clip(after - before, -LARGEST_DOUBLE, LARGEST_DOUBLE)
+            shift = np.clip(after - before, -sys.float_info.max, sys.float_info.max)
         size_of = np.abs(shift)
         if self._tolerance is not None:
             counts.apart = int((size_of > self._tolerance).sum())

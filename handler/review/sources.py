@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from handler import dates
 from handler.batch.goals import REJECT_COLUMNS
 from handler.batch.naming import PART_PREDICTIONS, PREDICTIONS, SUMMARY, is_part
-from handler.bundle import Label, Manifest
-from handler.errors import FunctionError, InvalidCsv, NoObject
+from handler.errors import FunctionError
+from handler.faults import NoObject
+from handler.manifest import Label, Manifest
 from handler.review import history
 from handler.schema import BLANKS, BOOLEANS, LONGEST_VALUE, clean_name, is_number
 from handler.scoring import outputs
@@ -26,6 +27,7 @@ from handler.storage.storage import Storage
 from handler.tables import records, regular
 from handler.tables.compression import inflated
 from handler.tables.encodings import Utf8
+from handler.tables.errors import InvalidCsv
 from handler.tables.header import header
 from handler.tables.rows import Block, Layout
 from handler.tables.writing import free_names

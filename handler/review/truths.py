@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from handler.batch.inputs import Inputs
-from handler.bundle import Manifest
 from handler.errors import FunctionError
+from handler.manifest import Manifest
 from handler.review import sources
 from handler.review.sources import UNKNOWN, Question
 from handler.schema import BLANKS

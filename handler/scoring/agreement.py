@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from handler.bundle import Task
+from handler.manifest import Task
 from handler.typed import TYPE_CHECKING
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from handler.bundle import JOBLIB, UNSUPERVISED, Contract, Feature, RowsAs, Task
 from handler.errors import BundleError
+from handler.manifest import JOBLIB, UNSUPERVISED, Contract, Feature, RowsAs, Task
 from handler.schema import Columns
 from handler.scoring.scorers import Scores, class_index, models_code
 from handler.typed import TYPE_CHECKING, Any

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from handler.bundle import EXPLANATION, Contract, Feature, Manifest
 from handler.errors import BundleError, NotExplainable
+from handler.manifest import EXPLANATION, Contract, Feature, Manifest
 from handler.scoring.row_program import RowProgram, Values, head, listed, stored
 from handler.scoring.shapley import Linear, Trees
 from handler.typed import Any

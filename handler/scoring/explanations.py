@@ -8,7 +8,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-from handler.bundle import Manifest
+from handler.bundle import Documents
+from handler.manifest import EXPLANATION, Manifest
 from handler.schema import Columns, Record
 from handler.scoring.scorers import served_contract
 from handler.typed import TYPE_CHECKING, Any
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
 class Explaining:
     """A model's explainer, which is read when the first explanation is asked for."""
 
-    def __init__(self, manifest: Manifest, content: bytes | None) -> None:
+    def __init__(self, manifest: Manifest, documents: Documents) -> None:
         self._manifest = manifest
-        self._content = content
+        self._documents = documents
         self._reading = threading.Lock()
         self._explainer: Explainer | None = None
         self._many: Many | None = None
@@ -37,7 +38,8 @@ class Explaining:
         with self._reading:
             if self._explainer is None:
                 contract = served_contract(self._manifest)
-                self._explainer = opened(self._manifest, contract, self._content)
+                content = self._documents(EXPLANATION)
+                self._explainer = opened(self._manifest, contract, content)
             return self._explainer
 
     def many(self) -> Many:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from handler.bundle import Contract, Feature
 from handler.errors import BundleError
+from handler.manifest import Contract, Feature
 from handler.schema import Columns
 from handler.scoring.scorers import LANES, Scores, class_index, length, models_code
 from handler.typed import TYPE_CHECKING, Any

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from handler.bundle import Contract
+from handler.manifest import Contract
 from handler.scoring.scorers import Scores
 
 if TYPE_CHECKING:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import itertools
 import math
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from handler import PACKED, telemetry
-from handler.bundle import EXPLANATION, JOBLIB, ONNX, SCALAR, Bundle, Contract, Feature, Manifest
+from handler.bundle import Bundle, Documents
 from handler.errors import InvalidRecords, Problem, Problems
+from handler.manifest import JOBLIB, ONNX, SCALAR, Contract, Feature, Manifest
 from handler.schema import Columns, Record, Schema
 from handler.scoring import outputs
 from handler.scoring.explanations import Explaining
@@ -83,7 +84,7 @@ class Model(NamedTuple):
     schema: Schema
     scorer: Scorer
     program: OneRow | None = None
-    documents: Mapping[str, bytes] = {}
+    documents: Documents = lambda _: None
     few: int = FEW
     explaining: Explaining | None = None
     reasons: int = 0
@@ -99,7 +100,7 @@ class Model(NamedTuple):
         scorer = load_scorer(bundle, program)
         few = sys.maxsize if isinstance(scorer, RowByRow) else FEW
         documents = bundle.documents()
-        explaining = Explaining(bundle.manifest, documents.get(EXPLANATION))
+        explaining = Explaining(bundle.manifest, documents)
         model = cls.of(bundle.manifest, scorer, program)
         return model._replace(documents=documents, few=few, explaining=explaining)
 
@@ -158,7 +159,7 @@ class Model(NamedTuple):
         return self._explaining().explainer()
 
     def _explaining(self) -> Explaining:
-        return self.explaining or Explaining(self.manifest, self.documents.get(EXPLANATION))
+        return self.explaining or Explaining(self.manifest, self.documents)
 
     def reasoning(self, count: int) -> Model:
         """The same model, that names the strongest features of a table's rows; ``count``: so many, if any.

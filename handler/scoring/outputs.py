@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from handler.bundle import Label, Manifest, Task
+from handler.manifest import Label, Manifest, Task
 from handler.typed import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:

@@ -10,9 +10,8 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 
-from handler import bundle as bundles
-from handler.bundle import Contract, Label, Manifest
 from handler.errors import BundleError
+from handler.manifest import MANIFEST, Contract, Label, Manifest
 from handler.schema import Columns
 from handler.scoring.row_program import Row, Values
 from handler.typed import TYPE_CHECKING, NamedTuple, Protocol, cast
@@ -191,4 +190,4 @@ def served_contract(manifest: Manifest) -> Contract:
     try:
         return contract._replace(features=dates.expanded_features(contract.features))
     except ValueError as error:
-        raise BundleError(f"{bundles.MANIFEST} has a date whose format is not one: {error}") from error
+        raise BundleError(f"{MANIFEST} has a date whose format is not one: {error}") from error

@@ -19,7 +19,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from handler.errors import Changed, DeadlineNear, FunctionError, StorageDown
+from handler.errors import FunctionError
+from handler.faults import Changed, DeadlineNear, StorageDown
 from handler.storage.deadline import Deadline, done_within
 from handler.storage.locations import Location, Sink, Version
 

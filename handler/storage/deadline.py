@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from handler.errors import DeadlineNear
+from handler.faults import DeadlineNear
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

@@ -8,7 +8,8 @@ import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from handler.errors import Changed, FunctionError, StorageDown
+from handler.errors import FunctionError
+from handler.faults import Changed, StorageDown
 from handler.storage.locations import Location, Sink, Version
 
 #: Bytes read at once.

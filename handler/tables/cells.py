@@ -8,8 +8,8 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, NamedTuple
 
-from handler.bundle import Feature
 from handler.kernel import compiled
+from handler.manifest import Feature
 from handler.schema import Schema
 from handler.spelling import spelling
 from handler.tables.rows import Layout, slices

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 from typing import IO, Any
 
-from handler.errors import InvalidCsv
+from handler.tables.errors import InvalidCsv
 
 #: Bytes unpacked at once, however well they were packed.
 CHUNK = 1024 * 1024

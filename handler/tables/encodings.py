@@ -12,7 +12,7 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from handler.errors import InvalidCsv
+from handler.tables.errors import InvalidCsv
 
 UTF_8, UTF_16, WINDOWS_1252 = "UTF-8", "UTF-16", "Windows-1252"
 MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)

@@ -13,9 +13,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from handler.errors import LONGEST_NAME, InvalidCsv, MissingColumns
+from handler.errors import LONGEST_NAME
 from handler.schema import Schema, clean_name
 from handler.tables import records
+from handler.tables.errors import InvalidCsv, MissingColumns
 from handler.tables.rows import Layout
 
 DELIMITERS = (",", ";", "\t", "|")

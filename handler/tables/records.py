@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from handler.errors import InvalidCsv
+from handler.tables.errors import InvalidCsv
 from handler.tables.rows import Block
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from weakref import WeakKeyDictionary
 
-from handler.bundle import Feature
+from handler.manifest import Feature
 from handler.schema import (
     BLANKS,
     LARGEST_INTEGER,

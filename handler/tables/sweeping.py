@@ -11,9 +11,9 @@ from collections.abc import Callable, Container, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from handler.bundle import Feature
 from handler.categories import Coded
 from handler.errors import NAMED, InvalidRecords, Problem
+from handler.manifest import Feature
 from handler.schema import LONGEST_VALUE, InvalidValue, Schema, parse_text, problem
 from handler.tables.cells import Cells, cells_of
 from handler.tables.regular import Records, frame, is_plain, is_utf8, records_at, regular, with_lf

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from handler.bundle import Manifest, Task
-from handler.errors import MOST_PROBLEMS, RequestTooSlow, ServerBusy
+from handler.errors import MOST_PROBLEMS, RequestTooSlow
+from handler.faults import ServerBusy
+from handler.manifest import Manifest, Task
 from handler.typed import get_args
 from handler.web import feature_schema
 from handler.web.json_schema import TEXT, Node, list_of, object_of, or_null, ref, type_of

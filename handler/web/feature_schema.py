@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 
 from handler import dates
-from handler.bundle import Feature
+from handler.manifest import Feature
 from handler.schema import (
     BOOLEANS,
     LARGEST_INTEGER,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from handler.bundle import Manifest
+from handler.manifest import Manifest
 from handler.scoring import outputs
 from handler.typed import TYPE_CHECKING, Any
 from handler.web.messages import as_json

@@ -15,7 +15,6 @@ from handler.errors import (
     Problems,
     RequestError,
     UnsupportedEncoding,
-    status_of,
 )
 from handler.schema import Record
 from handler.typed import Any, NamedTuple
@@ -110,7 +109,7 @@ def problem(error: FunctionError, most: int | None = None) -> Answer:
 
     Its member ``more`` counts the problems that it does not list.
     """
-    status = status_of(error)
+    status = error.status
     problems, more = (error.problems, error.more) if isinstance(error, RequestError) else ((), 0)
     document = {
         "type": "about:blank",

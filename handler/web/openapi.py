@@ -9,7 +9,7 @@ import csv
 import io
 from collections.abc import Mapping
 
-from handler.bundle import CARD, REPORT, Manifest
+from handler.manifest import CARD, REPORT, Manifest
 from handler.schema import Schema, to_text
 from handler.typed import Any
 from handler.web import feature_schema

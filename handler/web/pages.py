@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from handler.bundle import CARD, REPORT
 from handler.errors import NotFound
+from handler.manifest import CARD, REPORT
 from handler.scoring.model import Model
 from handler.web import openapi
 from handler.web.messages import HTML, MARKDOWN, Answer, Request, answer_json
@@ -41,7 +41,7 @@ def get_model(model: Model, request: Request) -> Answer:  # noqa: ARG001
     """What the model is, takes and achieved."""
     document = model.manifest.as_json()
     del document["files"]
-    reports = {route: route for route, name in REPORTS.items() if name in model.documents}
+    reports = {route: route for route, name in REPORTS.items() if model.documents(name) is not None}
     links = {"openapi": "openapi.json", "page": "./", "apidocs": "apidocs", **reports}
     return answer_json({**document, "links": links})
 
@@ -54,7 +54,7 @@ def get_health(model: Model, request: Request) -> Answer:  # noqa: ARG001
 def get_report(model: Model, request: Request) -> Answer:
     """The model report that training wrote: a page with pictures, or Markdown."""
     name = REPORTS[request.route]
-    content = model.documents.get(name)
+    content = model.documents(name)
     if content is None:
         raise NotFound("this bundle has no model report; train again, and it has")
     if not model.manifest.vouches(name, content):

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 
 from handler.__main__ import main
 from handler.app import App
-from handler.bundle import DESCRIPTION, FORMAT, LEFT_OUT, Manifest, content_version
 from handler.errors import BundleError
+from handler.manifest import DESCRIPTION, FORMAT, LEFT_OUT, Manifest, content_version
+from handler.manifest_rules import parsed
 from handler.scoring import checking
 from handler.scoring.model import Model
 from handler.settings import Settings
@@ -117,7 +118,7 @@ def test_the_version_is_over_every_other_key(bundle_dir: Path) -> None:
     assert set(document) == set(Manifest._fields) - set(LEFT_OUT) | {"explanation", "profile"}
     for key in document.keys() - DESCRIPTION - {"format"}:
         with pytest.raises(BundleError):
-            Manifest.from_json({**document, key: {"another": "value"}})
+            parsed({**document, key: {"another": "value"}})
 
 
 # Malformed manifests
@@ -248,7 +249,7 @@ def damaged(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 @given(data=st.data())
 def test_any_mutation_is_the_same_model_or_one_line(damaged: Path, data: Any) -> None:
     document = json.loads((damaged / "sound.json").read_bytes())
-    sound = Manifest.from_json(document)
+    sound = parsed(document)
     document = mutated(data, document)
     found = loaded(damaged, json.dumps(document).encode())
     assert found is None or same_but_for_its_description(found, sound)
@@ -267,14 +268,14 @@ def test_any_damaged_byte_is_the_same_model_or_one_line(
     content = (damaged / "sound.json").read_bytes()
     where = int(place * (len(content) - 1))
     found = loaded(damaged, content[:where] + (b"" if cut else bytes([byte]) + content[where + 1 :]))
-    assert found is None or same_but_for_its_description(found, Manifest.from_json(json.loads(content)))
+    assert found is None or same_but_for_its_description(found, parsed(json.loads(content)))
 
 
 # A manifest of format 1, as the release before wrote it
 
 
 def test_a_manifest_of_format_1_is_read() -> None:
-    manifest = Manifest.from_json(json.loads(FORMAT_1.read_text()))
+    manifest = parsed(json.loads(FORMAT_1.read_text()))
     assert (manifest.format, manifest.version) == (1, "12d2d3d8cc7f")
     assert [feature.name for feature in manifest.features] == ["age", "city", "member", "spent"]
     assert manifest.classes == (0, 1)
@@ -295,7 +296,7 @@ def test_a_manifest_of_format_1_is_refused_where_its_version_finds_an_edit(chang
     document = json.loads(FORMAT_1.read_text())
     change(document)
     with pytest.raises(BundleError, match="changed after training"):
-        Manifest.from_json(document)
+        parsed(document)
 
 
 # A folder that is trained into while it is served

@@ -16,8 +16,9 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from handler.bundle import JOBLIB, ONNX, Bundle, Feature
+from handler.bundle import Bundle
 from handler.categories import texts_of
+from handler.manifest import JOBLIB, ONNX, Feature
 from handler.schema import InvalidValue, Schema, parse_text
 from handler.scoring.estimator import JoblibScorer, unpickle
 from handler.scoring.model import load_scorer

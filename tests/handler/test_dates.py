@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handler import dates
-from handler.bundle import Feature
+from handler.manifest import Feature
 from handler.schema import InvalidValue, parse_json, parse_text
 from handler.tables.series import Series
 from tests.support.regexes import is_linear

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from handler.bundle import Feature
+from handler.manifest import Feature
 from handler.schema import (
     LARGEST_NUMBER,
     LONGEST_VALUE,

@@ -14,7 +14,8 @@ import pytest
 
 from handler import __main__ as command
 from handler.app import App
-from handler.bundle import Bundle, BundleError
+from handler.bundle import Bundle
+from handler.errors import BundleError
 from handler.scoring import checking
 from handler.scoring.estimator import JoblibScorer, unpickle
 from handler.scoring.model import Model

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from handler.bundle import MANIFEST, Manifest, content_version
+from handler.manifest import MANIFEST, Manifest, content_version
 from training.data import sample
 from training.train import Options, train
 

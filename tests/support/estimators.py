@@ -61,7 +61,7 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
-from handler.bundle import Feature
+from handler.manifest import Feature
 
 Features = tuple[Feature, ...]
 

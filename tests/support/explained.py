@@ -14,7 +14,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
-from handler.bundle import Feature
+from handler.manifest import Feature
 from training.pipelines import scaled, with_gaps, without_gaps
 
 Features = tuple[Feature, ...]

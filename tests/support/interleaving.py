@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from handler.errors import Changed, PassingFault
+from handler.faults import Changed, PassingFault
 from handler.storage.locations import Location, Version
 
 PATIENCE = 60

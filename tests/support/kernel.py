@@ -13,8 +13,8 @@ import onnx
 import pandas as pd
 import pytest
 
-from handler.bundle import Contract, Feature
 from handler.kernel.compiled import library
+from handler.manifest import Contract, Feature
 
 ROOT = Path(__file__).resolve().parents[2]
 SUMS = """

@@ -36,7 +36,7 @@ from sklearn.preprocessing import (
 )
 from sklearn.svm import SVC, LinearSVC
 
-from handler.bundle import Feature
+from handler.manifest import Feature
 from training.pipelines import scaled
 
 Features = tuple[Feature, ...]

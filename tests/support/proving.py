@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import is_classifier
 
-from handler.bundle import Feature
+from handler.manifest import Feature
 from handler.scoring.estimator import JoblibScorer, fed
 from handler.scoring.scorers import class_index
 from training.feeding import as_looked_for, rows_as

@@ -27,8 +27,8 @@ import numpy as np
 
 from handler.batch.naming import PREDICTIONS, REJECTED, SUMMARY
 from handler.batch.run import Batch
-from handler.bundle import Feature, Manifest
-from handler.errors import Changed, PassingFault, StorageDown
+from handler.faults import Changed, PassingFault, StorageDown
+from handler.manifest import Feature, Manifest
 from handler.scoring.model import Model
 from handler.scoring.scorers import Scores
 from handler.settings import Settings

@@ -11,7 +11,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from handler.bundle import Feature
+from handler.manifest import Feature
 from handler.schema import BOOLEANS, LARGEST_INTEGER, LARGEST_NUMBER
 
 #: Any text that a cell can hold.

@@ -10,7 +10,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from handler.bundle import Feature
+from handler.manifest import Feature
 
 LINE_ENDS = ("\n", "\r\n", "\r")
 CELLS = (

@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from handler.bundle import Bundle, Manifest
+from handler.bundle import Bundle
+from handler.manifest import Manifest
 from tests.support.bundles import Run
 from training.__main__ import main
 

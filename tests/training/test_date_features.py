@@ -19,8 +19,8 @@ from sklearn.preprocessing import OneHotEncoder
 
 from handler.__main__ import main as handler_main
 from handler.app import App
-from handler.bundle import Manifest
 from handler.errors import BundleError
+from handler.manifest_rules import parsed
 from handler.scoring.model import Model
 from handler.settings import Settings
 from handler.web import openapi
@@ -100,7 +100,7 @@ def test_the_manifest_states_the_date_and_the_pipeline_is_given_its_parts(
     assert [each.name for each in model.manifest.features] == ["when", "amount"]
     assert model.manifest.engines == {"one": "scalar", "many": "onnx"}
     document = json.loads((folder / "model.json").read_text())
-    assert Manifest.from_json(document) == model.manifest
+    assert parsed(document) == model.manifest
     names = joblib.load(folder / "model.joblib").feature_names_in_.tolist()
     assert names == [*(f"when ({part})" for part in PARTS), "amount"]
 

@@ -18,7 +18,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import FeatureUnion, make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder
 
-from handler.bundle import Feature
+from handler.manifest import Feature
 from handler.scoring.model import Model
 from tests.support.bundles import Run
 from tests.support.ids import without_address

@@ -16,8 +16,8 @@ import pandas as pd
 import pytest
 
 from handler.__main__ import main as handler_main
-from handler.bundle import Manifest
 from handler.errors import InvalidRecords
+from handler.manifest_rules import parsed
 from handler.schema import LONGEST_TEXT, Schema
 from handler.scoring.estimator import fed
 from handler.scoring.model import Model
@@ -82,7 +82,7 @@ def test_the_manifest_holds_no_text_of_the_training_data_but_the_golden_rows(mod
     assert (feature.kind, feature.nullable, feature.categories) == ("text", True, ())
     document = model.manifest.as_json()
     assert document["features"][0] == {"name": "comment", "kind": "text", "nullable": True}
-    assert Manifest.from_json(json.loads(json.dumps(document))) == model.manifest
+    assert parsed(json.loads(json.dumps(document))) == model.manifest
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import RadiusNeighborsRegressor
 
-from handler.bundle import Feature
 from handler.errors import InvalidRecords
+from handler.manifest import Feature
 from handler.scoring.model import Model
 from tests.support.bundles import quiet
 from training.errors import TrainingError

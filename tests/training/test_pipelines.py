@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from handler.bundle import Feature
+from handler.manifest import Feature
 from handler.scoring.checking import differences
 from handler.scoring.model import Model
 from tests.support.bundles import OFFERS, Run, mixed_rows, offers, small

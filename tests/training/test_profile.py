@@ -11,8 +11,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from handler.bundle import Contract, Feature, Manifest
 from handler.categories import coded, levels_of
+from handler.manifest import Contract, Feature
+from handler.manifest_rules import parsed
 from handler.scoring.scorers import Scores
 from training.profile import LEAST, profile
 
@@ -134,7 +135,7 @@ def test_training_profiles_every_feature_and_the_predictions(
     bundle: str, key: str | None, request: pytest.FixtureRequest
 ) -> None:
     folder: Path = request.getfixturevalue(bundle)
-    manifest = Manifest.from_json(json.loads((folder / "model.json").read_text()))
+    manifest = parsed(json.loads((folder / "model.json").read_text()))
     assert list(manifest.profile["features"]) == [feature.name for feature in manifest.features]
     assert key is None or key in manifest.profile["predictions"]
     for bins in (*manifest.profile["features"].values(), manifest.profile["predictions"]):

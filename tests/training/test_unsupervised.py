@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from handler.bundle import CARD, REPORT, Bundle
+from handler.bundle import Bundle
+from handler.manifest import CARD, REPORT
 from handler.scoring.checking import differences
 from handler.scoring.model import Model
 from tests.support.bundles import measurements

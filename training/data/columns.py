@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from handler import dates
-from handler.bundle import KINDS
+from handler.manifest import KINDS
 from handler.schema import clean_name
 from training.data.files import Table
 from training.data.notes import Problem

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import polars as pl
 
-from handler.errors import InvalidCsv
 from handler.tables import records, regular
 from handler.tables.compression import PACKED, inflated
 from handler.tables.encodings import UTF_8, WINDOWS_1252, Utf8
+from handler.tables.errors import InvalidCsv
 from handler.tables.header import column_names, header
 from handler.tables.rows import Block, Layout
 from training.data import memory

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from handler.bundle import Feature, Kind
+from handler.manifest import Feature, Kind
 from handler.schema import (
     LARGEST_INTEGER,
     LARGEST_NUMBER,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
-from handler.bundle import Feature, Kind
+from handler.manifest import Feature, Kind
 from handler.schema import MEANING
 from training.data import kinds, notes, suspects, targets
 from training.data.columns import FLAGS, ColumnSpec, closest, named_as, near

@@ -19,8 +19,8 @@ import onnxruntime
 from onnx import numpy_helper
 from scipy import sparse
 
-from handler.bundle import Contract
 from handler.categories import levels_of
+from handler.manifest import Contract
 from handler.scoring.graph import LEVELS, input_names
 from training.export.nodes import REAL, TEXT, prune
 from training.export.program import every_tensor

@@ -19,7 +19,7 @@ from scipy import sparse
 from skl2onnx.common.data_types import DoubleTensorType, StringTensorType
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder
 
-from handler.bundle import Feature
+from handler.manifest import Feature
 from training.export.nodes import (
     REAL,
     TEXT,

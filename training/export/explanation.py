@@ -28,7 +28,7 @@ from sklearn.svm import LinearSVC, LinearSVR
 from sklearn.tree import BaseDecisionTree
 
 from handler import dates
-from handler.bundle import SCALAR, UNSUPERVISED, Contract, Feature
+from handler.manifest import SCALAR, UNSUPERVISED, Contract, Feature
 from handler.schema import Columns
 from handler.scoring import row_program
 from handler.scoring.explaining import FORMAT, Explainer

@@ -16,7 +16,7 @@ import onnx
 import onnxruntime
 from sklearn.pipeline import Pipeline
 
-from handler.bundle import Contract
+from handler.manifest import Contract
 from handler.scoring.estimator import SCORE_METHODS
 from handler.scoring.graph import SCORE, input_names
 from training.compat import FixedThresholdClassifier, TunedThresholdClassifierCV

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from handler.bundle import Label
+from handler.manifest import Label
 
 
 def renamed(graph: bytes, labels: Sequence[Any], classes: Sequence[Label]) -> bytes:

@@ -19,7 +19,7 @@ import onnx
 import onnxruntime
 from onnx import numpy_helper
 
-from handler.bundle import Contract
+from handler.manifest import Contract
 from handler.schema import Columns
 from handler.scoring import texts
 from handler.scoring.graph import SCORE, input_names

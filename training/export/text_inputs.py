@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from handler.bundle import Contract
+from handler.manifest import Contract
 from handler.scoring.graph import input_names
 from handler.scoring.texts import KEY
 from training.export.fusion import fused

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from handler.bundle import Kind, Manifest
+from handler.manifest import Kind, Manifest
 from handler.scoring.model import Model
 from training import bundling
 from training.errors import Say, TrainingError

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from handler.bundle import Kind
+from handler.manifest import Kind
 from training.errors import TrainingError
 from training.importing.versions import Needs
 

@@ -14,7 +14,7 @@ from sklearn.base import is_classifier, is_regressor
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection._search import BaseSearchCV
 
-from handler.bundle import UNSUPERVISED, Feature, Kind, Label, RowsAs
+from handler.manifest import UNSUPERVISED, Feature, Kind, Label, RowsAs
 from handler.schema import Columns
 from handler.scoring.estimator import fed
 from training import fitting

@@ -9,7 +9,7 @@ from typing import Any
 
 import sklearn
 
-from handler.bundle import Manifest
+from handler.manifest import Manifest
 from handler.schema import Record
 from handler.scoring import outputs
 from handler.scoring.estimator import JoblibScorer

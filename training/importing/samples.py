@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
-from handler.bundle import NUMBERS_FED_AS, Feature, Kind
+from handler.manifest import NUMBERS_FED_AS, Feature, Kind
 from handler.schema import LARGEST_NUMBER, MEANING
 from training.data import files, kinds
 from training.data.columns import near

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
-from handler.bundle import Contract, Feature
+from handler.manifest import Contract, Feature
 from handler.schema import LARGEST_NUMBER, Record
 from handler.scoring.estimator import fed
 from training.proof.levels import EVERY, Inputs, Levels, levels_by_input

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from handler.bundle import Task
+from handler.manifest import Task
 from handler.schema import Columns
 from handler.scoring.scorers import Scorer, Scores, finite, length
 from training.errors import one_line

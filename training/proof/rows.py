@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from handler import dates
-from handler.bundle import Contract, Feature
+from handler.manifest import Contract, Feature
 from handler.schema import LARGEST_INTEGER, LARGEST_NUMBER, Columns, Record, Schema, Value
 from handler.scoring import outputs
 from handler.scoring.scorers import Scorer, is_models, length

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from handler import bundle, dates
-from handler.bundle import UNSUPERVISED, Feature, Manifest
+from handler import dates
+from handler.manifest import CARD, REPORT, UNSUPERVISED, Feature, Manifest
 from handler.rendering import Code, Gallery, Rows, Section, markdown, page
 from handler.schema import to_text
 from handler.scoring.metrics import NAMES, baseline, scalars, shown
@@ -78,8 +78,8 @@ def documents(
         Section("Model details", [_details(manifest)]),
     ]
     return {
-        bundle.CARD: markdown(title, {**LINKS, "report with pictures": "report"}, sections).encode(),
-        bundle.REPORT: page(title, {**LINKS, "card (Markdown)": "card"}, sections).encode(),
+        CARD: markdown(title, {**LINKS, "report with pictures": "report"}, sections).encode(),
+        REPORT: page(title, {**LINKS, "card (Markdown)": "card"}, sections).encode(),
     }
 
 

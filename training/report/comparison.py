@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from handler.bundle import Contract, Feature
+from handler.manifest import Contract, Feature
 from handler.rendering import Rows
 from handler.schema import Columns
 from handler.scoring import agreement, metrics

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from sklearn import metrics as sk
 
-from handler.bundle import UNSUPERVISED, Contract, Label, Manifest
+from handler.manifest import UNSUPERVISED, Contract, Label, Manifest
 from handler.scoring.metrics import scalars, shown
 from handler.scoring.scorers import Scores
 from handler.terminal import grid

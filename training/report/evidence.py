@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn import metrics as sk
 
-from handler.bundle import Contract, Feature
+from handler.manifest import Contract, Feature
 from handler.schema import Columns
 from handler.scoring.scorers import Scorer, Scores, finite, length
 

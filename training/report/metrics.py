@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from handler.bundle import Contract
+from handler.manifest import Contract
 from handler.rendering import Rows
 from handler.scoring.metrics import matrix, shown
 from handler.scoring.scorers import Scores

@@ -8,7 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from handler.bundle import Manifest
+from handler.manifest import Manifest
 from handler.schema import to_text
 
 #: Characters of the longest command that is shown: a record of very many features is left out.

@@ -20,7 +20,8 @@ from handler.__main__ import main
 from handler.app import App
 from handler.batch.naming import into, is_output
 from handler.batch.run import Batch, Scored
-from handler.errors import Forbidden, PassingFault, StorageDown
+from handler.errors import Forbidden
+from handler.faults import PassingFault, StorageDown
 from handler.scoring.model import Model
 from handler.scoring.outputs import names as output_names
 from handler.settings import Settings

@@ -15,7 +15,8 @@ import pytest
 from handler import telemetry
 from handler.app import App
 from handler.batch.run import Batch
-from handler.errors import DeadlineNear, Unforeseen
+from handler.errors import Unforeseen
+from handler.faults import DeadlineNear
 from handler.scoring.model import Model
 from handler.settings import Settings
 from handler.storage.deadline import Deadline

@@ -22,7 +22,7 @@ from scipy.special import rel_entr
 from handler.__main__ import main
 from handler.app import application, lambda_handler
 from handler.batch.drift import LEAST_SHARE
-from handler.bundle import MANIFEST, content_version
+from handler.manifest import MANIFEST, content_version
 from handler.scoring.model import Model
 from tests.support.bundles import measurements, mixed_rows, reviews, trained
 from tests.support.cloud import S3

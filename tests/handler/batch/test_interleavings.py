@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handler.batch.run import Batch
-from handler.bundle import Feature
+from handler.manifest import Feature
 from handler.scoring.model import Model
 from handler.scoring.scorers import Scores
 from handler.settings import Settings

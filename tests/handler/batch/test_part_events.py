@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 
 from handler.app import App
-from handler.errors import Forbidden, InvalidBody, NotComplete, PassingFault
+from handler.errors import Forbidden, InvalidBody
 from handler.events.envelopes import DirectBatch
+from handler.faults import NotComplete, PassingFault
 from handler.scoring.model import Model
 from handler.settings import Settings
 from handler.storage.buckets import Retries

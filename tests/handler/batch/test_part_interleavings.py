@@ -19,7 +19,7 @@ import pytest
 
 from handler.batch.parts import Part
 from handler.batch.run import Batch
-from handler.errors import NotComplete, Outranked
+from handler.faults import NotComplete, Outranked
 from handler.settings import Settings
 from handler.storage.locations import Location
 from tests.support.interleaving import Bucket, Etags, Runner, View

@@ -18,7 +18,7 @@ import pytest
 
 from handler.batch.naming import PREDICTIONS, REJECTED
 from handler.batch.run import Batch, Scored
-from handler.errors import Outranked
+from handler.faults import Outranked
 from handler.storage.locations import Location, Version
 from tests.support.schedules import (
     OUTPUT,

@@ -24,8 +24,8 @@ import pytest
 
 from handler.__main__ import main
 from handler.app import App
-from handler.bundle import EXPLANATION
 from handler.errors import BundleError, NotExplainable
+from handler.manifest import EXPLANATION
 from handler.schema import Columns
 from handler.scoring.estimator import fed
 from handler.scoring.explaining_many import Many
@@ -187,10 +187,10 @@ def test_trees_add_shapleys_values_by_their_definition(tmp_path: Path) -> None:
     frame = pd.DataFrame(random.normal(size=(300, 5)).round(3), columns=list("abcde"))
     frame["y"] = (frame["a"] * frame["b"] + frame["c"] ** 2 + frame["a"] > 0.5).astype(int)
     model = Model.load(trained(tmp_path, frame, "tree", target="y", pipeline="gradient_boosting"))
-    content = model.documents[EXPLANATION]
+    content = model.documents(EXPLANATION)
     line, _, rest = content.partition(b"\n")
     document = json.loads(line)
-    large = arrays(document["arrays"], rest)
+    large = arrays(document["arrays"], memoryview(rest))
     trees = {name: stored(value, large) for name, value in document["trees"].items()}
     every = range(5)
     for row in frame.drop(columns="y").to_numpy()[:2].tolist():
@@ -242,7 +242,7 @@ def test_models_are_explained_as_shap_explains_them(case: Case) -> None:
         given = given.toarray()
     if isinstance(given, pd.DataFrame) and "object" in map(str, given.dtypes):
         pytest.skip("shap does not take texts")
-    document = json.loads(case.model.documents[EXPLANATION].partition(b"\n")[0])
+    document = json.loads(case.model.documents(EXPLANATION).partition(b"\n")[0])
     if hasattr(last, "coef_"):
         means = np.array(document["linear"]["means"])
         values = np.asarray(shap.LinearExplainer(last, (means, np.eye(len(means)))).shap_values(given))

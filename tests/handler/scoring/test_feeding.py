@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from handler.bundle import Contract, Feature
+from handler.manifest import Contract, Feature
 from handler.scoring.estimator import JoblibScorer, fed
 
 CITIES = np.array(["rome", "", "oslo", "?"], dtype=object)

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from handler import telemetry
 from handler.app import App
 from handler.batch.run import Batch
-from handler.bundle import Feature, Manifest
 from handler.errors import InvalidRecords
+from handler.manifest import Feature, Manifest
 from handler.scoring import model as models
 from handler.scoring.model import Model
 from handler.scoring.scorers import RowByRow, Scores, models_code

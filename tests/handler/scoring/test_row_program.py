@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from handler import bundle as bundles
+from handler import manifest as manifests
 from handler.bundle import Bundle
 from handler.errors import BundleError
 from handler.scoring import checking, outputs
@@ -74,12 +74,12 @@ def altered(folder: Path, target: Path, content: bytes) -> Path:
     """The bundle with another ``model.scalar``, which the manifest vouches for."""
     target.mkdir()
     files = {file.name: file.read_bytes() for file in folder.iterdir()}
-    files[bundles.SCALAR] = content
+    files[manifests.SCALAR] = content
     manifest = Bundle.open(folder).manifest
-    hashes = {**manifest.files, **sha256_of({bundles.SCALAR: content})}
+    hashes = {**manifest.files, **sha256_of({manifests.SCALAR: content})}
     document = manifest._replace(files=hashes).as_json()
-    document["version"] = bundles.content_version(document)
-    files[bundles.MANIFEST] = json.dumps(document).encode()
+    document["version"] = manifests.content_version(document)
+    files[manifests.MANIFEST] = json.dumps(document).encode()
     for name, each in files.items():
         (target / name).write_bytes(each)
     return target
@@ -98,12 +98,12 @@ def altered(folder: Path, target: Path, content: bytes) -> Path:
 def test_a_program_that_does_not_follow_its_format_is_refused(
     spoil: Any, forest_dir: Path, tmp_path: Path
 ) -> None:
-    content = (forest_dir / bundles.SCALAR).read_bytes()
+    content = (forest_dir / manifests.SCALAR).read_bytes()
     with pytest.raises(BundleError, match=r"model\.scalar"):
         Model.load(altered(forest_dir, tmp_path / "model", spoil(content)))
 
 
-@pytest.mark.parametrize("name", [bundles.SCALAR, bundles.ONNX])
+@pytest.mark.parametrize("name", [manifests.SCALAR, manifests.ONNX])
 def test_a_changed_file_is_found_when_the_bundle_is_loaded(
     name: str, forest_dir: Path, tmp_path: Path
 ) -> None:
@@ -116,10 +116,10 @@ def test_a_changed_file_is_found_when_the_bundle_is_loaded(
 
 def test_a_bundle_without_the_program_is_served_by_its_graph(bundle_dir: Path, tmp_path: Path) -> None:
     def change(document: Any) -> None:
-        del document["engines"], document["files"][bundles.SCALAR]
+        del document["engines"], document["files"][manifests.SCALAR]
 
     resealed(bundle_dir, tmp_path, change)
-    (tmp_path / bundles.SCALAR).unlink()
+    (tmp_path / manifests.SCALAR).unlink()
     model = Model.load(tmp_path)
     assert model.program is None
     assert checking.differences(model) == []

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from handler.errors import Changed, DeadlineNear, StorageDown
+from handler.faults import Changed, DeadlineNear, StorageDown
 from handler.storage.buckets import CHUNK, PART, Retries
 from handler.storage.deadline import Deadline
 from handler.storage.locations import Location

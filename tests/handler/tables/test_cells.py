@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from handler.bundle import Feature
 from handler.categories import Coded
+from handler.manifest import Feature
 from handler.schema import Schema
 from handler.tables import reading, writing
 from handler.tables.cells import Cells, cells_of

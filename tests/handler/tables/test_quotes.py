@@ -12,8 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from handler.batch.run import Batch
-from handler.bundle import Feature
 from handler.kernel import compiled
+from handler.manifest import Feature
 from handler.schema import Schema
 from handler.scoring.model import Model
 from handler.settings import Settings

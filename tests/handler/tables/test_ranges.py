@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handler.errors import InvalidCsv
 from handler.tables import ranges, records
 from handler.tables.encodings import UTF_8, WINDOWS_1252, Utf8
+from handler.tables.errors import InvalidCsv
 from tests.support.work import Work, assert_linear, work_of
 
 #: Texts of quoted cells, each with something that a reader of half a file may take for something else.

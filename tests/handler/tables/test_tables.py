@@ -14,11 +14,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from handler.bundle import Feature, Kind
-from handler.errors import InvalidCsv, InvalidRecords, MissingColumns
+from handler.errors import InvalidRecords
+from handler.manifest import Feature, Kind
 from handler.schema import Record, Schema
 from handler.tables import formats, reading, records, sweeping, writing
 from handler.tables import header as headers
+from handler.tables.errors import InvalidCsv, MissingColumns
 from handler.tables.header import DELIMITERS, header
 from handler.tables.rows import Block, Layout, Lines, Refusal, Rejects, Rows
 from tests.support.widths import widened

@@ -17,8 +17,10 @@ import openapi_spec_validator
 import pytest
 
 from handler.app import App
-from handler.bundle import Bundle, Feature, Manifest
-from handler.errors import InvalidRecords, RequestTooSlow, ServerBusy
+from handler.bundle import Bundle
+from handler.errors import InvalidRecords, RequestTooSlow
+from handler.faults import ServerBusy
+from handler.manifest import Feature, Manifest
 from handler.schema import BOOLEANS, Schema
 from handler.scoring.model import Model
 from handler.settings import Settings

@@ -15,8 +15,8 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from handler.__main__ import main
-from handler.bundle import Manifest
 from handler.dates import parse
+from handler.manifest_rules import parsed
 from tests.support.bundles import resealed, trained
 from tests.support.serving import serve
 
@@ -66,7 +66,7 @@ def test_typing_changes_the_prediction(page: Page, server: str, path: str) -> No
 
 
 def test_the_page_says_what_the_model_is(page: Page, server: str, bundle_dir: Path) -> None:
-    manifest = Manifest.from_json(json.loads((bundle_dir / "model.json").read_bytes()))
+    manifest = parsed(json.loads((bundle_dir / "model.json").read_bytes()))
     opened(page, server)
     expect(page.locator("#about")).to_have_text("Predicts converted from 3 fields")
     expect(page.locator("#version")).to_contain_text(manifest.version)

@@ -20,7 +20,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from handler.bundle import Feature
+from handler.manifest import Feature
 from handler.schema import Schema
 from handler.tables import formats
 from tests.support.packing import zstd

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handler import spelling
-from handler.bundle import Feature, Kind
+from handler.manifest import Feature, Kind
 from handler.schema import parse_text
 from handler.scoring.model import Model
 from tests.support.bundles import Run, small

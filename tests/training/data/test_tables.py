@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from handler.bundle import Feature
+from handler.manifest import Feature
 from handler.spelling import MISSING_NUMBERS, MISSING_TEXTS
 from training.data import files, reading
 from training.data.columns import ColumnSpec

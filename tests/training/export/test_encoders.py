@@ -17,7 +17,7 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, TargetEncoder
 
-from handler.bundle import Contract, Feature
+from handler.manifest import Contract, Feature
 from handler.schema import Columns
 from handler.scoring.estimator import JoblibScorer, fed
 from handler.scoring.row_program import RowProgram

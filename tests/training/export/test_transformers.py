@@ -56,7 +56,7 @@ from sklearn.preprocessing import (
 from sklearn.random_projection import GaussianRandomProjection, SparseRandomProjection
 from sklearn.tree import DecisionTreeRegressor
 
-from handler.bundle import Contract
+from handler.manifest import Contract
 from tests.support.ids import without_address
 from tests.support.proving import feature_of, proven, served_by
 from training.export.graph import NotExportable, to_onnx

@@ -17,7 +17,8 @@ from sklearn.mixture import GaussianMixture
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from handler.bundle import Bundle, Manifest
+from handler.bundle import Bundle
+from handler.manifest import Manifest
 from handler.scoring.model import Model
 from tests.support.alone import served_alone
 from tests.support.bundles import measurements

@@ -16,8 +16,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from handler.bundle import Contract, Feature
 from handler.categories import texts_of
+from handler.manifest import Contract, Feature
 from handler.schema import Columns
 from handler.scoring.checking import differences
 from handler.scoring.estimator import JoblibScorer

@@ -29,8 +29,9 @@ from sklearn.preprocessing import (
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 
-from handler.bundle import Bundle, Contract, Feature, Manifest
+from handler.bundle import Bundle
 from handler.errors import InvalidRecords
+from handler.manifest import Contract, Feature, Manifest
 from handler.scoring.checking import differences
 from handler.scoring.estimator import JoblibScorer, unpickle
 from handler.scoring.model import Model

@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Binarizer, OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
-from handler.bundle import Contract, Feature
+from handler.manifest import Contract, Feature
 from handler.schema import Columns
 from handler.scoring.estimator import fed
 from handler.scoring.scorers import Scores, length

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from handler.bundle import Contract
+from handler.manifest import Contract
 from handler.scoring.metrics import measure
 from handler.scoring.scorers import Scores
 from training.report import console
