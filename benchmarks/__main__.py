@@ -30,7 +30,7 @@ def start(bundle: Path, forest: Path, pickled: Path, folder: Path, runs: int) ->
     if emulator is None:
         print("\nStart: left out, no emulator")
         return
-    ours, theirs, empty = compiled_handler(folder), folder / "theirs", folder / "empty"
+    theirs, empty = folder / "theirs", folder / "empty"
     lambdas.compiled(CONTENDERS, theirs)
     empty.mkdir()
     (empty / "empty.py").write_text(containers.EMPTY)
@@ -38,13 +38,17 @@ def start(bundle: Path, forest: Path, pickled: Path, folder: Path, runs: int) ->
     entry = "handler.app.lambda_handler"
     handlers = [
         lambdas.Handler("an empty handler", "empty.handler", empty),
-        lambdas.Handler("this handler, logistic regression", entry, ours, {"MODEL_DIR": str(bundle)}),
-        lambdas.Handler("this handler, 100 trees of depth 8", entry, ours, {"MODEL_DIR": str(forest)}),
+        lambdas.Handler("this handler, logistic regression", entry, lambdas.image(bundle, folder / "image")),
+        lambdas.Handler(
+            "this handler, 100 trees of depth 8", entry, lambdas.image(forest, folder / "image-trees")
+        ),
         lambdas.Handler("make zip, logistic regression", entry, lambdas.unpacked(bundle, folder / "zip")),
         lambdas.Handler(
             "make zip, 100 trees of depth 8", entry, lambdas.unpacked(forest, folder / "zip-trees")
         ),
-        lambdas.Handler("this handler, served by joblib", entry, ours, {"MODEL_DIR": str(pickled)}),
+        lambdas.Handler(
+            "this handler, served by joblib", entry, lambdas.image(pickled, folder / "image-joblib")
+        ),
         lambdas.Handler("scikit-learn as the vendor's template", "vendor_lambda.handler", theirs, model),
     ]
     settings = {

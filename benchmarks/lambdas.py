@@ -117,6 +117,18 @@ def compiled(source: Path, target: Path) -> Path:
     return target
 
 
+def image(bundle: Path, target: Path) -> Path:
+    """A folder with what the image of ``bundle`` has of this project, made as the image's is."""
+    shutil.copytree(ROOT / "handler", target / "handler", ignore=shutil.ignore_patterns("__pycache__", "model"))
+    shutil.copytree(bundle, target / "handler" / "model")
+    words = ("-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", str(target))
+    subprocess.run([sys.executable, *words], check=True)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    env = {**os.environ, "APP": str(target), "PATH": path}
+    subprocess.run(["sh", str(ROOT / "containers" / "image.sh"), "start"], env=env, check=True)
+    return target
+
+
 def unpacked(bundle: Path, target: Path) -> Path:
     """A folder with what the zip of ``bundle`` holds, as Lambda unpacks it."""
     target.mkdir()

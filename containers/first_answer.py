@@ -1,10 +1,11 @@
-"""Writes ``handler/start.bin`` into a folder that becomes a zip: what a first prediction runs, in one file.
+"""Writes ``handler/start.bin`` into a folder: what a first prediction runs, in one file.
 
-    python -S -B -P -X no_debug_ranges containers/first_answer.py FOLDER
+    python -S -B -P -X no_debug_ranges containers/first_answer.py FOLDER PLACE
 
-The Python that the zip is for runs it; it needs nothing but the standard library and the folder, where the
-modules are compiled and the bundle lies. It predicts a golden row in the three ways in which requests come,
-and packs the modules that this imports, as ``containers/start.py`` reads them. So that a start does less:
+The folder becomes a zip, or is that of an image; it lies at PLACE when it serves. The Python that it is for
+runs this, which needs nothing but the standard library and the folder, where the modules are compiled and the
+bundle lies. It predicts a golden row in the three ways in which requests come, and packs the modules that
+this imports, as ``containers/start.py`` reads them. So that a start does less:
 
 - Annotations of functions are left out. Those of classes, which named tuples are made of, stay.
 - Protocols, which are for type checkers, are None.
@@ -24,15 +25,15 @@ import os
 import sys
 from _imp import source_hash
 from collections.abc import Iterator, Mapping
+from contextlib import redirect_stderr
 from importlib.util import MAGIC_NUMBER
+from io import StringIO
 from pathlib import Path
 from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any
 from urllib.parse import urlencode
 
 NAME = "start.bin"
-#: Where Lambda unpacks the zip: the files that tracebacks name.
-TASK = Path("/var/task")
 #: Bytes of marshalled code from which a function that is not called becomes a stand-in, which has some 300.
 #: The start takes as long with any number from 300 to 900.
 LARGE = 600
@@ -40,7 +41,7 @@ LARGE = 600
 ENVIRON = {"AWS_LAMBDA_RUNTIME_API": "localhost", "AWS_LAMBDA_FUNCTION_NAME": "function"}
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, place: Path) -> None:
     """Write the file."""
     os.chdir(folder)  # as on Lambda; the bundle is the one below it
     os.environ.clear()
@@ -52,7 +53,7 @@ def main(folder: Path) -> None:
     called = record(files)
     # Import moves a module to the end when it is loaded: each stands after those that it imports.
     loaded = [(name, module) for name, module in sys.modules.items() if name.startswith("handler.")]
-    modules = [(name, hasattr(module, "__path__"), compiled(module, called)) for name, module in loaded]
+    modules = [(name, hasattr(module, "__path__"), compiled(module, called, place)) for name, module in loaded]
     target.write_bytes(MAGIC_NUMBER + marshal.dumps((files, modules)))
 
 
@@ -68,14 +69,15 @@ def record(files: Mapping[str, tuple[bytes, Any]]) -> set[CodeType]:
     def note(frame: FrameType, event: str, arg: object) -> None:  # noqa: ARG001
         called.add(frame.f_code)
 
-    sys.setprofile(note)
-    try:
-        from handler.app import application, lambda_handler
+    with redirect_stderr(StringIO()):  # the log
+        sys.setprofile(note)
+        try:
+            from handler.app import application, lambda_handler
 
-        for event in events(application().model):
-            lambda_handler(event, None)
-    finally:
-        sys.setprofile(None)
+            for event in events(application().model):
+                lambda_handler(event, None)
+        finally:
+            sys.setprofile(None)
     return called
 
 
@@ -103,7 +105,7 @@ def packed() -> dict[str, tuple[bytes, Any]]:
 
     model = Path("handler/model")
     manifest = Bundle.open(model).manifest
-    contents = {each.name: each.read_bytes() for each in sorted(model.iterdir())}
+    contents = {each.name: each.read_bytes() for each in sorted(model.iterdir()) if each.is_file()}
     known = {**manifest.files, MANIFEST: manifest.packed()}
     return {
         name: (source_hash(0, content), known[name])
@@ -112,14 +114,14 @@ def packed() -> dict[str, tuple[bytes, Any]]:
     }
 
 
-def compiled(module: ModuleType, called: set[CodeType]) -> CodeType:
-    """A module's code, with stand-ins for large functions that were not called."""
+def compiled(module: ModuleType, called: set[CodeType], place: Path) -> CodeType:
+    """A module's code, with stand-ins for large functions that were not called; tracebacks name ``place``."""
     loader: Any = module.__loader__
     code = loader.get_code(module.__name__)
     tree = ast.parse(loader.get_source(module.__name__))
     idle = {name: each for name, each in functions(code).items() if each not in called}
     Shorter(module, idle).visit(tree)
-    path = TASK / Path(loader.path).relative_to(Path.cwd())
+    path = place / Path(loader.path).relative_to(Path.cwd())
     done: CodeType = compile(tree, str(path), "exec", dont_inherit=True, optimize=2)
     return done
 
@@ -208,4 +210,9 @@ def standing_in(name: str, node: ast.FunctionDef) -> ast.stmt:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).resolve())
+    try:
+        main(Path(sys.argv[1]).resolve(), Path(sys.argv[2]))
+    except Exception as error:
+        if type(error).__name__ != "BundleError":  # of the folder's own handler
+            raise
+        sys.exit(str(error))

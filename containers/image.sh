@@ -3,6 +3,7 @@
 #
 #     image.sh libraries LOCK   in the build stage: /opt/function with a lock's libraries, compiled
 #     image.sh function         in the build stage: the handler and its bundle made ready to serve, the bill of materials
+#     image.sh start            in the build stage of Lambda's: what a first prediction runs, in one file, as in the zip
 #     image.sh seal MODULE      in the image itself: no more installing; the bundle is checked; MODULE is its runtime's
 set -eu
 
@@ -70,6 +71,16 @@ function)
     /opt/function/bin/python /build/sbom.py model.json /build/*.json >/opt/function/sbom.cdx.json
     python -m compileall -q --invalidation-mode unchecked-hash /opt/function/app
     chmod -R a+rX /opt/function/app /opt/function/sbom.cdx.json
+    ;;
+start)
+    # Where one row needs no library. Elsewhere, import finds each module.
+    tools=$(cd "$(dirname "$0")" && pwd)
+    cd "${APP:-/opt/function/app}"
+    grep -q '"one": "scalar"' handler/model/model.json || exit 0
+    printf '\n\n' | cat - "$tools/start.py" >>handler/__init__.py
+    python -m compileall -q --invalidation-mode unchecked-hash handler/__init__.py
+    PYTHONHASHSEED=0 python -S -B -P -X no_debug_ranges "$tools/first_answer.py" . "$PWD"
+    chmod a+r handler/__init__.py handler/__pycache__/__init__.* handler/start.bin
     ;;
 seal)
     python=$(readlink -f /opt/function/bin/python) # the base's own

@@ -46,6 +46,8 @@ START, FIRST_ANSWER = ROOT / "containers" / "start.py", ROOT / "containers" / "f
 #: Of the Python that the zip is for. The columns of instructions, a quarter of bytecode, are left out: a
 #: traceback names files and lines without them.
 OPTIONS = ("-S", "-B", "-P", "-X", "no_debug_ranges")
+#: Where Lambda unpacks the zip.
+TASK = "/var/task"
 #: Lambda's name of the entry point.
 ENTRY = "handler.app.lambda_handler"
 #: The runtimes that Lambda has are those of Python 3.11 and newer, as far as this project goes.
@@ -58,7 +60,7 @@ import importlib.util, pathlib, py_compile, sys
 folder = pathlib.Path(sys.argv[1])
 for path in sorted(folder.rglob("*.py")):
     py_compile.compile(str(path), importlib.util.cache_from_source(str(path)), optimize=2, doraise=True,
-                       dfile="/var/task/" + path.relative_to(folder).as_posix(),
+                       dfile=sys.argv[2] + "/" + path.relative_to(folder).as_posix(),
                        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
 """
 #: Loads the bundle that was packed, with nothing else on the path, and predicts the golden rows again.
@@ -87,8 +89,8 @@ def main(model: Path, python: str = sys.executable) -> None:
         with tempfile.TemporaryDirectory() as folder:
             runtime = run(python, "-c", RUNTIME).strip()
             fill(Path(folder), bundle)
-            run(python, *OPTIONS, "-c", COMPILE, folder)
-            run(python, *OPTIONS, str(FIRST_ANSWER), folder)
+            run(python, *OPTIONS, "-c", COMPILE, folder, TASK)
+            run(python, *OPTIONS, str(FIRST_ANSWER), folder, TASK)
             if wrong := run(python, "-I", *OPTIONS, "-c", CHECK, folder):
                 sys.exit(
                     f"make: out of the zip, the model does not predict what it did in training:\n{wrong}"

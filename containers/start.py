@@ -1,4 +1,4 @@
-"""How the zip of the request function starts: this is the end of its ``handler/__init__.py``.
+"""How the zip of the request function starts, and Lambda's image: the end of its ``handler/__init__.py``.
 
 It loads ``start.bin``, which ``containers/first_answer.py`` writes: the modules that a first prediction
 needs, in one file, each after those that it imports. Import would find and read each of them by itself,
@@ -14,7 +14,7 @@ from importlib._bootstrap import ModuleSpec
 from importlib._bootstrap_external import MAGIC_NUMBER, SourceFileLoader
 from marshal import loads
 
-#: This is the zip. What it was packed with is filled in from ``start.bin``.
+#: What the bundle was packed with is filled in from ``start.bin``.
 PACKED = {}
 
 

@@ -3,8 +3,8 @@
 ``model.json`` is the contract between training and serving. Loading trusts a manifest only if its
 content makes its ``version``, a file only if its sha256 is the manifest's, and a pickle only under the
 library versions that it was made with. That finds what was changed by accident; a signature
-(``handler.signing``) finds what was changed on purpose. What was verified when a zip was packed is not
-verified again at each start, where a faster hash finds the same bytes.
+(``handler.signing``) finds what was changed on purpose. What was verified when a zip or an image was made is
+not verified again at each start, where a faster hash finds the same bytes.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Documents = Callable[[str], bytes | None]
 class Bundle(NamedTuple):
     """An opened bundle: the manifest is read, no model file is yet.
 
-    ``packed``: whether it is the one in ``handler.PACKED``.
+    ``packed``: whether it is the one in ``handler.PACKED``, and no signature was asked for.
     """
 
     folder: str | Path
@@ -59,9 +59,10 @@ class Bundle(NamedTuple):
             content = _content(path)
             if public_key is not None:
                 _verify(public_key, content, os.path.join(folder, SIGNATURE))
-            members = known_since_packing(MANIFEST, content)
-            if members is not None:
-                return cls(folder, Manifest.unpacked(members), packed=True)
+            else:  # a fast hash finds what was changed by accident
+                members = known_since_packing(MANIFEST, content)
+                if members is not None:
+                    return cls(folder, Manifest.unpacked(members), packed=True)
             from handler.manifest_rules import parsed  # what was packed has no need of it
 
             return cls(folder, parsed(json.loads(content)))
@@ -87,7 +88,8 @@ class Bundle(NamedTuple):
             content = _content(path)
         except OSError as error:
             raise BundleError(f"{path} cannot be read: {type(error).__name__}") from error
-        if not self.manifest.vouches(name, content):
+        known = known_since_packing(name, content) if self.packed else None
+        if (known or digest(content)) != expected:
             raise BundleError(
                 f"{path} has sha256 {digest(content)} and {MANIFEST} says {expected}: the file "
                 f"was changed after training; restore it or train again{SWAPPED if name == JOBLIB else ''}"

@@ -325,7 +325,7 @@ def load_scorer(bundle: Bundle, program: RowProgram | None = None) -> Scorer:
     """
     contract = served_contract(bundle.manifest)
     if bundle.manifest.runtime == "onnx":
-        if program is not None and PACKED is not None and not bundle.has(ONNX):
+        if program is not None and PACKED is not None and ONNX not in PACKED and not bundle.has(ONNX):
             return RowByRow(program, contract)
         graph = bundle.read(ONNX)
         if program is None:
