@@ -38,7 +38,9 @@ def start(bundle: Path, forest: Path, pickled: Path, folder: Path, runs: int) ->
     entry = "handler.app.lambda_handler"
     handlers = [
         lambdas.Handler("an empty handler", "empty.handler", empty),
-        lambdas.Handler("this handler, logistic regression", entry, lambdas.image(bundle, folder / "image")),
+        lambdas.Handler(
+            "this handler, logistic regression", entry, lambdas.image(bundle, folder / "image")
+        ),
         lambdas.Handler(
             "this handler, 100 trees of depth 8", entry, lambdas.image(forest, folder / "image-trees")
         ),

@@ -119,7 +119,8 @@ def compiled(source: Path, target: Path) -> Path:
 
 def image(bundle: Path, target: Path) -> Path:
     """A folder with what the image of ``bundle`` has of this project, made as the image's is."""
-    shutil.copytree(ROOT / "handler", target / "handler", ignore=shutil.ignore_patterns("__pycache__", "model"))
+    without = shutil.ignore_patterns("__pycache__", "model")
+    shutil.copytree(ROOT / "handler", target / "handler", ignore=without)
     shutil.copytree(bundle, target / "handler" / "model")
     words = ("-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", str(target))
     subprocess.run([sys.executable, *words], check=True)

@@ -2,8 +2,8 @@
 
     python -S -B -P -X no_debug_ranges containers/first_answer.py FOLDER PLACE
 
-The folder becomes a zip, or is that of an image; it lies at PLACE when it serves. The Python that it is for
-runs this, which needs nothing but the standard library and the folder, where the modules are compiled and the
+The folder becomes a zip, or an image's; it lies at PLACE when it serves. The Python that it is for runs
+this, which needs nothing but the standard library and the folder, where the modules are compiled and the
 bundle lies. It predicts a golden row in the three ways in which requests come, and packs the modules that
 this imports, as ``containers/start.py`` reads them. So that a start does less:
 
@@ -53,7 +53,9 @@ def main(folder: Path, place: Path) -> None:
     called = record(files)
     # Import moves a module to the end when it is loaded: each stands after those that it imports.
     loaded = [(name, module) for name, module in sys.modules.items() if name.startswith("handler.")]
-    modules = [(name, hasattr(module, "__path__"), compiled(module, called, place)) for name, module in loaded]
+    modules = [
+        (name, hasattr(module, "__path__"), compiled(module, called, place)) for name, module in loaded
+    ]
     target.write_bytes(MAGIC_NUMBER + marshal.dumps((files, modules)))
 
 
@@ -115,7 +117,7 @@ def packed() -> dict[str, tuple[bytes, Any]]:
 
 
 def compiled(module: ModuleType, called: set[CodeType], place: Path) -> CodeType:
-    """A module's code, with stand-ins for large functions that were not called; tracebacks name ``place``."""
+    """A module's code at ``place``, with stand-ins for large functions that were not called."""
     loader: Any = module.__loader__
     code = loader.get_code(module.__name__)
     tree = ast.parse(loader.get_source(module.__name__))

@@ -3,8 +3,8 @@
 ``model.json`` is the contract between training and serving. Loading trusts a manifest only if its
 content makes its ``version``, a file only if its sha256 is the manifest's, and a pickle only under the
 library versions that it was made with. That finds what was changed by accident; a signature
-(``handler.signing``) finds what was changed on purpose. What was verified when a zip or an image was made is
-not verified again at each start, where a faster hash finds the same bytes.
+(``handler.signing``) finds what was changed on purpose. What was verified when an image or a zip was made
+is not verified again at each start, where a faster hash finds the same bytes.
 """
 
 from __future__ import annotations
