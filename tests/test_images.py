@@ -207,7 +207,7 @@ def test_an_image_has_the_compiled_kernel_and_no_compiler(image: str) -> None:
 
 
 def test_lambdas_image_loads_what_a_first_prediction_runs_with_its_package() -> None:
-    look = "import handler, sys; print({'handler.app', 'handler.scoring.row_program'} <= sys.modules.keys())"
+    look = "import handler, sys; print('handler.app' in sys.modules)"
     started = [
         docker("run", "--rm", f"--entrypoint={PYTHON}", *LOCKED, image, "-c", look).strip()
         for image in (LAMBDA, CLOUD_RUN)
