@@ -78,7 +78,7 @@ start)
     cd "${APP:-/opt/function/app}"
     grep -q '"one": "scalar"' handler/model/model.json || exit 0
     printf '\n\n' | cat - "$tools/start.py" >>handler/__init__.py
-    python -m compileall -q --invalidation-mode unchecked-hash handler/__init__.py
+    python -m compileall -qf --invalidation-mode unchecked-hash handler/__init__.py
     PYTHONHASHSEED=0 python -S -B -P -X no_debug_ranges "$tools/first_answer.py" . "$PWD"
     chmod a+r handler/__init__.py handler/__pycache__/__init__.* handler/start.bin
     ;;

@@ -207,7 +207,7 @@ def content_version(document: Mapping[str, Any]) -> str:
     ``document`` is the JSON of a manifest. All its keys count, future ones included, except those in
     ``DESCRIPTION``, and the hashes of all files except the report and the card, which name the version.
     """
-    files = {name: digest for name, digest in document["files"].items() if name not in DOCUMENTS}
+    files = {name: each for name, each in document["files"].items() if name not in DOCUMENTS}
     contract: Any
     if document["format"] == 1:
         contract = [document[key] for key in ("features", "task", "classes", "target")]
@@ -218,6 +218,7 @@ def content_version(document: Mapping[str, Any]) -> str:
 
 
 def digest(content: bytes) -> str:
+    """The sha256 of a file's content, in hexadecimal digits."""
     if len(content) < LARGE:
         return str(_sha256()(content).hexdigest())
     import hashlib
