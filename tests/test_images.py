@@ -172,7 +172,7 @@ def test_an_image_holds_what_serving_needs_and_no_more(project: Path, image: str
         cd /opt/function/lib/python3*/site-packages && ls -d sklearn pandas joblib pytest boto3 2>/dev/null
         find /opt/function -name tests
         cd /opt/function/app && ls && ls handler/model
-        python -c 'import handler.app as m; print(m.__cached__)' | xargs ls
+        python -c 'import handler.app as m; print(m.__spec__.cached)' | xargs ls
     """
     found = docker("run", "--rm", "--entrypoint=sh", *LOCKED, image, "-c", look)
     assert re.fullmatch(
