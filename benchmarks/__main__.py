@@ -39,17 +39,17 @@ def start(bundle: Path, forest: Path, pickled: Path, folder: Path, runs: int) ->
     handlers = [
         lambdas.Handler("an empty handler", "empty.handler", empty),
         lambdas.Handler(
-            "this handler, logistic regression", entry, lambdas.image(bundle, folder / "image")
+            "this handler, logistic regression", entry, lambdas.image(bundle, folder / "function")
         ),
         lambdas.Handler(
-            "this handler, 100 trees of depth 8", entry, lambdas.image(forest, folder / "image-trees")
+            "this handler, 100 trees of depth 8", entry, lambdas.image(forest, folder / "function-trees")
         ),
         lambdas.Handler("make zip, logistic regression", entry, lambdas.unpacked(bundle, folder / "zip")),
         lambdas.Handler(
             "make zip, 100 trees of depth 8", entry, lambdas.unpacked(forest, folder / "zip-trees")
         ),
         lambdas.Handler(
-            "this handler, served by joblib", entry, lambdas.image(pickled, folder / "image-joblib")
+            "this handler, served by joblib", entry, lambdas.image(pickled, folder / "function-joblib")
         ),
         lambdas.Handler("scikit-learn as the vendor's template", "vendor_lambda.handler", theirs, model),
     ]
@@ -179,7 +179,7 @@ def main() -> None:
         measured: dict[str, Callable[[], None]] = {
             "start": lambda: start(bundle, forest, pickled, folder, many),
             "speed": lambda: speed(bundle, forest, pickled, many),
-            "boosters": lambda: boosters.compare(folder, compiled_handler(folder), many),
+            "boosters": lambda: boosters.compare(folder, many),
             "servers": lambda: servers.compare(bundle, compiled_handler(folder), folder, many),
             "cloudrun": lambda: containers.compare_cloud_run(bundle, folder, many),
             "batch": lambda: batches.batch(bundle, folder, options.rows, few),

@@ -59,8 +59,8 @@ def catboost() -> Any:
     return CatBoostClassifier(iterations=100, depth=6, thread_count=1, verbose=0, allow_writing_files=False)
 
 
-def compare(folder: Path, handler: Path, runs: int) -> None:
-    """One row and the first answer of each; ``handler``: a folder with a compiled copy of ours."""
+def compare(folder: Path, runs: int) -> None:
+    """One row and the first answer of each."""
     bundles = {name: folder / name for name in LIBRARIES}
     notes = {}
     for name, bundle in bundles.items():
@@ -79,7 +79,7 @@ def compare(folder: Path, handler: Path, runs: int) -> None:
             raise RuntimeError(f"{name} is not exported: {manifest['parity']}")
         notes[name] = _proof(manifest["parity"])
     _one_row(bundles, notes, runs)
-    _first_answers(bundles, handler, runs)
+    _first_answers(bundles, folder, runs)
 
 
 def _proof(parity: dict[str, Any]) -> str:
@@ -119,18 +119,20 @@ def _one_row(bundles: dict[str, Path], notes: dict[str, str], runs: int) -> None
     )
 
 
-def _first_answers(bundles: dict[str, Path], handler: Path, runs: int) -> None:
+def _first_answers(bundles: dict[str, Path], folder: Path, runs: int) -> None:
     emulator = containers.emulator()
     if emulator is None:
         print("\nFirst answers of boosters: left out, no emulator")
         return
-    empty = handler.parent / "empty for boosters"
+    empty = folder / "empty for boosters"
     empty.mkdir()
     (empty / "empty.py").write_text(containers.EMPTY)
     handlers = [lambdas.Handler("an empty handler", "empty.handler", empty)]
     handlers += [
         lambdas.Handler(
-            f"this handler, {name}", "handler.app.lambda_handler", handler, {"MODEL_DIR": str(bundle)}
+            f"this handler, {name}",
+            "handler.app.lambda_handler",
+            lambdas.image(bundle, folder / f"function-{name}"),
         )
         for name, bundle in bundles.items()
     ]
