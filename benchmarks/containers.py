@@ -25,7 +25,7 @@ from benchmarks import results
 from benchmarks.answers import predicted, same_answers
 from benchmarks.environments import CONTENDERS, ROOT, environment, versions
 from benchmarks.lambdas import EVENT, INVOKE, unpacked
-from containers.request_zip import COMPILE, FIRST_ANSWER, OPTIONS
+from containers.request_zip import COMPILE, FIRST_ANSWER, OPTIONS, TASK
 
 OURS = ("/opt/function/bin/python", "-m", "awslambdaric")
 THEIRS = ("python", "-m", "awslambdaric")
@@ -159,7 +159,7 @@ def zip_handler(image: str, task: Path, entry: str) -> Handler:
     options = (f"--volume={task}:/var/task", "--workdir=/var/task")
     script = "/first_answer.py"
     running = ("run", "--rm", "--user=0", *options, f"--volume={FIRST_ANSWER}:{script}:ro")
-    steps = [("-c", COMPILE, "."), (script, ".")]
+    steps = [("-c", COMPILE, ".", TASK), (script, ".", TASK)]
     for words in steps if (task / "handler").is_dir() else steps[:1]:
         docker(*running, f"--entrypoint={OURS[0]}", f"{image}:lambda", *OPTIONS, *words)
     return Handler(f"{image}:lambda", (*OURS, entry), options)
