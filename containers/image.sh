@@ -3,7 +3,8 @@
 #
 #     image.sh libraries LOCK   in the build stage: /opt/function with a lock's libraries, compiled
 #     image.sh function         in the build stage: the handler and its bundle made ready to serve, the bill of materials
-#     image.sh start            in the build stage of Lambda's: what a first prediction runs, in one file, as in the zip
+#     image.sh start            in the build stage of Lambda's: what a first prediction runs, in one file, as in the zip;
+#                               tests and benchmarks name another folder than the image's in APP
 #     image.sh seal MODULE      in the image itself: no more installing; the bundle is checked; MODULE is its runtime's
 set -eu
 

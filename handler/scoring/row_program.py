@@ -114,7 +114,7 @@ def arrays(layout: Sequence[tuple[str, int]], content: memoryview) -> list[Any]:
 
 def _turned(values: memoryview[Any]) -> memoryview[Any]:
     """Numbers with their bytes in the other order."""
-    from array import array  # whose import takes longer than a first answer of trees
+    from array import array  # a first answer waits for its import
 
     turned: array[Any] = array(values.format, values.tobytes())
     turned.byteswap()
